@@ -1,0 +1,130 @@
+# Thin by intention: each target makes sure that the environments are there, then calls one Python module.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The machine's own uv if it works, otherwise one in .uv/. It must not fetch interpreters, whatever is configured.
+UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .uv/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON_PREFERENCE := only-system
+export UV_PROJECT_ENVIRONMENT := .venv
+unexport VIRTUAL_ENV
+
+PYTHON := .venv/bin/python
+ROOT_ENV := .venv/.synced
+FLINK_ENV := flink_jobs/.venv/.synced
+JARS := .devstack-cache/.fetched
+# The Airflow of the lock, and older ones that the provider supports: each in an environment of its own.
+AIRFLOW := $(shell sed -n 's/^constraint-dependencies = \["apache-airflow==\(.*\)"\]/\1/p' pyproject.toml)
+OLDER_AIRFLOWS := $(patsubst tests/airflow/requirements-%.txt,%,$(wildcard tests/airflow/requirements-*.txt))
+VERSION ?= $(AIRFLOW)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: env ## the whole path on this machine: from card transactions to features, through Airflow
+	@$(PYTHON) -m devstack.demo
+
+.PHONY: up
+up: env ## start the local stack (Kafka, Flink, Hopsworks server, Airflow) and wait until all of it works
+	@$(PYTHON) -m devstack up
+
+.PHONY: down
+down: $(ROOT_ENV) ## end it; WIPE=1 removes its state as well
+	@$(PYTHON) -m devstack down $(if $(WIPE),--wipe)
+
+.PHONY: status
+status: $(ROOT_ENV) ## what runs, how it is, what it takes
+	@$(PYTHON) -m devstack status || true
+
+.PHONY: logs
+logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
+	@$(PYTHON) -m devstack logs -f $(PART)
+
+# Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
+ON_AIRFLOW := -m pytest -q --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
+
+.PHONY: test
+test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: lint, unit, DAG and integration tests, older Airflows; ARGS="-k kafka" goes to pytest
+	@code=0; \
+		$(if $(ARGS),,$(foreach version,$(OLDER_AIRFLOWS),echo "testing with Airflow $(version)"; .venv-airflow-$(version)/bin/python $(ON_AIRFLOW) || code=1;)) \
+		$(PYTHON) -m pytest $(ARGS) || code=1; \
+		exit $$code
+
+.PHONY: test-airflow
+test-airflow: test-airflow-$(VERSION) ## the tests that Airflow has a part in, on VERSION=3.0.6, 3.1.8 or 3.3.2; needs no stack
+
+.PHONY: $(addprefix test-airflow-,$(AIRFLOW) $(OLDER_AIRFLOWS))
+test-airflow-$(AIRFLOW): $(ROOT_ENV)
+	@echo "testing with Airflow $(AIRFLOW)"
+	@$(PYTHON) $(ON_AIRFLOW) $(ARGS)
+
+$(addprefix test-airflow-,$(OLDER_AIRFLOWS)): test-airflow-%: .venv-airflow-%/.synced
+	@echo "testing with Airflow $*"
+	@.venv-airflow-$*/bin/python $(ON_AIRFLOW) $(ARGS)
+
+.PHONY: lock-airflow
+lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Airflow
+	@$(UV) pip compile --quiet --no-config --universal --python-version 3.10 --no-annotate \
+		--custom-compile-command "make lock-airflow VERSION=$(VERSION)" \
+		tests/airflow/$(VERSION).in pyproject.toml --group dev --output-file tests/airflow/requirements-$(VERSION).txt
+
+.PHONY: sameness
+sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them
+	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
+		$(PYTHON) -m pytest tests/integration/test_sameness.py
+
+.PHONY: chaos
+chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for another order
+	@FAULTS_LONG=1 FAULTS_SEED=$(or $(SEED),1) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager,hopsworks,hopsworks-onlinefs \
+		$(PYTHON) -m pytest -m chaos -s $(ARGS)
+
+.PHONY: bench
+bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; ARGS="--quick" for a short one
+	@$(UV) sync --frozen --quiet --inexact --group bench
+	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+.PHONY: lint
+lint: $(ROOT_ENV) ## ruff and mypy
+	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff format --check --quiet
+	@.venv/bin/mypy --no-error-summary
+
+.PHONY: env
+env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars
+
+.PHONY: doctor
+doctor: $(filter .uv/%,$(UV)) ## whether this machine has what the stack needs
+	@python3 devstack/doctor.py java maven python --uv $(UV)
+
+.uv/bin/uv:
+	@command -v python3 >/dev/null || { echo "Python is missing: install Python 3.10 to 3.12, e.g. apt-get install python3 python3-venv." >&2; exit 1; }
+	@echo "fetching uv into .uv/"
+	@python3 -m venv .uv || { rm -rf .uv; echo "python3 cannot make environments: install its venv module, e.g. apt-get install python3-venv." >&2; exit 1; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+
+$(ROOT_ENV): pyproject.toml uv.lock plugins/hopsworks_flink/__init__.py | doctor
+	@echo "syncing the environment of Airflow"
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+# Not the project's configuration: its override of SQLAlchemy is for Airflow 3.2 and newer, older ones need none.
+.venv-airflow-%/.synced: tests/airflow/requirements-%.txt plugins/hopsworks_flink/__init__.py | $(ROOT_ENV)
+	@echo "syncing an environment of Airflow $*"
+	@$(UV) venv --quiet --no-config --clear --python $(PYTHON) .venv-airflow-$*
+	@$(UV) pip sync --quiet --no-config --python .venv-airflow-$*/bin/python $<
+	@$(UV) pip install --quiet --no-config --no-deps --python .venv-airflow-$*/bin/python --editable .
+	@touch $@
+
+$(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
+	@echo "syncing the environment of Flink"
+	@$(UV) sync --frozen --quiet --directory flink_jobs
+	@touch $@
+
+$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/connectors/quarantine -type f) | $(ROOT_ENV)
+	@echo "fetching jars"
+	@$(PYTHON) -m devstack.jars
+	@touch $@
