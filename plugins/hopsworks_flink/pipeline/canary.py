@@ -1,0 +1,147 @@
+"""A canary: a synthetic event under a reserved key, by which the way from an event to its features is measured. Pure.
+
+The event does not disturb the others: it has nothing but key and time, and its time is never ahead of what its
+partition has seen, so that it moves no watermark.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink.pipeline.durations import milliseconds
+
+if TYPE_CHECKING:
+    from hopsworks_flink.pipeline.groups import FeatureGroup
+    from hopsworks_flink.pipeline.spec import Pipeline
+
+#: The reserved key of each type that can carry one.
+RESERVED_KEYS: Mapping[str, str | int] = {"string": "__canary__", "bigint": -(2**63) + 1, "int": -(2**31) + 1}
+_FACTORS = {"seconds": 0.001, "milliseconds": 1, "microseconds": 1000}
+
+
+def problem_with(pipeline: Pipeline) -> str | None:
+    """Why a pipeline can have no canary; None if it can."""
+    if pipeline.source.where is not None:
+        return "source.where would leave the canary's event out, which has nothing but key and time; remove one of them"
+    if _candidates(pipeline):
+        return None
+    return (
+        "it is measured in a feature group that is online, has event_time: window_end, and whose key is one column of "
+        f"source.schema of type {', '.join(RESERVED_KEYS)}; there is none"
+    )
+
+
+def _candidates(pipeline: Pipeline) -> list[FeatureGroup]:
+    columns = pipeline.source.columns
+    return [
+        group
+        for group in pipeline.feature_groups
+        if group.online
+        and group.event_time == "window_end"
+        and len(group.key) == 1
+        and group.key[0] in columns
+        and group.key[0] != pipeline.source.event_time.column
+        and columns[group.key[0]].name in RESERVED_KEYS
+    ]
+
+
+@dataclass(frozen=True)
+class Canary:
+    """The reserved key in one feature group.
+
+    :param group: where it is read.
+    :param key: name of the key column.
+    :param value: the reserved key.
+    """
+
+    pipeline: Pipeline
+    group: FeatureGroup
+    key: str
+    value: str | int
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Canary:
+        """The canary of a pipeline that can have one, in the group whose windows close most often."""
+        group = min(_candidates(pipeline), key=lambda group: _step(group))
+        (key,) = group.key
+        return cls(pipeline, group, key, RESERVED_KEYS[pipeline.source.columns[key].name])
+
+    def event_time(self, watermark: int) -> int:
+        """The newest time that moves no watermark, epoch milliseconds.
+
+        :param watermark: the job's lowest; every partition has seen an event so much newer as disorder is allowed.
+        """
+        newest = watermark + milliseconds(self.pipeline.source.max_disorder)
+        # A column that counts seconds cannot say more.
+        return newest // 1000 * 1000 if self.pipeline.source.event_time.unit == "seconds" else newest
+
+    def value_at(self, time: int) -> bytes:
+        """The event's record value.
+
+        :param time: event time, epoch milliseconds.
+        """
+        source = self.pipeline.source
+        event: dict[str, Any] = dict.fromkeys(source.columns)
+        event[self.key] = self.value
+        if source.event_time.column is not None:
+            column = source.event_time.column
+            if source.columns[column].name == "timestamp":
+                event[column] = datetime.fromtimestamp(time / 1000, timezone.utc)
+            else:
+                event[column] = int(time * _FACTORS[source.event_time.unit])
+        return self._avro(event) if source.format == "avro" else self._json(event)
+
+    def _avro(self, event: Mapping[str, Any]) -> bytes:
+        import fastavro
+
+        from hopsworks_flink.pipeline.registry import source_avro_schema
+
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(source_avro_schema(self.pipeline)), event)
+        return buffer.getvalue()
+
+    @staticmethod
+    def _json(event: Mapping[str, Any]) -> bytes:
+        present = {name: value for name, value in event.items() if value is not None}
+        return json.dumps(present, default=lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z").encode()
+
+
+def _step(group: FeatureGroup) -> timedelta:
+    return group.window.step or group.window.slide or group.window.size
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """What a number of canaries came to; seconds.
+
+    :param measured: how many, with those that were not read in time.
+    :param missed: how many of these were not read in time; they count with the time that they were waited for.
+    """
+
+    measured: int
+    missed: int
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, samples: Sequence[Mapping[str, Any]]) -> Freshness:
+        """Of samples with ``seconds`` and ``missed``; there must be one."""
+        seconds = sorted(float(sample["seconds"]) for sample in samples)
+        return cls(
+            len(samples), sum(bool(sample["missed"]) for sample in samples), _rank(seconds, 0.50), _rank(seconds, 0.99)
+        )
+
+    def __str__(self) -> str:
+        missed = f", {self.missed} of them not in time" if self.missed else ""
+        return f"p50 {self.p50:.1f} s, p99 {self.p99:.1f} s of {self.measured} canaries{missed}"
+
+
+def _rank(ordered: Sequence[float], share: float) -> float:
+    """The nearest rank: a value that was really measured."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

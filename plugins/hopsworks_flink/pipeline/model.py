@@ -1,0 +1,34 @@
+"""What the models of the pipeline file have in common: strictness, and the rules for names."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+# The feature store's rule for names of feature groups and features, which become table and column names online.
+HOPSWORKS_NAME = r"^[a-z][a-z0-9_]{0,62}$"
+_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+# Columns that the window functions add; a feature or column of that name could not be told apart from them.
+WINDOW_COLUMNS = ("window_start", "window_end", "window_time")
+
+Name = Annotated[str, StringConstraints(pattern=HOPSWORKS_NAME)]
+LONGEST_TOPIC = 249
+Topic = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}$")]
+
+
+class Model(BaseModel):
+    """A part of the pipeline file: unknown settings are refused, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def check_column_name(name: str) -> None:
+    """Raise ValueError for a name that no column of a source may have."""
+    if not _COLUMN_NAME.fullmatch(name) or name.startswith("__"):
+        raise ValueError(
+            f"column name {name!r} must be letters, digits and underscores, and not begin with a digit or '__'"
+        )
+    if name in WINDOW_COLUMNS:
+        raise ValueError(f"column name {name!r} is taken by the window functions; rename the column")

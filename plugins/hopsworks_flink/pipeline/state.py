@@ -1,0 +1,123 @@
+"""What a running job's state means, and whether a changed pipeline can go on with it. Pure.
+
+Flink finds state by the shape of the job and by the layout of accumulators; what lies in the open windows means what
+the file said when the events came. A change that touches one of the two wants to be rewarmed; everything else (ids,
+descriptions, the watermark's delay, defaults, the stores that rows go to) leaves the state as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+
+Outcome = Literal["keeps", "rewarms", "resets"]
+
+# Settings that neither shape the job nor say what its windows hold.
+_STATELESS_SOURCE = ("partitions", "replication", "schema", "max_disorder", "idle_timeout", "start", "on_decode_error")
+_STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "offline")
+_STATELESS_AGGREGATE = ("default", "description")
+# These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
+_ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
+
+_SOURCE = "state_source"
+_GROUPS = "state_groups"
+_GROUP = "state_group."
+
+
+@dataclass(frozen=True)
+class StateSignature:
+    """The parts of a pipeline that its job's state depends on, as digests.
+
+    :param source: which events there are, and when they happened.
+    :param groups: full name of each feature group → key, windows and accumulators; in the file's order.
+    """
+
+    source: str
+    groups: Mapping[str, str]
+
+    def marks(self) -> dict[str, str]:
+        """As marks of a job, which show in Flink: letters, digits and ``_ . -``."""
+        order = _digest(list(self.groups))
+        return {
+            _SOURCE: self.source,
+            _GROUPS: order,
+            **{f"{_GROUP}{name}": digest for name, digest in self.groups.items()},
+        }
+
+    def differences(self, marks: Mapping[str, str]) -> list[str]:
+        """What in a job with these marks is otherwise, one sentence part each; empty if nothing."""
+        theirs = {key.removeprefix(_GROUP): value for key, value in marks.items() if key.startswith(_GROUP)}
+        found = []
+        if marks.get(_SOURCE) != self.source:
+            found.append("the source decides otherwise which events count, or when they happened")
+        for name, digest in self.groups.items():
+            if name not in theirs:
+                found.append(f"{name} is new")
+            elif theirs[name] != digest:
+                found.append(f"{name} has another key, other windows or other accumulators")
+        found += [f"{name} is gone" for name in theirs if name not in self.groups]
+        if not found and marks.get(_GROUPS) != self.marks()[_GROUPS]:
+            found.append("the feature groups stand in another order")
+        return found
+
+
+def state_signature(pipeline: Pipeline) -> StateSignature:
+    """Signature of a pipeline."""
+    source = pipeline.source.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if pipeline.quarantine_topic:
+        # Only whether there is the topic shapes the job: to and fro between decoders its state stays.
+        source["refused"] = "quarantine"
+    for name in _STATELESS_SOURCE:
+        source.pop(name, None)
+    return StateSignature(
+        _digest(source), {group.full_name: _digest(_group(pipeline, group)) for group in pipeline.feature_groups}
+    )
+
+
+def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
+    facts = group.model_dump(mode="json", exclude_defaults=True)
+    for name in _STATELESS_GROUP:
+        facts.pop(name, None)
+    aggregates = [aggregate.model_dump() for aggregate in group.aggregates.values()]
+    facts["aggregates"] = [_accumulator(written) for written in aggregates]
+    used = [*group.key, *(aggregate.column for aggregate in group.aggregates.values() if aggregate.column)]
+    facts["types"] = {name: _type(pipeline, name) for name in used}
+    return facts
+
+
+def _accumulator(written: str | dict[str, Any]) -> dict[str, Any]:
+    settings = {written: "*"} if isinstance(written, str) else written
+    return {_ACCUMULATOR.get(key, key): value for key, value in settings.items() if key not in _STATELESS_AGGREGATE}
+
+
+def _type(pipeline: Pipeline, column: str) -> str:
+    return str(pipeline.source.all_columns[column])
+
+
+def state_outcome(
+    signature: StateSignature, running: Mapping[str, str] | None, *, fresh: bool = False
+) -> tuple[Outcome, list[str]]:
+    """What becomes of a job's state when the pipeline is deployed over it.
+
+    :param running: marks of the job that runs, or ran last; None: there is no such job.
+    :param fresh: the deployment leaves the state behind (``state="fresh"``).
+    :return: ``keeps``: the new job goes on with the state; ``rewarms``: deploy with ``state="rewarm"``, the new job
+        reads again what its open windows need; ``resets``: it begins where the pipeline says. And why, sentence parts.
+    """
+    if running is None:
+        return "resets", ["no job of this name is known"]
+    if fresh:
+        return "resets", ["state='fresh' leaves the state behind"]
+    if _SOURCE not in running:
+        return "rewarms", ["the job does not say what its state was made for: another tool or version deployed it"]
+    found = signature.differences(running)
+    return ("rewarms", found) if found else ("keeps", [])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

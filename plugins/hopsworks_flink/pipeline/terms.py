@@ -1,0 +1,239 @@
+"""Typed pieces of SQL text, in both dialects at once, and the conversions between types.
+
+Flink computes the features, DuckDB checks them: wherever the two would give another result for the same text (a cast
+that rounds or truncates, an overflow that wraps or fails, a division), the text is made such that they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, STRING, TIMESTAMP, FeatureType, decimal
+from hopsworks_flink.pipeline.values import fits
+
+_DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
+_INTEGER_TEXT = "^ *[+-]?[0-9]+ *$"
+_NUMBER_TEXT = "^ *[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)? *$"
+
+# A timestamp, which is BIGINT microseconds in Flink, as a value with a calendar. The session's time zone is UTC.
+MOMENT = "CAST(TO_TIMESTAMP_LTZ({0}, 6) AS TIMESTAMP(6))"
+# Its time of day in microseconds, and that and the midnight before it as such values: before 1970 Flink's calendar
+# counts a day too much and negative hours for anything but a midnight.
+_DAY = 86_400_000_000
+_TIME_OF_DAY = f"(MOD({{0}}, {_DAY}) + CASE WHEN MOD({{0}}, {_DAY}) < 0 THEN {_DAY} ELSE 0 END)"
+TIME_OF_DAY = f"CAST(TO_TIMESTAMP_LTZ({_TIME_OF_DAY}, 6) AS TIMESTAMP(6))"
+MIDNIGHT = f"CAST(TO_TIMESTAMP_LTZ({{0}} - {_TIME_OF_DAY}, 6) AS TIMESTAMP(6))"
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be used. The message says why and what to do."""
+
+
+class Term(NamedTuple):
+    """A piece of SQL.
+
+    :param kind: its type; None for NULL, which takes every type.
+    :param flink: text for Flink SQL.
+    :param duckdb: text for DuckDB.
+    :param number: the value of a numeric literal, which takes the type of what it stands beside.
+    """
+
+    kind: FeatureType | None
+    flink: str
+    duckdb: str
+    number: Decimal | None = None
+
+
+def build(kind: FeatureType, template: str, *terms: Term, duckdb: str | None = None) -> Term:
+    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs."""
+    return Term(
+        kind,
+        template.format(*(term.flink for term in terms)),
+        (duckdb or template).format(*(term.duckdb for term in terms)),
+    )
+
+
+def alike(kind: FeatureType | None, text: str) -> Term:
+    """Term whose text is the same in both dialects."""
+    return Term(kind, text, text)
+
+
+def literal(text: str) -> Term:
+    """Numeric literal: an integer, or a double if it has a point or an exponent."""
+    number = Decimal(text)
+    if text.isdigit():
+        if number >= 2**63:
+            raise ExpressionError(f"{text} is too large for bigint")
+        return Term(BIGINT, text, text, number)
+    return Term(DOUBLE, _double_text(number), _double_text(number), number)
+
+
+def _double_text(number: Decimal) -> str:
+    text = repr(float(number))
+    if "inf" in text:
+        raise ExpressionError(f"{number} is too large for double")
+    return text if "e" in text else f"{text}e0"
+
+
+def unify(terms: Sequence[Term], what: str) -> tuple[FeatureType, list[Term]]:
+    """The terms as one common type. Raises ExpressionError if they have none."""
+    kinds = [term.kind for term in terms if term.kind is not None]
+    if not kinds:
+        raise ExpressionError(f"{what} has only NULL, which has no type; cast it")
+    common = _common(terms, kinds, what)
+    return common, [_plain(term, common, terms) for term in terms]
+
+
+def _common(terms: Sequence[Term], kinds: Sequence[FeatureType], what: str) -> FeatureType:
+    if all(kind.is_numeric for kind in kinds):
+        # Literals with a point are doubles, but beside a decimal they are exact.
+        firm = [term.kind for term in terms if term.kind is not None and term.number is None] or kinds
+        if any(kind.is_floating for kind in firm):
+            return DOUBLE
+        if any(kind.is_decimal for kind in firm):
+            return _widest([decimal_of(term) for term in terms if term.kind is not None], what)
+        return DOUBLE if any(kind.is_floating for kind in kinds) else BIGINT
+    if set(kinds) <= {DATE, TIMESTAMP}:
+        return TIMESTAMP if TIMESTAMP in kinds else DATE
+    if len(set(kinds)) == 1:
+        return kinds[0]
+    raise ExpressionError(f"{what} mixes {' and '.join(dict.fromkeys(map(str, kinds)))}; cast one of them")
+
+
+def _widest(kinds: Sequence[FeatureType], what: str) -> FeatureType:
+    scale = max(kind.scale for kind in kinds)
+    whole = max(kind.precision - kind.scale for kind in kinds)
+    return exact_decimal(whole + scale, scale, what)
+
+
+def exact_decimal(precision: int, scale: int, what: str) -> FeatureType:
+    """That decimal type, or an ExpressionError where a value would not fit."""
+    if precision > 38:
+        raise ExpressionError(f"{what} needs decimal({precision},{scale}), and 38 digits are the most; cast to double")
+    return decimal(precision, scale)
+
+
+def decimal_of(term: Term) -> FeatureType:
+    """The decimal type that holds a number exactly."""
+    assert term.kind is not None
+    if term.number is not None:
+        digits, exponent = term.number.as_tuple().digits, int(term.number.as_tuple().exponent)
+        scale = max(0, -exponent)
+        return exact_decimal(max(len(digits) + max(0, exponent), scale, 1), scale, f"the number {term.number}")
+    return term.kind if term.kind.is_decimal else decimal(_DIGITS[term.kind.name], 0)
+
+
+def _plain(term: Term, common: FeatureType, among: Sequence[Term]) -> Term:
+    """The term as the common type, without a cast around a small integer that stands beside a column."""
+    small = term.number is not None and term.kind == BIGINT and abs(term.number) < 2**31
+    if common == BIGINT and small and any(other.kind == BIGINT and other.number is None for other in among):
+        return term
+    return cast(term, common)
+
+
+def cast(term: Term, kind: FeatureType) -> Term:
+    """The term converted; what cannot be converted becomes null. Raises ExpressionError for pairs that differ in Flink
+    and elsewhere."""
+    if term.kind is None:
+        return _cast(term, kind)
+    if term.number is not None and kind.is_floating:
+        text = _double_text(term.number)
+        number = Term(DOUBLE, text, text, term.number)
+        return number if kind == DOUBLE else _cast(number, kind)
+    if term.number is not None and kind.is_decimal:
+        return _decimal_literal(term.number, kind)
+    if term.kind == kind and term.number is None:
+        return term
+    if term.kind.is_numeric and kind.is_numeric:
+        return _between_numbers(term, kind)
+    if term.kind == STRING:
+        return _from_text(term, kind)
+    if term.kind == BOOLEAN and (kind.is_numeric or kind == STRING):
+        yes, no = ("'true'", "'false'") if kind == STRING else ("1", "0")
+        return _cast(build(BIGINT, f"CASE WHEN {{0}} THEN {yes} WHEN NOT {{0}} THEN {no} END", term), kind)
+    if kind == STRING and (term.kind.is_integer or term.kind.is_decimal or term.kind == DATE):
+        return _cast(term, kind)
+    if term.kind == DATE and kind == TIMESTAMP:
+        days = "EXTRACT(EPOCH FROM CAST({0} AS TIMESTAMP(3))) * 1000000"
+        return build(TIMESTAMP, days, term, duckdb="CAST({0} AS TIMESTAMP)")
+    if term.kind == TIMESTAMP and kind == DATE:
+        return build(DATE, f"CAST({MIDNIGHT} AS DATE)", term, duckdb="CAST({0} AS DATE)")
+    raise ExpressionError(f"a value of type {term.kind} cannot be cast to {kind}{_way_out(term.kind, kind)}")
+
+
+def _way_out(kind: FeatureType, target: FeatureType) -> str:
+    if kind.is_numeric and target == BOOLEAN:
+        return "; compare it with a number"
+    return "; declare the column as that type in the schema"
+
+
+def _cast(term: Term, kind: FeatureType) -> Term:
+    return build(kind, f"CAST({{0}} AS {kind.sql})", term, duckdb=f"CAST({{0}} AS {duckdb_type(kind)})")
+
+
+def _decimal_literal(number: Decimal, kind: FeatureType) -> Term:
+    if not fits(number, kind):
+        raise ExpressionError(f"{number} has more digits than {kind} holds")
+    return _cast(alike(kind, f"{number:.{kind.scale}f}"), kind)
+
+
+def _between_numbers(term: Term, kind: FeatureType) -> Term:
+    source = term.kind
+    assert source is not None
+    if kind.is_integer:
+        if source.is_integer and source.bits <= kind.bits:
+            return term if source == kind and term.number is None else _cast(term, kind)
+        low, high = -(2 ** (kind.bits - 1)), 2 ** (kind.bits - 1) - 1
+        if source.is_floating:
+            # 2^63 - 1 is no double; the bounds are those of the truncated value.
+            bounds = f"{{0}} >= {float(low)!r} AND {{0}} < {float(high + 1)!r}"
+            bounds = bounds if kind.bits == 64 else f"{{0}} > {low - 1}.0e0 AND {{0}} < {high + 1}.0e0"
+        else:
+            bounds = f"{{0}} BETWEEN {low} AND {high}"
+        whole = f"CAST(TRUNC({{0}}) AS {duckdb_type(kind)})" if not source.is_integer else None
+        return build(
+            kind,
+            f"CASE WHEN {bounds} THEN CAST({{0}} AS {kind.sql}) END",
+            term,
+            duckdb=f"CASE WHEN {bounds} THEN {whole or f'CAST({{0}} AS {duckdb_type(kind)})'} END",
+        )
+    if kind.is_decimal:
+        if source.is_floating:
+            raise ExpressionError(
+                f"a value of type {source} cannot be cast to {kind}: what it is rounded to would be a matter of luck; "
+                "declare the column as decimal in the schema, or the result as double"
+            )
+        return build(kind, f"CAST({{0}} AS {kind.sql})", term, duckdb=f"TRY_CAST({{0}} AS {duckdb_type(kind)})")
+    if kind.name == "float" and source.name == "double":
+        return build(kind, "CASE WHEN ABS({0}) <= 3.4028235e38 THEN CAST({0} AS FLOAT) END", term)
+    return _cast(term, kind)
+
+
+def _from_text(term: Term, kind: FeatureType) -> Term:
+    if kind == BOOLEAN:
+        return build(kind, "CASE LOWER(TRIM({0})) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END", term)
+    if not kind.is_numeric:
+        raise ExpressionError(
+            f"a text cannot be cast to {kind}; declare the column as {kind} in the schema, or compare texts"
+        )
+    pattern = _INTEGER_TEXT if kind.is_integer else _NUMBER_TEXT
+    return build(
+        kind,
+        f"CASE WHEN REGEXP({{0}}, '{_braced(pattern)}') THEN TRY_CAST(TRIM({{0}}) AS {kind.sql}) END",
+        term,
+        duckdb=f"CASE WHEN regexp_matches({{0}}, '{_braced(pattern)}') "
+        f"THEN TRY_CAST(TRIM({{0}}) AS {duckdb_type(kind)}) END",
+    )
+
+
+def _braced(pattern: str) -> str:
+    return pattern.replace("{", "{{").replace("}", "}}")
+
+
+def duckdb_type(kind: FeatureType) -> str:
+    """DuckDB's name of a type."""
+    if kind.is_decimal:
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return {"string": "VARCHAR", "binary": "BLOB", "int": "INTEGER"}.get(kind.name, kind.name.upper())
