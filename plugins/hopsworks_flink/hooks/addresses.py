@@ -1,0 +1,44 @@
+"""Addresses out of names that users give: a name stays one segment of a path, a host is a host. Pure."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, quote, urlsplit
+
+from hopsworks_flink.exceptions import ConfigurationError
+
+# Letters of any language: they become an internationalised name. In brackets an IPv6 address.
+_HOST = re.compile(r"[\w.\-]+|[0-9A-Fa-f:.]+")
+_PATH = re.compile(r"[A-Za-z0-9._~/%\-]*")
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a URL's path.
+
+    :raises ConfigurationError: no address can hold it.
+    """
+    if name in ("", ".", ".."):
+        raise ConfigurationError(f"{name!r} cannot be the name or id of anything.")
+    return quote(name, safe="")
+
+
+def plain_url(text: str, what: str) -> SplitResult:
+    """The parts of an http or https URL that is nothing but scheme, host, port and path.
+
+    :param what: names the value in an error: "connection 'x': host".
+    :raises ConfigurationError: it is none, or has user, password, query or fragment in it.
+    """
+    try:
+        parts = urlsplit(text)
+        port_is_right = parts.port is None or 0 < parts.port < 65536
+    except ValueError as error:
+        raise ConfigurationError(f"{what} {text!r} is not a URL: {error}.") from error
+    host, path = parts.hostname or "", parts.path
+    dots = {".", ".."} & set(path.split("/"))
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not port_is_right:
+        raise ConfigurationError(f"{what} {text!r} must be an http or https URL with the name or address of a host.")
+    if "@" in parts.netloc or parts.query or parts.fragment or dots or not _PATH.fullmatch(path):
+        raise ConfigurationError(
+            f"{what} {text!r} must be an http or https URL without user and password, query or fragment in it."
+        )
+    return parts

@@ -1,0 +1,341 @@
+"""Airflow's hook to a Flink session cluster: Python jobs, savepoints and health over the REST API."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, conf, mask_secret
+from hopsworks_flink.exceptions import (
+    ConfigurationError,
+    FlinkApiError,
+    FlinkConnectionError,
+    FlinkError,
+    FlinkJobNotFound,
+    FlinkSavepointError,
+)
+from hopsworks_flink.hooks.flink_bundle import Bundle, mask
+from hopsworks_flink.hooks.flink_connection import FlinkConnection
+from hopsworks_flink.hooks.flink_files import JobJars, find_jars
+from hopsworks_flink.hooks.flink_health import JobHealth
+from hopsworks_flink.hooks.flink_http import observed_job
+from hopsworks_flink.hooks.flink_look import look_at
+from hopsworks_flink.hooks.flink_managed import find_cluster
+from hopsworks_flink.hooks.flink_state import ObservedJob, RestorePoint, restore_point
+from hopsworks_flink.hooks.flink_submission import PythonSubmission, job_configuration
+from hopsworks_flink.hooks.flink_verdict import Look
+from hopsworks_flink.hooks.flink_watch import Finding, HealthBounds, examine, failure_text
+from hopsworks_flink.hooks.form_widgets import ConnectionForm
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+
+if TYPE_CHECKING:
+    from hopsworks_flink.hooks.flink_rest import FlinkRestClient
+
+# Flink caches its checkpoint statistics (web.refresh-interval, 3 s): an answer this old may lack the last savepoint.
+_STATISTICS_SECONDS = 3.5
+_RECENT_SECONDS = 60.0
+
+
+class FlinkHook(ConnectionForm, BaseHook):
+    """Talks to the JobManager of one Flink session cluster.
+
+    :param flink_conn_id: Airflow connection of type ``flink``: host = URL of the REST API; login and password for HTTP
+        basic authentication; extra ``python_executable``, ``web_ui_url``, ``verify_tls``, ``ca_path``, ``jars_dir``,
+        ``connectors_on_cluster``, and for a cluster that Hopsworks manages, instead of host and login,
+        ``hopsworks_conn_id`` and ``hopsworks_job``; default: ``flink_default``. Each is explained in
+        ``FlinkConnection``, where they are read.
+    """
+
+    conn_name_attr = "flink_conn_id"
+    default_conn_name = "flink_default"
+    conn_type = "flink"
+    hook_name = "Apache Flink (REST)"
+
+    def __init__(self, flink_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.flink_conn_id = flink_conn_id
+
+    @cached_property
+    def settings(self) -> FlinkConnection:
+        """The connection, read and checked; the address of a cluster that Hopsworks manages is asked for.
+
+        :raises ConfigurationError: it does not exist or a field of it is wrong.
+        :raises FlinkConnectionError: Hopsworks does not answer, or its cluster does not run.
+        """
+        try:
+            connection = self.get_connection(self.flink_conn_id)
+        except AirflowNotFoundException as error:
+            raise ConfigurationError(
+                f"There is no Airflow connection {self.flink_conn_id!r}. Create one of type 'flink' whose host is the "
+                "URL of Flink's REST API."
+            ) from error
+        settings = FlinkConnection.from_airflow(connection)
+        if isinstance(settings.auth, tuple):
+            mask_secret(settings.auth[1])
+        if settings.hopsworks_conn_id:
+            return find_cluster(settings, HopsworksHook(settings.hopsworks_conn_id).settings)
+        return settings
+
+    def get_conn(self) -> FlinkRestClient:
+        """The REST client."""
+        return self.client
+
+    @cached_property
+    def client(self) -> FlinkRestClient:
+        """The REST client; no request is made yet."""
+        settings = self.settings
+        # Not above: requests would be half of what importing the operators costs, and each parse of the DAGs would pay.
+        from hopsworks_flink.hooks.flink_rest import FlinkRestClient
+
+        return FlinkRestClient(settings.url, auth=settings.auth, verify=settings.verify)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """One authenticated read, for Airflow's test button."""
+        try:
+            overview = self.client.overview()
+            return True, (
+                f"Flink {overview['flink-version']} with {overview['taskmanagers']} task manager(s), "
+                f"{overview['slots-available']} of {overview['slots-total']} slots free"
+            )
+        except (KeyError, TypeError):
+            return False, f"{self.settings.url} does not answer as Flink's REST API does: is this its address?"
+        except Exception as error:  # whatever it is, the button shows it: Airflow makes nothing useful of an exception
+            return False, str(error) or type(error).__name__
+
+    def job_url(self, job_id: str, page: str = "overview") -> str:
+        """Address of the job in Flink's web UI."""
+        return f"{self.settings.web_ui_url or self.settings.url}/#/job/running/{job_id}/{page}"
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def jobs_named(self, job_name: str) -> list[ObservedJob]:
+        """All jobs of exactly this name that Flink remembers, the last one started first.
+
+        Those that have not ended carry the deployment hash that they were started with.
+        """
+        jobs = [observed_job(entry) for entry in self.client.jobs() if entry["name"] == job_name]
+        jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
+        return sorted(jobs, key=lambda job: job.start_time, reverse=True)
+
+    def job_state(self, job_id: str) -> str | None:
+        """Flink's state of the job; None if Flink does not know it."""
+        try:
+            return str(self.client.job(job_id)["state"])
+        except FlinkJobNotFound:
+            return None
+
+    def find_job(self, job_id: str) -> dict[str, Any] | None:
+        """``GET /jobs/{id}``; None if Flink does not know it."""
+        try:
+            return self.client.job(job_id)
+        except FlinkJobNotFound:
+            return None
+
+    def examine(self, job_name: str | None, job_id: str | None, bounds: HealthBounds) -> Finding:
+        """Judge one job, see :func:`~hopsworks_flink.hooks.flink_watch.examine`."""
+        steps = examine(job_name, job_id, bounds, time.time())
+        question = next(steps)
+        while True:
+            try:
+                try:
+                    answer = getattr(self.client, question[0])(*question[1:])
+                except FlinkError as error:
+                    question = steps.throw(error)
+                else:
+                    question = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+
+    def look_at(self, job_name: str, restart_window: float) -> Look:
+        """All that a verdict needs, see :func:`~hopsworks_flink.hooks.flink_look.look_at`."""
+        return look_at(self.client, job_name, restart_window, time.time())
+
+    def failure(self, job_id: str, secrets: Sequence[str] = ()) -> str | None:
+        """The root cause of a job's failure in one line; its stack trace goes to the log, folded.
+
+        :param secrets: values that must not be shown.
+        :return: None if Flink has none to tell.
+        """
+        try:
+            cause, stack = failure_text(self.client.exceptions(job_id))
+        except FlinkError as error:
+            # A help for an error that is being reported, never a reason for another one.
+            self.log.warning("The job's exceptions cannot be read: %s", error)
+            return None
+        if stack:
+            self.log.error("::group::Exception of Flink job %s\n%s\n::endgroup::", job_id, mask(stack, secrets))
+        return mask(cause, secrets) if cause else None
+
+    def job_marks(self, job_id: str) -> dict[str, str]:
+        """The job's ``pipeline.global-job-parameters``; empty while a job initialises or when Flink forgot it."""
+        try:
+            config = self.client.job_config(job_id)
+        except FlinkJobNotFound:
+            return {}
+        return dict((config.get("execution-config") or {}).get("user-config") or {})
+
+    def health(self, job_id: str) -> JobHealth:
+        """The facts by which a job is judged.
+
+        :raises FlinkJobNotFound: Flink does not know the job.
+        """
+        job = self.client.job(job_id)
+        details: dict[str, Any] = {"checkpoints": None, "exceptions": None, "metrics": {}}
+        # A job that initialises has no execution graph yet, and answers 404 to some of these.
+        try:
+            details["exceptions"] = self.client.exceptions(job_id)
+            details["checkpoints"] = self.client.checkpoints(job_id)
+            details["metrics"] = self.client.job_metrics(job_id, ["numRestarts"])
+        except FlinkApiError as error:
+            self.log.debug("Job %s does not tell everything yet: %s", job_id, error)
+        return JobHealth.from_rest(job, **details)
+
+    def restore_point(self, job: ObservedJob) -> RestorePoint:
+        """The newest state that an ended job left.
+
+        Waits a few seconds if the job has just ended, until Flink's statistics are sure to show its last savepoint.
+        """
+        if time.time() - job.end_time / 1000 < _RECENT_SECONDS:
+            time.sleep(_STATISTICS_SECONDS)
+        try:
+            checkpoints = self.client.checkpoints(job.job_id)
+        except FlinkApiError as error:
+            if error.status_code != 404:
+                raise
+            checkpoints = None
+        return restore_point(job.job_id, checkpoints)
+
+    # --- starting --------------------------------------------------------------------------------------------------
+
+    def find_jars(self, connectors: Sequence[str] | None = None, formats: Sequence[str] = ()) -> JobJars:
+        """The jars on this worker that fit the cluster's Flink version.
+
+        :param connectors: see :func:`~hopsworks_flink.hooks.flink_files.find_jars`; None follows the connection.
+        :param formats: file formats that the job reads and that have jars of their own, such as ``parquet``.
+        :raises ConfigurationError: a jar is missing.
+        """
+        settings = self.settings
+        folder = settings.jars_dir or conf.get("hopsworks_flink", "jars_dir", fallback="") or None
+        if connectors is None and settings.connectors_on_cluster:
+            connectors = ()
+        version = str(self.client.config()["flink-version"])
+        return find_jars(Path(folder) if folder else None, version, connectors, formats)
+
+    def run_python_job(
+        self,
+        bundle: Bundle,
+        *,
+        job_name: str,
+        job_id: str,
+        jars: JobJars,
+        arguments: Sequence[str] = (),
+        parallelism: int = 1,
+        savepoint_path: str | None = None,
+        allow_non_restored_state: bool = False,
+        flink_configuration: Mapping[str, str] | None = None,
+        marks: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start a Python program as a job with an id of our choice.
+
+        A submission whose answer was lost is looked up by that id and sent again only if it never arrived: there is
+        never a second job.
+
+        :param bundle: the program; uploaded for the submission and deleted afterwards.
+        :param job_name: becomes ``pipeline.name``.
+        :param job_id: 32 hex digits.
+        :param arguments: the program's own; ``--jars <urls>`` follows when the job brings connectors along.
+        :param savepoint_path: state to start from.
+        :param marks: put into ``pipeline.global-job-parameters``; letters, digits, ``_ . -`` only.
+        :return: the job's id.
+        :raises FlinkDuplicateJobId: Flink has seen the id before.
+        :raises FlinkSubmissionError: the program failed; the text holds the cause.
+        :raises FlinkConnectionError: Flink could not be reached, and the job did not turn up.
+        """
+        submission = PythonSubmission(self, job_id, bundle, jars, arguments)
+        return submission.send(
+            {
+                "parallelism": parallelism,
+                "savepointPath": savepoint_path,
+                "allowNonRestoredState": allow_non_restored_state,
+                "flinkConfiguration": job_configuration(job_name, flink_configuration or {}, marks or {}),
+            }
+        )
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def stop_with_savepoint(
+        self,
+        job_id: str,
+        *,
+        drain: bool = False,
+        target_directory: str | None = None,
+        timeout: float = 600.0,
+        poll_interval: float = 1.0,
+    ) -> str:
+        """End a job and keep its state.
+
+        :param drain: emit what open windows hold as if they were complete; only for a job that never comes back.
+        :param target_directory: default: the cluster's ``execution.checkpointing.savepoint-dir``.
+        :param timeout: seconds.
+        :param poll_interval: seconds.
+        :return: the savepoint's path.
+        :raises FlinkJobNotFound: Flink does not know the job.
+        :raises FlinkSavepointError: no savepoint could be taken, or not in time; the job may still run.
+        """
+        request_id = uuid.uuid4().hex
+        self.request_stop(job_id, drain=drain, target_directory=target_directory, request_id=request_id)
+        deadline = time.monotonic() + timeout
+        while (path := self.client.savepoint(job_id, request_id)) is None:
+            if time.monotonic() > deadline:
+                raise FlinkSavepointError(
+                    f"The savepoint of job {job_id} was not complete after {timeout:g} s; Flink goes on writing it."
+                )
+            time.sleep(poll_interval)
+        return path
+
+    def request_stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> None:
+        """Ask Flink to end a job with a savepoint; does not wait.
+
+        :param request_id: 32 hex digits; sent again with the same id, it is one request.
+        :raises FlinkJobNotFound: Flink does not know the job.
+        :raises FlinkSavepointError: Flink refused.
+        """
+        try:
+            self.client.stop(job_id, drain=drain, target_directory=target_directory, request_id=request_id)
+        except FlinkConnectionError:
+            # The id makes it the same request if the first one has arrived.
+            self.client.stop(job_id, drain=drain, target_directory=target_directory, request_id=request_id)
+        except FlinkJobNotFound:
+            raise
+        except FlinkApiError as error:
+            raise FlinkSavepointError(f"Flink refused to stop job {job_id} with a savepoint: {error}") from error
+
+    def cancel(self, job_id: str) -> None:
+        """Ask Flink to end a job without a savepoint; does not wait. A job that is gone or ended is no error."""
+        try:
+            self.client.cancel(job_id)
+        except FlinkApiError as error:
+            if error.status_code not in (404, 409):
+                raise
+
+    def wait_until_ended(self, job_id: str, *, timeout: float = 120.0, poll_interval: float = 1.0) -> str:
+        """Wait for a job's terminal state.
+
+        :param timeout: seconds.
+        :return: the state; ``"NOT_FOUND"`` if Flink has forgotten the job.
+        :raises FlinkError: it did not end in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            state = self.job_state(job_id)
+            if state is None:
+                return "NOT_FOUND"
+            if ObservedJob(job_id, "", state).is_terminal:
+                return state
+            if time.monotonic() > deadline:
+                raise FlinkError(f"Job {job_id} is still {state} after {timeout:g} s.")
+            time.sleep(poll_interval)

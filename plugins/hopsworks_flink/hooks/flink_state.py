@@ -1,0 +1,170 @@
+"""Jobs as Flink shows them, their ids, and the state that they leave: pure functions over value objects, no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+#: Flink is done with jobs in these states; their ids are never used again.
+TERMINAL_STATES = frozenset({"FINISHED", "CANCELED", "FAILED"})
+#: The job exists, holds or will hold slots, or may come back (SUSPENDED, RECONCILING).
+ACTIVE_STATES = frozenset(
+    {"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING", "SUSPENDED", "RECONCILING"}
+)
+#: Active, but on the way out: wait for the end before anything is decided.
+ENDING_STATES = frozenset({"FAILING", "CANCELLING"})
+
+#: States in which a job may get well by itself, but cannot take a savepoint.
+UNWELL_STATES = frozenset({"INITIALIZING", "CREATED", "RESTARTING", "SUSPENDED", "RECONCILING"})
+
+StatePolicy = Literal["restore", "rewarm", "fresh"]
+STATE_POLICIES: tuple[StatePolicy, ...] = ("restore", "rewarm", "fresh")
+
+#: Keys in a job's ``pipeline.global-job-parameters`` by which a deployment recognises its jobs.
+MARK_HASH = "deployment_hash"
+MARK_OWNER = "deployed_by"
+#: Hash of the SQL of a feature pipeline's job.
+MARK_PLAN = "plan_hash"
+#: The state policy that the job was started with.
+MARK_STATE = "state_policy"
+#: Epoch milliseconds: windows that ended until then are an earlier job's, this one leaves them out.
+MARK_WATERMARK = "rewarmed_at"
+#: Tells whether the job was given the credentials that a deployment would give it now; holds no secret.
+MARK_CREDENTIALS = "credentials"
+OWNER = "airflow-provider-hopsworks-flink"
+
+
+@dataclass(frozen=True)
+class ObservedJob:
+    """One job as Flink shows it.
+
+    :param start_time: epoch milliseconds.
+    :param end_time: epoch milliseconds; -1 while it has not ended.
+    :param deployment_hash: what the job was started with; None for jobs that another tool started.
+    :param credentials: fingerprint of the credentials that it was given; empty for none.
+    """
+
+    job_id: str
+    name: str
+    state: str
+    start_time: int = 0
+    end_time: int = -1
+    deployment_hash: str | None = None
+    credentials: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended for good."""
+        return self.state in TERMINAL_STATES
+
+    def with_marks(self, marks: Mapping[str, str]) -> ObservedJob:
+        """The same job, with what its marks say."""
+        return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=marks.get(MARK_CREDENTIALS, ""))
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """State that a job left behind.
+
+    :param path: what Flink takes as ``savepointPath``; None if there is nothing to restore.
+    :param lost: True if the job had durable state that is gone.
+    :param origin: words for logs.
+    :param watermark: epoch milliseconds; windows that ended until then are not this state's to emit.
+    """
+
+    path: str | None
+    origin: str
+    lost: bool = False
+    watermark: int | None = None
+
+
+def newest(jobs: Iterable[ObservedJob]) -> ObservedJob | None:
+    """The job that was started last; None without jobs."""
+    return max(jobs, key=lambda job: (job.start_time, job.job_id), default=None)
+
+
+def derive_job_id(job_name: str, deployment_hash: str, predecessor_id: str | None) -> str:
+    """The id under which a deployment submits: 32 hex digits.
+
+    The same observation gives the same id, so that a retry finds the job of an earlier try without any memory, and
+    of two deployments that race Flink accepts only one.
+    """
+    text = "\n".join((job_name, deployment_hash, predecessor_id or "none"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def restore_point(job_id: str, checkpoints: Mapping[str, Any] | None) -> RestorePoint:
+    """The newest state of an ended job, out of ``GET /jobs/{id}/checkpoints``.
+
+    A savepoint or checkpoint that is still there wins by age. A job that kept none of its own leaves what it was
+    started from. ``checkpoints`` is None when Flink no longer has the statistics.
+    """
+    if checkpoints is None:
+        return RestorePoint(None, f"Flink no longer has the checkpoint history of job {job_id}", lost=True)
+    latest = checkpoints.get("latest") or {}
+    candidates = [
+        entry
+        for entry in (latest.get("savepoint"), latest.get("completed"), *(checkpoints.get("history") or ()))
+        if entry and entry.get("external_path") and entry.get("status", "COMPLETED") == "COMPLETED"
+    ]
+    kept = [entry for entry in candidates if not entry.get("discarded")]
+    if kept:
+        best = max(kept, key=lambda entry: (entry.get("trigger_timestamp") or 0, entry.get("id") or 0))
+        kind = "savepoint" if best.get("is_savepoint") else "checkpoint"
+        return RestorePoint(best["external_path"], f"{kind} {best.get('id')} of job {job_id}")
+    restored = latest.get("restored") or {}
+    if restored.get("external_path"):
+        return RestorePoint(
+            restored["external_path"], f"the state that job {job_id} itself was started from (it kept none of its own)"
+        )
+    if (checkpoints.get("counts") or {}).get("completed", 0):
+        return RestorePoint(None, f"job {job_id} completed checkpoints, but Flink has discarded them", lost=True)
+    return RestorePoint(None, f"job {job_id} ended before its first checkpoint")
+
+
+def checkpoint_directory(job_id: str, checkpoints: Mapping[str, Any]) -> str | None:
+    """The folder in which the cluster keeps a folder of checkpoints for each job.
+
+    Out of ``GET /jobs/{id}/checkpoints``; None as long as the job has completed none, or if it lies elsewhere than
+    Flink's layout ``<directory>/<job id>/chk-<number>`` says.
+    """
+    completed = (checkpoints.get("latest") or {}).get("completed") or {}
+    directory, found, _ = str(completed.get("external_path") or "").rpartition(f"/{job_id}/chk-")
+    return directory if found else None
+
+
+def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -> RestorePoint:
+    """What a new job starts from, given what its predecessors left, the last one first.
+
+    A job that never ran (Flink keeps neither its marks nor what it was to be restored from) is passed over; one that
+    was started with ``state="fresh"`` on purpose ends the search.
+
+    :param left: each ended job's restore point and marks; read lazily, no further than needed.
+    """
+    passed = []
+    for point, marks in left:
+        if point.path or point.lost:
+            return replace(point, watermark=watermark_of(marks))
+        passed.append(point.origin)
+        if marks.get(MARK_STATE) == "fresh":
+            break
+    return RestorePoint(None, "; ".join(passed) or "no earlier job is known")
+
+
+def watermark_of(marks: Mapping[str, str]) -> int | None:
+    """What a job's marks say about windows that it leaves out; epoch milliseconds."""
+    text = marks.get(MARK_WATERMARK, "")
+    return int(text) if text.isdigit() else None
+
+
+def lowest_watermark(vertices: Iterable[Sequence[Mapping[str, Any]]]) -> int | None:
+    """How far event time has come in all of a job, out of ``GET /jobs/{id}/vertices/{v}/watermarks`` of each vertex.
+
+    :return: epoch milliseconds; None while a part of the job has seen no watermark. Flink refreshes these figures
+        every few seconds: the truth is never behind them.
+    """
+    values = [int(entry["value"]) for vertex in vertices for entry in vertex if entry.get("value") is not None]
+    lowest = min(values, default=-1)
+    return lowest if lowest > 0 else None

@@ -1,0 +1,121 @@
+"""Airflow's hook to Hopsworks, on the platform's own Python SDK."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_secret
+from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.hooks.form_widgets import ConnectionForm
+from hopsworks_flink.hooks.hopsworks_connection import HopsworksConnection
+from hopsworks_flink.hooks.hopsworks_errors import translated, translated_login
+from hopsworks_flink.hooks.hopsworks_session import HopsworksSession
+
+# The SDK lets these win over the arguments of its login: what Airflow's connection says must hold.
+_OVERRIDING = (
+    "HOPSWORKS_HOSTNAME_VERIFICATION",
+    "HOPSWORKS_TRUST_STORE_PATH",
+    "HOPSWORKS_PORT",
+    "HOPSWORKS_CERT_FOLDER",
+    "REST_ENDPOINT",
+)
+
+
+class HopsworksHook(ConnectionForm, BaseHook):
+    """Logs in to one Hopsworks project.
+
+    :param hopsworks_conn_id: Airflow connection of type ``hopsworks``: host, port (default 443), password = API key,
+        extra ``project``, ``hostname_verification`` (default true) and ``trust_store_path``; default:
+        ``hopsworks_default``.
+    """
+
+    conn_name_attr = "hopsworks_conn_id"
+    default_conn_name = "hopsworks_default"
+    conn_type = "hopsworks"
+    hook_name = "Hopsworks"
+
+    def __init__(self, hopsworks_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.hopsworks_conn_id = hopsworks_conn_id
+
+    @cached_property
+    def settings(self) -> HopsworksConnection:
+        """The connection, read and checked.
+
+        :raises ConfigurationError: it does not exist or a field of it is wrong.
+        """
+        try:
+            connection = self.get_connection(self.hopsworks_conn_id)
+        except AirflowNotFoundException as error:
+            raise ConfigurationError(
+                f"There is no Airflow connection {self.hopsworks_conn_id!r}. Create one of type 'hopsworks' with host, "
+                "API key (password) and project."
+            ) from error
+        settings = HopsworksConnection.from_airflow(connection, os.environ)
+        mask_secret(settings.api_key)
+        return settings
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[HopsworksSession]:
+        """Log in, and log out at the end.
+
+        The SDK's login belongs to the whole process, so sessions must not be nested. Certificates live in a folder of
+        this session alone and go with it.
+
+        :raises HopsworksLoginError: key, project or certificate are wrong.
+        :raises HopsworksConnectionError: the server cannot be reached.
+        """
+        import hopsworks
+
+        settings = self.settings
+        folder = tempfile.mkdtemp(prefix="hopsworks-session-")
+        try:
+            with _without(_OVERRIDING), translated_login(settings), contextlib.redirect_stdout(io.StringIO()):
+                project = hopsworks.login(
+                    host=settings.host,
+                    port=settings.port,
+                    project=settings.project,
+                    api_key_value=settings.api_key,
+                    hostname_verification=settings.hostname_verification,
+                    trust_store_path=settings.trust_store_path,
+                    cert_folder=folder,
+                    engine="python",
+                )
+                with translated("open the feature store"):
+                    feature_store = project.get_feature_store()
+            yield HopsworksSession(project, feature_store, settings.url, Path(folder))
+        finally:
+            try:
+                hopsworks.logout()
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def get_conn(self) -> contextlib.AbstractContextManager[HopsworksSession]:
+        """The same as :meth:`session`."""
+        return self.session()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """One authenticated read, for Airflow's test button; without the SDK, whose login asks for much more."""
+        from hopsworks_flink.hooks.hopsworks_rest import HopsworksRest
+
+        try:
+            with HopsworksRest(self.settings) as hopsworks:
+                return True, f"Logged in to project {self.settings.project!r} (id {hopsworks.project_id()})"
+        except Exception as error:  # whatever it is, the button shows it: Airflow makes nothing useful of an exception
+            return False, str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _without(names: tuple[str, ...]) -> Iterator[None]:
+    saved = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(saved)

@@ -1,0 +1,112 @@
+"""Whether what exists in Hopsworks is what was asked for. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FeatureGroupShape:
+    """The part of a feature group that must not drift.
+
+    :param features: name -> feature type.
+    :param primary_key: names; their order carries no meaning.
+    :param ttl: seconds for which a row counts, None for ever.
+    """
+
+    features: Mapping[str, str]
+    primary_key: frozenset[str]
+    event_time: str | None
+    online_enabled: bool
+    ttl: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        features: Sequence[Mapping[str, Any]],
+        primary_key: Sequence[str],
+        event_time: str | None,
+        online_enabled: bool,
+        ttl: int | None = None,
+    ) -> FeatureGroupShape:
+        """From arguments named like the SDK's; names are lower-cased as the SDK does it."""
+        return cls(
+            features={_name(feature["name"]): _type(feature["type"]) for feature in features},
+            primary_key=frozenset(_name(name) for name in primary_key),
+            event_time=_name(event_time) if event_time else None,
+            online_enabled=online_enabled,
+            ttl=ttl,
+        )
+
+    def differences(self, existing: FeatureGroupShape) -> list[str]:
+        """What ``existing`` has otherwise, one sentence part each; empty if nothing."""
+        found = []
+        for name in [*self.features, *(name for name in existing.features if name not in self.features)]:
+            here, there = self.features.get(name), existing.features.get(name)
+            if there is None:
+                found.append(f"feature {name!r} ({here}) is missing there")
+            elif here is None:
+                found.append(f"feature {name!r} ({there}) exists there only")
+            elif here != there:
+                found.append(f"feature {name!r} is {there}, wanted {here}")
+        if self.primary_key != existing.primary_key:
+            found.append(f"the primary key is {sorted(existing.primary_key)}, wanted {sorted(self.primary_key)}")
+        if self.event_time != existing.event_time:
+            found.append(f"the event time is {existing.event_time!r}, wanted {self.event_time!r}")
+        if self.online_enabled != existing.online_enabled:
+            found.append(f"online_enabled is {existing.online_enabled}, wanted {self.online_enabled}")
+        if self.ttl != existing.ttl:
+            found.append(f"the ttl is {existing.ttl}, wanted {self.ttl} (seconds)")
+        return found
+
+    def appended(self, existing: FeatureGroupShape) -> list[str]:
+        """Names of the features that ``existing`` lacks, in the wanted order."""
+        return [name for name in self.features if name not in existing.features]
+
+    def beyond_appending(self, existing: FeatureGroupShape) -> list[str]:
+        """The differences that appending features would not make go away."""
+        new = self.appended(existing)
+        features = {**existing.features, **{name: self.features[name] for name in new}}
+        return self.differences(replace(existing, features=features))
+
+
+def wanted_shape(arguments: Mapping[str, Any]) -> FeatureGroupShape:
+    """The shape that a group's arguments of creation ask for."""
+    return FeatureGroupShape.of(
+        arguments["features"],
+        arguments["primary_key"],
+        arguments["event_time"],
+        arguments["online_enabled"],
+        arguments.get("ttl"),
+    )
+
+
+def shape_of(group: Any) -> FeatureGroupShape:
+    """The shape of the SDK's feature group."""
+    return FeatureGroupShape.of(
+        [{"name": feature.name, "type": feature.type} for feature in group.columns],
+        [feature.name for feature in group.columns if feature.primary],
+        group.event_time,
+        bool(group.online_enabled),
+        group.ttl if group.ttl_enabled else None,
+    )
+
+
+def _name(text: str) -> str:
+    return text.lower().replace(" ", "_")
+
+
+def _type(text: str | None) -> str:
+    return "".join((text or "").lower().split())
+
+
+def same_schema(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:
+    """Whether two Avro schemas are the same document, whatever their spacing and order of keys."""
+    return _parsed(one) == _parsed(other)
+
+
+def _parsed(schema: str | Mapping[str, Any]) -> Any:
+    return json.loads(schema) if isinstance(schema, str) else json.loads(json.dumps(schema))

@@ -1,0 +1,68 @@
+"""Event times of online features: how they are written, and what is fresh. No I/O."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from typing import Any
+
+from hopsworks_flink.exceptions import ConfigurationError
+
+_FACTORS = {"milliseconds": 1000, "seconds": 1}
+
+
+def threshold(newest: float, max_age: float) -> float:
+    """The oldest event time that is fresh, epoch seconds.
+
+    :param newest: what the age is measured from, epoch seconds.
+    :param max_age: seconds.
+    """
+    return newest - max_age
+
+
+@dataclass(frozen=True)
+class EventTime:
+    """The feature with a group's event time.
+
+    :param kind: ``timestamp``, ``date`` or ``bigint``.
+    :param unit: what a ``bigint`` counts: ``milliseconds`` or ``seconds``.
+    """
+
+    name: str
+    kind: str
+    unit: str = "milliseconds"
+
+    @classmethod
+    def of(cls, group: Any, unit: str) -> EventTime:
+        """That of the SDK's feature group.
+
+        :raises ConfigurationError: it has none, is not online, or the type is none that Hopsworks allows.
+        """
+        full_name = f"feature group {group.name!r} version {group.version}"
+        if not group.online_enabled:
+            raise ConfigurationError(f"{full_name} is not online: there is no newest online value.")
+        if not group.event_time:
+            raise ConfigurationError(f"{full_name} has no event time: the age of its values is not known.")
+        types = {feature.name: str(feature.type).lower() for feature in group.columns}
+        kind = types.get(group.event_time, "").partition("(")[0]
+        if kind not in ("timestamp", "date", "bigint"):
+            raise ConfigurationError(f"{full_name}: event time {group.event_time!r} is {kind}, not a time.")
+        return cls(group.event_time, kind, unit)
+
+    def at(self, moment: float) -> Any:
+        """A moment (epoch seconds) as the feature has it, rounded up to what the online store keeps."""
+        if self.kind == "bigint":
+            return math.ceil(moment * _FACTORS[self.unit])
+        whole = datetime.fromtimestamp(math.ceil(moment), timezone.utc)
+        return whole.date().isoformat() if self.kind == "date" else whole.strftime("%Y-%m-%d %H:%M:%S")
+
+    def read(self, value: Any) -> str:
+        """A value of the feature, ISO 8601 in UTC."""
+        if self.kind == "bigint":
+            return datetime.fromtimestamp(int(value) / _FACTORS[self.unit], timezone.utc).isoformat()
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).isoformat()
+        return value.isoformat() if isinstance(value, date) else str(value)

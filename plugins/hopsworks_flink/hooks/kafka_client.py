@@ -1,0 +1,122 @@
+"""A worker's connection to a Kafka cluster; where it fails, one sentence says why and what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError, KafkaSecurityError
+
+_STEP_SECONDS = 1.0
+_DIAGNOSIS_SECONDS = 5.0
+_VERIFICATION_FAILED = "certificate verify failed"
+
+
+class KafkaClient:
+    """An admin client of one cluster that remembers why its connections failed.
+
+    :param conf: librdkafka settings that reach the broker.
+    :raises ConfigurationError: librdkafka does not accept them.
+    """
+
+    def __init__(self, conf: Mapping[str, Any]) -> None:
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        self.servers = conf.get("bootstrap.servers")
+        self._conf = dict(conf)
+        self._reasons: list[str] = []
+        try:
+            # Failures are told by exceptions, once: librdkafka would print each attempt to connect.
+            settings: dict[str, Any] = {"log_level": 0, **conf, "error_cb": self._note}
+            self.admin = AdminClient(settings)
+        except KafkaException as error:
+            raise ConfigurationError(
+                f"The settings for Kafka at {self.servers} are not accepted: {error.args[0].str()}."
+            ) from None
+
+    def topics(self, timeout: float = 30.0) -> dict[str, Any]:
+        """All topics by name, as librdkafka describes them.
+
+        Of all topics: asking for one by name could create it on a broker that makes topics by itself.
+
+        :param timeout: seconds; a refused certificate or password ends the wait at once.
+        :raises KafkaSecurityError: broker and client do not trust each other.
+        :raises KafkaError: the broker does not answer.
+        """
+        from confluent_kafka import KafkaException
+
+        deadline = time.monotonic() + timeout
+        while True:
+            step = max(0.1, min(_STEP_SECONDS, deadline - time.monotonic()))
+            try:
+                return dict(self.admin.list_topics(timeout=step).topics)
+            except KafkaException as error:
+                # Serves the callback that tells why.
+                self.admin.poll(0)
+                self._raise_if_distrusted()
+                if time.monotonic() >= deadline:
+                    raise KafkaError(
+                        f"Kafka at {self.servers} does not answer: {self._last_reason(error.args[0].str())}"
+                    ) from error
+
+    def _note(self, error: Any) -> None:
+        from confluent_kafka import KafkaError as Code
+
+        if error.code() != Code._ALL_BROKERS_DOWN:
+            self._reasons.append(str(error.str()))
+
+    def _last_reason(self, default: str) -> str:
+        return self._reasons[-1] if self._reasons else default
+
+    def _raise_if_distrusted(self) -> None:
+        at = f"Kafka at {self.servers}"
+        for reason in self._reasons:
+            if _VERIFICATION_FAILED in reason:
+                raise KafkaSecurityError(
+                    f"{at}: its certificate is not accepted ({self._diagnosis(reason)}). Give the certificate of the "
+                    "CA that signed it (ssl.ca.location or ssl.ca.pem), and address the broker by a name in its "
+                    "certificate."
+                )
+            if "tls alert" in reason:
+                raise KafkaSecurityError(
+                    f"{at} refuses the client's certificate ({_alert(reason)}). Give one that its CA has signed, with "
+                    "its key (ssl.certificate.location or .pem, ssl.key.location or .pem)."
+                )
+            if "SASL" in reason:
+                raise KafkaSecurityError(
+                    f"{at} refuses the login of {self._conf.get('sasl.username')!r} with "
+                    f"{self._conf.get('sasl.mechanism') or self._conf.get('sasl.mechanisms')}. Check sasl.username, "
+                    "sasl.password and sasl.mechanism."
+                )
+            if "connecting to a PLAINTEXT broker listener" in reason:
+                raise KafkaSecurityError(f"{at} does not speak TLS there: check the port and security.protocol.")
+
+    def _diagnosis(self, reason: str) -> str:
+        """OpenSSL's own word on the certificate, which librdkafka keeps to itself."""
+        address = reason.partition("://")[2].partition("/")[0]
+        host, _, port = address.rpartition(":")
+        host = host.strip("[]")
+        try:
+            context = ssl.create_default_context(cadata=self._conf.get("ssl.ca.pem"), cafile=self._ca_file())
+            with (
+                socket.create_connection((host, int(port)), timeout=_DIAGNOSIS_SECONDS) as plain,
+                context.wrap_socket(plain, server_hostname=host),
+            ):
+                return "librdkafka refuses it"
+        except ssl.SSLCertVerificationError as error:
+            return str(error.verify_message).rstrip(".")
+        except (OSError, ValueError) as error:
+            return str(error)
+
+    def _ca_file(self) -> str | None:
+        path = self._conf.get("ssl.ca.location")
+        return os.fspath(path) if path and os.path.isfile(path) else None
+
+
+def _alert(reason: str) -> str:
+    return reason.partition("tls alert ")[2].partition(":")[0]
