@@ -1,0 +1,125 @@
+"""Trigger that waits for an execution of a Hopsworks job without a worker slot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
+from hopsworks_flink.hooks.hopsworks_executions import ERROR, ExecutionWatch
+from hopsworks_flink.hooks.hopsworks_rest import AsyncHopsworksRest, async_settings
+from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
+
+# Airflow gives on_kill 30 s.
+_KILL_SECONDS = 25.0
+
+
+class HopsworksExecutionTrigger(BaseTrigger):
+    """Waits for the end of one execution; only looks, because after a failover it may run twice at once.
+
+    One event comes: ``status`` is ``SUCCEEDED``, ``FAILED``, ``KILLED``, ``NOT_FOUND`` (Hopsworks does not know the
+    execution), ``timeout`` or ``error`` (with ``message`` and ``permanent``); with ``job_name``, ``execution_id``,
+    ``state`` and ``final_status`` as last seen.
+
+    :param hopsworks_conn_id: Airflow connection of type ``hopsworks``.
+    :param project_id: number of its project.
+    :param job_name: name of the job.
+    :param job_type: type of the job: it decides which state counts.
+    :param execution_id: number of the execution.
+    :param deadline: epoch seconds, the same on whatever host the trigger runs.
+    :param poll_interval: seconds between two looks; default: 5.
+    :param max_errors: so many transport errors in a row are borne, with growing pauses; default: 10.
+    :param stop_on_kill: whether to stop the execution when a user marks or clears the deferred task; default: false.
+    """
+
+    def __init__(
+        self,
+        *,
+        hopsworks_conn_id: str,
+        project_id: int,
+        job_name: str,
+        job_type: str,
+        execution_id: int,
+        deadline: float,
+        poll_interval: float = 5.0,
+        max_errors: int = 10,
+        stop_on_kill: bool = False,
+    ) -> None:
+        super().__init__()
+        self.hopsworks_conn_id = hopsworks_conn_id
+        self.project_id = project_id
+        self.job_name = job_name
+        self.job_type = job_type
+        self.execution_id = execution_id
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+        self.max_errors = max_errors
+        self.stop_on_kill = stop_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        return (
+            "hopsworks_flink.triggers.hopsworks.HopsworksExecutionTrigger",
+            {
+                "hopsworks_conn_id": self.hopsworks_conn_id,
+                "project_id": self.project_id,
+                "job_name": self.job_name,
+                "job_type": self.job_type,
+                "execution_id": self.execution_id,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+                "max_errors": self.max_errors,
+                "stop_on_kill": self.stop_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait and report once."""
+        watch = ExecutionWatch(self.job_name, self.execution_id, self.deadline, self.max_errors)
+        try:
+            event = await self._watch(watch)
+        except asyncio.CancelledError:
+            if not TRIGGERS_HAVE_ON_KILL and self.stop_on_kill and await task_was_killed(self):
+                await self.on_kill()
+            raise
+        except HopsworksError as error:
+            event = watch.ended_by(error, time.time())
+        except ConfigurationError as error:
+            event = {**watch.event(ERROR), "message": str(error), "permanent": True}
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Stop the execution, by id: a user marked or cleared the deferred task (Airflow calls it since 3.3)."""
+        if not self.stop_on_kill:
+            return
+        self.log.info("The task was killed: stopping execution %d of job %s.", self.execution_id, self.job_name)
+        watch = ExecutionWatch(self.job_name, self.execution_id, time.time() + _KILL_SECONDS, self.max_errors)
+        async with AsyncHopsworksRest(await async_settings(self.hopsworks_conn_id)) as hopsworks:
+            while True:
+                try:
+                    return await hopsworks.stop(self.project_id, self.job_name, self.execution_id)
+                except HopsworksConnectionError as error:
+                    await asyncio.sleep(watch.bear(error, time.time()))
+
+    async def _watch(self, watch: ExecutionWatch) -> dict[str, Any]:
+        async with AsyncHopsworksRest(await async_settings(self.hopsworks_conn_id)) as hopsworks:
+            while True:
+                try:
+                    execution = await hopsworks.execution(
+                        self.project_id, self.job_name, self.execution_id, self.job_type
+                    )
+                except HopsworksConnectionError as error:
+                    if watch.errors == 0:
+                        self.log.warning("%s Asking again.", error)
+                    await asyncio.sleep(watch.bear(error, time.time()))
+                    continue
+                event = watch.observe(execution, time.time())
+                if watch.changed:
+                    self.log.info("Execution %d of job %s is %s.", self.execution_id, self.job_name, watch.state)
+                if event:
+                    return event
+                await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
