@@ -1,0 +1,142 @@
+"""The console script ``hopsworks-flink``: what a pipeline file compiles to, computes, and would change.
+
+Only argparse is imported here; each command brings what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hopsworks_flink import __version__
+from hopsworks_flink.exceptions import HopsworksFlinkError
+
+#: Exit codes.
+DONE, ERROR, CHANGES = 0, 1, 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse ends with 2, which means here that something would change.
+        self.print_usage(sys.stderr)
+        self.exit(ERROR, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :param arguments: of the command line; None: of this process.
+    :return: exit code: 0 done, 1 error; for ``plan`` 0 nothing to change, 2 something would change.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
+    except HopsworksFlinkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ERROR
+    except BrokenPipeError:
+        # Whoever reads has enough (`| head`). The interpreter must not write to the pipe again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="hopsworks-flink", description="Feature pipelines: look before you deploy.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    compiler = _command(commands, "compile", "show the SQL, schemas and feature groups that a file means; offline")
+    compiler.set_defaults(run=_compile)
+
+    evaluation = _command(commands, "evaluate", "compute the features of given events; offline, needs DuckDB")
+    evaluation.add_argument(
+        "--events", required=True, metavar="FILE", help="JSON lines, one event each, in order of arrival; - for stdin"
+    )
+    evaluation.add_argument("--group", metavar="NAME_VERSION", help="only this feature group, e.g. cards_1")
+    evaluation.set_defaults(run=_evaluate)
+
+    plan = _command(commands, "plan", "compare a file with what is deployed; changes nothing")
+    plan.epilog = (
+        "Connections are Airflow's, e.g. AIRFLOW_CONN_HOPSWORKS_DEFAULT and AIRFLOW_CONN_FLINK_DEFAULT in the "
+        "environment. Exit code: 0 nothing would change, 2 something would change or be refused, 1 error."
+    )
+    plan.add_argument("--state", choices=("restore", "rewarm", "fresh"), default="restore", help="of the deployment")
+    plan.add_argument("--parallelism", type=int, default=1, help="of the deployment (default: 1)")
+    plan.add_argument(
+        "--flink-configuration",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the deployment; may be repeated",
+    )
+    plan.add_argument("--hopsworks-conn-id", default="hopsworks_default", metavar="ID", help="default: %(default)s")
+    plan.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
+    plan.set_defaults(run=_plan)
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> _Parser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("file", metavar="FILE", help="the pipeline file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _compile(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.compiling import compiled, compiled_text
+    from hopsworks_flink.cli.output import as_json
+    from hopsworks_flink.pipeline.spec import Pipeline
+
+    pipeline = Pipeline.from_yaml(options.file)
+    print(as_json(compiled(pipeline)) if options.json else compiled_text(pipeline))
+    return DONE
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.evaluating import evaluated
+    from hopsworks_flink.cli.output import as_json, as_table
+
+    found = evaluated(options.file, options.events, options.group)
+    if options.json:
+        print(as_json(found))
+    else:
+        print("\n\n".join(f"{name}: {len(rows)} row(s)\n{as_table(rows)}" for name, rows in found.items()))
+    return DONE
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.output import as_json
+
+    flink_configuration = _pairs(options.flink_configuration)
+    # Airflow logs to the standard output, which is for the answer alone, and more than one wants to read here.
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    with contextlib.redirect_stdout(sys.stderr):
+        from hopsworks_flink.cli.planning import Deployment, compare
+
+        comparison = compare(
+            options.file,
+            Deployment(
+                state=options.state,
+                parallelism=options.parallelism,
+                flink_configuration=flink_configuration,
+                hopsworks_conn_id=options.hopsworks_conn_id,
+                flink_conn_id=options.flink_conn_id,
+            ),
+        )
+    print(as_json(comparison.to_dict()) if options.json else comparison.to_text())
+    return CHANGES if comparison.changes else DONE
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, str]:
+    from hopsworks_flink.exceptions import ConfigurationError
+
+    for setting in settings:
+        if "=" not in setting:
+            raise ConfigurationError(f"--flink-configuration {setting!r} must be KEY=VALUE")
+    return dict(setting.split("=", 1) for setting in settings)

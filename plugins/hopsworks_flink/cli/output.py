@@ -1,0 +1,39 @@
+"""How the commands print values."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from tabulate import tabulate
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON; times as ISO text, decimals as their digits, bytes as base64."""
+    return json.dumps(value, indent=2, default=_plain, ensure_ascii=False)
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys below each other; null is empty."""
+    shown = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    return tabulate(shown, headers="keys", disable_numparse=True) if shown else "(none)"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, (str, bool, int, float)) else str(_plain(value))

@@ -1,0 +1,178 @@
+"""``hopsworks-flink plan``: what a deployment of a file would create and change. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from tabulate import tabulate
+
+from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.hooks.flink_desired import DesiredJob
+from hopsworks_flink.hooks.flink_state import MARK_HASH, MARK_PLAN, ObservedJob
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.hopsworks_session import HopsworksSession
+from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
+from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
+
+Action = Literal["create", "change", "none"]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How the file would be deployed; named like the arguments of `FlinkDeployFeaturePipelineOperator`."""
+
+    state: str = "restore"
+    parallelism: int = 1
+    flink_configuration: Mapping[str, str] = field(default_factory=dict)
+    hopsworks_conn_id: str = HopsworksHook.default_conn_name
+    flink_conn_id: str = FlinkHook.default_conn_name
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One thing that a deployment looks after.
+
+    :param details: what is otherwise, sentence parts.
+    """
+
+    kind: Literal["topic", "feature_group", "job"]
+    name: str
+    action: Action
+    details: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a deployment would do.
+
+    :param state: what becomes of the job's state: ``keeps``, ``rewarms`` or ``resets``.
+    :param state_reasons: why, sentence parts.
+    """
+
+    pipeline: str
+    resources: Sequence[Resource]
+    state: Outcome
+    state_reasons: Sequence[str]
+
+    @property
+    def changes(self) -> int:
+        """How many resources would not stay as they are."""
+        return sum(resource.action != "none" for resource in self.resources)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe."""
+        return {
+            "pipeline": self.pipeline,
+            "changes": self.changes,
+            "resources": [asdict(resource) for resource in self.resources],
+            "state": {"outcome": self.state, "reasons": list(self.state_reasons)},
+        }
+
+    def to_text(self) -> str:
+        """For people."""
+        lines = [(r.action, r.kind, r.name, "; ".join(r.details)) for r in self.resources]
+        reasons = f": {'; '.join(self.state_reasons)}" if self.state_reasons else ""
+        verdict = f"{self.changes} of {len(self.resources)} would change." if self.changes else "Nothing would change."
+        return f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\nstate {self.state}{reasons}\n{verdict}"
+
+
+def compare(file: str, deployment: Deployment) -> Comparison:
+    """Compare a pipeline file with what is registered in Hopsworks and runs in Flink.
+
+    :raises HopsworksFlinkError: the file or a connection is wrong, or somebody does not answer.
+    """
+    pipeline = Pipeline.from_yaml(file)
+    with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
+        resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
+    # Without the groups' ids there is no plan yet: the job is another one for certain.
+    registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
+    job, marks = _job(pipeline, deployment, registered)
+    outcome: Outcome = "keeps"
+    reasons: list[str] = []
+    if job.action != "none":
+        outcome, reasons = state_outcome(state_signature(pipeline), marks, fresh=deployment.state == "fresh")
+    return Comparison(pipeline.name, [*resources, job], outcome, reasons)
+
+
+def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
+    source = pipeline.source
+    found = session.topic_differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
+    if found is None:
+        return Resource("topic", source.topic, "create")
+    if found:
+        found.append("a deployment refuses this: choose another topic, or make the file match")
+    return Resource("topic", source.topic, "change" if found else "none", found)
+
+
+def _feature_groups(session: HopsworksSession, pipeline: Pipeline) -> list[Resource]:
+    resources = []
+    for group in pipeline.feature_groups:
+        try:
+            registered = session.get_feature_group(group.name, group.version)
+        except HopsworksNotFoundError:
+            resources.append(Resource("feature_group", group.full_name, "create"))
+            continue
+        arguments = feature_group_arguments(pipeline, group)
+        found = session.differences(registered, arguments)
+        if found:
+            found.append(_consequence(session, registered, arguments))
+        resources.append(Resource("feature_group", group.full_name, "change" if found else "none", found))
+    return resources
+
+
+def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[str, Any]) -> str:
+    try:
+        session.lacking_features(registered, arguments)
+    except HopsworksConflictError:
+        return "a deployment refuses this: raise the version"
+    return "a deployment appends it (on_drift='append'): older rows are materialized first, and the job is rewarmed"
+
+
+def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[Resource, dict[str, str] | None]:
+    """The job, and the marks of the one that runs or ran last; None if there is none."""
+    hook, name = FlinkHook(deployment.flink_conn_id), pipeline.job_name
+    jobs = hook.jobs_named(name)
+    running = [job for job in jobs if not job.is_terminal]
+    if len(running) > 1:
+        listed = ", ".join(f"{job.job_id} ({job.state})" for job in running)
+        raise FlinkAmbiguousJobError(f"{len(running)} jobs named {name!r} run at once: {listed}. Stop all but one.")
+    marks = hook.job_marks(jobs[0].job_id) if jobs else None
+    if not running:
+        last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
+        return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks
+    if not registered:
+        details = [_runs(running[0]), "its SQL changes with the feature groups"]
+        return Resource("job", name, "change", details), marks
+    desired = _desired(pipeline, deployment, hook)
+    assert marks is not None
+    differences = [_runs(running[0])]
+    if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
+        differences.append("the SQL is another one")
+    elif marks.get(MARK_HASH) != desired.hash:
+        differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
+    elif desired.credentials not in (None, running[0].credentials):
+        differences.append("it was given other credentials than it would be given now")
+    return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks
+
+
+def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:
+    """The job as the operator would deploy it."""
+    operator = FlinkDeployFeaturePipelineOperator(
+        task_id="plan",
+        pipeline=pipeline.to_dict(),
+        parallelism=deployment.parallelism,
+        flink_configuration=dict(deployment.flink_configuration),
+        hopsworks_conn_id=deployment.hopsworks_conn_id,
+        flink_conn_id=deployment.flink_conn_id,
+    )
+    operator.prepare()
+    return operator.desired_deployment(hook)
+
+
+def _runs(job: ObservedJob) -> str:
+    return f"job {job.job_id} is {job.state}"

@@ -1,0 +1,127 @@
+"""The features of a pipeline for given events, computed by DuckDB: independent of Flink and of the SQL it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink.exceptions import ConfigurationError, PipelineError
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.types import FeatureType
+from hopsworks_flink.testing import queries
+from hopsworks_flink.testing.events import KAFKA_TIMESTAMP, typed_columns
+
+if TYPE_CHECKING:
+    import duckdb
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def evaluate(
+    pipeline: Pipeline | Mapping[str, Any] | str | Path, events: Iterable[Mapping[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Compute every feature group of a pipeline over events, as the streaming job and a recompute do.
+
+    :param pipeline: the pipeline, its data, or the path of its file.
+    :param events: column → value, in the order of their arrival; a column that is missing is null. Dates,
+        timestamps, decimals and bytes are Python's, or texts: ISO (UTC without a zone), digits, base64.
+        ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
+        never too far in the future.
+    :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key. Timestamps
+        carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
+        is what the stores keep.
+
+    No event is late here: all of them have arrived before any window ends. Of equal event times the order of arrival
+    decides what is first and last.
+
+    :raises PipelineError: the pipeline or an event is wrong; the text names the place and the value.
+    :raises ConfigurationError: DuckDB is not installed.
+    """
+    parsed = Pipeline.parse(pipeline if not isinstance(pipeline, Mapping) else dict(pipeline))
+    _refuse_names_that_collide(parsed)
+    with _connection() as connection:
+        _load(connection, parsed, list(events))
+        _execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
+        return {group.full_name: _rows(connection, parsed, group) for group in parsed.feature_groups}
+
+
+def _refuse_names_that_collide(pipeline: Pipeline) -> None:
+    seen: dict[str, str] = {}
+    for name in pipeline.source.all_columns:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise PipelineError(
+                f"pipeline {pipeline.name}: source.schema has the columns {other!r} and {name!r}, which DuckDB does "
+                "not tell apart; rename one of them to evaluate the pipeline"
+            )
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    try:
+        import duckdb
+    except ImportError:
+        raise ConfigurationError(
+            "Evaluating a pipeline needs DuckDB, which is not installed: "
+            "pip install 'airflow-provider-hopsworks-flink[testing]'."
+        ) from None
+    connection = duckdb.connect(config={"enable_external_access": False, "threads": 1})
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: list[Mapping[str, Any]]) -> None:
+    import pyarrow as pa
+
+    columns = typed_columns(pipeline.source, events)
+    arrays = {name: pa.array(columns[name], _arrow_type(kind)) for name, kind in pipeline.source.columns.items()}
+    arrays[KAFKA_TIMESTAMP] = pa.array(columns[KAFKA_TIMESTAMP], pa.int64())
+    arrays[queries.ARRIVAL] = pa.array(range(len(events)), pa.int64())
+    connection.register(queries.RAW, pa.table(arrays))
+
+
+def _arrow_type(kind: FeatureType) -> Any:
+    import pyarrow as pa
+
+    if kind.is_decimal:
+        return pa.decimal128(kind.precision, kind.scale)
+    return {
+        "boolean": pa.bool_(),
+        "tinyint": pa.int8(),
+        "smallint": pa.int16(),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "float": pa.float32(),
+        "double": pa.float64(),
+        "string": pa.string(),
+        "binary": pa.binary(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us"),
+    }[kind.name]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: FeatureGroup) -> list[dict[str, Any]]:
+    what = f"pipeline {pipeline.name}: feature group {group.full_name}"
+    names = [*group.key, *group.aggregates]
+    rows = []
+    for *values, end in _execute(connection, queries.group_rows(pipeline, group), what):
+        row = dict(zip(names, map(_with_zone, values), strict=True))
+        if group.event_time_feature:
+            row[group.event_time_feature] = _EPOCH + timedelta(milliseconds=end)
+        rows.append(row)
+    return rows
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -> list[tuple[Any, ...]]:
+    import duckdb
+
+    try:
+        return connection.execute(statement).fetchall()
+    except duckdb.Error as error:
+        # A sum that is too large for its type, for one.
+        raise PipelineError(f"{what} cannot be evaluated: {str(error).partition(chr(10))[0]}") from None
+
+
+def _with_zone(value: Any) -> Any:
+    return value.replace(tzinfo=timezone.utc) if isinstance(value, datetime) else value

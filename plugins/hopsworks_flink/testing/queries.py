@@ -1,0 +1,176 @@
+"""DuckDB queries for what a pipeline file means: written from the file, not from the SQL that Flink gets.
+
+A window here is nothing but a bag of events: each event is put into every window that holds it, then windows are
+grouped. That is slow beside Flink's slices, and plain enough to trust.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+from hopsworks_flink.pipeline.aggregates import MOMENTS, Aggregate
+from hopsworks_flink.pipeline.durations import milliseconds
+from hopsworks_flink.pipeline.expressions import Expression
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
+from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
+from hopsworks_flink.pipeline.values import typed_value
+from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
+
+RAW = "__raw"
+EVENTS = "__events"
+ARRIVAL = "__arrival"
+TIME = "__time"
+END = "__end"
+ROW = "__row"
+
+# The last moment of year 9999 in milliseconds: what lies beyond is no time that Flink can represent.
+_LAST_MOMENT = 253_402_300_799_999
+_TYPES = {"string": "VARCHAR", "binary": "BLOB"}
+
+
+def quoted(name: str) -> str:
+    """A name as SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def type_name(kind: FeatureType) -> str:
+    """DuckDB's name of a type."""
+    return _TYPES.get(kind.name, str(kind).upper())
+
+
+def constant(value: bool | int | float | str, kind: FeatureType) -> str:
+    """A constant of the pipeline file as a value of its type."""
+    typed: bool | int | float | Decimal | str | date = typed_value(value, kind)
+    if kind == TIMESTAMP:
+        return f"make_timestamp({typed})"
+    text = str(typed).replace("'", "''")
+    return f"CAST('{text}' AS {type_name(kind)})"
+
+
+def event_time(source: Source) -> str:
+    """Event time in epoch milliseconds; null for an event that must not count.
+
+    Without a Kafka timestamp there is nothing to be in the future of.
+    """
+    ahead, kafka = milliseconds(source.max_future), quoted(KAFKA_TIMESTAMP)
+    if source.event_time.column is None:
+        return f"CASE WHEN {kafka} > 0 THEN {kafka} END"
+    column = quoted(source.event_time.column)
+    time = {
+        "seconds": f"{column}::HUGEINT * 1000",
+        "milliseconds": column,
+        "microseconds": f"{column} // 1000",
+    }[source.event_time.unit]
+    if source.columns[source.event_time.column] == TIMESTAMP:
+        time = f"epoch_us({column}) // 1000"
+    # A null bound is none.
+    limit = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
+    return f"CASE WHEN {time} BETWEEN 1 AND {limit} THEN ({time})::BIGINT END"
+
+
+def clean_events(pipeline: Pipeline) -> str:
+    """Statement that makes table `EVENTS` out of table `RAW`: the events that count, with time and derived columns."""
+    source = pipeline.source
+    query = f"SELECT * FROM (SELECT *, {event_time(source)} AS {TIME} FROM {RAW}) WHERE {TIME} IS NOT NULL"
+    known = dict(source.columns)
+    for name, derived in source.derive.items():
+        value = Expression.parse(derived.expression, known).cast(derived.type).sql("duckdb")
+        # Spelt out once more: what an expression gives in DuckDB may be a wider type.
+        query = f"SELECT *, CAST({value} AS {type_name(derived.type)}) AS {quoted(name)} FROM ({query})"
+        known[name] = derived.type
+    if source.where is not None:
+        query = f"SELECT * FROM ({query}) WHERE {Expression.parse(source.where, known).sql('duckdb')}"
+    return f"CREATE TEMP TABLE {EVENTS} AS {query}"
+
+
+def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
+    """Query for the rows of a feature group: key, aggregates, and last the row's time (`END`) in milliseconds."""
+    columns = pipeline.source.all_columns
+    keys = [quoted(column) for column in group.key]
+    row = ", ".join([END, *keys, ROW])
+    least, selected = [], []
+    for number, aggregate in enumerate(group.aggregates.values()):
+        shift = f"__least_{number}"
+        if _is_spread(aggregate):
+            least.append(
+                f"min({_operand(aggregate)}){_filter(aggregate, columns)} OVER (PARTITION BY {row}) AS {shift}"
+            )
+        selected.append(_feature(aggregate, columns, shift))
+    return (
+        f"WITH placed AS ({_on_event(group) if group.emit == 'on_event' else _in_windows(group)}),\n"
+        f"shifted AS (SELECT {', '.join(['*', *least])} FROM placed)\n"
+        f"SELECT {', '.join([*keys, *selected, END])}\n"
+        f"FROM shifted GROUP BY {row} ORDER BY {row}"
+    )
+
+
+def _in_windows(group: FeatureGroup) -> str:
+    """Every event once for each window that holds it."""
+    known = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in group.key)
+    return f"SELECT *, 0 AS {ROW}, unnest({window_ends(group.window)}) AS {END} FROM {EVENTS} WHERE {known}"
+
+
+def _on_event(group: FeatureGroup) -> str:
+    """Every event once for each event whose row it belongs to: from the size before that one up to its very time."""
+    same_key = " AND ".join(f"seen.{quoted(column)} = now.{quoted(column)}" for column in group.key)
+    begin = f"now.{TIME} - {milliseconds(group.window.size)}"
+    return (
+        f"SELECT seen.*, now.{ARRIVAL} AS {ROW}, now.{TIME} AS {END} FROM {EVENTS} AS now JOIN {EVENTS} AS seen "
+        f"ON {same_key} AND seen.{TIME} BETWEEN {begin} AND now.{TIME}"
+    )
+
+
+def window_ends(window: Window) -> str:
+    """List of the ends of all windows that hold an event, in epoch milliseconds."""
+    size = milliseconds(window.size)
+    if window.step is not None:
+        step = milliseconds(window.step)
+        return f"range(({TIME} // {step} + 1) * {step}, ({TIME} // {size} + 1) * {size} + 1, {step})"
+    slide = milliseconds(window.slide or window.size)
+    return f"range(({TIME} // {slide} + 1) * {slide}, {TIME} // {slide} * {slide} + {size} + 1, {slide})"
+
+
+def _is_spread(aggregate: Aggregate) -> bool:
+    return aggregate.function in MOMENTS and aggregate.function != "avg"
+
+
+def _operand(aggregate: Aggregate) -> str:
+    column = quoted(aggregate.column or "")
+    return f"{column}::DOUBLE" if aggregate.function in MOMENTS else column
+
+
+def _filter(aggregate: Aggregate, columns: dict[str, FeatureType], *further: str) -> str:
+    conditions = list(further)
+    if aggregate.where is not None:
+        conditions.append(Expression.parse(aggregate.where, columns).sql("duckdb"))
+    return f" FILTER (WHERE {' AND '.join(f'({condition})' for condition in conditions)})" if conditions else ""
+
+
+def _feature(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str) -> str:
+    """Expression for one feature."""
+    kind = aggregate.result_type(columns)
+    value = f"({_value(aggregate, columns, shift)})::{type_name(kind)}"
+    return value if aggregate.default is None else f"coalesce({value}, {constant(aggregate.default, kind)})"
+
+
+def _value(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str) -> str:
+    only, function = _filter(aggregate, columns), aggregate.function
+    if aggregate.column is None:
+        return f"count(*){only}"
+    operand = _operand(aggregate)
+    if function == "avg":
+        # Kahan's summation.
+        return f"favg({operand}){only}"
+    if function == "sum" and aggregate.result_type(columns) == DOUBLE:
+        return f"fsum({operand}::DOUBLE){only}"
+    if _is_spread(aggregate):
+        # A deviation does not change when all values are moved. Moved by one of them, so that they lie around zero,
+        # they keep the digits that large values close to each other would cancel.
+        return f"{function}({operand} - {shift}){only}"
+    if function == "count_distinct":
+        return f"count(DISTINCT {operand}){only}"
+    if function in ("first_value", "last_value"):
+        known = _filter(aggregate, columns, f"{operand} IS NOT NULL")
+        return f"{function.removesuffix('_value')}({operand} ORDER BY {TIME}, {ARRIVAL}){known}"
+    return f"{function}({operand}){only}"
