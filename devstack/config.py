@@ -1,0 +1,151 @@
+"""Where the local stack lives and which ports it takes: the one place that says so.
+
+Every value can be set in the environment as ``DEVSTACK_<NAME>``, e.g. ``DEVSTACK_PORT_BASE=31000`` moves the
+whole stack, ``DEVSTACK_AIRFLOW_PORT=8080`` moves one part of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+# The interpreter of this environment under one name, however this process was called.
+PYTHON = str(Path(sys.prefix) / "bin" / "python")
+
+# Offsets from `port_base`. The defaults keep clear of the well-known ports (8080, 8081, 9092, 443, 8793, 8794).
+PORT_OFFSETS = {
+    "airflow_port": 80,
+    "flink_port": 81,
+    "flink_rpc_port": 82,
+    "flink_blob_port": 83,
+    "kafka_port": 92,
+    "kafka_controller_port": 93,
+    "kafka_ssl_port": 94,
+    "kafka_sasl_port": 95,
+    "hopsworks_port": 443,
+    "airflow_log_port": 793,
+}
+
+
+class DevstackConfig(BaseSettings):
+    """Folders, ports and sizes of one local stack. Two stacks need two homes and two port bases."""
+
+    model_config = SettingsConfigDict(env_prefix="DEVSTACK_", extra="forbid", frozen=True)
+
+    home: Path = REPOSITORY / ".devstack"
+    port_base: int = Field(default=27000, ge=1024, le=64000)
+
+    airflow_port: int = 0
+    airflow_log_port: int = 0
+    flink_port: int = 0
+    flink_rpc_port: int = 0
+    flink_blob_port: int = 0
+    kafka_port: int = 0
+    kafka_controller_port: int = 0
+    kafka_ssl_port: int = 0
+    kafka_sasl_port: int = 0
+    hopsworks_port: int = 0
+
+    # Where the parts listen, and the name under which their clients reach them. They differ in containers only.
+    bind_host: str = HOST
+    public_host: str = HOST
+    # Addresses of parts that run elsewhere (in another container); default: this stack's own.
+    kafka_bootstrap: str = ""
+    kafka_ssl_bootstrap: str = ""
+    kafka_sasl_bootstrap: str = ""
+    flink_url: str = ""
+    # The listener that the platform tells its clients to use, and uses itself. The broker always has all three.
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+
+    project: str = "demo"
+    user: str = "demo"
+    dags_folder: Path = REPOSITORY / "dags"
+    # One partition per feature topic and core is plenty for a laptop; a real platform makes ten.
+    online_topic_partitions: int = Field(default=2, ge=1)
+    task_slots: int = Field(default=4, ge=1)
+    jobmanager_memory: str = "1600m"
+    taskmanager_memory: str = "2048m"
+    kafka_heap: str = "512m"
+    # Flink's reporter knows no address to bind to, so it listens on all of them: only when it is asked for.
+    flink_prometheus: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ports(cls, data: Any) -> Any:
+        base = int(data.get("port_base", 27000))
+        filled = {**{name: base + offset for name, offset in PORT_OFFSETS.items()}, **data}
+        host = filled.get("public_host", HOST)
+        for name in ("kafka", "kafka_ssl", "kafka_sasl"):
+            filled.setdefault(f"{name}_bootstrap", f"{host}:{filled[f'{name}_port']}")
+        filled.setdefault("flink_url", f"http://{host}:{filled['flink_port']}")
+        return filled
+
+    @field_validator("home", "dags_folder")
+    @classmethod
+    def _absolute(cls, folder: Path) -> Path:
+        return folder.expanduser().absolute()
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables: a process started with them has the same configuration."""
+        return {f"DEVSTACK_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Every port the stack listens on, by the name of its setting."""
+        return {name: getattr(self, name) for name in PORT_OFFSETS}
+
+    @property
+    def flink_prometheus_ports(self) -> str:
+        """Range out of which JobManager and TaskManagers take one each for Prometheus."""
+        return f"{self.port_base + 84}-{self.port_base + 89}"
+
+    @property
+    def kafka_address(self) -> str:
+        """The broker's address for the protocol that the platform hands out."""
+        return {
+            "PLAINTEXT": self.kafka_bootstrap,
+            "SSL": self.kafka_ssl_bootstrap,
+            "SASL_SSL": self.kafka_sasl_bootstrap,
+        }[self.kafka_security]
+
+    @property
+    def hopsworks_url(self) -> str:
+        return f"https://{self.public_host}:{self.hopsworks_port}"
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://{self.public_host}:{self.airflow_port}"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def hopsworks_home(self) -> Path:
+        """State of the local Hopsworks server: metadata, certificates, datasets, online and offline store."""
+        return self.home / "hopsworks"
+
+    @property
+    def certificates(self) -> Path:
+        """The stack's authority, and the keys and certificates that it has signed."""
+        return self.hopsworks_home / "certs"
+
+    @property
+    def hopsworks_ca(self) -> Path:
+        """PEM certificate that signed the server's; what ``trust_store_path`` of an SDK login wants."""
+        return self.certificates / "ca.pem"
+
+    @property
+    def hopsworks_api_key_file(self) -> Path:
+        """File (mode 0600) with the one API key that the local server accepts."""
+        return self.hopsworks_home / "api_key"
+
+    @property
+    def airflow_home(self) -> Path:
+        return self.home / "airflow"

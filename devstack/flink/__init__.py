@@ -1,0 +1,133 @@
+"""A Flink session cluster out of the ``apache-flink`` package: its installed folder is a full distribution.
+
+No connector is put on the cluster. Jobs bring their jars along, as they must on a cluster that is not theirs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from devstack.config import REPOSITORY, DevstackConfig
+from devstack.errors import DevstackError
+
+ENVIRONMENT = REPOSITORY / "flink_jobs" / ".venv"
+# What a job's -pyclientexec and -pyexec name: the interpreter that has apache-flink.
+PYTHON = ENVIRONMENT / "bin" / "python"
+
+
+def home(config: DevstackConfig) -> Path:
+    return config.home / "flink"
+
+
+def distribution() -> Path:
+    """The folder that Flink calls ``FLINK_HOME``.
+
+    :raises DevstackError: when the environment of the Flink jobs was not made yet.
+    """
+    for found in sorted(ENVIRONMENT.glob("lib/python3*/site-packages/pyflink")):
+        if (found / "bin" / "jobmanager.sh").is_file():
+            return found
+    raise DevstackError("apache-flink is not installed in flink_jobs/.venv: run `make env` (uv sync in flink_jobs/).")
+
+
+def jobmanager_command() -> list[str]:
+    return ["bash", str(distribution() / "bin" / "jobmanager.sh"), "start-foreground"]
+
+
+def taskmanager_command() -> list[str]:
+    return ["bash", str(distribution() / "bin" / "taskmanager.sh"), "start-foreground"]
+
+
+def environment(config: DevstackConfig) -> dict[str, str]:
+    """What Flink's scripts read from the environment."""
+    return {
+        "FLINK_HOME": str(distribution()),
+        "FLINK_CONF_DIR": str(home(config) / "conf"),
+        "FLINK_LOG_DIR": str(home(config) / "log"),
+        "FLINK_PID_DIR": str(home(config) / "pid"),
+        # Names the log files; the default is the user's name, which a container may not have.
+        "FLINK_IDENT_STRING": "devstack",
+    }
+
+
+def settings(config: DevstackConfig) -> dict[str, Any]:
+    """Flink options of this stack, flat keys; they go over the shipped ``config.yaml``."""
+    state = home(config) / "state"
+    prometheus = {
+        "metrics.reporters": "prom",
+        "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
+        "metrics.reporter.prom.port": config.flink_prometheus_ports,
+    }
+    return {
+        "jobmanager.rpc.address": config.public_host,
+        "jobmanager.rpc.port": config.flink_rpc_port,
+        "jobmanager.bind-host": config.bind_host,
+        "jobmanager.memory.process.size": config.jobmanager_memory,
+        # Every submission loads the job's jars into a class loader of its own.
+        "jobmanager.memory.jvm-metaspace.size": "384m",
+        "rest.address": config.public_host,
+        "rest.bind-address": config.bind_host,
+        "rest.port": config.flink_port,
+        "rest.bind-port": config.flink_port,
+        "blob.server.port": config.flink_blob_port,
+        "taskmanager.host": config.public_host,
+        "taskmanager.bind-host": config.bind_host,
+        "taskmanager.memory.process.size": config.taskmanager_memory,
+        "taskmanager.memory.managed.size": "256m",
+        "taskmanager.memory.jvm-metaspace.size": "384m",
+        # A recompute reads the topic once for all feature groups: one buffer pool for each, and by default 512 buffers.
+        "taskmanager.network.sort-shuffle.min-buffers": 64,
+        "taskmanager.numberOfTaskSlots": config.task_slots,
+        "parallelism.default": 1,
+        "web.upload.dir": str(home(config) / "upload"),
+        "web.submit.enable": True,
+        "web.cancel.enable": True,
+        "io.tmp.dirs": str(home(config) / "tmp"),
+        # The JobManager unpacks bundles, which hold credentials, into Java's temporary folder.
+        "env.java.opts.jobmanager": f"-Djava.io.tmpdir={home(config) / 'tmp'}",
+        "python.executable": str(PYTHON),
+        "python.client.executable": str(PYTHON),
+        "state.backend.type": "hashmap",
+        "execution.checkpointing.storage": "filesystem",
+        "execution.checkpointing.dir": (state / "checkpoints").as_uri(),
+        "execution.checkpointing.savepoint-dir": (state / "savepoints").as_uri(),
+        "execution.checkpointing.interval": "10s",
+        "execution.checkpointing.min-pause": "2s",
+        "execution.checkpointing.timeout": "2min",
+        "execution.checkpointing.num-retained": 2,
+        # A cancelled or failed job can be brought back from its last checkpoint.
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1s",
+        "restart-strategy.exponential-delay.max-backoff": "30s",
+        **(prometheus if config.flink_prometheus else {}),
+    }
+
+
+def prepare(config: DevstackConfig) -> None:
+    """Write the configuration folder: the shipped one with this stack's settings over it. Idempotent."""
+    shipped = distribution() / "conf"
+    conf = home(config) / "conf"
+    for folder in ("conf", "log", "pid", "upload", "tmp", "state/checkpoints", "state/savepoints"):
+        (home(config) / folder).mkdir(parents=True, exist_ok=True)
+    for source in shipped.iterdir():
+        if source.is_file() and source.name != "config.yaml":
+            shutil.copyfile(source, conf / source.name)
+    # The shipped file carries a long env.java.opts.all line without which Flink does not run on Java 17.
+    merged = {**_flatten(yaml.safe_load((shipped / "config.yaml").read_text())), **settings(config)}
+    (conf / "config.yaml").write_text(yaml.safe_dump(merged, width=10_000, sort_keys=True))
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,109 @@
+"""Whether a part of the stack really works: each check asks the part itself, over its own protocol.
+
+A check returns nothing when all is well, otherwise a few words on what is missing. ``since`` is when the part
+was started, in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+import requests
+
+from devstack.config import DevstackConfig
+
+_TIMEOUT_SECONDS = 5
+# A consumer that cannot start says so within its first moments.
+_ONLINEFS_SETTLE_SECONDS = 3
+
+
+def kafka(config: DevstackConfig, since: float) -> str | None:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    # log_level 0: a broker that is not up yet is no news, librdkafka would print each attempt.
+    client = AdminClient({"bootstrap.servers": config.kafka_bootstrap, "log_level": 0})
+    try:
+        brokers = client.list_topics(timeout=_TIMEOUT_SECONDS).brokers
+    except KafkaException:
+        return "the broker does not answer yet"
+    return None if brokers else "the broker knows no broker"
+
+
+def flink_jobmanager(config: DevstackConfig, since: float) -> str | None:
+    answer = _get(f"{config.flink_url}/overview")
+    return answer if isinstance(answer, str) else None
+
+
+def flink_taskmanager(config: DevstackConfig, since: float) -> str | None:
+    answer = _get(f"{config.flink_url}/overview")
+    if isinstance(answer, str):
+        return answer
+    slots = answer.get("slots-total", 0)
+    return None if slots >= config.task_slots else f"{slots} of {config.task_slots} task slots are registered"
+
+
+def hopsworks(config: DevstackConfig, since: float) -> str | None:
+    api = f"{config.hopsworks_url}/hopsworks-api/api"
+    if not config.hopsworks_api_key_file.is_file() or not config.hopsworks_ca.is_file():
+        return "its certificates and API key were not made yet"
+    key = config.hopsworks_api_key_file.read_text().strip()
+    for url, headers in (
+        (f"{api}/variables/versions", {}),
+        (f"{api}/project/getProjectInfo/{config.project}", {"Authorization": f"ApiKey {key}"}),
+    ):
+        answer = _get(url, headers=headers, verify=str(config.hopsworks_ca))
+        if isinstance(answer, str):
+            return answer
+    return None
+
+
+def hopsworks_onlinefs(config: DevstackConfig, since: float) -> str | None:
+    # It has no port: alive, and past the point where a broken one would have ended.
+    return None if time.time() - since >= _ONLINEFS_SETTLE_SECONDS else "settling"
+
+
+def airflow(config: DevstackConfig, since: float) -> str | None:
+    answer = _get(f"{config.airflow_url}/api/v2/monitor/health")
+    if isinstance(answer, str):
+        return answer
+    missing = [name for name in ("scheduler", "dag_processor", "triggerer") if not _beats(answer, name, since)]
+    if answer.get("metadatabase", {}).get("status") != "healthy":
+        missing.insert(0, "metadatabase")
+    return f"waiting for {', '.join(missing)}" if missing else None
+
+
+def _beats(answer: dict[str, Any], component: str, since: float) -> bool:
+    """Healthy by a heartbeat of this life: for a while Airflow counts the last one of a scheduler that ended."""
+    facts = answer.get(component) or {}
+    beat = facts.get(f"latest_{component}_heartbeat")
+    if facts.get("status") != "healthy" or not beat:
+        return False
+    moment = datetime.fromisoformat(beat.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp() >= since
+
+
+def _get(url: str, headers: dict[str, str] | None = None, verify: str | bool = True) -> dict[str, Any] | str:
+    """The JSON object that a URL answers with, or what is wrong."""
+    session = requests.Session()
+    # Neither proxies nor ~/.netrc of the environment have a say inside the stack.
+    session.trust_env = False
+    try:
+        response = session.get(url, headers=headers, verify=verify, timeout=_TIMEOUT_SECONDS)
+        if response.status_code != 200:
+            return f"answers with status {response.status_code}"
+        return response.json()
+    except requests.exceptions.SSLError:
+        return "its certificate is not signed by the stack's CA"
+    except requests.exceptions.ConnectionError:
+        return "does not listen yet"
+    except requests.exceptions.Timeout:
+        return "does not answer in time"
+    except (requests.exceptions.RequestException, ValueError) as error:
+        return f"answers wrongly ({type(error).__name__})"
+    finally:
+        session.close()

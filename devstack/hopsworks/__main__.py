@@ -1,0 +1,46 @@
+"""``python -m devstack.hopsworks <verb>``: the processes of the local Hopsworks. Settings come from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from devstack.config import DevstackConfig
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m devstack.hopsworks", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("init", help="make folders, certificates and the API key; keeps what exists")
+    verbs.add_parser("serve", help="the REST server (https), in the foreground")
+    verbs.add_parser("onlinefs", help="the consumer that fills the online store, in the foreground")
+    materialize = verbs.add_parser("materialize", help="one execution of a materialization job; started by the server")
+    materialize.add_argument("--execution", type=int, required=True, help="id of the execution")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run one verb; the imports are local because each process needs only its own part."""
+    arguments = _arguments()
+    config = DevstackConfig()
+    if arguments.verb == "init":
+        from devstack.hopsworks.setup import initialise
+
+        initialise(config)
+    elif arguments.verb == "serve":
+        from devstack.hopsworks.app import serve
+
+        serve(config)
+    elif arguments.verb == "onlinefs":
+        from devstack.hopsworks.onlinefs import run
+
+        run(config)
+    else:
+        from devstack.hopsworks.materialize import run_execution
+
+        run_execution(config, arguments.execution)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

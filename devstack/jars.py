@@ -1,0 +1,92 @@
+"""Jars come from Maven, once: a stamp beside them says which pom they were fetched for."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from devstack.config import REPOSITORY
+from devstack.errors import DevstackError
+
+CACHE = REPOSITORY / ".devstack-cache"
+KAFKA_POM = REPOSITORY / "devstack" / "kafka" / "pom.xml"
+KAFKA_JARS = CACHE / "kafka"
+CONNECTORS_POM = REPOSITORY / "flink_jobs" / "connectors" / "pom.xml"
+CONNECTOR_JARS = REPOSITORY / "flink_jobs" / "connectors" / "jars"
+PARQUET_POM = REPOSITORY / "flink_jobs" / "connectors" / "parquet" / "pom.xml"
+PARQUET_JARS = CONNECTOR_JARS / "parquet"
+QUARANTINE_POM = REPOSITORY / "flink_jobs" / "connectors" / "quarantine" / "pom.xml"
+QUARANTINE_JARS = CONNECTOR_JARS / "quarantine"
+
+_STAMP = ".fetched-for"
+_TIMEOUT_SECONDS = 900
+
+
+def fetch(pom: Path, target: Path) -> Path:
+    """The dependencies of ``pom`` in the folder ``target``, fetched only if they are not there for this very pom.
+
+    A pom with sources beside it is built instead; its jar is there for these very sources.
+
+    Several processes may ask at once (a demo and a test run): one fetches, the others wait for it.
+
+    :raises DevstackError: when Maven is missing or fails; the text carries the end of Maven's output.
+    """
+    sources = sorted(file for file in (pom.parent / "src").rglob("*") if file.is_file())
+    wanted = hashlib.sha256(b"\0".join(file.read_bytes() for file in (pom, *sources))).hexdigest()
+    stamp = target / _STAMP
+    if _is_fresh(stamp, wanted):
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{pom.parent.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _is_fresh(stamp, wanted):
+            # Beside the old folder, so that nobody ever sees half of the jars.
+            fresh = Path(tempfile.mkdtemp(dir=CACHE))
+            _run_maven(pom, "package" if sources else "dependency:copy-dependencies", fresh)
+            # What the jar was made of.
+            shutil.rmtree(fresh / "build", ignore_errors=True)
+            (fresh / _STAMP).write_text(wanted)
+            fresh.chmod(0o755)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.move(fresh, target)
+    return target
+
+
+def fetch_all() -> None:
+    """Everything that the stack and the jobs need from Maven."""
+    fetch(KAFKA_POM, KAFKA_JARS)
+    fetch(CONNECTORS_POM, CONNECTOR_JARS)
+    # After the other: they lie in the folder that fetching replaces.
+    fetch(PARQUET_POM, PARQUET_JARS)
+    fetch(QUARANTINE_POM, QUARANTINE_JARS)
+
+
+def _is_fresh(stamp: Path, wanted: str) -> bool:
+    return stamp.is_file() and stamp.read_text() == wanted and any(stamp.parent.glob("*.jar"))
+
+
+def _run_maven(pom: Path, goal: str, target: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise DevstackError("Maven (mvn) is not on the PATH: install it, e.g. `apt-get install maven`.")
+    command = [maven, "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={target}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise DevstackError(f"Maven did not fetch {pom.parent.name}'s jars within {_TIMEOUT_SECONDS} s.") from None
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+        raise DevstackError(f"Maven could not fetch the jars of {pom}:\n{tail}")
+    if not any(target.glob("*.jar")):
+        raise DevstackError(f"Maven succeeded for {pom} but put no jar into {target}.")
+
+
+if __name__ == "__main__":
+    try:
+        fetch_all()
+    except DevstackError as error:
+        raise SystemExit(str(error)) from None

@@ -1,0 +1,72 @@
+"""How one reaches the stack's broker: over which listener, with which credentials."""
+
+from __future__ import annotations
+
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+from devstack.config import DevstackConfig
+from devstack.kafka import SCRAM_MECHANISMS
+
+_ITERATIONS = 4096
+_TIMEOUT_SECONDS = 10.0
+
+
+def scram_user(config: DevstackConfig) -> str:
+    """The project's user, in the platform's form."""
+    return f"{config.project}__{config.user}"
+
+
+def client_settings(config: DevstackConfig, security: str | None = None) -> dict[str, str]:
+    """librdkafka's settings for a listener of the broker; keys and certificates by their paths.
+
+    :param security: ``PLAINTEXT``, ``SSL`` or ``SASL_SSL``; None: the one that the platform uses.
+    """
+    security = security or config.kafka_security
+    if security == "PLAINTEXT":
+        return {"bootstrap.servers": config.kafka_bootstrap}
+    tls = {"security.protocol": security, "ssl.ca.location": str(config.hopsworks_ca)}
+    if security == "SSL":
+        return {
+            "bootstrap.servers": config.kafka_ssl_bootstrap,
+            **tls,
+            "ssl.certificate.location": str(config.certificates / "client.pem"),
+            "ssl.key.location": str(config.certificates / "client.key"),
+        }
+    return {
+        "bootstrap.servers": config.kafka_sasl_bootstrap,
+        **tls,
+        "sasl.mechanism": SCRAM_MECHANISMS[-1],
+        "sasl.username": scram_user(config),
+        "sasl.password": _password(config),
+    }
+
+
+def java_sasl_options(config: DevstackConfig) -> list[dict[str, str]]:
+    """The options of a Kafka connector by which the platform's clients log in."""
+    login = (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required "
+        f'username="{scram_user(config)}" password="{_password(config)}";'
+    )
+    # This order: the SDK reads SCRAM-SHA-256 out of the login, whatever the mechanism is, and the last word counts.
+    return [
+        {"name": "sasl.jaas.config", "value": login},
+        {"name": "sasl.mechanism", "value": SCRAM_MECHANISMS[-1]},
+    ]
+
+
+def ensure_scram_user(config: DevstackConfig) -> None:
+    """Tell the broker the password of the project's user, over the listener that takes the client's certificate.
+
+    :raises KafkaException: the broker does not answer.
+    """
+    admin = AdminClient({**client_settings(config, "SSL"), "log_level": 3})
+    # One at a time: a request may name a user only once.
+    for name in SCRAM_MECHANISMS:
+        mechanism = ScramCredentialInfo(getattr(ScramMechanism, name.replace("-", "_")), _ITERATIONS)
+        update = UserScramCredentialUpsertion(scram_user(config), mechanism, _password(config).encode())
+        for future in admin.alter_user_scram_credentials([update], request_timeout=_TIMEOUT_SECONDS).values():
+            future.result(_TIMEOUT_SECONDS + 1)
+
+
+def _password(config: DevstackConfig) -> str:
+    return (config.certificates / "kafka_passwd").read_text()

@@ -1,0 +1,109 @@
+"""The parts of the stack, declared: what runs, on which ports, after what, and how one sees that it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devstack import airflow, flink, health, kafka
+from devstack.config import PYTHON, REPOSITORY, DevstackConfig
+from devstack.errors import DevstackError
+
+# Returns nothing when the part works, otherwise a few words on what is still missing. The second argument is when
+# the part was started (seconds since the epoch): an answer about an earlier life does not count.
+Check = Callable[[DevstackConfig, float], str | None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    directory: Path = REPOSITORY
+    # A folder that goes before the PATH of whoever started the stack.
+    path_prefix: Path | None = None
+    # Between the request to end and the kill.
+    stop_seconds: int = 15
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a user sees as one thing: one or more programs with a common health."""
+
+    name: str
+    programs: tuple[Program, ...]
+    port_settings: tuple[str, ...]
+    check: Check
+    # Parts that must be healthy before this one is started.
+    after: tuple[str, ...] = ()
+    # How long it may take to become healthy, in seconds. Ten times what it takes on two idle cores: a machine that
+    # builds or tests something else meanwhile must not make a start fail that is only slow.
+    patience: float = 300
+
+
+NAMES = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "hopsworks-onlinefs", "airflow")
+
+
+def declare(config: DevstackConfig) -> dict[str, Part]:
+    """All parts by name, in the order in which they are shown."""
+    parts = [
+        Part(
+            "kafka",
+            (Program("kafka", kafka.command(config), directory=config.home),),
+            ("kafka_port", "kafka_controller_port", "kafka_ssl_port", "kafka_sasl_port"),
+            health.kafka,
+        ),
+        Part(
+            "flink-jobmanager",
+            (_flink(config, "flink-jobmanager", flink.jobmanager_command()),),
+            ("flink_port", "flink_rpc_port", "flink_blob_port"),
+            health.flink_jobmanager,
+        ),
+        Part(
+            "flink-taskmanager",
+            (_flink(config, "flink-taskmanager", flink.taskmanager_command()),),
+            (),
+            health.flink_taskmanager,
+        ),
+        Part("hopsworks", (_hopsworks("hopsworks", "serve"),), ("hopsworks_port",), health.hopsworks, ("kafka",)),
+        Part(
+            "hopsworks-onlinefs",
+            (_hopsworks("hopsworks-onlinefs", "onlinefs"),),
+            (),
+            health.hopsworks_onlinefs,
+            ("kafka",),
+        ),
+        Part(
+            "airflow",
+            tuple(Program(name, line, airflow.environment(config)) for name, line in airflow.commands(config).items()),
+            ("airflow_port", "airflow_log_port"),
+            health.airflow,
+        ),
+    ]
+    return {part.name: part for part in parts}
+
+
+def select(names: Sequence[str] | None) -> list[str]:
+    """The named parts, all for ``None``, plus those that they need, in the stack's order.
+
+    :raises DevstackError: for a name that is none.
+    """
+    wanted = set(NAMES if names is None else names)
+    if unknown := sorted(wanted - set(NAMES)):
+        raise DevstackError(f"There is no part {unknown[0]!r}; the parts are {', '.join(NAMES)}.")
+    if wanted & {"hopsworks", "hopsworks-onlinefs"}:
+        wanted.add("kafka")
+    if "flink-taskmanager" in wanted:
+        wanted.add("flink-jobmanager")
+    return [name for name in NAMES if name in wanted]
+
+
+def _flink(config: DevstackConfig, name: str, command: list[str]) -> Program:
+    return Program(name, command, flink.environment(config), config.home, path_prefix=flink.PYTHON.parent)
+
+
+def _hopsworks(name: str, verb: str) -> Program:
+    return Program(name, [PYTHON, "-m", "devstack.hopsworks", verb])
