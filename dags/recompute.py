@@ -1,0 +1,143 @@
+"""## Recompute features of the past
+
+Computes the features of a past interval once more, with the streaming job's own SQL in batch mode, and brings them
+into the offline store: after a change of the features, for a feature group that is younger than its events, or after
+events have arrived too late for the stream. What is served online does not change.
+
+**Which interval**: that of the run. A run by hand takes the last whole day, or *start* and *end* of the form. Many
+days: `airflow backfill create --dag-id <this DAG> --from-date 2025-03-01 --to-date 2025-03-31`, or *Backfill* in the
+form; the runs follow one after the other. Unpaused, the DAG recomputes every day when it is over and the events that
+come late are there (*arrival margin*).
+
+**To redo**: trigger it again, or clear it. The same rows are written once more; intervals may overlap.
+
+**When it fails**: the log of the failed task says why. If the topic does not hold the interval's events any more, it
+names the earliest start that is possible; then give the pipeline a `history` of files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pendulum
+from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
+from airflow.sdk import DAG, Param
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from hopsworks_flink.assets import feature_group_asset, flink_job_asset
+from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
+from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
+from hopsworks_flink.pipeline.catalog import load_pipelines
+from hopsworks_flink.pipeline.history import arrivals_over, recomputable
+
+# The format alone is a hint for the form: Airflow does not check it.
+ISO_TIME = r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)?$"
+
+PARAMS = {
+    "start": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        pattern=ISO_TIME,
+        title="Start",
+        description="of the interval, in event time; empty: that of the run's data interval",
+    ),
+    "end": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        pattern=ISO_TIME,
+        title="End",
+        description="of the interval, exclusive; empty: that of the run's data interval",
+    ),
+    "arrival_margin": Param(
+        "1h",
+        type="string",
+        pattern=r"^(\d+(ms|[dhms]))+$",
+        title="Arrival margin",
+        description="how long after its time an event may arrive in the topic and still count; a run for an interval "
+        "that ended less than that ago waits",
+    ),
+    "allow_deleted": Param(
+        False,
+        type="boolean",
+        title="Allow deleted records",
+        description="compute although the topic may have lost records that the interval needs",
+        section="Advanced",
+    ),
+    "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Advanced"),
+}
+
+for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
+    groups = recomputable(pipeline)
+    if not groups:
+        # Without an event time the offline store keeps the newest row of a key: there is no past.
+        continue
+    names = [group.full_name for group in groups]
+    with DAG(
+        dag_id=f"{pipeline.name}__recompute",
+        description=pipeline.description or None,
+        doc_md=__doc__,
+        # A plain cron string would give data intervals of zero length.
+        schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+        start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+        catchup=False,
+        # More than one, so that a run that waits for late events does not hold up one by hand.
+        max_active_runs=16,
+        is_paused_upon_creation=True,
+        # So that empty fields of the form arrive as None and not as the text "None".
+        render_template_as_native_obj=True,
+        params={
+            **PARAMS,
+            "feature_groups": Param(
+                names,
+                type="array",
+                items={"type": "string", "enum": names},
+                minItems=1,
+                examples=names,
+                title="Feature groups",
+                section="Advanced",
+            ),
+        },
+        default_args={
+            "owner": "feature-platform",
+            "retries": 1,
+            "retry_delay": pendulum.duration(seconds=30),
+        },
+        user_defined_macros={"arrivals_over": arrivals_over},
+        tags=["hopsworks", "flink", "offline", pipeline.name],
+    ):
+        wait = DateTimeSensorAsync(
+            task_id="wait_for_late_events",
+            target_time="{{ arrivals_over(params.end, params.arrival_margin, data_interval_end | default(none)) }}",
+            timeout=30 * 24 * 3600,
+        )
+        recompute = FlinkRecomputeFeaturesOperator(
+            task_id="recompute",
+            pipeline=pipeline.to_dict(),
+            start="{{ params.start }}",
+            end="{{ params.end }}",
+            feature_groups="{{ params.feature_groups }}",
+            arrival_margin="{{ params.arrival_margin }}",
+            allow_deleted="{{ params.allow_deleted }}",
+            parallelism="{{ params.parallelism }}",
+            timeout=24 * 3600,
+            deferrable=True,
+            outlets=[flink_job_asset(f"{pipeline.name}__recompute")],
+            # One after the other: the cluster's slots are the streaming job's first.
+            max_active_tis_per_dag=1,
+        )
+        materialize = [
+            HopsworksMaterializeFeatureGroupOperator(
+                task_id=f"materialize_{group.full_name}",
+                name=group.name,
+                version=group.version,
+                deferrable=True,
+                outlets=[feature_group_asset(group.name, group.version)],
+                # Two materializations must not overlap.
+                max_active_tis_per_dag=1,
+            )
+            for group in groups
+        ]
+
+        wait >> recompute >> materialize
