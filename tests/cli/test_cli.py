@@ -1,0 +1,114 @@
+"""The console script, as a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+FILE = "dags/pipelines/card_transactions.yaml"
+SCRIPT = Path(sys.executable).parent / "hopsworks-flink"
+MIDNIGHT = 1_700_006_400_000
+
+
+def run(*arguments, code=0, stdin=""):
+    done = subprocess.run(
+        [SCRIPT, *map(str, arguments)], cwd=REPOSITORY, input=stdin, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def events(*lines):
+    return "\n".join(json.dumps(line) for line in lines)
+
+
+def test_compile_shows_a_sql_script():
+    text = run("compile", FILE)
+    assert "CREATE TEMPORARY TABLE `source`" in text
+    assert "INSERT INTO `card_transactions_10m_agg_2`" in text
+    bare = [line for line in text.splitlines() if not line.startswith("--")]
+    assert "\n".join(bare).count(";") == text.count(";"), "comments end no statement"
+    assert '--   primary_key: ["cc_num"]' in text
+
+
+def test_compile_as_json_is_stable_and_complete():
+    first, second = (json.loads(run("compile", FILE, "--json")) for _ in range(2))
+    assert first == second
+    assert len(first["plan_hash"]) == 64
+    assert [group["version"] for group in first["feature_groups"]] == [1, 2]
+    assert [field["name"] for field in first["source"]["avro_schema"]["fields"]] == [
+        "tid",
+        "datetime",
+        "cc_num",
+        "amount",
+    ]
+
+
+def test_evaluate_reads_a_file_or_stdin(tmp_path):
+    lines = events(
+        {"tid": "a", "datetime": MIDNIGHT, "cc_num": 1, "amount": 2.5},
+        {"tid": "b", "datetime": MIDNIGHT + 1, "cc_num": 1, "amount": 3.5},
+    )
+    file = tmp_path / "events.jsonl"
+    file.write_text(lines + "\n\n")
+    found = json.loads(run("evaluate", FILE, "--events", file, "--json"))
+    assert found == json.loads(run("evaluate", FILE, "--events", "-", "--json", stdin=lines))
+    first = found["card_transactions_10m_agg_2"][0]
+    assert (first["num_trans_per_10m"], first["avg_amt_per_10m"]) == (2, 3.0)
+    assert first["window_end"] == "2023-11-15T00:01:00+00:00"
+
+
+def test_evaluate_prints_a_table():
+    text = run("evaluate", FILE, "--events", "-", "--group", "card_transactions_10m_agg_1", stdin=events({}))
+    assert text == "card_transactions_10m_agg_1: 0 row(s)\n(none)\n"
+    text = run("evaluate", FILE, "--events", "-", stdin=events({"datetime": MIDNIGHT, "cc_num": 8}))
+    title, header, line, first, *_ = text.splitlines()
+    assert title == "card_transactions_10m_agg_1: 10 row(s)"
+    assert header.split() == ["cc_num", "num_trans_per_10m", "avg_amt_per_10m", "stdev_amt_per_10m"]
+    assert set(line) == {"-", " "}
+    assert first.split() == ["8", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        (["compile", "absent.yaml"], "", "error: pipeline file absent.yaml cannot be read"),
+        (["evaluate", FILE, "--events", "absent.jsonl"], "", "error: --events absent.jsonl cannot be read"),
+        (["evaluate", FILE, "--events", "-"], "{}\n{", "error: --events standard input line 2 is not JSON"),
+        (["evaluate", FILE, "--events", "-"], "[]", "line 1 must be an object, column to value (found: [])"),
+        (["evaluate", FILE, "--events", "-"], '{"cc_num": "x"}', "error: events[0].cc_num: must be a whole number"),
+        (["evaluate", FILE, "--events", "-", "--group", "x_1"], "", "error: --group 'x_1' is not in"),
+        (["plan", FILE], "", "error: There is no Airflow connection 'hopsworks_default'"),
+        (["plan", FILE, "--flink-configuration", "x"], "", "error: --flink-configuration 'x' must be KEY=VALUE"),
+        (["plan", FILE, "--state", "lost"], "", "--state: invalid choice: 'lost'"),
+        (["evaluate", FILE], "", "the following arguments are required: --events"),
+        ([], "", "the following arguments are required: COMMAND"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_1(arguments, stdin, message):
+    assert message in run(*arguments, stdin=stdin, code=1)
+
+
+def test_a_broken_file_names_every_problem(tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("name: Cards\nsource: {topic: t}\nfeature_groups: []\n")
+    text = run("compile", file, code=1)
+    assert "name: must be lower case letters" in text
+    assert "source.schema: is required" in text
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    done = subprocess.run(
+        f"'{SCRIPT}' compile {FILE} --json | head -c 10",
+        cwd=REPOSITORY,
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stderr, len(done.stdout)) == ("", 10)

@@ -1,0 +1,298 @@
+"""The shipped DAGs, as Airflow sees them: parsed and serialised, without a scheduler."""
+
+import copy
+import json
+import shutil
+
+import pytest
+
+from tests.airflow_names import DagBag, DagSerialization, ParamValidationError
+from tests.conftest import REPOSITORY
+
+DAGS = REPOSITORY / "dags"
+EXPECTED = {
+    f"card_transactions__{verb}" for verb in ("deploy", "offline_backfill", "recompute", "simulate", "supervise")
+}
+
+
+def parse(folder):
+    return DagBag(dag_folder=str(folder))
+
+
+@pytest.fixture(scope="module")
+def bag():
+    return parse(DAGS)
+
+
+def serialised(bag):
+    return {dag_id: DagSerialization.to_dict(dag) for dag_id, dag in bag.dags.items()}
+
+
+def test_every_pipeline_has_its_dags(bag):
+    assert bag.import_errors == {}
+    assert set(bag.dags) == EXPECTED
+
+
+def test_dags_survive_serialisation_and_do_not_drift(bag):
+    first = serialised(bag)
+    assert json.dumps(first, default=str, sort_keys=True) == json.dumps(
+        serialised(parse(DAGS)), default=str, sort_keys=True
+    )
+    for data in first.values():
+        assert DagSerialization.from_dict(data).task_dict
+
+
+def test_dags_are_documented_and_findable(bag):
+    for dag in bag.dags.values():
+        assert "**" in dag.doc_md, dag.dag_id
+        assert "card_transactions" in dag.tags
+        assert dag.catchup is False
+        # Recomputing is limited by task: see there.
+        assert dag.max_active_runs == 1 or dag.dag_id.endswith("__recompute")
+
+
+def test_deploy_prepares_everything_before_the_job(bag):
+    deploy = bag.dags["card_transactions__deploy"]
+    job = deploy.task_dict["deploy_streaming_job"]
+    assert job.upstream_task_ids == {
+        "create_source_topic",
+        "create_card_transactions_10m_agg_1",
+        "create_card_transactions_10m_agg_2",
+    }
+    assert not job.downstream_task_ids
+
+
+def test_groups_grow_in_the_task_of_the_job_only(bag):
+    deploy = bag.dags["card_transactions__deploy"]
+    job = deploy.task_dict["deploy_streaming_job"]
+    assert job.on_drift == "append"
+    groups = [task for name, task in deploy.task_dict.items() if name.startswith("create_card_transactions")]
+    assert {task.on_drift for task in groups} == {"append_later"}
+
+
+@pytest.mark.parametrize(
+    ("form", "state", "rewarm_from", "savepoint_path"),
+    [
+        ({}, "restore", "", ""),
+        ({"state": "rewarm", "rewarm_from": "2025-03-01T00:00:00+00:00"}, "rewarm", "2025-03-01T00:00:00+00:00", ""),
+        ({"savepoint_path": "file:/savepoints/1"}, "restore", "", "file:/savepoints/1"),
+    ],
+)
+def test_the_deploy_form_reaches_the_operator(bag, form, state, rewarm_from, savepoint_path):
+    dag = bag.dags["card_transactions__deploy"]
+    params = copy.deepcopy(dag.params)
+    params.update(form)
+    task = copy.copy(dag.task_dict["deploy_streaming_job"])
+    task.render_template_fields({"params": params.dump(), "dag": dag})
+    assert (task.state, task.rewarm_from, task.savepoint_path) == (state, rewarm_from, savepoint_path)
+
+
+def test_the_backfill_has_intervals_and_never_overlaps(bag):
+    import pendulum
+
+    dag = bag.dags["card_transactions__offline_backfill"]
+    interval = dag.timetable.infer_manual_data_interval(run_after=pendulum.datetime(2025, 5, 1, 12, 34, tz="UTC"))
+    assert (interval.start.minute, interval.end.minute) == (20, 30)
+    assert {task.max_active_tis_per_dag for task in dag.tasks} == {1}
+
+
+def test_recompute_has_daily_intervals_and_is_one_at_a_time(bag):
+    import pendulum
+
+    dag = bag.dags["card_transactions__recompute"]
+    assert dag.is_paused_upon_creation
+    interval = dag.timetable.infer_manual_data_interval(run_after=pendulum.datetime(2025, 5, 2, 12, 34, tz="UTC"))
+    assert (interval.start, interval.end) == (
+        pendulum.datetime(2025, 5, 1, tz="UTC"),
+        pendulum.datetime(2025, 5, 2, tz="UTC"),
+    )
+    # The first version has no event time, so no past.
+    wait, recompute, materialize = dag.topological_sort()
+    assert [wait.task_id, recompute.task_id, materialize.task_id] == [
+        "wait_for_late_events",
+        "recompute",
+        "materialize_card_transactions_10m_agg_2",
+    ]
+    assert recompute.upstream_task_ids == {wait.task_id}
+    assert materialize.upstream_task_ids == {recompute.task_id}
+    assert [task.max_active_tis_per_dag for task in (wait, recompute, materialize)] == [None, 1, 1]
+
+
+def test_recompute_waits_for_late_events(bag):
+    import pendulum
+
+    dag = bag.dags["card_transactions__recompute"]
+    end = pendulum.datetime(2025, 5, 2, tz="UTC")
+    for form, context, until in (
+        ({}, {"data_interval_end": end}, "2025-05-02T01:00:00+00:00"),
+        ({"arrival_margin": "90m"}, {"data_interval_end": end}, "2025-05-02T01:30:00+00:00"),
+        ({"end": "2025-05-01T12:00:00Z"}, {"data_interval_end": end}, "2025-05-01T13:00:00+00:00"),
+        ({"end": "2025-05-01T12:00:00Z"}, {}, "2025-05-01T13:00:00+00:00"),
+    ):
+        params = copy.deepcopy(dag.params)
+        params.update(form)
+        task = copy.copy(dag.task_dict["wait_for_late_events"])
+        task.render_template_fields({"params": params.dump(), "dag": dag, **dag.user_defined_macros, **context})
+        assert task.target_time == until
+
+
+@pytest.mark.parametrize(
+    ("form", "start", "groups"),
+    [
+        ({}, None, ["card_transactions_10m_agg_2"]),
+        ({"start": "2025-03-01T00:00:00+00:00"}, "2025-03-01T00:00:00+00:00", ["card_transactions_10m_agg_2"]),
+    ],
+)
+def test_the_recompute_form_reaches_the_operator(bag, form, start, groups):
+    dag = bag.dags["card_transactions__recompute"]
+    params = copy.deepcopy(dag.params)
+    params.update(form)
+    task = copy.copy(dag.task_dict["recompute"])
+    task.render_template_fields({"params": params.dump(), "dag": dag})
+    assert (task.start, task.end, task.feature_groups, task.allow_deleted) == (start, None, groups, False)
+    assert (task.arrival_margin, task.parallelism) == ("1h", 1)
+
+
+def test_a_pipeline_without_event_times_has_no_recompute(tmp_path):
+    folder = tmp_path / "dags"
+    shutil.copytree(DAGS, folder)
+    file = folder / "pipelines" / "card_transactions.yaml"
+    file.write_text(file.read_text().replace("    event_time: window_end\n", ""))
+    assert set(parse(folder).dags) == EXPECTED - {"card_transactions__recompute"}
+
+
+@pytest.mark.parametrize("dag_id", sorted(EXPECTED))
+def test_a_bare_trigger_works(bag, dag_id):
+    dag = bag.dags[dag_id]
+    dag.params.validate()
+
+
+@pytest.mark.parametrize("dag_id", sorted(EXPECTED))
+def test_no_field_of_a_form_takes_anything_at_all(bag, dag_id):
+    """Texts have a format, a pattern or a list of words; numbers have bounds: nothing else reaches an operator."""
+    for name, param in bag.dags[dag_id].params.items():
+        schema = bag.dags[dag_id].params.get_param(name).schema
+        types = {schema["type"]} if isinstance(schema.get("type"), str) else set(schema.get("type", ()))
+        assert types or "enum" in schema, (name, param)
+        if "string" in types:
+            assert {"pattern", "enum"} & set(schema), name
+        if types & {"integer", "number"}:
+            assert {"minimum", "exclusiveMinimum"} & set(schema), name
+            assert {"maximum", "exclusiveMaximum"} & set(schema), name
+        if "array" in types:
+            assert "enum" in schema["items"], name
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "params"),
+    [
+        ("card_transactions__deploy", {"state": "maybe"}),
+        ("card_transactions__deploy", {"parallelism": 0}),
+        ("card_transactions__deploy", {"savepoint_path": "the last one"}),
+        ("card_transactions__deploy", {"savepoint_path": "savepoints/x"}),
+        ("card_transactions__deploy", {"rewarm_from": "2025-03-01T12:00:00"}),
+        ("card_transactions__recompute", {"arrival_margin": "soon"}),
+        ("card_transactions__recompute", {"feature_groups": []}),
+        ("card_transactions__recompute", {"feature_groups": ["card_transactions_10m_agg_1"]}),
+        ("card_transactions__simulate", {"events": -1}),
+        ("card_transactions__simulate", {"rate": "fast"}),
+        ("card_transactions__simulate", {"start": "{{ conn.hopsworks_default.password }}"}),
+        ("card_transactions__simulate", {"start": "2025-03-01T00:00:00Z; rm -r /"}),
+        ("card_transactions__recompute", {"end": "yesterday"}),
+        ("card_transactions__recompute", {"start": "2025-03-01T00:00:00Z; rm -r /"}),
+        ("card_transactions__recompute", {"arrival_margin": "1h\n2h"}),
+        ("card_transactions__simulate", {"skew": 1e9}),
+        ("card_transactions__simulate", {"speed_up": float("inf")}),
+    ],
+)
+def test_nonsense_in_the_trigger_form_is_refused(bag, dag_id, params):
+    form = copy.deepcopy(bag.dags[dag_id].params)
+    with pytest.raises(ParamValidationError):
+        form.update(params)
+
+
+def test_supervision_deploys_only_where_the_file_says_so(bag, tmp_path):
+    alert = bag.dags["card_transactions__supervise"]
+    assert alert.is_paused_upon_creation
+    # Freshness is measured where the file has a bound.
+    assert [task.task_id for task in alert.tasks] == ["supervise_job"]
+    shutil.copytree(DAGS, tmp_path / "dags")
+    file = tmp_path / "dags" / "pipelines" / "card_transactions.yaml"
+    file.write_text(file.read_text() + "supervision: {policy: redeploy}\nfreshness: 5m\n")
+    healing = parse(tmp_path / "dags").dags["card_transactions__supervise"]
+    assert healing.task_dict["measure_freshness"].pipeline["freshness"] == "5m"
+    redeploy = healing.task_dict["redeploy"]
+    assert redeploy.upstream_task_ids == {"supervise_job"}
+    assert redeploy.trigger_dag_id == healing.task_dict["supervise_job"].deploy_dag_id == "card_transactions__deploy"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2025-03-01",
+        "2025-03-01T00:00Z",
+        "2025-03-01 00:00:00",
+        "2025-03-01T00:00:00.000Z",
+        "2025-03-01T00:00:00+00:00",
+        "2025-03-01T00:00:00.123456+0530",
+    ],
+)
+@pytest.mark.parametrize("dag_id", ["card_transactions__recompute", "card_transactions__simulate"])
+def test_moments_as_people_and_the_form_write_them_are_taken(bag, dag_id, moment):
+    form = copy.deepcopy(bag.dags[dag_id].params)
+    form.update({"start": moment})
+    assert form.dump()["start"] == moment
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"savepoint_path": "file:/tmp/savepoints/savepoint-1"},
+        {"savepoint_path": "s3://bucket/savepoints/savepoint-1"},
+        {"savepoint_path": "/mnt/savepoints/savepoint-1"},
+        {"rewarm_from": "2025-03-01T12:00:00+00:00"},
+        {"rewarm_from": "1740830400000"},
+    ],
+)
+def test_ways_out_are_taken_as_people_write_them(bag, params):
+    form = copy.deepcopy(bag.dags["card_transactions__deploy"].params)
+    form.update({"state": "rewarm", **params})
+    assert params.items() <= form.dump().items()
+
+
+def test_a_broken_pipeline_file_is_shown_and_leaves_the_others_alone(tmp_path):
+    folder = tmp_path / "dags"
+    shutil.copytree(DAGS, folder)
+    (folder / "pipelines" / "broken.yaml").write_text("name: Broken\n")
+    bag = parse(folder)
+    assert set(bag.dags) == EXPECTED
+    (error,) = bag.import_errors.values()
+    assert "broken.yaml has 3 problems" in error
+    assert "source: is required" in error
+
+
+def test_a_wide_pipeline_has_a_late_topic_and_leaves_out_online_only_groups(tmp_path):
+    shutil.copytree(DAGS, tmp_path / "dags")
+    example = REPOSITORY / "tests" / "pipeline" / "examples" / "everything.yaml"
+    shutil.copy(example, tmp_path / "dags" / "pipelines" / "everything.yaml")
+    wide = parse(tmp_path / "dags")
+    assert wide.import_errors == {}
+    deploy = wide.dags["everything__deploy"]
+    assert "create_late_topic" in deploy.task_dict["deploy_streaming_job"].upstream_task_ids
+    assert deploy.task_dict["create_late_topic"].topic == "everything_late"
+    assert deploy.task_dict["create_shop_hourly_1"].ttl == 30 * 86400
+    assert set(wide.dags["everything__offline_backfill"].task_dict) == {
+        "materialize_shop_hourly_1",
+        "materialize_shop_recent_2",
+    }
+
+
+def test_a_pipeline_with_quarantine_gets_its_topic_before_its_job(tmp_path):
+    shutil.copytree(DAGS, tmp_path / "dags")
+    file = tmp_path / "dags" / "pipelines" / "card_transactions.yaml"
+    file.write_text(file.read_text().replace("source:\n", "source:\n  refused: quarantine\n", 1))
+    bag = parse(tmp_path / "dags")
+    assert bag.import_errors == {}
+    deploy = bag.dags["card_transactions__deploy"]
+    assert "create_quarantine_topic" in deploy.task_dict["deploy_streaming_job"].upstream_task_ids
+    assert deploy.task_dict["create_quarantine_topic"].topic == "credit_card_transactions_quarantine"

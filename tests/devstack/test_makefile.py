@@ -1,0 +1,74 @@
+"""The Makefile's promises that can be seen without running its targets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devstack.config import REPOSITORY
+
+
+def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    # The tests themselves run under make, whose settings a child would take over and talk about.
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    environment = {**own, **({"PATH": path} if path else {})}
+    command = [shutil.which("make") or "make", *arguments]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_without_a_target_it_explains_itself() -> None:
+    shown = make().stdout
+    for target in ("demo", "up", "down", "status", "test", "lint"):
+        assert f"make {target} " in shown
+
+
+def test_the_environments_are_locked_and_no_interpreter_is_fetched() -> None:
+    plan = make("-B", "-n", "env").stdout
+    assert plan.count("sync --frozen") == 2
+    text = (REPOSITORY / "Makefile").read_text()
+    assert "UV_PYTHON_DOWNLOADS := never" in text
+    assert "UV_PYTHON_PREFERENCE := only-system" in text
+
+
+def test_a_machine_without_uv_gets_its_own(tmp_path: Path) -> None:
+    for tool in ("bash", "sh", "awk", "python3"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    plan = make("-B", "-n", "env", path=str(tmp_path)).stdout
+    assert "python3 -m venv .uv" in plan
+    assert ".uv/bin/uv sync --frozen" in plan
+
+
+@pytest.mark.parametrize("target", ["demo", "up", "test"])
+def test_what_needs_the_stack_makes_the_environments_first(target: str) -> None:
+    plan = make("-B", "-n", target).stdout
+    assert plan.index("devstack/doctor.py") < plan.index("sync --frozen") < plan.index("-m devstack.jars")
+
+
+@pytest.mark.parametrize("failing", ["-airflow-3.0.6", "", None])
+def test_a_failure_on_any_airflow_fails_the_whole_and_the_others_still_run(failing: str | None, tmp_path: Path) -> None:
+    """The recipe itself, with a recorder in place of each environment's Python."""
+    pythons = [tmp_path / f".venv{name}/bin/python" for name in ("-airflow-3.0.6", "-airflow-3.1.8", "")]
+    for python in pythons:
+        python.parent.mkdir(parents=True)
+        verdict = 1 if python.parent.parent.name == f".venv{failing}" else 0
+        python.write_text(f'#!/bin/sh\necho "$0" >> {tmp_path}/calls\nexit {verdict}\n')
+        python.chmod(0o755)
+    recipe = make("-n", "test").stdout
+    run = subprocess.run(["bash", "-eu", "-c", recipe[recipe.index("code=0") :]], cwd=tmp_path, timeout=20, check=False)
+    assert (run.returncode != 0) is (failing is not None)
+    assert [tmp_path / call for call in (tmp_path / "calls").read_text().split()] == pythons
+
+
+def test_chosen_tests_run_on_the_newest_airflow_only() -> None:
+    assert ".venv-airflow-" not in make("-n", "test", "ARGS=-k kafka").stdout
+
+
+def test_wipe_is_asked_for() -> None:
+    assert "--wipe" not in make("-n", "down").stdout
+    assert make("-n", "down", "WIPE=1").stdout.rstrip().endswith("devstack down --wipe")

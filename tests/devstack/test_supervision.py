@@ -1,0 +1,100 @@
+"""supervisord.conf as supervisor itself reads it, and where its socket goes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from devstack.config import DevstackConfig
+from devstack.errors import DevstackError
+from devstack.parts import NAMES, Program, declare, select
+from devstack.processes import MARKER, write_private
+from devstack.supervision import Supervisor, render, socket_path
+
+
+def read_back(conf: Path) -> dict[str, object]:
+    options = ServerOptions()
+    options.realize(["-c", str(conf)])
+    return {process.name: process for group in options.process_group_configs for process in group.process_configs}
+
+
+def test_awkward_characters_reach_the_program_as_they_are(tmp_path: Path) -> None:
+    home = tmp_path / "half of 'a' home"
+    config = DevstackConfig(home=home)
+    config.logs.mkdir(parents=True)
+    environment = {"QUOTED": "it's, \\o/ 100%#fine;or=not", "EMPTY": ""}
+    program = Program("echo", ["/bin/echo", "two words", "100%"], environment, home, path_prefix=tmp_path / "bin")
+    write_private(home / "supervisord.conf", render(config, [program]))
+
+    process = read_back(home / "supervisord.conf")["echo"]
+    assert process.command == "/bin/echo 'two words' 100%"
+    assert process.directory == str(home)
+    assert process.environment["QUOTED"] == environment["QUOTED"]
+    assert process.environment["EMPTY"] == ""
+    assert process.environment["PATH"] == f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    assert process.environment["DEVSTACK_HOME"] == str(home)
+    assert process.environment[MARKER] == str(home)
+    assert process.stdout_logfile == str(home / "logs" / "echo.log")
+    assert (process.autostart, process.stopasgroup, process.killasgroup) == (False, True, True)
+
+
+def test_a_percent_sign_in_the_home_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DevstackError, match="choose a DEVSTACK_HOME without '%'"):
+        render(DevstackConfig(home=tmp_path / "50%"), [])
+
+
+@pytest.mark.parametrize("value", ['say "hi"', "'quoted'", "two\nlines", "a #comment", "a ;comment"])
+def test_what_supervisor_cannot_carry_is_refused(tmp_path: Path, value: str) -> None:
+    config = DevstackConfig(home=tmp_path)
+    with pytest.raises(DevstackError, match="cannot be given to a part: choose a value without"):
+        render(config, [Program("echo", ["/bin/echo"], {"NAME": value})])
+
+
+def test_every_program_of_the_stack_can_be_read(tmp_path: Path) -> None:
+    config = DevstackConfig(home=tmp_path)
+    config.logs.mkdir()
+    parts = declare(config)
+    assert tuple(parts) == NAMES
+    programs = [program for part in parts.values() for program in part.programs]
+    write_private(tmp_path / "supervisord.conf", render(config, programs))
+    assert set(read_back(tmp_path / "supervisord.conf")) == {program.name for program in programs}
+
+
+def test_every_port_is_some_part_s(tmp_path: Path) -> None:
+    config = DevstackConfig(home=tmp_path)
+    taken = [setting for part in declare(config).values() for setting in part.port_settings]
+    assert sorted(taken) == sorted(config.ports)
+
+
+def test_the_socket_moves_out_of_a_home_that_is_too_deep(tmp_path: Path) -> None:
+    near = DevstackConfig(home=Path("/tmp/x"))
+    assert socket_path(near) == Path("/tmp/x/supervisor.sock")
+    deep = DevstackConfig(home=tmp_path / ("d" * 60) / ("e" * 60))
+    path = socket_path(deep)
+    assert len(os.fsencode(path)) < 90
+    assert path != socket_path(DevstackConfig(home=tmp_path / ("d" * 60) / ("f" * 60)))
+    with socket.socket(socket.AF_UNIX) as probe:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            probe.bind(f"{path}.{os.getpid()}")
+        finally:
+            path.with_name(f"{path.name}.{os.getpid()}").unlink(missing_ok=True)
+            path.parent.rmdir()
+
+
+def test_nothing_runs_means_no_pid_and_no_states(tmp_path: Path) -> None:
+    supervisor = Supervisor(DevstackConfig(home=tmp_path / "none"))
+    assert supervisor.pid() is None
+    assert supervisor.states() == {}
+
+
+def test_parts_bring_what_they_need() -> None:
+    assert select(None) == list(NAMES)
+    assert select(["hopsworks-onlinefs"]) == ["kafka", "hopsworks-onlinefs"]
+    assert select(["flink-taskmanager"]) == ["flink-jobmanager", "flink-taskmanager"]
+    with pytest.raises(DevstackError, match="There is no part 'spark'; the parts are kafka, flink-jobmanager"):
+        select(["spark"])

@@ -1,0 +1,195 @@
+"""Both clients read one connection alike: TLS, credentials, errors; against servers on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hopsworks_flink.exceptions import ConfigurationError, FlinkApiError, FlinkConnectionError, FlinkJobNotFound
+from hopsworks_flink.hooks import flink_http
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
+from tests.hooks.fixtures import set_connection
+from tests.hooks.flink_stub import FlinkStub
+
+Ask = Callable[..., Any]
+
+
+def ask_blocking(method: str, *arguments: Any) -> Any:
+    return getattr(FlinkHook("flink_default").client, method)(*arguments)
+
+
+def ask_async(method: str, *arguments: Any) -> Any:
+    async def ask() -> Any:
+        async with AsyncFlinkHook("flink_default") as flink:
+            return await getattr(flink.client, method)(*arguments)
+
+    return asyncio.run(ask())
+
+
+both = pytest.mark.parametrize("ask", [ask_blocking, ask_async])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture
+def secure(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[FlinkStub]:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    flink_http.tls_context.cache_clear()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with FlinkStub() as stub:
+        stub._server.socket = context.wrap_socket(stub._server.socket, server_side=True)
+        stub.url = stub.url.replace("http:", "https:")
+        yield stub
+    flink_http.tls_context.cache_clear()
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, stub: FlinkStub, **extra: Any) -> None:
+    set_connection(
+        monkeypatch, "flink_default", conn_type="flink", host=stub.url, login="me", password="hidden-pw", extra=extra
+    )
+
+
+@both
+def test_certificate_of_the_connection(
+    secure: FlinkStub, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    connect(monkeypatch, secure, ca_path=str(certificate[0]))
+    # The connection's own word counts, whatever stands in the environment.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    assert ask("config")["flink-version"]
+    assert secure.requests[0].headers["Authorization"] == "Basic bWU6aGlkZGVuLXB3"
+
+
+@both
+def test_certificate_nobody_vouches_for(secure: FlinkStub, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    connect(monkeypatch, secure)
+    with pytest.raises(FlinkConnectionError, match=r"certificate of Flink at https://.* is not accepted: .*ca_path"):
+        ask("config")
+    assert secure.requests == []
+
+
+@both
+def test_verification_turned_off(secure: FlinkStub, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    connect(monkeypatch, secure, verify_tls=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    assert ask("config")["flink-version"]
+
+
+@both
+def test_bundle_of_the_environment(
+    secure: FlinkStub, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    connect(monkeypatch, secure)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+    assert ask("config")["flink-version"]
+
+
+@both
+def test_certificate_that_is_not_there(secure: FlinkStub, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    connect(monkeypatch, secure, ca_path="/no/such/ca.pem")
+    with pytest.raises(ConfigurationError, match=r"'/no/such/ca.pem' of the Flink connection \(ca_path\)"):
+        ask("config")
+
+
+@both
+@pytest.mark.parametrize(
+    ("fault", "error", "text"),
+    [
+        ({"status": 404}, FlinkJobNotFound, "answered 404: scripted"),
+        ({"status": 401}, FlinkApiError, "Check login and password"),
+        ({"status": 200, "text": "<html>"}, FlinkApiError, "is this the address of Flink's REST API"),
+        ({"status": 503, "times": 9}, FlinkApiError, "answered 503"),
+        ({"reset": True, "times": 9}, FlinkConnectionError, "cannot be reached|broke off"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_errors_are_the_same(
+    flink: FlinkStub, ask: Ask, fault: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    flink.fail("GET", "/jobs/", **{"times": 1, **fault})
+    with pytest.raises(error, match=text) as caught:
+        ask("job", flink.add().job_id)
+    assert type(caught.value) is error
+    assert "hidden-pw" not in str(caught.value)
+
+
+@both
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    set_connection(monkeypatch, "flink_default", conn_type="flink", host="http://127.0.0.1:1")
+    with pytest.raises(FlinkConnectionError, match=r"cannot be reached: .*(refused|failed)"):
+        ask("config")
+
+
+@both
+def test_answers_are_the_same(flink: FlinkStub, ask: Ask) -> None:
+    job = flink.add(checkpoint="chk", exception="x.Y: z")
+    assert ask("job", job.job_id)["jid"] == job.job_id
+    assert [entry["jid"] for entry in ask("jobs")] == [job.job_id]
+    assert ask("job_metrics", job.job_id, ["numRestarts"]) == {"numRestarts": "0"}
+    assert ask("checkpoints", job.job_id)["latest"]["completed"]["external_path"] == "chk"
+    assert ask("cancel", job.job_id) is None
+    assert job.state == "CANCELED"
+
+
+def test_hooks_see_the_same_jobs(flink: FlinkStub) -> None:
+    flink.add(state="FINISHED")
+    job = flink.add(user_config={"deployment_hash": "h"})
+    flink.add("other")
+
+    async def look() -> Any:
+        async with AsyncFlinkHook("flink_default") as hook:
+            return await hook.jobs_named("cards"), await hook.health(job.job_id), await hook.job_state("ab" * 16)
+
+    hook = FlinkHook("flink_default")
+    assert asyncio.run(look()) == (hook.jobs_named("cards"), hook.health(job.job_id), None)
+
+
+def test_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_FLINK_DEFAULT", raising=False)
+    set_connection(monkeypatch, "flink_default", conn_type="flink", host="http://me:pw@flink")
+
+    async def enter() -> None:
+        async with AsyncFlinkHook("flink_default"):
+            raise AssertionError("not reached")
+
+    with pytest.raises(ConfigurationError, match="without user and password"):
+        asyncio.run(enter())

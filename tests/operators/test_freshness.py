@@ -1,0 +1,76 @@
+"""What a measurement of freshness leads to; the measurement itself is tested on the real stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
+from hopsworks_flink.operators import freshness as module
+from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
+from hopsworks_flink.pipeline.spec import Pipeline
+from tests.operators.test_flink_supervise import PIPELINE, Runs
+
+GROUP = {**PIPELINE["feature_groups"][0], "event_time": "window_end"}  # type: ignore[index]
+pytestmark = pytest.mark.usefixtures("variables")
+FRESH: dict[str, Any] = {**PIPELINE, "feature_groups": [GROUP], "freshness": "60s"}
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs()
+
+
+def judge(seconds: float | None, window: float = 3600.0) -> dict[str, Any]:
+    operator = MeasureFreshnessOperator(task_id="measure_freshness", pipeline=FRESH)
+    return operator._judge(Pipeline.parse(FRESH), seconds, 60.0, window)
+
+
+def test_percentiles_over_the_runs_so_far() -> None:
+    for seconds in (1.0, 3.0, 2.0):
+        result = judge(seconds)
+    assert result == {"seconds": 2.0, "p50": 2.0, "p99": 3.0, "measured": 3, "missed": 0}
+
+
+def test_too_late_fails_with_the_figures_and_counts() -> None:
+    judge(4.0)
+    with pytest.raises(AirflowFailException) as raised:
+        judge(None)
+    assert "could not be read online 60 s after it was written; freshness of cards allows 60 s" in str(raised.value)
+    assert "p50 4.0 s, p99 60.0 s of 2 canaries, 1 of them not in time" in str(raised.value)
+    assert judge(1.0)["missed"] == 1
+
+
+def test_old_samples_do_not_count(variables: dict[str, str]) -> None:
+    old = {"at": time.time() - 100, "seconds": 50.0, "missed": False}
+    variables["hopsworks_flink.freshness.cards__features"] = json.dumps({"samples": [old]})
+    assert judge(1.0, window=90.0)["measured"] == 1
+
+
+def test_nothing_is_measured_while_a_deployment_is_at_work(runs: Runs) -> None:
+    runs.deploying = 1
+    operator = MeasureFreshnessOperator(task_id="measure_freshness", pipeline=FRESH, deploy_dag_id="cards__deploy")
+    with pytest.raises(AirflowSkipException, match="cards__deploy"):
+        operator.execute({"ti": runs})  # type: ignore[arg-type, typeddict-item]
+
+
+def test_a_pipeline_without_a_bound_is_refused(runs: Runs) -> None:
+    operator = MeasureFreshnessOperator(task_id="measure_freshness", pipeline=PIPELINE)
+    with pytest.raises(AirflowFailException, match="has no freshness to measure: add freshness: 5m"):
+        operator.execute({"ti": runs})  # type: ignore[arg-type, typeddict-item]
+
+
+def test_the_metric_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, float] = {}
+
+    class Stats:
+        @staticmethod
+        def gauge(name: str, value: float) -> None:
+            told[name] = value
+
+    monkeypatch.setattr(module, "get_stats", lambda: Stats)
+    judge(7.0)
+    assert told == {"hopsworks_flink.cards__features.freshness": 7.0}

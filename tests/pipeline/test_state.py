@@ -1,0 +1,117 @@
+"""What a change of the file does to the state of the job that runs: one line for each kind of change."""
+
+import copy
+import re
+
+import pytest
+
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.state import state_outcome, state_signature
+
+SPEC = {
+    "name": "cards",
+    "source": {
+        "topic": "transactions",
+        "schema": {"tid": "string", "at": "bigint", "cc_num": "bigint", "shop": "string", "amount": "double"},
+        "event_time": {"column": "at"},
+    },
+    "feature_groups": [
+        {
+            "name": "cards",
+            "key": ["cc_num"],
+            "window": {"size": "10m", "slide": "1m"},
+            "aggregates": {"n": "count", "mean": {"avg": "amount"}, "spread": {"stddev_samp": "amount"}},
+        },
+        {"name": "shops", "key": ["shop"], "window": {"size": "1h"}, "aggregates": {"n": {"count": "tid"}}},
+    ],
+}
+
+
+def changed(path, value):
+    spec = copy.deepcopy(SPEC)
+    *way, last = path
+    place = spec
+    for step in way:
+        place = place[step]
+    if value is None:
+        del place[last]
+    elif isinstance(last, int) and last == len(place):
+        place.append(value)
+    else:
+        place[last] = value
+    return spec
+
+
+def outcome(spec, **kwargs):
+    marks = state_signature(Pipeline.parse(SPEC)).marks()
+    return state_outcome(state_signature(Pipeline.parse(spec)), marks, **kwargs)
+
+
+CARDS, SHOPS = ("feature_groups", 0), ("feature_groups", 1)
+KEEPS = [
+    (("description",), "words"),
+    (("source", "max_disorder"), "9s"),
+    (("source", "idle_timeout"), "1m"),
+    (("source", "partitions"), 4),
+    (("source", "start"), "latest"),
+    (("source", "schema", "tid"), "string"),
+    (("source", "schema", "extra"), "int"),
+    ((*CARDS, "description"), "words"),
+    ((*CARDS, "event_time"), "window_end"),
+    ((*CARDS, "aggregates", "spread"), {"stddev_pop": "amount"}),
+    ((*CARDS, "aggregates", "spread"), {"var_samp": "amount", "default": 0, "description": "words"}),
+    ((*CARDS, "online"), False),
+]
+REWARMS = [
+    (("source", "topic"), "others", "the source decides otherwise"),
+    (("source", "max_future"), "2h", "the source decides otherwise"),
+    (("source", "event_time", "unit"), "microseconds", "the source decides otherwise"),
+    (("source", "where"), "amount > 0", "the source decides otherwise"),
+    (("source", "late"), "topic", "the source decides otherwise"),
+    ((*CARDS, "aggregates", "n"), {"count": "*", "where": "amount > 0"}, "or other accumulators"),
+    ((*SHOPS, "emit"), "on_event", "shops_1 has another key, other windows"),
+    (("source", "schema", "amount"), "float", "cards_1 has another key"),
+    ((*CARDS, "key"), ["cc_num", "shop"], "cards_1 has another key"),
+    ((*CARDS, "window", "size"), "20m", "cards_1 has another key, other windows"),
+    ((*CARDS, "window", "slide"), "2m", "cards_1 has another key, other windows"),
+    ((*CARDS, "window", "slide"), None, "cards_1 has another key, other windows"),
+    ((*CARDS, "aggregates", "mean"), {"max": "amount"}, "or other accumulators"),
+    ((*CARDS, "aggregates", "mean"), {"avg": "at"}, "or other accumulators"),
+    ((*CARDS, "aggregates", "most"), {"max": "amount"}, "or other accumulators"),
+    ((*CARDS, "aggregates", "n"), None, "or other accumulators"),
+    ((*SHOPS, "version"), 2, "shops_2 is new"),
+    (SHOPS, None, "shops_1 is gone"),
+    (("feature_groups",), SPEC["feature_groups"][::-1], "another order"),
+]
+
+
+def test_an_unchanged_file_keeps_the_state():
+    assert outcome(SPEC) == ("keeps", [])
+
+
+@pytest.mark.parametrize(("path", "value"), KEEPS)
+def test_what_keeps_the_state(path, value):
+    assert outcome(changed(path, value)) == ("keeps", [])
+
+
+@pytest.mark.parametrize(("path", "value", "reason"), REWARMS)
+def test_what_has_to_be_rewarmed(path, value, reason):
+    found, reasons = outcome(changed(path, value))
+    assert found == "rewarms"
+    assert reason in "; ".join(reasons)
+    assert len(reasons) <= 2
+
+
+def test_what_begins_anew():
+    assert outcome(SPEC, fresh=True)[0] == "resets"
+    assert state_outcome(state_signature(Pipeline.parse(SPEC)), None)[0] == "resets"
+
+
+def test_a_job_of_unknown_origin_is_rewarmed():
+    found, (reason,) = state_outcome(state_signature(Pipeline.parse(SPEC)), {"deployment_hash": "0" * 64})
+    assert (found, "does not say" in reason) == ("rewarms", True)
+
+
+def test_marks_are_plain_words():
+    marks = state_signature(Pipeline.parse(SPEC)).marks()
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", text) for pair in marks.items() for text in pair)

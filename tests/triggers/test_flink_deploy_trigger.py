@@ -1,0 +1,73 @@
+"""The health gate of a deployment in the triggerer's event loop, against the stub cluster's sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
+from tests.airflow_names import through_the_database
+from tests.hooks.flink_stub import FlinkStub
+
+
+def trigger(job_id: str, **kwargs: Any) -> FlinkDeploymentTrigger:
+    own = {"require_checkpoint": True, "grace_period": 0.05, "max_restarts": 5, "flink_conn_id": "flink_default"}
+    return FlinkDeploymentTrigger(
+        job_id=job_id, **{**own, "deadline": time.time() + 10, "poll_interval": 0.02, **kwargs}
+    )
+
+
+def fire(waiting: FlinkDeploymentTrigger) -> dict[str, Any]:
+    async def events() -> list[Any]:
+        return [event.payload async for event in waiting.run()]
+
+    (event,) = asyncio.run(asyncio.wait_for(events(), 15))
+    return json.loads(json.dumps(event))
+
+
+def test_survives_airflows_serialisation() -> None:
+    path, arguments = trigger("ab" * 16, kill_job_id="ab" * 16).serialize()
+    assert path == f"{FlinkDeploymentTrigger.__module__}.{FlinkDeploymentTrigger.__name__}"
+    again = FlinkDeploymentTrigger(**through_the_database(arguments))
+    assert again.serialize() == (path, arguments)
+
+
+@pytest.mark.parametrize(
+    ("facts", "changes", "status", "message"),
+    [
+        ({}, {}, "healthy", "1 checkpoint"),
+        ({"completed": 0}, {"require_checkpoint": False}, "healthy", "all vertices run"),
+        ({"completed": 0}, {"deadline": 0.0}, "late", "no checkpoint has completed"),
+        ({"state": "FAILED", "exception": "x.Y: o\nCaused by: a.B: broken"}, {}, "failed", "a.B: broken"),
+        ({"state": "CANCELED"}, {}, "failed", "CANCELED"),
+    ],
+    ids=["healthy", "without checkpoints", "late", "failed", "cancelled"],
+)
+def test_verdicts(flink: FlinkStub, facts: dict[str, Any], changes: dict[str, Any], status: str, message: str) -> None:
+    job = flink.add(**facts)
+    event = fire(trigger(job.job_id, **changes))
+    assert (event["status"], event["state"], event["job_id"]) == (status, job.state, job.job_id)
+    assert message in event["message"]
+
+
+@pytest.mark.usefixtures("flink")
+def test_job_that_flink_does_not_know() -> None:
+    event = fire(trigger("ab" * 16))
+    assert (event["status"], event["state"]) == ("failed", "NOT_FOUND")
+
+
+def test_job_manager_that_is_away_for_a_moment(flink: FlinkStub) -> None:
+    job = flink.add()
+    flink.fail("GET", f"/jobs/{job.job_id}", status=503)
+    assert fire(trigger(job.job_id))["status"] == "healthy"
+
+
+def test_kill_cancels_by_id_and_only_what_the_deployment_started(flink: FlinkStub) -> None:
+    own, other = flink.add(), flink.add()
+    asyncio.run(trigger(own.job_id, kill_job_id=own.job_id).on_kill())
+    asyncio.run(trigger(other.job_id).on_kill())
+    assert flink.running() == [other]
