@@ -1,0 +1,112 @@
+"""What the tests look at from outside: the stores through the SDK, the topic, and Flink."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from confluent_kafka import Consumer, TopicPartition
+
+from devstack.stack import Stack
+
+
+@contextmanager
+def sdk_project(stack: Stack, certificates: Any, **changes: Any) -> Iterator[Any]:
+    """The project, as a user of the SDK logs in to it."""
+    import hopsworks
+
+    config = stack.config
+    arguments = {
+        "host": config.public_host,
+        "port": config.hopsworks_port,
+        "project": config.project,
+        "api_key_value": stack.api_key,
+        "engine": "python",
+        "cert_folder": str(certificates),
+        "hostname_verification": True,
+        "trust_store_path": str(config.hopsworks_ca),
+    }
+    project = hopsworks.login(**{**arguments, **changes})
+    try:
+        yield project
+    finally:
+        hopsworks.logout()
+
+
+def offline_rows(feature_group: Any) -> list[dict[str, Any]]:
+    """Rows of a feature group's Delta table."""
+    import pyarrow as pa
+    from deltalake import DeltaTable, QueryBuilder
+
+    # Not to_pyarrow_table: its threads sometimes abort the interpreter at its exit.
+    delta = DeltaTable(feature_group.location.removeprefix("file://"))
+    return pa.table(QueryBuilder().register("t", delta).execute("SELECT * FROM t").read_all()).to_pylist()
+
+
+def records(bootstrap: str, topic: str) -> list[Any]:
+    """Every record of a topic, partition after partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False})
+    found = []
+    try:
+        for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
+            at = TopicPartition(topic, partition, 0)
+            low, high = consumer.get_watermark_offsets(at, timeout=10)
+            at.offset = low
+            consumer.assign([at])
+            deadline = time.monotonic() + 60
+            while low < high and time.monotonic() < deadline:
+                for record in consumer.consume(1000, timeout=1):
+                    assert record.error() is None
+                    found.append(record)
+                    low = record.offset() + 1
+            assert low >= high, f"{topic}-{partition} could not be read to its end"
+    finally:
+        consumer.close()
+    return found
+
+
+def jobs(stack: Stack, name: str) -> dict[str, str]:
+    """Ids and states of Flink's jobs of a name."""
+    overview = requests.get(f"{stack.config.flink_url}/jobs/overview", timeout=30).json()["jobs"]
+    return {job["jid"]: job["state"] for job in overview if job["name"] == name}
+
+
+def eventually(check: Callable[[], None], timeout: float = 90.0) -> None:
+    """Repeat a check until its assertions hold; let its last failure out when time is up."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+def forwarder(host: str, port: int) -> str:
+    """An address at which ``host`` leads to a port of 127.0.0.1, for as long as this process lives."""
+    server = socket.create_server((host, 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for side in (source, target):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        while True:
+            client, _ = server.accept()
+            target = socket.create_connection(("127.0.0.1", port))
+            for ends in ((client, target), (target, client)):
+                threading.Thread(target=pump, args=ends, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return f"{host}:{server.getsockname()[1]}"

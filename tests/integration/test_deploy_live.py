@@ -1,0 +1,69 @@
+"""Deployments on a real Flink that begin anew without losing a value, and a state that is forgotten.
+
+The operators run here, without Airflow's scheduler; test_feature_path.py has a deployment that must be undone. The
+tests build on each other, as the days of a pipeline do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hopsworks_flink._compat import AirflowFailException
+from tests.integration import events as simulated
+from tests.integration.live import Live, living
+from tests.integration.platform import eventually, jobs
+
+pytestmark = pytest.mark.timeout(600)
+
+MINUTE = simulated.MINUTE
+
+
+@pytest.fixture(scope="module")
+def live(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with living(Live(stack, tmp_path_factory.mktemp("certificates"), "live_cards")) as live:
+        live.deploy()
+        yield live
+
+
+def test_rewarmed_job_gives_the_values_of_an_uninterrupted_one(live: Live) -> None:
+    begin = live.start + 100 * MINUTE
+    batch = simulated.transactions(seed=22, start=begin, minutes=60, cards=25, count=4000)
+    third = len(batch) // 3
+    (old,) = live.running()
+    live.produce(batch[:third])
+
+    def some_windows_are_out() -> None:
+        assert live.watermark(old) > begin + 15 * MINUTE
+
+    eventually(some_windows_are_out)
+    live.spec["source"]["max_disorder"] = "7s"
+    rewarmed = live.deploy(state="rewarm")
+    assert (rewarmed["action"], rewarmed["state"], rewarmed["replaced_job_id"]) == ("replaced", "rewarm", old)
+    assert begin + 15 * MINUTE < rewarmed["rewarmed_at"] <= begin + 20 * MINUTE
+    assert rewarmed["savepoint_path"] is None
+    assert live.flink(f"/jobs/{rewarmed['job_id']}/checkpoints")["counts"]["restored"] == 0
+
+    # The very next deployment takes over state that still has windows which are not to be emitted.
+    live.produce(batch[third : 2 * third])
+    live.spec["source"]["max_disorder"] = "8s"
+    restored = live.deploy()
+    assert (restored["state"], restored["rewarmed_at"]) == ("restore", rewarmed["rewarmed_at"])
+    assert live.running() == [restored["job_id"]]
+
+    live.produce(batch[2 * third :] + simulated.flush(22, begin + 60 * MINUTE))
+    live.assert_features()
+
+
+def test_forgotten_state_is_refused(live: Live) -> None:
+    """A JobManager that lost its memory looks like one that never had the job; Airflow remembers."""
+    (job_id,) = live.running()
+    name, live.spec["name"] = live.spec["name"], "live_forgotten"
+    other = f"{live.spec['name']}__features"
+    live.memory.of_asset.set(f"{other}.last", {**live.memory.of_asset.get(f"{live.job_name}.last"), "job_id": "0" * 32})
+    with pytest.raises(AirflowFailException, match=r"Flink has forgotten it.*savepoint_path=….*state='fresh'"):
+        live.deploy()
+    live.spec["name"] = name
+    assert live.running() == [job_id]
+    assert jobs(live.stack, other) == {}

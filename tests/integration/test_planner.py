@@ -1,0 +1,89 @@
+"""What Flink's planner makes of a plan. It runs in Flink's own environment, once, and without a cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, fetch
+from hopsworks_flink.pipeline.plan import bindings, compile_plan
+from hopsworks_flink.pipeline.spec import Pipeline
+from tests.conftest import REPOSITORY
+from tests.pipeline.test_compile import EVERYTHING, PLAIN, REFERENCE, registered
+
+END = "== END ==\n"
+EXPLAIN = f"""
+import json, sys
+from feature_pipeline import build
+for job in json.load(sys.stdin):
+    text = build(job["plan"], job["values"], job["jars"]).explain()
+    print(text.partition("== Optimized Execution Plan ==")[2], end={END!r})
+"""
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, str]:
+    """Execution plans: of the reference pipeline, of it with a plain HAVING, and of every ability."""
+    reference, everything = job(REFERENCE), job(EVERYTHING)
+    plain = json.loads(json.dumps(reference).replace(" OR COUNT(*) = 0", ""))
+    flink_jobs = REPOSITORY / "flink_jobs"
+    done = subprocess.run(
+        [flink_jobs / ".venv" / "bin" / "python", "-c", EXPLAIN],
+        cwd=flink_jobs,
+        input=json.dumps([reference, plain, everything]),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(("reference", "plain", "everything", "rest"), done.stdout.split(END), strict=True))
+
+
+def job(path: Any) -> dict[str, Any]:
+    """What the runner in the planner's process is given."""
+    pipeline = Pipeline.from_yaml(path)
+    ids = {group.full_name: 1 for group in pipeline.feature_groups}
+    return {
+        "plan": compile_plan(pipeline, registered(pipeline)).model_dump(mode="json"),
+        "values": bindings(pipeline, source_kafka=PLAIN, sink_kafka=PLAIN, ingestion_ids=ids)["values"],
+        "jars": ";".join(path.as_uri() for path in sorted(fetch(CONNECTORS_POM, CONNECTOR_JARS).glob("*.jar"))),
+    }
+
+
+def operators(plan: str, name: str) -> list[str]:
+    """Lines of the operators of a name."""
+    return [line for line in plan.splitlines() if line.lstrip(" +-").startswith(f"{name}(")]
+
+
+def test_windows_work_by_slices_before_and_after_the_shuffle(plans: dict[str, str]) -> None:
+    for name, forms in {"reference": ["HOP"], "everything": ["CUMULATE", "HOP"]}.items():
+        plan = plans[name]
+        # Either would give each event to every window that holds it.
+        assert not operators(plan, "WindowTableFunction")
+        assert not operators(plan, "WindowAggregate")
+        for side in ("GlobalWindowAggregate", "LocalWindowAggregate"):
+            found = operators(plan, side)
+            assert [form for form in forms for line in found if f"window=[{form}(" in line] == forms
+            assert all("$slice_end" in line for line in found)
+
+
+def test_without_the_second_half_of_having_they_would_not(plans: dict[str, str]) -> None:
+    assert operators(plans["plain"], "WindowTableFunction")
+    assert "$slice_end" not in plans["plain"]
+
+
+def test_groups_share_the_scan_and_equal_windows_the_aggregation(plans: dict[str, str]) -> None:
+    for name in ("reference", "everything"):
+        assert len(operators(plans[name], "TableSourceScan")) == 1
+    assert len(operators(plans["reference"], "Sink")) == 2
+    assert len(operators(plans["reference"], "GlobalWindowAggregate")) == 1
+    assert len(operators(plans["everything"], "Sink")) == 4
+
+
+def test_features_on_each_event_look_back_by_event_time(plans: dict[str, str]) -> None:
+    (over,) = operators(plans["everything"], "OverAggregate")
+    assert "orderBy=[__event_time ASC], window=[ RANGE BETWEEN 600000 PRECEDING AND CURRENT ROW]" in over

@@ -1,0 +1,87 @@
+"""The local Hopsworks as its clients see it: log-in, topics and schemas, files; the unmodified SDK and real Kafka."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from confluent_kafka.admin import AdminClient
+from hopsworks.client.exceptions import ProjectException, RestAPIError
+
+from devstack.stack import Stack
+
+# --- log-in -----------------------------------------------------------------------------------------------------------
+
+
+def test_login_and_feature_store(project: Any, fs: Any) -> None:
+    assert (project.id, project.name) == (119, "demo")
+    assert (fs.id, fs.name) == (67, "demo_featurestore")
+
+
+def test_refused_logins(stack: Stack, login: Callable[..., Any]) -> None:
+    try:
+        with pytest.raises(ProjectException) as wrong_key:
+            login(api_key_value="wrong")
+        assert isinstance(wrong_key.value.__cause__, RestAPIError)
+        assert wrong_key.value.__cause__.response.status_code == 401
+        assert wrong_key.value.__cause__.error_code == 320012
+        with pytest.raises(ProjectException) as unknown:
+            login(project="nobody")
+        assert unknown.value.__cause__.error_code == 150004
+    finally:
+        login()
+
+
+def test_a_certificate_of_another_authority_is_refused(stack: Stack) -> None:
+    url = f"{stack.config.hopsworks_url}/hopsworks-api/api/variables/versions"
+    assert requests.get(url, verify=str(stack.config.hopsworks_ca), timeout=10).status_code == 200
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url, verify=requests.certs.where(), timeout=10)
+
+
+# --- Kafka API, files -------------------------------------------------------------------------------------------------
+
+
+def test_topics_and_schemas(stack: Stack, project: Any, name: str) -> None:
+    kafka = project.get_kafka_api()
+    schema = {"type": "record", "name": "tx", "fields": [{"name": "a", "type": ["null", "int"]}]}
+    first = kafka.create_schema(name, schema)
+    assert kafka.create_schema(name, schema).version == first.version == 1
+    assert kafka.get_topic(name) is None
+    topic = kafka.create_topic(name, name, 1, replicas=1, partitions=3)
+    assert topic.name == name
+    assert len(_partitions(stack, name)) == 3
+    with pytest.raises(RestAPIError) as exists:
+        kafka.create_topic(name, name, 1, replicas=1, partitions=3)
+    assert (exists.value.response.status_code, exists.value.error_code) == (409, 190002)
+    kafka.get_topic(name).delete()
+    deadline = time.monotonic() + 10
+    while _partitions(stack, name) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert _partitions(stack, name) == []
+
+
+def _partitions(stack: Stack, topic: str) -> list[int]:
+    topics = AdminClient({"bootstrap.servers": stack.config.kafka_bootstrap}).list_topics(timeout=10).topics
+    return list(topics[topic].partitions) if topic in topics else []
+
+
+def test_files_go_up_in_chunks_and_come_down_whole(project: Any, name: str, tmp_path: Path) -> None:
+    api = project.get_dataset_api()
+    source = tmp_path / f"{name}.bin"
+    source.write_bytes(os.urandom(3_000_001))
+    path = api.upload(str(source), "Resources", chunk_size=1_000_000)
+    assert api.exists(path)
+    target = tmp_path / "down"
+    target.mkdir()
+    assert Path(api.download(path, str(target))).read_bytes() == source.read_bytes()
+    api.remove(path)
+    assert not api.exists(path)
+    empty = tmp_path / f"{name}.empty"
+    empty.touch()
+    assert api.exists(api.upload(str(empty), "Resources"))

@@ -1,0 +1,190 @@
+"""Life of the stack: health, idempotence, a killed part, a busy port, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+import requests
+
+from devstack import processes
+from devstack.config import HOST, PYTHON, REPOSITORY, DevstackConfig
+from devstack.errors import DevstackError
+from devstack.parts import NAMES
+from devstack.stack import PartStatus, Stack
+from devstack.supervision import socket_path
+from tests.integration.conftest import PORT_BASE
+
+LIGHT_HOME = REPOSITORY / ".devstack-test-light"
+GIBIBYTE = 2**30
+
+
+@pytest.fixture
+def light() -> Iterator[Stack]:
+    """A second stack for what must not be done to the common one."""
+    stack = Stack(DevstackConfig(home=LIGHT_HOME, port_base=PORT_BASE + 1000))
+    stack.down(wipe=True)
+    try:
+        yield stack
+    finally:
+        stack.down()
+
+
+def by_name(stack: Stack) -> dict[str, PartStatus]:
+    return {part.name: part for part in stack.status()}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.3)
+
+
+def test_every_part_is_healthy_within_the_memory_that_was_promised(stack: Stack) -> None:
+    statuses = stack.status()
+    assert [part.name for part in statuses] == list(NAMES)
+    assert [part.name for part in statuses if not part.healthy] == []
+    assert sum(part.memory_bytes for part in statuses) < 6 * GIBIBYTE
+    assert all(file.is_file() for part in statuses for file in part.logs)
+
+
+def test_up_again_changes_nothing(stack: Stack) -> None:
+    before = {part.name: part.pids for part in stack.status()}
+    began = time.monotonic()
+    stack.up()
+    assert time.monotonic() - began < 15
+    assert {part.name: part.pids for part in stack.status()} == before
+
+
+def test_everything_listens_on_the_loopback_only(stack: Stack) -> None:
+    pids = {process.pid for process in processes.belonging_to(stack.config.home)}
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for connection in psutil.net_connections(kind="inet")
+        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
+    }
+    assert {port for _, port in listening} >= set(stack.config.ports.values())
+    assert {ip for ip, _ in listening} <= {HOST, f"::ffff:{HOST}"}
+
+
+def test_no_secret_stands_in_an_argument_or_a_log(stack: Stack) -> None:
+    _, password = stack.airflow_credentials
+    secrets = [stack.api_key, password]
+    for process in processes.belonging_to(stack.config.home):
+        try:
+            arguments = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        assert not [secret for secret in secrets if secret in arguments], process.name()
+    for file in stack.config.logs.glob("*.log"):
+        text = file.read_text(errors="replace")
+        assert not [secret for secret in secrets if secret in text], file.name
+
+
+def test_private_files_are_private(stack: Stack) -> None:
+    home = stack.config.home
+    assert home.stat().st_mode & 0o077 == 0
+    private = [stack.config.hopsworks_api_key_file, home / "supervisord.conf", socket_path(stack.config)]
+    private += [stack.config.airflow_home / name for name in ("airflow.cfg", "keys.json", "passwords.json")]
+    assert [str(file) for file in private if file.stat().st_mode & 0o077] == []
+
+
+def test_airflow_has_the_connections_and_no_import_error(stack: Stack) -> None:
+    url = stack.config.airflow_url
+    user, password = stack.airflow_credentials
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(f"{url}/auth/token", json={"username": user, "password": password}, timeout=30)
+        answer.raise_for_status()
+        session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        found = session.get(f"{url}/api/v2/connections", timeout=30).json()["connections"]
+        errors = session.get(f"{url}/api/v2/importErrors", timeout=30).json()["import_errors"]
+    types = {one["connection_id"]: one["conn_type"] for one in found}
+    assert types == {"hopsworks_default": "hopsworks", "flink_default": "flink", "kafka_default": "kafka"}
+    assert stack.api_key not in str(found)
+    assert errors == []
+
+
+@pytest.mark.parametrize(("name", "program"), [("hopsworks-onlinefs",) * 2, ("airflow", "airflow-triggerer")])
+def test_a_killed_process_is_seen_and_comes_back(stack: Stack, name: str, program: str) -> None:
+    victim = stack._supervisor.states()[program]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: victim not in by_name(stack)[name].pids)
+    stack.up()
+    part = by_name(stack)[name]
+    assert part.healthy, part
+    assert victim not in part.pids
+
+
+def test_the_commands_tell_what_there_is(stack: Stack) -> None:
+    environment = {**processes.clean_environment(), **stack.config.environment(), "COLUMNS": "200"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [PYTHON, "-m", "devstack", *arguments]
+        return subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    status = run("status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert all(name in status.stdout for name in NAMES)
+    logs = run("logs", "kafka", "-n", "500")
+    assert "Kafka Server started" in logs.stdout
+    wrong = run("logs", "nowhere")
+    assert wrong.returncode == 1
+    assert "There is no part 'nowhere'; the parts are kafka," in wrong.stderr
+
+
+def test_a_busy_port_is_named_with_its_setting_and_its_holder(light: Stack) -> None:
+    with socket.create_server((HOST, light.config.kafka_port)), pytest.raises(DevstackError) as caught:
+        light.up(["kafka"])
+    text = str(caught.value)
+    assert f"Port {light.config.kafka_port} (kafka_port) is taken by" in text
+    assert f"(pid {os.getpid()})" in text
+    assert "DEVSTACK_KAFKA_PORT" in text
+    assert processes.belonging_to(light.config.home) == []
+
+
+def test_one_part_alone_its_death_and_its_end(light: Stack) -> None:
+    light.up(["kafka"])
+    assert {part.name for part in light.status() if part.healthy} == {"kafka"}
+
+    supervisord = light._supervisor.pid()
+    assert supervisord is not None
+    # The worst: its keeper is killed and the broker goes on alone, in the way of the next one.
+    os.kill(supervisord, signal.SIGKILL)
+    wait_for(lambda: light._supervisor.pid() is None)
+    assert processes.belonging_to(light.config.home) != []
+    light.up(["kafka"])
+    assert by_name(light)["kafka"].healthy
+
+    light.down()
+    assert processes.belonging_to(light.config.home) == []
+    assert {part.state for part in light.status()} == {"stopped"}
+    assert (light.config.home / "kafka" / "data" / "meta.properties").is_file()
+    light.down(wipe=True)
+    assert not light.config.home.exists()
+
+
+def test_a_part_that_cannot_run_is_an_error_with_the_end_of_its_log(light: Stack) -> None:
+    light.up(["kafka"])
+    light.down()
+    # A broker refuses a folder that was formatted for another cluster node.
+    meta = light.config.home / "kafka" / "data" / "meta.properties"
+    meta.write_text(meta.read_text().replace("node.id=1", "node.id=7"))
+    with pytest.raises(DevstackError) as caught:
+        light.up(["kafka"])
+    text = str(caught.value)
+    assert text.startswith("kafka ended (")
+    assert "The end of its log" in text
+    assert "node.id" in text or "node id" in text
+    light.down()
+    shutil.rmtree(light.config.home / "kafka" / "data")
