@@ -1,0 +1,1 @@
+"""What the compiled pipeline costs, beside Java jobs that do the same work. `make bench` runs it."""

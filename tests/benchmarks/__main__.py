@@ -1,0 +1,118 @@
+"""``python -m tests.benchmarks``: measures, checks the results, and writes docs/benchmarks/."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pygal.style  # noqa: F401  which the report needs: what is missing shall show before the measurements
+
+import tests.conftest  # noqa: F401  Airflow's settings, before anything imports it
+from tests.benchmarks import deployment, latency, materialization, parsing, profile, report, throughput
+from tests.benchmarks.cluster import PORT_BASE, TASKMANAGER_MEMORY, Cluster, build_java
+from tests.benchmarks.results import Measurement
+from tests.benchmarks.variants import VARIANTS
+
+PARTS = ("throughput", "profile", "latency", "deployment", "materialization", "parsing")
+# All parts together are meant to take less than 25 minutes; the others need about nine of them.
+THROUGHPUT_MINUTES = 14.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    quick = options.quick
+    events = options.events or (1_000_000 if quick else 4_000_000)
+    rounds = options.rounds or (1 if quick else 3)
+    variants = throughput.by_names(VARIANTS, options.variants)
+    overrides = dict(pair.split("=", 1) for pair in options.flink)
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        sys.stdout.write(f"{time.monotonic() - began:7.1f} s  {text}\n")
+        sys.stdout.flush()
+
+    load = os.getloadavg()[0]
+    tell(f"{report.machine()}, load {load:.1f}")
+    cluster = Cluster()
+    measurements: list[Measurement] = []
+    measured = throughput.measure(
+        cluster, variants, events=events, rounds=rounds, minutes=options.minutes, overrides=overrides, tell=tell
+    )
+    on_the_cluster: dict[str, Callable[[], Any]] = {
+        "throughput": lambda: throughput.collect(measured, measurements),
+        "profile": lambda: profile.measure(cluster, events=events, tell=tell),
+        "latency": lambda: latency.measure(cluster, seconds=15 if quick else 45, tell=tell),
+        "deployment": lambda: deployment.measure(cluster, tell=tell),
+    }
+    # These have the cores for themselves.
+    alone: dict[str, Callable[[], Any]] = {
+        "materialization": lambda: materialization.measure(300_000 if quick else 3_000_000, PORT_BASE, tell=tell),
+        "parsing": lambda: parsing.measure(tell=tell),
+    }
+    others: dict[str, Any] = {}
+    failed: dict[str, str] = {}
+
+    def run_parts(parts: dict[str, Callable[[], Any]]) -> None:
+        for part in parts:
+            if part not in options.parts:
+                continue
+            try:
+                if (figures := parts[part]()) is not None:
+                    others[part] = figures
+            except Exception as problem:
+                # What the other parts find is worth its report; the run as a whole has failed.
+                failed[part] = f"{type(problem).__name__}: {problem}"
+                tell(f"{part} failed:\n{traceback.format_exc()}")
+
+    try:
+        if on_the_cluster.keys() & set(options.parts):
+            build_java()
+            cluster.up()
+            run_parts(on_the_cluster)
+    finally:
+        if not options.keep:
+            cluster.stack.down()
+    run_parts(alone)
+    run = {
+        "date": date.today().isoformat(),
+        "events": events,
+        "load": load,
+        "memory": TASKMANAGER_MEMORY,
+        "flink": overrides,
+        "minutes": (time.monotonic() - began) / 60,
+        "titles": {variant.name: variant.title for variant in variants},
+        "failed": failed,
+    }
+    report.write(options.output, measurements, others, run)
+    tell(f"written to {options.output}")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one round of a million events: a smoke test")
+    parser.add_argument("--events", type=int, help="events of a warm run (default 4,000,000)")
+    parser.add_argument("--rounds", type=int, help="rounds of throughput (default 3)")
+    parser.add_argument(
+        "--minutes", type=float, default=THROUGHPUT_MINUTES, help="no further round would end after these (default 14)"
+    )
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help=",".join(PARTS))
+    parser.add_argument("--variants", type=lambda text: text.split(","), default=[], help="of throughput; default all")
+    parser.add_argument("--flink", action="append", default=[], metavar="KEY=VALUE", help="option of the TaskManager")
+    parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"), help="folder of the report")
+    parser.add_argument("--keep", action="store_true", help="leave the stack up")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
