@@ -62,6 +62,17 @@ def wait_for_state(airflow, run, state):
     eventually(check, timeout=120)
 
 
+def wait_until_watched(airflow, run):
+    """Deferred, and the triggerer has seen the job: from now on a kill is heard by the trigger."""
+    wait_for_state(airflow, run, "deferred")
+
+    def check():
+        only = task(airflow, run)
+        assert "is RUNNING." in airflow.log(run, only["task_id"], only["try_number"])
+
+    eventually(check, timeout=120)
+
+
 def set_state(airflow, run, state):
     task_id = task(airflow, run)["task_id"]
     path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}"
@@ -108,7 +119,7 @@ def test_a_cleared_deployment_touches_nothing(stack, airflow):
 
 def test_a_deferred_task_that_is_marked_failed_cancels_its_job(stack, airflow):
     run = airflow.trigger("case_run")
-    wait_for_state(airflow, run, "deferred")
+    wait_until_watched(airflow, run)
     assert len(running(stack, "case_run")) == 1
     set_state(airflow, run, "failed")
 
@@ -120,7 +131,7 @@ def test_a_deferred_task_that_is_marked_failed_cancels_its_job(stack, airflow):
 
 def test_a_deferred_task_that_is_cleared_goes_on_with_one_job(stack, airflow):
     run = airflow.trigger("case_run")
-    wait_for_state(airflow, run, "deferred")
+    wait_until_watched(airflow, run)
     (first,) = running(stack, "case_run")
     clear(airflow, run)
 

@@ -34,13 +34,14 @@ from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroup
 from hopsworks_flink.operators.kafka import KafkaCreateTopicOperator
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
-from tests.hooks.fixtures import set_connection, task_context
+from tests.hooks.fixtures import set_connection, task_context, variables
 from tests.integration import events as simulated
 from tests.integration.conftest import HOME, PORT_BASE
 from tests.integration.leaks import Marker, Recorder, files_with, flink_pages, planted
 from tests.integration.live import Live
 from tests.integration.platform import eventually, forwarder, sdk_project
 
+__all__ = ["variables"]
 pytestmark = pytest.mark.timeout(400)
 
 MINUTE = simulated.MINUTE
@@ -158,6 +159,7 @@ def test_features_are_right_over_mtls(live: Live, recorder: Recorder) -> None:
     live.assert_features()
 
 
+@pytest.mark.usefixtures("variables")
 def test_the_job_is_watched_through_hopsworks(live: Live, recorder: Recorder) -> None:
     application = FlinkHook().settings.url.rpartition("/")[2]
     assert application.startswith("application_")
