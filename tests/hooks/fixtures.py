@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.hooks import flink as flink_hook
 from hopsworks_flink.hooks import flink_rest
 from tests.hooks.flink_stub import VERSION, FlinkStub
 
@@ -17,6 +18,8 @@ from tests.hooks.flink_stub import VERSION, FlinkStub
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many repetitions of a read as ever, with shorter pauses between them."""
     monkeypatch.setattr(flink_rest, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(flink_hook, "_METRICS_SECONDS", 0.5)
+    monkeypatch.setattr(flink_hook, "_METRICS_POLL", 0.02)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -239,3 +240,21 @@ def test_restore_point_without_statistics(hook: FlinkHook, flink: FlinkStub) -> 
     flink.add(job_id=JOB_ID, state="FAILED")
     flink.fail("GET", "/checkpoints", status=404)
     assert hook.restore_point(hook.jobs_named("cards")[0]).lost
+
+
+# --- watermark --------------------------------------------------------------------------------------------------------
+
+
+def test_watermark_is_asked_for_until_flink_has_gathered_it(hook: FlinkHook, flink: FlinkStub) -> None:
+    run(hook)
+    timer = threading.Timer(0.1, setattr, (flink.jobs[JOB_ID], "watermark", 1_700_000_000_000))
+    timer.start()
+    try:
+        assert hook.watermark(JOB_ID) == 1_700_000_000_000
+    finally:
+        timer.join()
+
+
+def test_watermark_of_a_job_without_events_is_none(hook: FlinkHook) -> None:
+    run(hook)
+    assert hook.watermark(JOB_ID) is None

@@ -39,10 +39,11 @@ class Flow:
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
-        live, pipeline, pace = self.live, self.live.pipeline, 25
+        live, pipeline, rest = self.live, self.live.pipeline, self.events
         broker = client_settings(live.stack.config)
-        for at in range(0, len(self.events), pace):
-            part = self.events[at : at + pace]
+        while rest:
+            pace = len(rest) if self.enough.is_set() else 25
+            part, rest = rest[:pace], rest[pace:]
             simulated._send(broker, pipeline.source.topic, source_avro_schema(pipeline), part)
             live.events += part
             self.enough.wait(0.5)

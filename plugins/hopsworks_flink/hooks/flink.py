@@ -25,7 +25,7 @@ from hopsworks_flink.hooks.flink_health import JobHealth
 from hopsworks_flink.hooks.flink_http import observed_job
 from hopsworks_flink.hooks.flink_look import look_at
 from hopsworks_flink.hooks.flink_managed import find_cluster
-from hopsworks_flink.hooks.flink_state import ObservedJob, RestorePoint, restore_point
+from hopsworks_flink.hooks.flink_state import ObservedJob, RestorePoint, lowest_watermark, restore_point
 from hopsworks_flink.hooks.flink_submission import PythonSubmission, job_configuration
 from hopsworks_flink.hooks.flink_verdict import Look
 from hopsworks_flink.hooks.flink_watch import Finding, HealthBounds, examine, failure_text
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 # Flink caches its checkpoint statistics (web.refresh-interval, 3 s): an answer this old may lack the last savepoint.
 _STATISTICS_SECONDS = 3.5
+# It answers with metrics as they were when last asked for, and fetches them anew for the next question, at most every
+# 10 s (metrics.fetcher.update-interval). A job that nobody has asked about since its start seems to have seen nothing.
+_METRICS_SECONDS = 12.0
+_METRICS_POLL = 1.0
 _RECENT_SECONDS = 60.0
 
 
@@ -193,6 +197,19 @@ class FlinkHook(ConnectionForm, BaseHook):
         except FlinkApiError as error:
             self.log.debug("Job %s does not tell everything yet: %s", job_id, error)
         return JobHealth.from_rest(job, **details)
+
+    def watermark(self, job_id: str) -> int | None:
+        """How far event time has come in all of a running job, in epoch milliseconds; the truth is never behind it.
+
+        None, after some seconds in which Flink gathers its metrics, if a part of the job has seen no event.
+        """
+        deadline = time.monotonic() + _METRICS_SECONDS
+        while True:
+            vertices = self.client.job(job_id).get("vertices") or ()
+            lowest = lowest_watermark([self.client.watermarks(job_id, vertex["id"]) for vertex in vertices])
+            if lowest is not None or time.monotonic() > deadline:
+                return lowest
+            time.sleep(_METRICS_POLL)
 
     def restore_point(self, job: ObservedJob) -> RestorePoint:
         """The newest state that an ended job left.

@@ -41,7 +41,6 @@ from hopsworks_flink.hooks.flink_state import (
     UNWELL_STATES,
     ObservedJob,
     derive_job_id,
-    lowest_watermark,
     watermark_of,
 )
 from hopsworks_flink.hooks.flink_uploads import delete_left_bundles
@@ -162,10 +161,7 @@ class FlinkDeployment:
 
     def _watermark(self, job: ObservedJob) -> int | None:
         """Up to when the job's windows are out: what it shows, or what it left out from the beginning."""
-        client = self.hook.client
-        vertices = client.job(job.job_id).get("vertices") or ()
-        shown = lowest_watermark([client.watermarks(job.job_id, vertex["id"]) for vertex in vertices])
-        marked = watermark_of(self.hook.job_marks(job.job_id))
+        shown, marked = self.hook.watermark(job.job_id), watermark_of(self.hook.job_marks(job.job_id))
         return max((value for value in (shown, marked) if value is not None), default=None)
 
     # --- acting ----------------------------------------------------------------------------------------------------
