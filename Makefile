@@ -66,6 +66,12 @@ $(addprefix test-airflow-,$(OLDER_AIRFLOWS)): test-airflow-%: .venv-airflow-%/.s
 	@echo "testing with Airflow $*"
 	@.venv-airflow-$*/bin/python $(ON_AIRFLOW) $(ARGS)
 
+.PHONY: test-python
+test-python: doctor ## the tests without services on another Python of this machine: VERSION=3.10, 3.12 or 3.13
+	@echo "testing with Python $(VERSION)"
+	@UV_PROJECT_ENVIRONMENT=.venv-python-$(VERSION) $(UV) sync --frozen --quiet --python $(VERSION)
+	@.venv-python-$(VERSION)/bin/python -m pytest -q --disable-warnings -m "not integration" $(ARGS)
+
 .PHONY: lock-airflow
 lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Airflow
 	@$(UV) pip compile --quiet --no-config --universal --python-version 3.10 --no-annotate \

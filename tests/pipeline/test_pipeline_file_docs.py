@@ -24,9 +24,12 @@ README = (REPOSITORY / "README.md").read_text()
 BASE, *PIECES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.S)]
 
 
-def with_piece(piece):
-    """The document's first file, changed by a piece: settings replace each other, groups are those of the file."""
-    data = copy.deepcopy(BASE)
+README_BASE, *README_PIECES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", README, re.S)]
+
+
+def with_piece(piece, base=BASE):
+    """A document's first file, changed by a piece: settings replace each other, groups are those of the file."""
+    data = copy.deepcopy(base)
     for group in piece.get("feature_groups", []):
         data["feature_groups"][0].update(group)
     data["source"].update(piece.get("source", {}))
@@ -46,9 +49,22 @@ def test_a_piece_compiles_and_makes_a_difference(piece):
     assert meaning(Pipeline.parse(with_piece(piece))) != meaning(Pipeline.parse(BASE))
 
 
+@pytest.mark.parametrize("piece", README_PIECES, ids=lambda piece: json.dumps(piece)[:60])
+def test_a_piece_in_the_readme_compiles_and_makes_a_difference(piece):
+    base, changed = Pipeline.parse(README_BASE), Pipeline.parse(with_piece(piece, README_BASE))
+    assert meaning(changed) != meaning(base) or changed.supervision != base.supervision
+
+
+def test_the_unit_test_in_the_readme_passes(monkeypatch):
+    (text,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.S) if "def test_" in text]
+    monkeypatch.chdir(REPOSITORY)
+    names = {}
+    exec(text, names)
+    names["test_average"]()
+
+
 def test_the_file_in_the_readme_is_the_reference_pipelines():
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    shown, reference = Pipeline.parse(yaml.safe_load(text)), Pipeline.from_yaml(REFERENCE)
+    shown, reference = Pipeline.parse(README_BASE), Pipeline.from_yaml(REFERENCE)
     assert shown.source == reference.source
     (group,) = shown.feature_groups
     assert group in [known.model_copy(update={"description": ""}) for known in reference.feature_groups]
