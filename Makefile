@@ -45,13 +45,15 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
-ON_AIRFLOW := -m pytest -q --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
+ON_AIRFLOW := -m pytest -q -n 2 --dist loadgroup --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
+# One worker has the stack and all tests of it, in their order; the other has those without services.
+EVERYTHING := -n 2 --dist loadgroup --durations 15 --durations-min 20
 
 .PHONY: test
 test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: lint, unit, DAG and integration tests, older Airflows; ARGS="-k kafka" goes to pytest
 	@code=0; \
 		$(if $(ARGS),,$(foreach version,$(OLDER_AIRFLOWS),echo "testing with Airflow $(version)"; .venv-airflow-$(version)/bin/python $(ON_AIRFLOW) || code=1;)) \
-		$(PYTHON) -m pytest $(ARGS) || code=1; \
+		$(PYTHON) -m pytest $(or $(ARGS),$(EVERYTHING)) || code=1; \
 		exit $$code
 
 .PHONY: test-airflow
@@ -70,7 +72,7 @@ $(addprefix test-airflow-,$(OLDER_AIRFLOWS)): test-airflow-%: .venv-airflow-%/.s
 test-python: doctor ## the tests without services on another Python of this machine: VERSION=3.10, 3.12 or 3.13
 	@echo "testing with Python $(VERSION)"
 	@UV_PROJECT_ENVIRONMENT=.venv-python-$(VERSION) $(UV) sync --frozen --quiet --python $(VERSION)
-	@.venv-python-$(VERSION)/bin/python -m pytest -q --disable-warnings -m "not integration" $(ARGS)
+	@.venv-python-$(VERSION)/bin/python -m pytest -q -n 2 --dist loadgroup --disable-warnings -m "not integration" $(ARGS)
 
 .PHONY: lock-airflow
 lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Airflow
@@ -86,7 +88,7 @@ sameness: env ## stream, batch and DuckDB on random pipelines, against each othe
 .PHONY: chaos
 chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for another order
 	@FAULTS_LONG=1 FAULTS_SEED=$(or $(SEED),1) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager,hopsworks,hopsworks-onlinefs \
-		$(PYTHON) -m pytest -m chaos -s $(ARGS)
+		$(PYTHON) -m pytest -m chaos -s -o faulthandler_timeout=7200 $(ARGS)
 
 .PHONY: bench
 bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; ARGS="--quick" for a short one

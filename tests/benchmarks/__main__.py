@@ -17,7 +17,6 @@ import pygal.style  # noqa: F401  which the report needs: what is missing shall 
 import tests.conftest  # noqa: F401  Airflow's settings, before anything imports it
 from tests.benchmarks import deployment, latency, materialization, parsing, profile, report, throughput
 from tests.benchmarks.cluster import PORT_BASE, TASKMANAGER_MEMORY, Cluster, build_java
-from tests.benchmarks.results import Measurement
 from tests.benchmarks.variants import VARIANTS
 
 PARTS = ("throughput", "profile", "latency", "deployment", "materialization", "parsing")
@@ -44,9 +43,19 @@ def main(arguments: list[str] | None = None) -> int:
     load = os.getloadavg()[0]
     tell(f"{report.machine()}, load {load:.1f}")
     cluster = Cluster()
-    measurements: list[Measurement] = []
+    # What is not measured now stays as it was.
+    again = {variant.name for variant in variants} if "throughput" in options.parts else set()
+    kept = {variant.name for variant in VARIANTS} - again
+    measurements, unfinished, others = report.earlier(options.output, set(PARTS) - set(options.parts), kept)
     measured = throughput.measure(
-        cluster, variants, events=events, rounds=rounds, minutes=options.minutes, overrides=overrides, tell=tell
+        cluster,
+        variants,
+        events=events,
+        rounds=rounds,
+        minutes=options.minutes,
+        overrides=overrides,
+        unfinished=unfinished,
+        tell=tell,
     )
     on_the_cluster: dict[str, Callable[[], Any]] = {
         "throughput": lambda: throughput.collect(measured, measurements),
@@ -59,7 +68,6 @@ def main(arguments: list[str] | None = None) -> int:
         "materialization": lambda: materialization.measure(300_000 if quick else 3_000_000, PORT_BASE, tell=tell),
         "parsing": lambda: parsing.measure(tell=tell),
     }
-    others: dict[str, Any] = {}
     failed: dict[str, str] = {}
 
     def run_parts(parts: dict[str, Callable[[], Any]]) -> None:
@@ -90,12 +98,24 @@ def main(arguments: list[str] | None = None) -> int:
         "memory": TASKMANAGER_MEMORY,
         "flink": overrides,
         "minutes": (time.monotonic() - began) / 60,
-        "titles": {variant.name: variant.title for variant in variants},
+        "again": _again(options),
+        "unfinished": unfinished,
+        "titles": {variant.name: variant.title for variant in VARIANTS},
         "failed": failed,
     }
-    report.write(options.output, measurements, others, run)
+    ordered = {part: others[part] for part in PARTS if part in others}
+    order = [variant.name for variant in VARIANTS]
+    report.write(options.output, sorted(measurements, key=lambda one: order.index(one.variant)), ordered, run)
     tell(f"written to {options.output}")
     return 1 if failed else 0
+
+
+def _again(options: argparse.Namespace) -> str:
+    """What a run measures that is not a whole one, in words."""
+    if set(options.parts) == set(PARTS) and not options.variants:
+        return ""
+    only = f" of {', '.join(options.variants)}" if options.variants else ""
+    return ", ".join(f"{part}{only}" if part == "throughput" else part for part in options.parts)
 
 
 def _parser() -> argparse.ArgumentParser:

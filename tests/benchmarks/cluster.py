@@ -121,7 +121,8 @@ class Cluster:
     def wait_finished(self, job_id: str, timeout: float) -> dict[str, Any]:
         """The job as Flink describes it once it has FINISHED.
 
-        :raises RuntimeError: it ended otherwise, or not in time.
+        :raises RuntimeError: it ended otherwise.
+        :raises TimeoutError: it did not end in time; it is cancelled.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -135,7 +136,7 @@ class Cluster:
                 raise RuntimeError(f"job {job['name']} is {job['state']}: {cause[:3000]}")
             if time.monotonic() > deadline:
                 self.cancel(job_id)
-                raise RuntimeError(f"job {job['name']} was still {job['state']} after {timeout:.0f} s")
+                raise TimeoutError(f"job {job['name']} was still {job['state']} after {timeout:.0f} s")
             time.sleep(0.2)
 
     def cancel(self, job_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -34,6 +34,16 @@ def write(folder: Path, measurements: Sequence[Measurement], others: Mapping[str
         (folder / "throughput.svg").write_bytes(_plot(titles, warm))
 
 
+def earlier(folder: Path, parts: Set[str], variants: Set[str]) -> tuple[list[Measurement], dict[str, float], Any]:
+    """What results.json says: the runs of some variants, which of them did not end, and other parts by name."""
+    file = folder / "results.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    runs = [Measurement(**run) for run in found.get("throughput", []) if run["variant"] in variants]
+    unfinished = found.get("run", {}).get("unfinished", {})
+    late = {name: unfinished[name] for name in variants & unfinished.keys()}
+    return runs, late, {part: found[part] for part in parts - {"throughput"} if part in found}
+
+
 def replaced(text: str, results: str) -> str:
     """The text with what stands between the two marks replaced.
 
@@ -55,11 +65,17 @@ def markdown(
     """Machine, throughput, the other figures, goals."""
     busy = f", load {run['load']:.1f} when it began" if "load" in run else ""
     took = f" It took {run['minutes']:.0f} minutes." if "minutes" in run else ""
+    if run.get("again"):
+        took = f" After all the rest, in {run['minutes']:.0f} minutes: {run['again']}."
     parts = [f"Measured on {run.get('date', date.today().isoformat())}: {machine()}{busy}.{took}"]
     parts += [f"**{part.capitalize()} failed:** {reason}" for part, reason in run.get("failed", {}).items()]
     parts.append(_verdict_table(verdicts(warm, others)))
     if warm:
         parts += ["### Throughput", _throughput_text(warm, run), _throughput_table(titles, cold, warm)]
+        parts += [
+            f"*{titles.get(name, name)}* did not end within {limit:.0f} s: not measured."
+            for name, limit in run.get("unfinished", {}).items()
+        ]
         parts.append("![K events per CPU second](throughput.svg)")
     parts += [_figures(name, figures) for name, figures in others.items()]
     return "\n\n".join(parts)

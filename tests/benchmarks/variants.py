@@ -27,6 +27,7 @@ class Variant:
     :param share: part of the events that are read; a slow job would take the time of all others.
     :param cold_share: part of those that the first job of a JVM reads, which makes it ready for the second.
     :param every_round: whether a goal is about its rate. The others are measured in the first round only.
+    :param limit: seconds within which a run has to end. That a variant without a goal does not is a result as well.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Variant:
     share: float = 1.0
     cold_share: float = 0.25
     every_round: bool = False
+    limit: float = 300.0
 
 
 def _java(job_class: str, **arguments: str) -> Callable[[Cluster, Run], str]:
@@ -73,6 +75,7 @@ VARIANTS = (
         cards=100_000,
         configuration=ROCKSDB,
         cold_share=1.0,
+        limit=120.0,
     ),
     Variant(
         "java_panes_100k",
