@@ -104,6 +104,7 @@ def _send(bootstrap: str | dict[str, str], topic: str, schema: dict[str, Any], e
     parsed = fastavro.parse_schema(schema)
     settings = {"bootstrap.servers": bootstrap} if isinstance(bootstrap, str) else bootstrap
     producer = Producer({**settings, "linger.ms": 20, "enable.idempotence": True})
+    refused: list[Any] = []
     for event in events:
         buffer = io.BytesIO()
         fastavro.schemaless_writer(buffer, parsed, asdict(event))
@@ -113,9 +114,10 @@ def _send(bootstrap: str | dict[str, str], topic: str, schema: dict[str, Any], e
             key=str(event.cc_num),
             partition=event.partition,
             timestamp=event.kafka_timestamp,
+            on_delivery=lambda error, _: refused.append(error) if error else None,
         )
-    if producer.flush(60):
-        raise AssertionError("the broker did not take all events")
+    if producer.flush(60) or refused:
+        raise AssertionError(f"the broker did not take all events: {refused[:1]}")
 
 
 def expected_windows(events: Sequence[Event]) -> list[dict[str, Any]]:

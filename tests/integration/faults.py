@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import psutil
 import pytest
 import requests
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from hopsworks_flink.exceptions import HopsworksJobFailed
 from tests.integration.live import Live
-from tests.integration.platform import eventually
+from tests.integration.platform import ends, eventually
 
 #: How long what is down or cut off stays so, in seconds: short enough for every day.
 PAUSE = float(os.environ.get("FAULTS_PAUSE", "12"))
@@ -127,11 +128,24 @@ def _burst(live: Live, arrive: Callable[[], None]) -> None:
 def _topic_deleted(live: Live, arrive: Callable[[], None]) -> None:
     """By mistake, after all its events were computed; the deployment makes it anew."""
     topic = live.pipeline.source.topic
+    eventually(lambda: _assert_computed(live, topic))
     admin = AdminClient({"bootstrap.servers": live.stack.config.kafka_bootstrap})
     admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
     eventually(lambda: _assert_absent(admin, topic))
     live.register()
     arrive()
+
+
+def _assert_computed(live: Live, topic: str) -> None:
+    """A checkpoint has everything that is in the topic: Flink commits its offsets with it."""
+    settings = {"bootstrap.servers": live.stack.config.kafka_bootstrap, "group.id": f"flink-{live.pipeline.name}"}
+    consumer = Consumer(settings)
+    try:
+        there = ends(settings["bootstrap.servers"], topic)
+        committed = consumer.committed([TopicPartition(topic, one) for one in there], timeout=10)
+        assert {one.partition: one.offset for one in committed} == there
+    finally:
+        consumer.close()
 
 
 def _assert_absent(admin: AdminClient, topic: str) -> None:

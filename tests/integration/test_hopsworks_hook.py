@@ -12,6 +12,7 @@ from typing import Any
 import fastavro
 import pandas as pd
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
@@ -277,6 +278,16 @@ def test_topic_drift_is_refused_and_changes_nothing() -> None:
     with pytest.raises(AirflowFailException, match=r"exists with 2 partition\(s\), wanted 3"):
         create_topic(topic=f"drift_{RUN}", partitions=3)
     assert create_topic(topic=f"drift_{RUN}") == {**first, "created": False}
+
+
+def test_topic_that_the_broker_has_lost_is_made_anew(hook: HopsworksHook, stack: Stack) -> None:
+    topic = f"lost_{RUN}"
+    first = create_topic(topic=topic)
+    admin = AdminClient({"bootstrap.servers": stack.config.kafka_bootstrap})
+    admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+    assert create_topic(topic=topic) == first
+    with hook.session() as session:
+        assert session.topic_end_offsets(topic) == {0: 0, 1: 0}
 
 
 def test_kafka_of_the_feature_store(hook: HopsworksHook, stack: Stack) -> None:

@@ -282,7 +282,7 @@ class HopsworksSession:
     def create_topic(
         self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
     ) -> dict[str, Any]:
-        """Make sure that a topic exists with this schema.
+        """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
 
         :param schema: Avro schema.
         :param subject: name of the schema; default: the topic's.
@@ -320,6 +320,12 @@ class HopsworksSession:
                 f"Topic {topic!r} exists with {existing._num_of_partitions} partition(s), wanted {partitions}: "
                 "say the number it has, or choose another topic."
             )
+        if existing is not None and not self.topic_end_offsets(topic):
+            # Deleted on the broker, behind the platform's back: both have to forget it before it can be made anew.
+            with translated(f"create topic {topic!r} once more"):
+                existing.delete()
+                kafka.create_topic(topic, subject, registered.version, replicas=replication, partitions=partitions)
+                created = True
         return {
             "topic": topic,
             "subject": subject,

@@ -188,6 +188,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
     """Makes sure that a Kafka topic with an Avro schema exists in the project.
 
     Topic and schema that exist and are the same are success; a difference fails the task for good and changes nothing.
+    One that was deleted on the broker alone is made anew.
 
     :param topic: name of the topic (templated).
     :param schema: Avro schema as a mapping or as JSON text (templated).
