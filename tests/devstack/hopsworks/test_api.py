@@ -35,6 +35,7 @@ def test_only_the_versions_are_open(anonymous):
         ("ApiKey wrong", 320012),
         (f"ApiKey {generate_api_key()}", 320013),
     ],
+    ids=["none", "empty", "bearer", "no-key", "no-prefix", "unknown"],
 )
 @pytest.mark.parametrize("path", ["project/getProjectInfo/nobody", "no/such/route"])
 def test_keys_are_checked_before_anything_exists(anonymous, header, code, path):
