@@ -45,15 +45,13 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
-ON_AIRFLOW := -m pytest -q -n 2 --dist loadgroup --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
-# One worker has the stack and all tests of it, in their order; the other has those without services.
-EVERYTHING := -n 2 --dist loadgroup --durations 15 --durations-min 20
+ON_AIRFLOW := -m pytest -q -n 2 --dist loadfile --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
 
 .PHONY: test
 test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: lint, unit, DAG and integration tests, older Airflows; ARGS="-k kafka" goes to pytest
 	@code=0; \
 		$(if $(ARGS),,$(foreach version,$(OLDER_AIRFLOWS),echo "testing with Airflow $(version)"; .venv-airflow-$(version)/bin/python $(ON_AIRFLOW) || code=1;)) \
-		$(PYTHON) -m pytest $(or $(ARGS),$(EVERYTHING)) || code=1; \
+		$(PYTHON) -m pytest $(or $(ARGS),--durations 15 --durations-min 20) || code=1; \
 		exit $$code
 
 .PHONY: test-airflow
@@ -72,7 +70,7 @@ $(addprefix test-airflow-,$(OLDER_AIRFLOWS)): test-airflow-%: .venv-airflow-%/.s
 test-python: doctor ## the tests without services on another Python of this machine: VERSION=3.10, 3.12 or 3.13
 	@echo "testing with Python $(VERSION)"
 	@UV_PROJECT_ENVIRONMENT=.venv-python-$(VERSION) $(UV) sync --frozen --quiet --python $(VERSION)
-	@.venv-python-$(VERSION)/bin/python -m pytest -q -n 2 --dist loadgroup --disable-warnings -m "not integration" $(ARGS)
+	@.venv-python-$(VERSION)/bin/python -m pytest -q -n 2 --dist loadfile --disable-warnings -m "not integration" $(ARGS)
 
 .PHONY: lock-airflow
 lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Airflow

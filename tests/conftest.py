@@ -4,8 +4,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import pytest
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-tests-")
 
@@ -22,10 +20,3 @@ os.environ.update(
         "NO_PROXY": "127.0.0.1,localhost",
     }
 )
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (pytest-xdist) the tests of a file stay together, in their order."""
-    for item in items:
-        if "integration" not in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(REPOSITORY))))
