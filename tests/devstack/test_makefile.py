@@ -14,7 +14,8 @@ from devstack.config import REPOSITORY
 
 def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     # The tests themselves run under make, whose settings a child would take over and talk about.
-    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    settings = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "VERSION")
+    own = {name: value for name, value in os.environ.items() if name not in settings}
     environment = {**own, **({"PATH": path} if path else {})}
     command = [shutil.which("make") or "make", *arguments]
     return subprocess.run(
