@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from typing import Any
 
 import fastavro
@@ -42,6 +43,14 @@ class _ContainerReader:
         """The columns of ``values``. Raises DecodeError, without telling which record is to blame."""
         # Costs 0.2 s, and runs with nothing to read are many. The public reader leaves the size of batches to polars.
         from polars import DataFrame
+
+        if sys.version_info < (3, 11):
+            # polars-avro is for Python 3.10 as well, as it says, but takes this name from where it is not yet.
+            import typing
+
+            import typing_extensions
+
+            typing.Self = typing_extensions.Self
         from polars_avro._avro_rs import AvroSource
         from polars_avro._source import seekable_factory
 
