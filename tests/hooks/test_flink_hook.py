@@ -14,28 +14,13 @@ from hopsworks_flink.exceptions import (
     FlinkJobNotFound,
     FlinkSavepointError,
 )
-from hopsworks_flink.hooks import flink_rest, flink_submission
+from hopsworks_flink.hooks import flink_rest
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.flink_bundle import Bundle
 from tests.hooks.fixtures import set_connection
 from tests.hooks.flink_stub import FlinkStub
+from tests.hooks.submitting import JOB_ID, hook, impatient, run
 
-JOB_ID = "ab" * 16
-BUNDLE = Bundle("my_job", {"my_job.py": b"print()"}, {"bindings.json": b'{"password": "hunter22"}'})
-
-
-@pytest.fixture
-def hook(flink: FlinkStub) -> FlinkHook:
-    return FlinkHook()
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flink_submission, "_SETTLE_SECONDS", 0.1)
-
-
-def run(hook: FlinkHook, **kwargs: Any) -> str:
-    return hook.run_python_job(BUNDLE, job_name="cards", job_id=JOB_ID, jars=hook.find_jars(), **kwargs)
+__all__ = ["hook", "impatient"]
 
 
 # --- connection -------------------------------------------------------------------------------------------------------

@@ -302,6 +302,11 @@ class HopsworksSession:
                 )
             registered = known or kafka.create_schema(subject, dict(schema))
             existing, created = kafka.get_topic(topic), False
+            as_wanted = existing is not None and int(existing._num_of_partitions) == partitions
+            if as_wanted and not self.topic_end_offsets(topic):
+                # Deleted on the broker, behind the platform's back: both have to forget it before it is made anew.
+                existing.delete()
+                existing = None
             if existing is None:
                 try:
                     kafka.create_topic(topic, subject, registered.version, replicas=replication, partitions=partitions)
@@ -320,12 +325,6 @@ class HopsworksSession:
                 f"Topic {topic!r} exists with {existing._num_of_partitions} partition(s), wanted {partitions}: "
                 "say the number it has, or choose another topic."
             )
-        if existing is not None and not self.topic_end_offsets(topic):
-            # Deleted on the broker, behind the platform's back: both have to forget it before it can be made anew.
-            with translated(f"create topic {topic!r} once more"):
-                existing.delete()
-                kafka.create_topic(topic, subject, registered.version, replicas=replication, partitions=partitions)
-                created = True
         return {
             "topic": topic,
             "subject": subject,
