@@ -28,15 +28,14 @@ from hopsworks_flink.assets import feature_group_asset, flink_job_asset
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
+from hopsworks_flink.pipeline.durations import ISO_TIME
 from hopsworks_flink.pipeline.history import arrivals_over, recomputable
-
-# The format alone is a hint for the form: Airflow does not check it.
-ISO_TIME = r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)?$"
 
 PARAMS = {
     "start": Param(
         None,
         type=["null", "string"],
+        # A hint for the form, which Airflow does not check: the pattern is.
         format="date-time",
         pattern=ISO_TIME,
         title="Start",

@@ -18,9 +18,7 @@ from airflow.sdk import DAG, Param
 
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
-
-# The format alone is a hint for the form: Airflow does not check it.
-ISO_TIME = r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)?$"
+from hopsworks_flink.pipeline.durations import ISO_TIME
 
 PARAMS = {
     "events": Param(10_000, type="integer", minimum=1, maximum=100_000_000, title="Events"),
@@ -48,6 +46,7 @@ PARAMS = {
     "start": Param(
         None,
         type=["null", "string"],
+        # A hint for the form, which Airflow does not check: the pattern is.
         format="date-time",
         pattern=ISO_TIME,
         title="Event time of the first event",
