@@ -29,18 +29,22 @@ _MARK = os.urandom(8)
 _SYNC = os.urandom(16)
 
 
-class _ContainerReader:
-    """Reads raw records of one record schema."""
+class ContainerReader:
+    """Reads records of one record schema that stand one behind the other."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        mark = {"name": _MARK_FIELD, "type": {"type": "fixed", "name": "Mark", "namespace": "devstack", "size": 8}}
-        marked = {**schema, "fields": [*schema["fields"], mark]}
         header = io.BytesIO()
-        fastavro.writer(header, marked, [], codec="null", sync_marker=_SYNC)
+        fastavro.writer(header, schema, [], codec="null", sync_marker=_SYNC)
         self._header = header.getvalue()
 
-    def read(self, values: list[bytes]) -> pa.Table:
-        """The columns of ``values``. Raises DecodeError, without telling which record is to blame."""
+    def read(self, body: bytes | memoryview, count: int, least: int) -> pa.Table:
+        """The columns of the ``count`` records in ``body``.
+
+        Where they end is for the caller to check: bytes left over are not seen. Raises DecodeError, without telling
+        which record is to blame.
+
+        :param least: so many bytes each record has at least; not 0.
+        """
         # Costs 0.2 s, and runs with nothing to read are many. The public reader leaves the size of batches to polars.
         from polars import DataFrame
 
@@ -54,28 +58,22 @@ class _ContainerReader:
         from polars_avro._avro_rs import AvroSource
         from polars_avro._source import seekable_factory
 
-        try:
-            body = _MARK.join([*values, b""])
-        except TypeError as error:
-            raise DecodeError("a record has no value") from error
         file = io.BytesIO()
         file.write(self._header)
         # The reader spins for ever over bytes left behind the last record that was announced. So more are announced
-        # than the bytes can hold, each being its mark's size at least, and one batch takes the number wanted.
-        fastavro.schemaless_writer(file, "long", len(body) // len(_MARK) + 1)
+        # than the bytes can hold, and one batch takes the number wanted.
+        fastavro.schemaless_writer(file, "long", len(body) // least + 1)
         fastavro.schemaless_writer(file, "long", len(body))
         file.write(body)
         file.write(_SYNC)
         file.seek(0)
         try:
-            frame = DataFrame(next(AvroSource([seekable_factory(file)], True, False).batch_iter(len(values), None)))
+            frame = DataFrame(next(AvroSource([seekable_factory(file)], True, False).batch_iter(count, None)))
         except Exception as error:  # bytes of any kind arrive here, and the reader fails in as many ways
             raise DecodeError(f"{type(error).__name__}: {error}") from error
-        table = frame.to_arrow()
-        marks = table[_MARK_FIELD].cast(pa.binary())
-        if len(marks) != len(values) or not pc.all(pc.equal(marks, pa.scalar(_MARK))).as_py():
-            raise DecodeError("a record is longer or shorter than its schema says")
-        return table.drop_columns(_MARK_FIELD)
+        if len(frame) != count:
+            raise DecodeError(f"{len(frame)} records instead of {count}")
+        return frame.to_arrow()
 
 
 class BulkDecoder:
@@ -88,14 +86,27 @@ class BulkDecoder:
     def __init__(self, group: FeatureGroup, schema_text: str) -> None:
         schema = json.loads(schema_text)
         types = {field["name"]: field["type"] for field in schema["fields"]}
-        self._reader = _ContainerReader(encoded_schema(schema))
+        #: Of the bytes of one value.
+        self.schema = encoded_schema(schema)
+        mark = {"name": _MARK_FIELD, "type": {"type": "fixed", "name": "Mark", "namespace": "devstack", "size": 8}}
+        self._reader = ContainerReader({**self.schema, "fields": [*self.schema["fields"], mark]})
         features = [feature for feature in group.features if feature.name in types]
         self._columns = [(feature.name, arrow_type(feature.type or "")) for feature in features]
         self._inner = {f.name: column_builder(f, types[f.name]) for f in features if is_complex(f.type or "")}
 
-    def decode(self, values: list[bytes]) -> pa.Table:
-        """The columns of ``values``, in the group's order. Raises DecodeError when any one of them is broken."""
-        outer = self._reader.read(values)
+    def decode(self, values: list[bytes] | pa.Array) -> pa.Table:
+        """The columns of ``values``, in the group's order. Raises DecodeError when any one of them is broken.
+
+        :param values: as a list, or as an Arrow array of binary without nulls.
+        """
+        table = self._reader.read(_marked(values), len(values), least=len(_MARK))
+        marks = table[_MARK_FIELD].cast(pa.binary())
+        if not pc.all(pc.equal(marks, pa.scalar(_MARK))).as_py():
+            raise DecodeError("a record is longer or shorter than its schema says")
+        return self.columns(table)
+
+    def columns(self, outer: pa.Table) -> pa.Table:
+        """The group's columns, in its order, of what was read with :attr:`schema`. Raises DecodeError."""
         try:
             return pa.table({name: self._column(name, outer[name], target) for name, target in self._columns})
         except (pa.ArrowException, OverflowError) as error:
@@ -104,3 +115,15 @@ class BulkDecoder:
     def _column(self, name: str, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         build = self._inner.get(name)
         return column.cast(target) if build is None else pa.chunked_array([build(column.to_pylist())])
+
+
+def _marked(values: list[bytes] | pa.Array) -> bytes | memoryview:
+    """All values, each with a mark behind it."""
+    try:
+        if isinstance(values, list):
+            return _MARK.join([*values, b""])
+    except TypeError as error:
+        raise DecodeError("a record has no value") from error
+    joined = pc.binary_join_element_wise(values, pa.scalar(_MARK), pa.scalar(b""))
+    # The array is new, so its bytes begin with its first value.
+    return memoryview(joined.buffers()[2])

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from devstack.hopsworks.bulkavro import BulkDecoder
+from devstack.hopsworks.bulkrecords import RecordDecoder, Records
 from devstack.hopsworks.models import FeatureGroup
 from devstack.hopsworks.offline import OFFSET, PARTITION, TableBuilder
+from devstack.hopsworks.recordbatches import Block
 from devstack.hopsworks.rounds import ROUND_BYTES, ROUND_ROWS, Rounds
 from devstack.hopsworks.store import SubjectVersion
 from devstack.hopsworks.topicreader import CODE_NAMES, KEPT, Chunk, RouteCodes
@@ -37,6 +39,7 @@ class Collector:
         self._topic = group.online_topic_name
         self._codes = RouteCodes(group.id, subject.id)
         self._decoder = _Decoder(group, subject.schema)
+        self._block_decoder = RecordDecoder(group, subject.schema, self._codes)
         self._values: list[bytes] = []
         self._places: list[tuple[np.ndarray, np.ndarray]] = []
         self._value_bytes = 0
@@ -50,10 +53,7 @@ class Collector:
         if self.selected + int(kept.sum()) > limit:
             number = int(np.flatnonzero(kept)[limit - self.selected - 1]) + 1
             chunk, codes, kept = chunk.first(number), codes[:number], kept[:number]
-        self.counts["read"] += len(codes)
-        for code, number in enumerate(np.bincount(codes, minlength=len(CODE_NAMES)).tolist()):
-            self.counts[CODE_NAMES[code]] += number
-        self.selected = self.counts["kept"] + self.counts["undecodable"]
+        self._count(codes)
         self.next_offsets.update(chunk.next_offsets())
         own = chunk.where(kept)
         self._values += own.values()
@@ -61,12 +61,44 @@ class Collector:
         self._value_bytes += sum(map(len, own.messages))
         if len(self._values) >= DECODE_ROWS or self._value_bytes >= DECODE_BYTES:
             self._decode()
-        if self._rows >= ROUND_ROWS or self._bytes >= ROUND_BYTES:
-            self._end_round()
+        self._end_full_round()
+
+    def add_block(self, block: Block, limit: int) -> bool:
+        """One block; False, and nothing is taken of it, if it could lead beyond ``limit`` records of the group.
+
+        Raises OddRecordsError, and takes nothing, if the block is to be read in another way.
+        """
+        if self.selected + block.count > limit:
+            return False
+        began = time.monotonic()
+        records = self._block_decoder.decode(block)
+        self.seconds += time.monotonic() - began
+        self._count(records.codes)
+        self.next_offsets[block.partition] = block.next_offset
+        self._take(records)
+        self._end_full_round()
+        return True
+
+    def _take(self, records: Records) -> None:
+        partitions = np.full(len(records.offsets), records.partition, np.int32)
+        if records.table is not None:
+            self._add_table(records.table, partitions, records.offsets)
+        elif records.values is not None and len(records.values):
+            self._decode_values(records.values.to_pylist(), partitions, records.offsets)
+
+    def _count(self, codes: np.ndarray) -> None:
+        self.counts["read"] += len(codes)
+        for code, number in enumerate(np.bincount(codes, minlength=len(CODE_NAMES)).tolist()):
+            self.counts[CODE_NAMES[code]] += number
+        self.selected = self.counts["kept"] + self.counts["undecodable"]
 
     def finish(self) -> None:
         """The rest, as the last round."""
         self._end_round()
+
+    def _end_full_round(self) -> None:
+        if self._rows >= ROUND_ROWS or self._bytes >= ROUND_BYTES:
+            self._end_round()
 
     def _end_round(self) -> None:
         self._decode()
@@ -76,10 +108,13 @@ class Collector:
     def _decode(self) -> None:
         if not self._values:
             return
-        began = time.monotonic()
         values = self._values
         partitions, offsets = (np.concatenate(column) for column in zip(*self._places, strict=True))
         self._values, self._places, self._value_bytes = [], [], 0
+        self._decode_values(values, partitions, offsets)
+
+    def _decode_values(self, values: list[bytes], partitions: np.ndarray, offsets: np.ndarray) -> None:
+        began = time.monotonic()
         table, broken = self._decoder.decode(values)
         for place, reason in broken.items():
             where = f"{self._topic}[{partitions[place]}]@{offsets[place]}"
@@ -90,11 +125,14 @@ class Collector:
             good = np.ones(len(values), bool)
             good[list(broken)] = False
             partitions, offsets = partitions[good], offsets[good]
+        self._add_table(table, partitions, offsets)
+        self.seconds += time.monotonic() - began
+
+    def _add_table(self, table: pa.Table, partitions: np.ndarray, offsets: np.ndarray) -> None:
         table = table.append_column(PARTITION, pa.array(partitions)).append_column(OFFSET, pa.array(offsets))
         self._tables.append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes
-        self.seconds += time.monotonic() - began
 
 
 class _Decoder:

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from argparse import ArgumentError, ArgumentParser
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from urllib.parse import unquote, urlparse
 from confluent_kafka import Consumer, TopicPartition
 
 from devstack.config import DevstackConfig
+from devstack.hopsworks.blockreader import BlockReader
 from devstack.hopsworks.collector import Collector
 from devstack.hopsworks.datasets import Datasets
 from devstack.hopsworks.jobstore import JobStore
@@ -30,11 +32,14 @@ from devstack.hopsworks.models import FeatureGroup, new_commit
 from devstack.hopsworks.offline import Written
 from devstack.hopsworks.offsets import Checkpoint, load_checkpoint, start_offsets
 from devstack.hopsworks.onlinefs import consumer_settings
+from devstack.hopsworks.recordbatches import OddRecordsError
 from devstack.hopsworks.rounds import Rounds
 from devstack.hopsworks.store import MetadataStore, SubjectVersion
 from devstack.hopsworks.topicreader import FETCH_SETTINGS, TopicReader
 
 JOB_LIMIT = 5_000_000
+# A second client has to be imported and to connect: that is worth its time where there is much to read.
+BLOCKS_FROM = 50_000
 
 
 class MaterializationError(Exception):
@@ -75,13 +80,24 @@ class Arguments:
 
 
 class Materialization:
-    """One run for one feature group."""
+    """One run for one feature group.
 
-    def __init__(self, config: DevstackConfig, store: MetadataStore, group: FeatureGroup, limit: int) -> None:
+    :param blocks_from: with so many offsets to read, they are read in blocks.
+    """
+
+    def __init__(
+        self,
+        config: DevstackConfig,
+        store: MetadataStore,
+        group: FeatureGroup,
+        limit: int,
+        blocks_from: int = BLOCKS_FROM,
+    ) -> None:
         self.config = config
         self.store = store
         self.group = group
         self.limit = limit
+        self.blocks_from = blocks_from
         self.location = Path(unquote(urlparse(group.location).path))
         self.topic = group.online_topic_name or ""
         versions = store.subject_versions(group.full_name)
@@ -103,10 +119,13 @@ class Materialization:
             say(f"end offsets: {Checkpoint(self.topic, end)}")
             began, cpu = time.monotonic(), sum(os.times()[:2])
             collector = Collector(group, self.subject, rounds, dict(start))
-            for chunk in TopicReader(consumer, self.topic, start, end):
-                collector.add(chunk, self.limit)
-                if collector.selected >= self.limit:
-                    break
+            if sum(end.values()) - sum(start.values()) >= self.blocks_from:
+                self._read_blocks(collector, end)
+            if collector.selected < self.limit:
+                for chunk in TopicReader(consumer, self.topic, collector.next_offsets, end):
+                    collector.add(chunk, self.limit)
+                    if collector.selected >= self.limit:
+                        break
             seconds = max(time.monotonic() - began, 1e-9)
             collector.finish()
         finally:
@@ -116,6 +135,16 @@ class Materialization:
             finally:
                 self._register(rounds.written)
         self._report(collector, rounds, seconds, time.monotonic() - began, cpu)
+
+    def _read_blocks(self, collector: Collector, end: dict[int, int]) -> None:
+        """As far as records are plain and the limit is not near."""
+        try:
+            with closing(iter(BlockReader(self.config, self.topic, dict(collector.next_offsets), end))) as blocks:
+                for block in blocks:
+                    if not collector.add_block(block, self.limit):
+                        break
+        except OddRecordsError as error:
+            say(f"from {Checkpoint(self.topic, collector.next_offsets)} on record by record: {error}")
 
     def _register(self, written: Written) -> None:
         """The commit of the run, also of one that failed after its first rounds."""

@@ -1,0 +1,131 @@
+"""Reading in blocks against reading record by record: real broker, real topic, real Delta tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+from deltalake import DeltaTable, QueryBuilder
+from hsfs.feature import Feature
+
+from devstack.hopsworks.layout import PROJECT_ID, Layout
+from devstack.hopsworks.materialize import Materialization
+from devstack.hopsworks.store import MetadataStore
+from devstack.kafka.access import client_settings, ensure_scram_user
+from devstack.stack import Stack
+
+FEATURES = [Feature("id", "bigint"), Feature("ts", "timestamp"), Feature("v", "double"), Feature("t", "string")]
+ROWS = 20_000
+NEVER = 2**62
+
+
+class Group:
+    """A new feature group, and records for it that lie in the project's topic beside those of others."""
+
+    def __init__(self, stack: Stack, fs: Any, name: str) -> None:
+        self.stack, self.store = stack, MetadataStore(Layout(stack.config))
+        group = fs.get_or_create_feature_group(
+            name, 1, stream=True, primary_key=["id"], event_time="ts", online_enabled=True, time_travel_format="HUDI"
+        )
+        group.save(FEATURES)
+        (self.group,) = self.store.feature_groups(name)
+        self.subject = self.store.subject_versions(self.group.full_name)[-1]
+        self.schema = fastavro.parse_schema(json.loads(self.subject.schema))
+
+    def send(self, rows: range, every_other_of: int | None = None, **settings: Any) -> None:
+        producer = Producer({**client_settings(self.stack.config), "linger.ms": 20, **settings})
+        for number in rows:
+            buffer = io.BytesIO()
+            row = {"id": number, "ts": 60_000_000 * number, "v": number / 7 if number % 5 else None, "t": str(number)}
+            fastavro.schemaless_writer(buffer, self.schema, row)
+            group = every_other_of if every_other_of and number % 2 else self.group.id
+            headers = {"projectId": PROJECT_ID, "featureGroupId": group, "subjectId": self.subject.id}
+            wire = [(name, str(value).encode()) for name, value in headers.items()]
+            producer.produce(self.group.online_topic_name, buffer.getvalue(), key=str(number % 97), headers=wire)
+            if number % 1000 == 0:
+                producer.poll(0)
+        assert producer.flush(60) == 0
+
+    def run(self, blocks_from: int, limit: int = NEVER, **changes: Any) -> list[dict[str, Any]]:
+        """One materialization on top of what there is; all rows of the table afterwards."""
+        config = self.stack.config.model_copy(update=changes)
+        run = Materialization(config, self.store, self.group, limit, blocks_from)
+        run.run(None)
+        result = QueryBuilder().register("t", DeltaTable(str(run.location))).execute("SELECT * FROM t ORDER BY id")
+        return pa.table(result.read_all()).to_pylist()
+
+    def forget(self) -> None:
+        """The table is gone, and the offsets with it."""
+        shutil.rmtree(Path(self.group.location.removeprefix("file://")))
+
+
+@pytest.fixture
+def group(stack: Stack, fs: Any, name: str) -> Group:
+    return Group(stack, fs, name)
+
+
+@pytest.mark.parametrize(
+    ("sent", "settings"),
+    [
+        ({}, {}),
+        ({"every_other_of": 999_999}, {}),
+        ({}, {"compression.type": "zstd"}),
+        # Kafka's own frames of snappy are for the other reader.
+        ({}, {"compression.type": "snappy"}),
+        ({}, {"batch.size": 2_000}),
+    ],
+    ids=["plain", "mixed", "zstd", "snappy", "small batches"],
+)
+def test_in_blocks_as_record_by_record(
+    group: Group, capsys: pytest.CaptureFixture[str], sent: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    # What other tests have left in the topic is of other groups: a run of its own, so that it changes nothing below.
+    group.send(range(1))
+    group.run(NEVER)
+    group.send(range(ROWS), **sent, **settings)
+    capsys.readouterr()
+    in_blocks = group.run(blocks_from=1)
+    said = capsys.readouterr().out
+    assert ("record by record" in said) == ("snappy" in settings.values())
+    assert f"records read: {ROWS} in" in said
+    group.forget()
+    assert in_blocks == group.run(NEVER)
+    expected = ROWS // 2 if sent else ROWS
+    assert len(in_blocks) == expected
+
+
+def test_a_limit_is_kept(group: Group) -> None:
+    group.send(range(ROWS))
+    assert [len(group.run(1, limit=7_001)) for _ in range(4)] == [7_001, 14_002, ROWS, ROWS]
+
+
+def test_broken_records_are_named(group: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    group.send(range(100))
+    headers = {"projectId": PROJECT_ID, "featureGroupId": group.group.id, "subjectId": group.subject.id}
+    producer = Producer(client_settings(group.stack.config))
+    wire = [(name, str(value).encode()) for name, value in headers.items()]
+    producer.produce(group.group.online_topic_name, b"no record", key="k", headers=wire)
+    assert producer.flush(60) == 0
+    group.send(range(100, 200))
+    assert len(group.run(blocks_from=1)) == 200
+    captured = capsys.readouterr()
+    assert "records undecodable: 1" in captured.out
+    assert "left out: " in captured.err
+
+
+@pytest.mark.parametrize("security", ["SSL", "SASL_SSL"])
+def test_over_tls(group: Group, security: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ensure_scram_user(group.stack.config)
+    group.send(range(1))
+    group.run(NEVER)
+    group.send(range(1000))
+    capsys.readouterr()
+    assert len(group.run(blocks_from=1, kafka_security=security)) == 1000
+    assert "record by record" not in capsys.readouterr().out
