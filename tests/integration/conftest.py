@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from devstack.config import REPOSITORY, DevstackConfig
+from devstack.parts import NAMES
 from devstack.stack import Stack
 from tests.integration.sdk import fs, login, name, project
 
@@ -18,20 +19,26 @@ __all__ = ["fs", "login", "name", "project"]
 HOME = REPOSITORY / ".devstack-test"
 # Two checkouts can be tested at the same time: each needs ports of its own.
 PORT_BASE = int(os.environ.get("DEVSTACK_TEST_PORT_BASE", "29000"))
-# A run that needs Kafka and Flink alone starts nothing else; None: all parts.
-PARTS = os.environ["DEVSTACK_TEST_PARTS"].split(",") if os.environ.get("DEVSTACK_TEST_PARTS") else None
+WITHOUT_AIRFLOW = [part for part in NAMES if part != "airflow"]
+# A run that needs Kafka and Flink alone starts nothing else.
+PARTS = os.environ["DEVSTACK_TEST_PARTS"].split(",") if os.environ.get("DEVSTACK_TEST_PARTS") else WITHOUT_AIRFLOW
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs the stack, or processes of its own: it carries the marker."""
+    """Everything in this folder needs the stack, or processes of its own: it carries the marker.
+
+    What needs Airflow's processes comes last: they keep a core busy, of which the others have more use.
+    """
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: "airflow_stack" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    """All parts, healthy, on an empty state. ``DEVSTACK_TEST_REUSE=1`` keeps a stack from run to run."""
+def light_stack() -> Iterator[Stack]:
+    """All parts but Airflow, healthy, on an empty state. ``DEVSTACK_TEST_REUSE=1`` keeps a stack from run to run."""
     reuse = os.environ.get("DEVSTACK_TEST_REUSE") == "1"
     stack = Stack(DevstackConfig(home=HOME, port_base=PORT_BASE, dags_folder=HOME / "dags"))
     if not reuse:
@@ -45,3 +52,16 @@ def stack() -> Iterator[Stack]:
     finally:
         if not reuse:
             stack.down()
+
+
+@pytest.fixture(scope="session")
+def airflow_stack(light_stack: Stack) -> Stack:
+    """The same with Airflow. Modules that need it name it ``stack``."""
+    light_stack.up()
+    return light_stack
+
+
+@pytest.fixture(scope="session")
+def stack(light_stack: Stack) -> Stack:
+    """What most tests need."""
+    return light_stack

@@ -79,6 +79,11 @@ class Path:
 
 
 @pytest.fixture(scope="module")
+def stack(airflow_stack):
+    return airflow_stack
+
+
+@pytest.fixture(scope="module")
 def path(stack, tmp_path_factory):
     path = Path(stack, tmp_path_factory.mktemp("certificates"))
     path.airflow.wait_for_dags({DEPLOY, BACKFILL, SIMULATE, "case_secrets"})

@@ -17,6 +17,11 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
+def stack(airflow_stack):
+    return airflow_stack
+
+
+@pytest.fixture(scope="module")
 def airflow(stack):
     client = AirflowClient(stack.config.airflow_url, stack.airflow_credentials)
     client.wait_for_dags({"case_deploy", "case_run", "case_timeout", "case_topics"})

@@ -87,3 +87,10 @@ def test_groups_share_the_scan_and_equal_windows_the_aggregation(plans: dict[str
 def test_features_on_each_event_look_back_by_event_time(plans: dict[str, str]) -> None:
     (over,) = operators(plans["everything"], "OverAggregate")
     assert "orderBy=[__event_time ASC], window=[ RANGE BETWEEN 600000 PRECEDING AND CURRENT ROW]" in over
+
+
+def test_what_is_dear_is_computed_once(plans: dict[str, str]) -> None:
+    """An expression that the planner writes into each place that uses it takes its condition along."""
+    written = "".join(job(EVERYTHING)["plan"]["inserts"]).count("RAND(")
+    assert written > 5
+    assert plans["everything"].count("RAND(") == written

@@ -87,6 +87,11 @@ class Past:
 
 
 @pytest.fixture(scope="module")
+def stack(airflow_stack):
+    return airflow_stack
+
+
+@pytest.fixture(scope="module")
 def past(stack, tmp_path_factory):
     past = Past(stack, tmp_path_factory.mktemp("certificates"))
     file = stack.config.dags_folder / "pipelines" / f"{NAME}.yaml"

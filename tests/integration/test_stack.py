@@ -37,6 +37,11 @@ def light() -> Iterator[Stack]:
         stack.down()
 
 
+@pytest.fixture(scope="module")
+def stack(airflow_stack: Stack) -> Stack:
+    return airflow_stack
+
+
 def by_name(stack: Stack) -> dict[str, PartStatus]:
     return {part.name: part for part in stack.status()}
 

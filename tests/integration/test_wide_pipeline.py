@@ -80,6 +80,8 @@ def specification(form: str) -> dict[str, Any]:
             "derive": {
                 "total": {"expression": "amount * n", "type": "decimal(20,2)"},
                 "hour": {"expression": "EXTRACT(hour FROM seen)", "type": "int"},
+                # Never null, as Flink knows: a deviation of it still is, where there is one event.
+                "never_null": {"expression": "COALESCE(n, 7)", "type": "int"},
                 "label": {"expression": "UPPER(LEFT(id, 2)) || '$' || '''' || CAST(n AS string)", "type": "string"},
             },
             "where": "shop <> 'no''where'",
@@ -101,7 +103,13 @@ def specification(form: str) -> dict[str, Any]:
                 "event_time": "window_end",
                 "upsert_if_newer": True,
                 "ttl": "30d",
-                "aggregates": {"n_events": "count", "spent": {"sum": "total", "default": 0}, "h": {"max": "hour"}},
+                "aggregates": {
+                    "n_events": "count",
+                    "spent": {"sum": "total", "default": 0},
+                    "h": {"max": "hour"},
+                    "var": {"var_samp": "never_null"},
+                    "sd": {"stddev_samp": "never_null", "default": -1},
+                },
             },
             {
                 "name": f"wide_{form}_recent_{RUN}",

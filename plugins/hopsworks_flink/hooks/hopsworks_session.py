@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,16 @@ from hopsworks_flink.exceptions import (
     KafkaError,
     KafkaSecurityError,
 )
-from hopsworks_flink.hooks.hopsworks_compare import FeatureGroupShape, same_schema, shape_of, wanted_shape
+from hopsworks_flink.hooks.hopsworks_compare import FeatureGroupShape, shape_of, wanted_shape
 from hopsworks_flink.hooks.hopsworks_errors import quiet, translated
 from hopsworks_flink.hooks.hopsworks_freshness import EventTime
 from hopsworks_flink.hooks.hopsworks_jobs import HopsworksJobs
+from hopsworks_flink.hooks.hopsworks_topics import create_topic, topic_differences
 from hopsworks_flink.hooks.kafka import end_offsets
 from hopsworks_flink.hooks.masking import mask_values
 from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
-_TOPIC_EXISTS = 190002
-_TOPIC_ONLY_IN_KAFKA = 190003
 _STORES = ("keystore", "truststore")
 _PEM_FILES = {
     "ssl.ca.location": "ssl.ca.pem",
@@ -289,75 +287,14 @@ class HopsworksSession:
         :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
         :raises HopsworksConflictError: topic or schema exist and differ.
         """
-        from hopsworks.client.exceptions import RestAPIError
-
-        subject = subject or topic
-        with translated(f"create topic {topic!r}"):
-            kafka = self.project.get_kafka_api()
-            known = self._latest_schema(kafka, subject)
-            if known is not None and not same_schema(known.schema, schema):
-                raise HopsworksConflictError(
-                    f"Schema {subject!r} exists (version {known.version}) and is another one: it is "
-                    f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject."
-                )
-            registered = known or kafka.create_schema(subject, dict(schema))
-            existing, created = kafka.get_topic(topic), False
-            as_wanted = existing is not None and int(existing._num_of_partitions) == partitions
-            if as_wanted and not self.topic_end_offsets(topic):
-                # Deleted on the broker, behind the platform's back: both have to forget it before it is made anew.
-                existing.delete()
-                existing = None
-            if existing is None:
-                try:
-                    kafka.create_topic(topic, subject, registered.version, replicas=replication, partitions=partitions)
-                    created = True
-                except RestAPIError as error:
-                    if error.error_code == _TOPIC_ONLY_IN_KAFKA:
-                        raise HopsworksConflictError(
-                            f"Topic {topic!r} exists on the broker, but Hopsworks does not know it: "
-                            "choose another name, or delete it there."
-                        ) from error
-                    if error.error_code != _TOPIC_EXISTS:
-                        raise
-                    existing = kafka.get_topic(topic)
-        if existing is not None and int(existing._num_of_partitions) != partitions:
-            raise HopsworksConflictError(
-                f"Topic {topic!r} exists with {existing._num_of_partitions} partition(s), wanted {partitions}: "
-                "say the number it has, or choose another topic."
-            )
-        return {
-            "topic": topic,
-            "subject": subject,
-            "schema_id": registered.id,
-            "schema_version": registered.version,
-            "created": created,
-        }
+        return create_topic(self, topic, schema, partitions=partitions, replication=replication, subject=subject)
 
     def topic_differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
-        """What a topic has otherwise than asked for, one sentence part each; None if it does not exist. Only looks."""
-        with translated(f"look at topic {topic!r}"):
-            kafka = self.project.get_kafka_api()
-            known, existing = self._latest_schema(kafka, topic), kafka.get_topic(topic)
-        if existing is None:
-            return None
-        found = []
-        if known is None or not same_schema(known.schema, schema):
-            has = f"it is {_compact(known.schema)}" if known else "there is none"
-            found.append(f"its schema is another one: {has}, wanted {_compact(schema)}")
-        if int(existing._num_of_partitions) != partitions:
-            found.append(f"it has {existing._num_of_partitions} partition(s), wanted {partitions}")
-        return found
+        """What a topic has otherwise than asked for, one sentence part each. Only looks.
 
-    @staticmethod
-    def _latest_schema(kafka: Any, subject: str) -> Any:
-        from hopsworks.client.exceptions import RestAPIError
-
-        try:
-            return max(kafka.get_schemas(subject), key=lambda schema: schema.version, default=None)
-        except RestAPIError as error:
-            if error.response.status_code == 404:
-                return None
-            raise
+        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
+        """
+        return topic_differences(self, topic, schema, partitions=partitions)
 
     def kafka_config(self) -> dict[str, str]:
         """How to reach the feature store's Kafka, in librdkafka's terms; certificates and keys inline, as PEM."""
@@ -400,8 +337,3 @@ class HopsworksSession:
             raise
         except KafkaError as error:
             raise HopsworksConnectionError(f"The broker of topic {topic!r} does not answer: {error}") from error
-
-
-def _compact(schema: str | Mapping[str, Any]) -> str:
-    text = schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":"))
-    return text if len(text) < 500 else text[:500] + "…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hopsworks_flink.pipeline.aggregates import MOMENTS, POSITIONS, Aggregate
@@ -18,6 +18,7 @@ ORDER_LENGTH = 33
 # Deviations over events that come and go are made of exact sums: see `_Moments`. Digits of a number whose squares can
 # be summed, and of the rest that is split off from a longer one.
 _DIGITS, _REST = 17, 14
+_NULL_FOR_ONE = ("stddev_samp", "var_samp")
 
 
 def template_text(sql: str) -> str:
@@ -32,10 +33,17 @@ def condition(text: str, columns: Columns) -> str:
     return template_text(Expression.parse(text, columns).sql("flink"))
 
 
-def window_aggregate(aggregate: Aggregate, columns: Columns) -> str:
-    """The aggregate over the rows of a GROUP BY."""
+def window_aggregate(aggregate: Aggregate, columns: Columns, derived: Collection[str] = ()) -> str:
+    """The aggregate over the rows of a GROUP BY.
+
+    :param derived: columns that Flink may know never to be null.
+    """
     chosen = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
-    return _finished(aggregate, columns, _call(aggregate, columns, operand(aggregate, columns)) + chosen)
+    value = operand(aggregate, columns)
+    if aggregate.function in _NULL_FOR_ONE and aggregate.column is not None and aggregate.column in derived:
+        # Flink takes the deviation of what is never null for never null, and -1.0 comes out of a window with one event.
+        value = f"TRY_CAST({sql_identifier(aggregate.column)} AS DOUBLE)"
+    return _finished(aggregate, columns, _call(aggregate, columns, value) + chosen)
 
 
 def operand(aggregate: Aggregate, columns: Columns) -> str:
@@ -78,15 +86,18 @@ def _finished(aggregate: Aggregate, columns: Columns, call: str) -> str:
 
 @dataclass
 class OverAggregates:
-    """Aggregates over the events before each event, as three queries: values, sums over them, features.
+    """Aggregates over the events before each event, as queries one around the other.
 
-    :param values: expressions over an event's columns, by alias.
+    :param values: expressions by alias: over an event's columns in the first query, over those and the aliases of the
+        queries before in each further one.
     :param sums: aggregates over the values, by alias; each stands before ``OVER w``.
-    :param features: expressions over the sums, by feature.
+    :param steps: expressions by alias over the sums and the aliases of the steps before.
+    :param features: expressions over sums and steps, by feature.
     """
 
-    values: dict[str, str] = field(default_factory=dict)
+    values: list[dict[str, str]] = field(default_factory=lambda: [{}])
     sums: dict[str, str] = field(default_factory=dict)
+    steps: list[dict[str, str]] = field(default_factory=list)
     features: dict[str, str] = field(default_factory=dict)
 
     def add(self, feature: str, aggregate: Aggregate, columns: Columns) -> None:
@@ -98,33 +109,35 @@ class OverAggregates:
             call = _Moments(self, aggregate, columns).call()
         else:
             value = "1" if aggregate.column is None else operand(aggregate, columns)
-            call = self.sum(_call(aggregate, columns, self.value(self._chosen(aggregate, columns, value))))
+            call = self.sum(_call(aggregate, columns, self.value(chosen(aggregate, columns, value))))
         self.features[feature] = _finished(aggregate, columns, call)
 
-    @staticmethod
-    def _chosen(aggregate: Aggregate, columns: Columns, value: str) -> str:
-        """The value where the aggregate's condition is true; OVER knows no FILTER."""
-        return f"CASE WHEN {condition(aggregate.where, columns)} THEN {value} END" if aggregate.where else value
-
-    def chosen(self, aggregate: Aggregate, columns: Columns, value: str) -> str:
-        """Alias of the value where the aggregate's condition is true."""
-        return self.value(self._chosen(aggregate, columns, value))
-
-    def value(self, expression: str) -> str:
-        """Alias of an expression over an event's columns."""
-        return _alias(self.values, "__v", expression)
+    def value(self, expression: str, query: int = 0) -> str:
+        """Alias of an expression over an event's columns, and over the aliases of the queries before this one."""
+        return _alias(self.values, "__v", expression, query)
 
     def sum(self, expression: str) -> str:
         """Alias of an aggregate over the values."""
-        return _alias(self.sums, "__s", expression)
+        return _alias([self.sums], "__s", expression, 0)
+
+    def step(self, expression: str, query: int) -> str:
+        """Alias of an expression over the sums, and over the aliases of the queries before this one."""
+        return _alias(self.steps, "__t", expression, query)
 
 
-def _alias(known: dict[str, str], prefix: str, expression: str) -> str:
-    for alias, present in known.items():
+def chosen(aggregate: Aggregate, columns: Columns, value: str) -> str:
+    """The value where the aggregate's condition is true; OVER knows no FILTER."""
+    return f"CASE WHEN {condition(aggregate.where, columns)} THEN {value} END" if aggregate.where else value
+
+
+def _alias(queries: list[dict[str, str]], prefix: str, expression: str, query: int) -> str:
+    while len(queries) <= query:
+        queries.append({})
+    for alias, present in queries[query].items():
         if present == expression:
             return sql_identifier(alias)
-    alias = f"{prefix}{len(known)}"
-    known[alias] = expression
+    alias = f"{prefix}{sum(map(len, queries))}"
+    queries[query][alias] = expression
     return sql_identifier(alias)
 
 
@@ -147,19 +160,19 @@ class _Moments:
         kind = columns[aggregate.column]
         self.scale = 17 if kind.is_floating else kind.scale
         self.in_parts = kind.is_floating or kind.precision > _DIGITS
-        self.x = over.chosen(aggregate, columns, f"CAST({column} AS DOUBLE)")
+        self.x = over.value(chosen(aggregate, columns, f"CAST({column} AS DOUBLE)"))
         if kind.is_floating:
             # In two parts: Flink casts the shortest text of a double, whose last digit is not exact. That of a float
-            # is shorter still.
+            # is shorter still. Below 10^14 the first part needs no text.
             double = f"CAST({column} AS DOUBLE)"
-            exact = f"CAST(FLOOR({double}) AS DECIMAL(15, 0)) + CAST({double} - FLOOR({double}) AS DECIMAL(18, 17))"
-            exact = f"CAST({exact} AS DECIMAL(32, 17))"
+            whole = f"CAST(CAST(FLOOR({double}) AS BIGINT) AS DECIMAL(15, 0))"
+            exact = f"CAST({whole} + CAST({double} - FLOOR({double}) AS DECIMAL(18, 17)) AS DECIMAL(32, 17))"
         else:
             exact = column if kind.is_decimal else f"CAST({column} AS DECIMAL(19, 0))"
         digits = _DIGITS + (_REST if self.in_parts else 0) - self.scale
         if kind.is_floating or (kind.is_decimal and kind.precision - kind.scale > digits) or kind == BIGINT:
             exact = f"CASE WHEN ABS({column}) < 1E{digits} THEN {exact} END"
-        self.exact = over.chosen(aggregate, columns, exact)
+        self.exact = over.value(_once(chosen(aggregate, columns, exact)))
 
     def call(self) -> str:
         """Expression of the feature over the sums."""
@@ -182,27 +195,31 @@ class _Moments:
 
     def _spread(self, count: str) -> str:
         """Sum of the squared differences from the mean in units, of values that are one number."""
-        whole = self.exact if not self.scale else f"CAST({self.exact} * {_power(self.scale)} AS DECIMAL({_DIGITS}, 0))"
-        total, squares = self.over.sum(f"SUM({whole})"), self.over.sum(f"SUM({whole} * {whole})")
-        near = _near(total, count)
-        off = f"({total} - {count} * {near})"
+        over, whole = self.over, self.exact
+        if self.scale:
+            whole = over.value(_once(f"CAST({whole} * {_power(self.scale)} AS DECIMAL({_DIGITS}, 0))"), 1)
+        total, squares = over.sum(f"SUM({whole})"), over.sum(f"SUM({whole} * {whole})")
+        near = over.step(_once(_near(total, count), count), 0)
+        off = over.step(f"{total} - {count} * {near}", 1)
         return f"(CAST({squares} - {near} * {total} - {near} * {off} AS DOUBLE) - {_square(off)} / {count})"
 
     def _spread_of_parts(self, count: str) -> str:
         """The same of values in two parts: the squares and the products of the parts' differences, put together."""
+        over, ratio = self.over, _power(_REST)
         # One more or less does not matter: the rest says what is left.
         upper = f"CAST(FLOOR({self.exact} * {_power(self.scale - _REST)}) AS DECIMAL({_DIGITS + 1}, 0))"
-        rest = f"{self.exact} - {upper} * {_power(_REST - self.scale)}"
-        rest = f"CAST(({rest}) * {_power(self.scale)} AS DECIMAL({_REST + 2}, 0))"
-        a, b = self.over.sum(f"SUM({upper})"), self.over.sum(f"SUM({rest})")
-        aa, ab, bb = (self.over.sum(f"SUM({x} * {y})") for x, y in ((upper, upper), (upper, rest), (rest, rest)))
-        ratio = _power(_REST)
-        near_a = _near(a, count)
-        off_a = f"({a} - {count} * {near_a})"
-        near_b = _near(f"({off_a} * {ratio} + {b})", count)
-        off_b = f"({b} - {count} * {near_b})"
-        aa = f"({aa} - {near_a} * {a} - {near_a} * {off_a})"
-        ab = f"({ab} - {near_a} * {b} - {near_b} * {off_a})"
+        upper = over.value(_once(upper), 1)
+        rest = f"({self.exact} - {upper} * {_power(_REST - self.scale)}) * {_power(self.scale)}"
+        rest = over.value(_once(f"CAST({rest} AS DECIMAL({_REST + 2}, 0))"), 2)
+        a, b = over.sum(f"SUM({upper})"), over.sum(f"SUM({rest})")
+        aa, ab, bb = (over.sum(f"SUM({x} * {y})") for x, y in ((upper, upper), (upper, rest), (rest, rest)))
+        near_a = over.step(_once(_near(a, count), count), 0)
+        off_a = over.step(_once(f"{a} - {count} * {near_a}", count), 1)
+        near_b = over.step(_once(_near(f"({off_a} * {ratio} + {b})", count), count), 2)
+        # These are names only: the planner moves what one feature alone uses into it.
+        aa = over.step(f"{aa} - {near_a} * {a} - {near_a} * {off_a}", 3)
+        ab = over.step(f"{ab} - {near_a} * {b} - {near_b} * {off_a}", 3)
+        off_b = over.step(f"{b} - {count} * {near_b}", 3)
         bb = f"({bb} - {near_b} * {b} - {near_b} * {off_b})"
         # Parts that differ while their sum hardly does cancel each other, which must be exact; far from each other they
         # do not, and would be too large.
@@ -212,14 +229,28 @@ class _Moments:
         return f"(CASE WHEN {aa} < 1000000000 THEN {exact} ELSE {far} END - {off} / {count})"
 
 
+def _once(expression: str, count: str | None = None) -> str:
+    """The expression as it is, but computed once for each event.
+
+    Flink's planner puts an expression into every place that uses it, however dear it is, unless it is not
+    deterministic. The condition is always true.
+
+    :param count: a sum, for an expression over sums: else the condition would be computed below them.
+    """
+    return f"CASE WHEN RAND({f'CAST({count} AS INT)' if count else ''}) < 2 THEN {expression} END"
+
+
 def _power(exponent: int) -> str:
     """A power of ten as exact number."""
     return f"1{'0' * exponent}" if exponent >= 0 else f"0.{'0' * (-exponent - 1)}1"
 
 
 def _near(total: str, count: str) -> str:
-    """A whole number near the mean: squares of differences from it are small, and what is rounded is small as well."""
-    return f"CAST(ROUND(CAST({total} AS DOUBLE) / {count}) AS DECIMAL({_DIGITS + 1}, 0))"
+    """A whole number near the mean: squares of differences from it are small, and what is rounded is small as well.
+
+    Through BIGINT: Flink makes a decimal of a double by way of its text.
+    """
+    return f"CAST(CAST(CAST({total} AS DOUBLE) / {count} AS BIGINT) AS DECIMAL({_DIGITS + 1}, 0))"
 
 
 def _square(number: str) -> str:

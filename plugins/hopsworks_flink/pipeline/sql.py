@@ -181,7 +181,8 @@ def insert(
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
     columns = pipeline.source.all_columns
-    produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
+    derived = columns.keys() - pipeline.source.columns.keys()
+    produced = {name: window_aggregate(aggregate, columns, derived) for name, aggregate in group.aggregates.items()}
     if group.event_time:
         # Windows start and end on whole seconds.
         produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
@@ -230,7 +231,7 @@ def _insert_on_event(
     produced = dict(over.features)
     if group.event_time_feature:
         produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(AT))}) * 1000"
-    keys = [sql_identifier(column) for column in group.key]
+    keys, events = [sql_identifier(column) for column in group.key], sql_identifier(events_view_name(group.key))
     at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
     by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
     if bounded:
@@ -242,17 +243,28 @@ def _insert_on_event(
         # OVER forgets a silent key, and would make a row of a late event with nothing before it.
         watermark = f"CURRENT_WATERMARK({by})"
         counted = f"\n  WHERE {watermark} IS NULL OR {by} > {watermark}"
-    values = [f"{expression} AS {sql_identifier(alias)}" for alias, expression in over.values.items()]
-    sums = [f"{expression} OVER w AS {sql_identifier(alias)}" for alias, expression in over.sums.items()]
-    inner, outer = ",\n    ".join([*keys, *at, *values]), ",\n    ".join([*keys, sql_identifier(AT), *sums])
-    return (
-        f"{_select_into(pipeline, group, headers, order, produced)}\n"
-        f"FROM (\n  SELECT\n    {outer}\n"
-        f"  FROM (\n  SELECT\n    {inner}\n  FROM {sql_identifier(events_view_name(group.key))}{counted})\n"
+    inner = f"SELECT\n    {_listed([*keys, *at, *_named(over.values[0])])}\n  FROM {events}{counted}"
+    for values in over.values[1:]:
+        inner = f"SELECT\n    {_listed(['*', *_named(values)])}\n  FROM (\n  {inner})"
+    sums = _listed([*keys, sql_identifier(AT), *_named(over.sums, " OVER w")])
+    outer = (
+        f"SELECT\n    {sums}\n  FROM (\n  {inner})\n"
         f"  WINDOW w AS (PARTITION BY {', '.join(keys)} ORDER BY {by} "
-        f"RANGE BETWEEN {reach} PRECEDING AND CURRENT ROW)\n)\n"
-        f"WHERE {sql_identifier(AT)} > TIMESTAMP '{windows_from(group.full_name)}'"
+        f"RANGE BETWEEN {reach} PRECEDING AND CURRENT ROW)"
     )
+    first = f"\nWHERE {sql_identifier(AT)} > TIMESTAMP '{windows_from(group.full_name)}'"
+    for steps in over.steps:
+        outer = f"SELECT\n    {_listed(['*', *_named(steps)])}\n  FROM (\n  {outer}\n){first}"
+        first = ""
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM (\n  {outer}\n){first}"
+
+
+def _named(expressions: Mapping[str, str], behind: str = "") -> list[str]:
+    return [f"{expression}{behind} AS {sql_identifier(alias)}" for alias, expression in expressions.items()]
+
+
+def _listed(selected: Sequence[str]) -> str:
+    return ",\n    ".join(selected)
 
 
 def windows_from(full_name: str) -> str:
