@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import psutil
 import requests
 import yaml
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from devstack import flink, jars, java, processes
 from devstack.config import REPOSITORY, DevstackConfig
@@ -24,7 +26,7 @@ BUILD = REPOSITORY / ".devstack-cache" / "benchmarks"
 POM = Path(__file__).parent / "java" / "pom.xml"
 # The goal for 100,000 cards: a TaskManager that may take more proves nothing.
 TASKMANAGER_MEMORY = "1536m"
-_TASKMANAGER = "flink-taskmanager"
+_JOBMANAGER, _TASKMANAGER = "flink-jobmanager", "flink-taskmanager"
 _COMPILER_THREADS = ("C1 CompilerThre", "C2 CompilerThre")
 
 
@@ -47,10 +49,14 @@ class Cluster:
         )
         self.stack = Stack(self.config)
         self.session = requests.Session()
+        # Flink now and then closes a connection without an answer. Questions may be asked again.
+        self.session.mount(
+            "http://", HTTPAdapter(max_retries=Retry(3, connect=0, backoff_factor=0.2, allowed_methods=["GET"]))
+        )
         self._java_jar_id = ""
 
     def up(self, *parts: str) -> None:
-        self.stack.up(parts or ("kafka", "flink-jobmanager", _TASKMANAGER))
+        self.stack.up(parts or ("kafka", _JOBMANAGER, _TASKMANAGER))
         os.environ["AIRFLOW_CONN_FLINK_DEFAULT"] = json.dumps(
             {
                 "conn_type": "flink",
@@ -58,6 +64,20 @@ class Cluster:
                 "extra": {"python_executable": str(flink.PYTHON), "jars_dir": str(jars.CONNECTOR_JARS)},
             }
         )
+
+    def fresh_jobmanager(self) -> None:
+        """End the JobManager and start a new one: each job leaves classes there, and some thirty fill its metaspace."""
+        supervisor = self.stack._supervisor
+        supervisor.stop_program(_JOBMANAGER)
+        supervisor.start_program(_JOBMANAGER)
+        self._java_jar_id = ""
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                self.flink("/overview")
+                return
+            except (requests.RequestException, RuntimeError):
+                _within(deadline, "the new JobManager does not answer")
 
     # -- the process that is measured -------------------------------------------------------------------------------
 

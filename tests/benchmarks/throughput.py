@@ -46,6 +46,8 @@ def measure(
         if number and passed + needed > minutes * 60:
             tell(f"no time for round {number + 1}: {passed / 60:.1f} minutes have passed, it needs {needed / 60:.1f}")
             return
+        if number:
+            cluster.fresh_jobmanager()
         turn = number % max(1, len(chosen))
         for variant in [*chosen[turn:], *chosen[:turn]]:
             started = time.monotonic()
