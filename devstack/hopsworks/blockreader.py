@@ -37,13 +37,15 @@ class BlockReader:
         self._positions = {partition: start[partition] for partition in start if start[partition] < end[partition]}
 
     def __iter__(self) -> Generator[Block, None, None]:
+        from aiokafka.errors import KafkaError
+
         loop = asyncio.new_event_loop()
         client = None
         try:
             client = loop.run_until_complete(self._connect())
             yield from self._read(loop, client)
         # Its errors are of many kinds, and all of them mean that the other reader has to look.
-        except (_kafka_error(), OSError, asyncio.TimeoutError) as error:
+        except (KafkaError, OSError, asyncio.TimeoutError) as error:
             raise OddRecordsError(f"{type(error).__name__}: {error}") from error
         finally:
             if client is not None:
@@ -105,12 +107,6 @@ class BlockReader:
                 for block in blocks(partition, data or b"", wanted, _BLOCK_RECORDS):
                     self._positions[partition] = block.next_offset
                     yield block
-
-
-def _kafka_error() -> type[Exception]:
-    from aiokafka.errors import KafkaError
-
-    return KafkaError
 
 
 def _settings(config: DevstackConfig) -> dict[str, Any]:

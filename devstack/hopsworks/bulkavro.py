@@ -29,26 +29,6 @@ _MARK = os.urandom(8)
 _SYNC = os.urandom(16)
 
 
-def load() -> tuple[Any, Any, Any]:
-    """Import what reads: half a second, and runs with nothing to read are many.
-
-    The public reader leaves the size of batches to polars.
-    """
-    from polars import DataFrame
-
-    if sys.version_info < (3, 11):
-        # polars-avro is for Python 3.10 as well, as it says, but takes this name from where it is not yet.
-        import typing
-
-        import typing_extensions
-
-        typing.Self = typing_extensions.Self
-    from polars_avro._avro_rs import AvroSource
-    from polars_avro._source import seekable_factory
-
-    return DataFrame, AvroSource, seekable_factory
-
-
 class ContainerReader:
     """Reads records of one record schema that stand one behind the other."""
 
@@ -65,7 +45,20 @@ class ContainerReader:
 
         :param least: so many bytes each record has at least; not 0.
         """
-        frame_of, source_of, seekable = load()
+        # Costs half a second, and runs with nothing to read are many. The public reader leaves the size of batches to
+        # polars.
+        from polars import DataFrame
+
+        if sys.version_info < (3, 11):
+            # polars-avro is for Python 3.10 as well, as it says, but takes this name from where it is not yet.
+            import typing
+
+            import typing_extensions
+
+            typing.Self = typing_extensions.Self
+        from polars_avro._avro_rs import AvroSource
+        from polars_avro._source import seekable_factory
+
         file = io.BytesIO()
         file.write(self._header)
         # The reader spins for ever over bytes left behind the last record that was announced. So more are announced
@@ -76,7 +69,7 @@ class ContainerReader:
         file.write(_SYNC)
         file.seek(0)
         try:
-            frame = frame_of(next(source_of([seekable(file)], True, False).batch_iter(count, None)))
+            frame = DataFrame(next(AvroSource([seekable_factory(file)], True, False).batch_iter(count, None)))
         except Exception as error:  # bytes of any kind arrive here, and the reader fails in as many ways
             raise DecodeError(f"{type(error).__name__}: {error}") from error
         if len(frame) != count:

@@ -24,7 +24,6 @@ from confluent_kafka import Consumer, TopicPartition
 
 from devstack.config import DevstackConfig
 from devstack.hopsworks.blockreader import BlockReader
-from devstack.hopsworks.bulkavro import load
 from devstack.hopsworks.collector import Collector
 from devstack.hopsworks.datasets import Datasets
 from devstack.hopsworks.jobstore import JobStore
@@ -118,12 +117,9 @@ class Materialization:
             start = start_offsets(self.topic, low, load_checkpoint(self.location), initial)
             say(f"start offsets: {Checkpoint(self.topic, start)}")
             say(f"end offsets: {Checkpoint(self.topic, end)}")
-            in_blocks = sum(end.values()) - sum(start.values()) >= self.blocks_from
-            if in_blocks:
-                load()
             began, cpu = time.monotonic(), sum(os.times()[:2])
             collector = Collector(group, self.subject, rounds, dict(start))
-            if in_blocks:
+            if sum(end.values()) - sum(start.values()) >= self.blocks_from:
                 self._read_blocks(collector, end)
             if collector.selected < self.limit:
                 for chunk in TopicReader(consumer, self.topic, collector.next_offsets, end):
