@@ -38,12 +38,12 @@ def window_aggregate(aggregate: Aggregate, columns: Columns, derived: Collection
 
     :param derived: columns that Flink may know never to be null.
     """
-    chosen = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
+    some = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
     value = operand(aggregate, columns)
     if aggregate.function in _NULL_FOR_ONE and aggregate.column is not None and aggregate.column in derived:
         # Flink takes the deviation of what is never null for never null, and -1.0 comes out of a window with one event.
         value = f"TRY_CAST({sql_identifier(aggregate.column)} AS DOUBLE)"
-    return _finished(aggregate, columns, _call(aggregate, columns, value) + chosen)
+    return _finished(aggregate, columns, _call(aggregate, columns, value) + some)
 
 
 def operand(aggregate: Aggregate, columns: Columns) -> str:
@@ -109,7 +109,7 @@ class OverAggregates:
             call = _Moments(self, aggregate, columns).call()
         else:
             value = "1" if aggregate.column is None else operand(aggregate, columns)
-            call = self.sum(_call(aggregate, columns, self.value(chosen(aggregate, columns, value))))
+            call = self.sum(_call(aggregate, columns, self.value(_chosen(aggregate, columns, value))))
         self.features[feature] = _finished(aggregate, columns, call)
 
     def value(self, expression: str, query: int = 0) -> str:
@@ -125,7 +125,7 @@ class OverAggregates:
         return _alias(self.steps, "__t", expression, query)
 
 
-def chosen(aggregate: Aggregate, columns: Columns, value: str) -> str:
+def _chosen(aggregate: Aggregate, columns: Columns, value: str) -> str:
     """The value where the aggregate's condition is true; OVER knows no FILTER."""
     return f"CASE WHEN {condition(aggregate.where, columns)} THEN {value} END" if aggregate.where else value
 
@@ -160,7 +160,7 @@ class _Moments:
         kind = columns[aggregate.column]
         self.scale = 17 if kind.is_floating else kind.scale
         self.in_parts = kind.is_floating or kind.precision > _DIGITS
-        self.x = over.value(chosen(aggregate, columns, f"CAST({column} AS DOUBLE)"))
+        self.x = over.value(_chosen(aggregate, columns, f"CAST({column} AS DOUBLE)"))
         if kind.is_floating:
             # In two parts: Flink casts the shortest text of a double, whose last digit is not exact. That of a float
             # is shorter still. Below 10^14 the first part needs no text.
@@ -172,7 +172,7 @@ class _Moments:
         digits = _DIGITS + (_REST if self.in_parts else 0) - self.scale
         if kind.is_floating or (kind.is_decimal and kind.precision - kind.scale > digits) or kind == BIGINT:
             exact = f"CASE WHEN ABS({column}) < 1E{digits} THEN {exact} END"
-        self.exact = over.value(_once(chosen(aggregate, columns, exact)))
+        self.exact = over.value(_once(_chosen(aggregate, columns, exact)))
 
     def call(self) -> str:
         """Expression of the feature over the sums."""
@@ -199,8 +199,8 @@ class _Moments:
         if self.scale:
             whole = over.value(_once(f"CAST({whole} * {_power(self.scale)} AS DECIMAL({_DIGITS}, 0))"), 1)
         total, squares = over.sum(f"SUM({whole})"), over.sum(f"SUM({whole} * {whole})")
-        near = over.step(_once(_near(total, count), count), 0)
-        off = over.step(f"{total} - {count} * {near}", 1)
+        near = _near(total, count)
+        off = f"({total} - {count} * {near})"
         return f"(CAST({squares} - {near} * {total} - {near} * {off} AS DOUBLE) - {_square(off)} / {count})"
 
     def _spread_of_parts(self, count: str) -> str:
