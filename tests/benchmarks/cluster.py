@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 import psutil
 import requests
 import yaml
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 from devstack import flink, jars, java, processes
 from devstack.config import REPOSITORY, DevstackConfig
@@ -49,10 +47,6 @@ class Cluster:
         )
         self.stack = Stack(self.config)
         self.session = requests.Session()
-        # Flink now and then closes a connection without an answer. Questions may be asked again.
-        self.session.mount(
-            "http://", HTTPAdapter(max_retries=Retry(3, connect=0, backoff_factor=0.2, allowed_methods=["GET"]))
-        )
         self._java_jar_id = ""
 
     def up(self, *parts: str) -> None:
@@ -67,17 +61,9 @@ class Cluster:
 
     def fresh_jobmanager(self) -> None:
         """End the JobManager and start a new one: each job leaves classes there, and some thirty fill its metaspace."""
-        supervisor = self.stack._supervisor
-        supervisor.stop_program(_JOBMANAGER)
-        supervisor.start_program(_JOBMANAGER)
+        self.stack._supervisor.stop_program(_JOBMANAGER)
+        self.stack.up([_JOBMANAGER])
         self._java_jar_id = ""
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                self.flink("/overview")
-                return
-            except (requests.RequestException, RuntimeError):
-                _within(deadline, "the new JobManager does not answer")
 
     # -- the process that is measured -------------------------------------------------------------------------------
 
