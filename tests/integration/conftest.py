@@ -33,11 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "integration" in item.path.parts:
             item.add_marker(pytest.mark.integration)
-    items.sort(key=lambda item: "airflow_stack" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: "with_airflow" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
-def light_stack() -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     """All parts but Airflow, healthy, on an empty state. ``DEVSTACK_TEST_REUSE=1`` keeps a stack from run to run."""
     reuse = os.environ.get("DEVSTACK_TEST_REUSE") == "1"
     stack = Stack(DevstackConfig(home=HOME, port_base=PORT_BASE, dags_folder=HOME / "dags"))
@@ -55,13 +55,6 @@ def light_stack() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def airflow_stack(light_stack: Stack) -> Stack:
-    """The same with Airflow. Modules that need it name it ``stack``."""
-    light_stack.up()
-    return light_stack
-
-
-@pytest.fixture(scope="session")
-def stack(light_stack: Stack) -> Stack:
-    """What most tests need."""
-    return light_stack
+def with_airflow(stack: Stack) -> None:
+    """Airflow beside the other parts, for the modules that use this fixture."""
+    stack.up()

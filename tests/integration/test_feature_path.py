@@ -24,7 +24,7 @@ from tests.integration import events as simulated
 from tests.integration.leaks import files_with, flink_pages, planted_in_airflow
 from tests.integration.platform import ends, eventually, jobs, offline_rows, records, sdk_project
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("with_airflow")]
 
 PIPELINE = "card_transactions"
 GROUP = "card_transactions_10m_agg"
@@ -78,11 +78,6 @@ class Path:
 
     def results(self, run):
         return {task: self.airflow.xcom(run, task) for task in DEPLOY_TASKS}
-
-
-@pytest.fixture(scope="module")
-def stack(airflow_stack):
-    return airflow_stack
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,7 @@ from confluent_kafka.admin import AdminClient
 from devstack.airflow_client import AirflowClient
 from tests.integration.platform import eventually, jobs
 
-pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def stack(airflow_stack):
-    return airflow_stack
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("with_airflow")]
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from tests.integration import events as simulated
 from tests.integration.platform import eventually, jobs, offline_rows, sdk_project
 from tests.integration.test_feature_path import assert_offline, assert_online, assert_row, iso, milliseconds
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("with_airflow")]
 
 MINUTE = simulated.MINUTE
 RUN = f"{time.time_ns() // 1_000_000 % 100_000_000}"
@@ -84,11 +84,6 @@ class Past:
 
     def recompute(self, **arguments):
         return FlinkRecomputeFeaturesOperator(task_id="t", pipeline=self.grown, **arguments).execute(task_context())
-
-
-@pytest.fixture(scope="module")
-def stack(airflow_stack):
-    return airflow_stack
 
 
 @pytest.fixture(scope="module")

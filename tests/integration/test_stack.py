@@ -26,6 +26,9 @@ LIGHT_HOME = REPOSITORY / ".devstack-test-light"
 GIBIBYTE = 2**30
 
 
+pytestmark = pytest.mark.usefixtures("with_airflow")
+
+
 @pytest.fixture
 def light() -> Iterator[Stack]:
     """A second stack for what must not be done to the common one."""
@@ -35,11 +38,6 @@ def light() -> Iterator[Stack]:
         yield stack
     finally:
         stack.down()
-
-
-@pytest.fixture(scope="module")
-def stack(airflow_stack: Stack) -> Stack:
-    return airflow_stack
 
 
 def by_name(stack: Stack) -> dict[str, PartStatus]:
