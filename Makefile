@@ -10,6 +10,9 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON_PREFERENCE := only-system
 export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
+# Each task of Airflow, each execution and each submission is a Python process: without bytecode it compiles thousands
+# of modules before it does anything.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
 ROOT_ENV := .venv/.synced
@@ -114,7 +117,7 @@ doctor: $(filter .uv/%,$(UV)) ## whether this machine has what the stack needs
 
 $(ROOT_ENV): pyproject.toml uv.lock plugins/hopsworks_flink/__init__.py | doctor
 	@echo "syncing the environment of Airflow"
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # Not the project's configuration: its override of SQLAlchemy is for Airflow 3.2 and newer, older ones need none.
@@ -127,7 +130,7 @@ $(ROOT_ENV): pyproject.toml uv.lock plugins/hopsworks_flink/__init__.py | doctor
 
 $(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
 	@echo "syncing the environment of Flink"
-	@$(UV) sync --frozen --quiet --directory flink_jobs
+	@$(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
 	@touch $@
 
 $(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/connectors/quarantine -type f) | $(ROOT_ENV)
