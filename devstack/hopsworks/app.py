@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from devstack.config import DevstackConfig
 from devstack.hopsworks.auth import ApiKeyMiddleware
-from devstack.hopsworks.errors import install_error_handlers
+from devstack.hopsworks.errorhandlers import install_error_handlers
 from devstack.hopsworks.layout import Layout
 from devstack.hopsworks.log import configure_logging, get_logger
 from devstack.hopsworks.routes import (

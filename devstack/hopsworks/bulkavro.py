@@ -19,9 +19,9 @@ import fastavro
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from devstack.hopsworks.columns import arrow_type, column_builder
 from devstack.hopsworks.featuretypes import encoded_schema, is_complex
 from devstack.hopsworks.models import FeatureGroup
-from devstack.hopsworks.offline import arrow_type, column_builder
 from devstack.hopsworks.wire import DecodeError
 
 _MARK_FIELD = "__mark"

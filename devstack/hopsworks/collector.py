@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from devstack.hopsworks.bulkavro import BulkDecoder
 from devstack.hopsworks.bulkrecords import RecordDecoder, Records
+from devstack.hopsworks.columns import OFFSET, PARTITION, TableBuilder
 from devstack.hopsworks.models import FeatureGroup
-from devstack.hopsworks.offline import OFFSET, PARTITION, TableBuilder
 from devstack.hopsworks.recordbatches import Block
 from devstack.hopsworks.rounds import ROUND_BYTES, ROUND_ROWS, Rounds
 from devstack.hopsworks.store import SubjectVersion

@@ -9,15 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-
-from devstack.hopsworks.log import get_logger
-
-log = get_logger("errors")
-
 
 class HopsworksError(Exception):
     """One refused request: HTTP status, Hopsworks error code, general text and (``detail``) what was wrong here."""
@@ -117,36 +108,3 @@ PATH_REFUSED = Fault(110005, 400, "Path is not valid.")
 DESTINATION_EXISTS = Fault(110012, 400, "The destination exists already.")
 FOLDER_EXISTS = Fault(110047, 400, "The folder exists already.")
 UPLOAD_REFUSED = Fault(110056, 422, "The upload is not valid.")
-
-
-def _respond(error: HopsworksError) -> JSONResponse:
-    headers = {"WWW-Authenticate": "ApiKey"} if error.code == NO_AUTHENTICATION.code else None
-    return JSONResponse(error.body(), status_code=error.status, headers=headers)
-
-
-def install_error_handlers(app: FastAPI) -> None:
-    """Make every refusal of ``app`` JSON in Hopsworks' shape, FastAPI's own included."""
-
-    @app.exception_handler(HopsworksError)
-    def _hopsworks(_: Request, error: HopsworksError) -> JSONResponse:
-        return _respond(error)
-
-    @app.exception_handler(SchemaRegistryError)
-    def _registry(_: Request, error: SchemaRegistryError) -> JSONResponse:
-        return JSONResponse({"error_code": error.code, "message": error.message}, status_code=error.status)
-
-    @app.exception_handler(RequestValidationError)
-    def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        # Only place and reason: the refused value may be long, or a secret.
-        details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        return _respond(ILLEGAL_ARGUMENT(details))
-
-    @app.exception_handler(HTTPException)
-    def _http(request: Request, error: HTTPException) -> JSONResponse:
-        detail = f"{request.method} {request.url.path}: {error.detail}. This server does not serve it."
-        return _respond(HopsworksError(error.status_code, UNKNOWN_ROUTE.code, UNKNOWN_ROUTE.message, detail))
-
-    @app.exception_handler(Exception)
-    def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _respond(INTERNAL_ERROR(f"{type(error).__name__}; see the log of the server."))

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from devstack.hopsworks.bulkavro import BulkDecoder
 from devstack.hopsworks.collector import PIECE, _Decoder
+from devstack.hopsworks.columns import OFFSET, PARTITION, TableBuilder
 from devstack.hopsworks.featuretypes import avro_schema, canonical_text, encoded_schema, is_complex
-from devstack.hopsworks.offline import OFFSET, PARTITION, TableBuilder, Written, merge
+from devstack.hopsworks.offline import Written, merge
 from devstack.hopsworks.offsets import Checkpoint, load_checkpoint
 from devstack.hopsworks.rounds import Rounds
 from devstack.hopsworks.topicreader import CODE_NAMES, RouteCodes

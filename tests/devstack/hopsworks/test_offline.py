@@ -9,19 +9,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
+from devstack.hopsworks.columns import OFFSET, PARTITION, TableBuilder, arrow_type
 from devstack.hopsworks.featuretypes import avro_schema, canonical_text
 from devstack.hopsworks.materialize import Arguments, MaterializationError
 from devstack.hopsworks.models import FeatureGroup
-from devstack.hopsworks.offline import (
-    OFFSET,
-    PARTITION,
-    TableBuilder,
-    Written,
-    arrow_type,
-    drop_null_keys,
-    latest_per_key,
-    merge,
-)
+from devstack.hopsworks.offline import Written, drop_null_keys, latest_per_key, merge
 from devstack.hopsworks.offsets import Checkpoint, load_checkpoint, save_checkpoint, start_offsets
 from tests.devstack.hopsworks.test_onlinewriter import encode
 
