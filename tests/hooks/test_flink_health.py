@@ -60,6 +60,15 @@ def test_many_restarts_fail_early_and_old_ones_do_not_count() -> None:
     assert watched.observe(health("RESTARTING", restarts=53), 2) == "failed"
 
 
+@pytest.mark.parametrize(("state", "verdict"), [("RESTARTING", "failed"), ("RUNNING", "waiting")])
+def test_state_that_cannot_be_carried_over_is_not_tried_again(state: str, verdict: str) -> None:
+    """As long as the job does not run: later it may stand in the history of one that was started without state."""
+    cause = "org.apache.flink.util.StateMigrationException: the new state serializer must not be incompatible"
+    watched = gate()
+    assert watched.observe(JobHealth("j1", state, {"a": "RUNNING"}, 1, 1, None, cause), 0) == verdict
+    assert ("cannot carry over the state" in watched.reason and cause in watched.reason) == (verdict == "failed")
+
+
 def test_innermost_cause() -> None:
     assert innermost_cause("a.B: outer\n\tat x\nCaused by: c.D: inner\n\tat y\nCaused by: e.F: root") == "e.F: root"
     assert innermost_cause("a.B: only\n\tat x") == "a.B: only"

@@ -71,6 +71,9 @@ def innermost_cause(stack_trace: str) -> str:
 
 Verdict = Literal["healthy", "waiting", "failed"]
 
+# No restart cures this: it reads the same state with the same program once more.
+_STATE_UNREADABLE = "org.apache.flink.util.StateMigrationException"
+
 
 @dataclass(frozen=True)
 class HealthCriteria:
@@ -104,6 +107,9 @@ class HealthGate:
         """
         if health.state in TERMINAL_STATES:
             self.reason = f"the job is {health.state}" + _because(health)
+            return "failed"
+        if not health.all_running and (health.root_exception or "").startswith(_STATE_UNREADABLE):
+            self.reason = "the job cannot carry over the state it was given" + _because(health)
             return "failed"
         if self._too_many_restarts(health):
             return "failed"
