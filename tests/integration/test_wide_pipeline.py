@@ -68,6 +68,7 @@ def specification(form: str) -> dict[str, Any]:
     for column in ("tiny", "n", "f", "x", "amount"):
         for function in ("sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop"):
             values[f"{function}_{column}"] = {function: column}
+    values["zeros"] = {"count_distinct": "nothing"}
     values["sum_or_zero"] = {"sum": "amount", "where": "amount > 50", "default": "0.5"}
     recent = {name: values[name] for name in values if not name.startswith("first_")}
     return {
@@ -82,6 +83,8 @@ def specification(form: str) -> dict[str, Any]:
                 "hour": {"expression": "EXTRACT(hour FROM seen)", "type": "int"},
                 # Never null, as Flink knows: a deviation of it still is, where there is one event.
                 "never_null": {"expression": "COALESCE(n, 7)", "type": "int"},
+                # Zeros of both signs, which are one value.
+                "nothing": {"expression": "x * 0", "type": "double"},
                 "label": {"expression": "UPPER(LEFT(id, 2)) || '$' || '''' || CAST(n AS string)", "type": "string"},
             },
             "where": "shop <> 'no''where'",

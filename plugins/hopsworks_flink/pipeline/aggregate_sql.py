@@ -55,6 +55,9 @@ def operand(aggregate: Aggregate, columns: Columns) -> str:
         columns[aggregate.column],
         aggregate.result_type(columns),
     )
+    if aggregate.function == "count_distinct" and declared.is_floating:
+        # To Flink 0.0 and -0.0 are two values.
+        return f"CASE WHEN {column} = 0 THEN CAST(0 AS {declared.sql}) ELSE {column} END"
     if aggregate.function in ("count", "count_distinct"):
         return column
     if aggregate.function in POSITIONS:
