@@ -19,8 +19,8 @@ CONNECTORS_POM = REPOSITORY / "flink_jobs" / "connectors" / "pom.xml"
 CONNECTOR_JARS = REPOSITORY / "flink_jobs" / "connectors" / "jars"
 PARQUET_POM = REPOSITORY / "flink_jobs" / "connectors" / "parquet" / "pom.xml"
 PARQUET_JARS = CONNECTOR_JARS / "parquet"
-QUARANTINE_POM = REPOSITORY / "flink_jobs" / "connectors" / "quarantine" / "pom.xml"
-QUARANTINE_JARS = CONNECTOR_JARS / "quarantine"
+JAVA_POM = REPOSITORY / "flink_jobs" / "java" / "pom.xml"
+JAVA_JARS = CONNECTOR_JARS / "java"
 
 _STAMP = ".fetched-for"
 _TIMEOUT_SECONDS = 900
@@ -62,7 +62,7 @@ def fetch_all() -> None:
     fetch(CONNECTORS_POM, CONNECTOR_JARS)
     # After the other: they lie in the folder that fetching replaces.
     fetch(PARQUET_POM, PARQUET_JARS)
-    fetch(QUARANTINE_POM, QUARANTINE_JARS)
+    fetch(JAVA_POM, JAVA_JARS)
 
 
 def _is_fresh(stamp: Path, wanted: str) -> bool:

@@ -115,7 +115,8 @@ def find_jars(
         for name in formats:
             found_jars = sorted((folder / name).glob("*.jar"))
             if not found_jars:
-                pom = programs_folder() / "connectors" / name / "pom.xml"
+                own = programs_folder() / name / "pom.xml"
+                pom = own if own.is_file() else programs_folder() / "connectors" / name / "pom.xml"
                 # What is not published is built.
                 goal = "package" if (pom.parent / "src").is_dir() else "dependency:copy-dependencies"
                 raise ConfigurationError(

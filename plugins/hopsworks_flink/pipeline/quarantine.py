@@ -25,7 +25,7 @@ from hopsworks_flink.pipeline.views import (
 
 QUARANTINE_TABLE = "quarantine"
 #: Jars that a job with `on_decode_error: quarantine` brings along, a folder beside the connectors'.
-JARS = "quarantine"
+JARS = "java"
 UNDECODED = "undecodable"
 
 # Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.

@@ -133,7 +133,7 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     # With zone, so that nothing is left to guess: 2025-03-01T12:00:00.123Z.
     decoding = {"timestamp-format.standard": "ISO-8601"} if source.format == "json" else {}
     if source.on_decode_error == "quarantine":
-        # Of this package: flink_jobs/connectors/quarantine.
+        # Of this package: flink_jobs/java.
         options |= {"format": "quarantine", "quarantine.format": source.format}
         options |= {f"quarantine.options.{name}": value for name, value in decoding.items()}
     else:
