@@ -29,9 +29,9 @@ from hopsworks_flink.assets import flink_job_asset
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
-from hopsworks_flink.pipeline.late import late_topic_arguments
-from hopsworks_flink.pipeline.quarantine import quarantine_topic_arguments
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.sql.late import late_topic_arguments
+from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
 
 PARAMS = {
     "state": Param(

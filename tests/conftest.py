@@ -20,3 +20,5 @@ os.environ.update(
         "NO_PROXY": "127.0.0.1,localhost",
     }
 )
+
+pytest_plugins = ["tests.support.fixtures", "tests.support.hopsworks_fixtures", "tests.support.deploying"]

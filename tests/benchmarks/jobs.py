@@ -10,14 +10,14 @@ from typing import Any
 
 import yaml
 
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import read_program
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.flink_bundle import Bundle
-from hopsworks_flink.hooks.flink_files import read_program
-from hopsworks_flink.pipeline import sql
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
-from hopsworks_flink.pipeline.quarantine import jar_folders
-from hopsworks_flink.pipeline.registry import feature_group_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 from tests.benchmarks.cluster import Cluster
 from tests.conftest import REPOSITORY
 

@@ -13,10 +13,10 @@ import fastavro
 
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.benchmarks.cluster import Cluster
-from tests.hooks.fixtures import Memory, task_context
+from tests.support.fixtures import Memory, task_context
 
 
 class Deployed:

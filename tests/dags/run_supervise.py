@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import tests.conftest  # noqa: F401 - sets Airflow's environment, before it is imported
-from tests.hooks.flink_stub import FlinkStub
+from tests.support.flink_stub import FlinkStub
 
 
 def main(folder: Path) -> None:
@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.utils.db import initdb
 
-    from tests.airflow_names import DagBag, sync_bag_to_db
+    from tests.support.airflow_names import DagBag, sync_bag_to_db
 
     initdb()
     DagBundlesManager().sync_bundles_to_db()

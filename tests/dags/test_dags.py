@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from tests.airflow_names import DagBag, DagSerialization, ParamValidationError
 from tests.conftest import REPOSITORY
+from tests.support.airflow_names import DagBag, DagSerialization, ParamValidationError
 
 DAGS = REPOSITORY / "dags"
 EXPECTED = {

@@ -9,9 +9,9 @@ import pytest
 
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from tests.hooks.fixtures import set_connection
-from tests.hooks.flink_stub import FlinkStub
-from tests.hooks.hopsworks_server import LocalHopsworks
+from tests.support.fixtures import set_connection
+from tests.support.flink_stub import FlinkStub
+from tests.support.hopsworks_server import LocalHopsworks
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hopsworks_flink.clients.flink import http as flink_http
 from hopsworks_flink.exceptions import ConfigurationError, FlinkApiError, FlinkConnectionError, FlinkJobNotFound
-from hopsworks_flink.hooks import flink_http
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from tests.hooks.fixtures import set_connection
-from tests.hooks.flink_stub import FlinkStub
+from tests.support.fixtures import set_connection
+from tests.support.flink_stub import FlinkStub
 
 Ask = Callable[..., Any]
 

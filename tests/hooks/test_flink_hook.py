@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.clients.flink import rest as flink_rest
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,
@@ -14,11 +15,10 @@ from hopsworks_flink.exceptions import (
     FlinkJobNotFound,
     FlinkSavepointError,
 )
-from hopsworks_flink.hooks import flink_rest
 from hopsworks_flink.hooks.flink import FlinkHook
-from tests.hooks.fixtures import set_connection
-from tests.hooks.flink_stub import FlinkStub
-from tests.hooks.submitting import JOB_ID, hook, impatient, run
+from tests.support.fixtures import set_connection
+from tests.support.flink_stub import FlinkStub
+from tests.support.submitting import JOB_ID, hook, impatient, run
 
 __all__ = ["hook", "impatient"]
 

@@ -12,7 +12,7 @@ import pytest
 from devstack.config import REPOSITORY, DevstackConfig
 from devstack.parts import NAMES
 from devstack.stack import Stack
-from tests.integration.sdk import fs, login, name, project
+from tests.support.live.sdk import fs, login, name, project
 
 __all__ = ["fs", "login", "name", "project"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
-from tests.integration import events as simulated
-from tests.integration.live import Live, living
-from tests.integration.platform import eventually, jobs
+from tests.support.live import events as simulated
+from tests.support.live.jobs import Live, living
+from tests.support.live.platform import eventually, jobs
 
 pytestmark = pytest.mark.timeout(600)
 

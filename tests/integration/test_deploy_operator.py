@@ -15,10 +15,10 @@ from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
-from hopsworks_flink.pipeline.registry import feature_group_arguments
+from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.hooks.fixtures import flink, jars_dir, set_connection, task_context
-from tests.hooks.flink_stub import FlinkStub
+from tests.support.fixtures import flink, jars_dir, set_connection, task_context
+from tests.support.flink_stub import FlinkStub
 
 __all__ = ["flink", "jars_dir"]
 

@@ -20,9 +20,9 @@ from airflow.exceptions import AirflowException
 
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.exceptions import HopsworksFlinkError
-from tests.integration import events as simulated
-from tests.integration.faults import FAULTS, Fault
-from tests.integration.live import Live, living
+from tests.support.live import events as simulated
+from tests.support.live.faults import FAULTS, Fault
+from tests.support.live.jobs import Live, living
 
 pytestmark = [pytest.mark.timeout(3000), pytest.mark.chaos]
 

@@ -18,11 +18,11 @@ import pytest
 import requests
 
 from devstack.airflow_client import AirflowClient
-from hopsworks_flink.pipeline.registry import source_avro_schema
+from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.integration import events as simulated
-from tests.integration.leaks import files_with, flink_pages, planted_in_airflow
-from tests.integration.platform import ends, eventually, jobs, offline_rows, records, sdk_project
+from tests.support.live import events as simulated
+from tests.support.live.leaks import files_with, flink_pages, planted_in_airflow
+from tests.support.live.platform import ends, eventually, jobs, offline_rows, records, sdk_project
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("with_airflow")]
 

@@ -10,15 +10,15 @@ import pytest
 
 from devstack.kafka.access import client_settings
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
+from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.flink_state import MARK_WATERMARK
-from hopsworks_flink.hooks.hopsworks_session import HopsworksSession
-from hopsworks_flink.pipeline.registry import source_avro_schema
-from tests.hooks.deaths import Killed, die
-from tests.integration import events as simulated
-from tests.integration.live import MINUTE, Live, living
-from tests.integration.platform import eventually, offline_rows, sdk_project
+from hopsworks_flink.pipeline.resources import source_avro_schema
 from tests.integration.test_feature_path import milliseconds, same
+from tests.support.deaths import Killed, die
+from tests.support.live import events as simulated
+from tests.support.live.jobs import MINUTE, Live, living
+from tests.support.live.platform import eventually, offline_rows, sdk_project
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -59,7 +59,7 @@ class Flow:
         assert not self.thread.is_alive()
 
 
-#: In the order in which they happen; each run gets a step further. tests/operators/test_growth.py has each step alone.
+#: In the order in which they happen; each run gets a step further. tests/operators/flink/test_growth.py: each alone.
 DEATHS = {
     "after the stop": (FlinkHook, "stop_with_savepoint", True, 1),
     "between two groups": (HopsworksSession, "append_features", True, 1),

@@ -29,7 +29,7 @@ from hopsworks_flink.operators.hopsworks import (
     HopsworksCreateTopicOperator,
     HopsworksMaterializeFeatureGroupOperator,
 )
-from tests.hooks.fixtures import set_connection, task_context
+from tests.support.fixtures import set_connection, task_context
 
 # Names that no other test of the session's stack uses, and no earlier run of a stack that was kept.
 RUN = f"{time.time_ns() // 1_000_000 % 100_000_000}"

@@ -25,9 +25,9 @@ from hopsworks_flink.operators.hopsworks import (
     HopsworksRunJobOperator,
 )
 from hopsworks_flink.sensors.hopsworks import FeatureFreshnessSensor
-from tests.airflow_names import TaskDeferred
-from tests.hooks.fixtures import set_connection, task_context
-from tests.integration.platform import eventually
+from tests.support.airflow_names import TaskDeferred
+from tests.support.fixtures import set_connection, task_context
+from tests.support.live.platform import eventually
 
 RUN = f"{time.time_ns() // 1_000_000 % 100_000_000}"
 FEATURES = [
@@ -176,7 +176,7 @@ def test_failed_execution_brings_its_log(insert: Insert, stack: Stack, log_lines
 def test_retry_waits_for_the_execution_of_the_try_before(
     insert: Insert, hook: HopsworksHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.hooks.fixtures import StateStore
+    from tests.support.fixtures import StateStore
 
     insert("retry", range(4))
     context = {**task_context(), "task_state_store": StateStore()}

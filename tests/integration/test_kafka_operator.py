@@ -12,7 +12,7 @@ from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.exceptions import KafkaError
 from hopsworks_flink.operators.kafka import KafkaCreateTopicOperator
-from tests.hooks.fixtures import set_connection, task_context
+from tests.support.fixtures import set_connection, task_context
 
 RUN = f"{time.time_ns() // 1_000_000 % 100_000_000}"
 
@@ -69,7 +69,7 @@ def test_bad_arguments(changes: dict[str, Any], text: str) -> None:
 
 
 def test_absent_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.hooks.kafka_topics._SECONDS", 1.0)
+    monkeypatch.setattr("hopsworks_flink.clients.kafka.topics._SECONDS", 1.0)
     extra = {"bootstrap.servers": "127.0.0.1:1"}
     set_connection(monkeypatch, "kafka_default", conn_type="kafka", extra=extra)
     with pytest.raises(KafkaError, match=r"does not answer: .*Connection refused"):

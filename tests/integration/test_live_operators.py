@@ -11,7 +11,7 @@ import requests
 from confluent_kafka.admin import AdminClient
 
 from devstack.airflow_client import AirflowClient
-from tests.integration.platform import eventually, jobs
+from tests.support.live.platform import eventually, jobs
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("with_airflow")]
 

@@ -19,7 +19,7 @@ from devstack.hopsworks.materialize import Materialization
 from devstack.hopsworks.store import MetadataStore
 from devstack.kafka.access import client_settings, ensure_scram_user
 from devstack.stack import Stack
-from tests.integration.platform import offline_rows
+from tests.support.live.platform import offline_rows
 
 FEATURES = [Feature("id", "bigint"), Feature("ts", "timestamp"), Feature("v", "double"), Feature("t", "string")]
 # Few: each new group's first materialization reads the whole of the project's topic.

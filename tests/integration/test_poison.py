@@ -19,18 +19,18 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowSensorTimeout
+from hopsworks_flink.clients.kafka.poison import Search, find_poison
 from hopsworks_flink.exceptions import ConfigurationError, FlinkJobFailed
-from hopsworks_flink.hooks.kafka_poison import Search, find_poison
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.decoding import value_check
-from hopsworks_flink.pipeline.quarantine import quarantine_avro_schema, quarantine_topic_arguments
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.quarantine import quarantine_avro_schema, quarantine_topic_arguments
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
-from tests.hooks.fixtures import set_connection, task_context
-from tests.integration.platform import eventually, jobs, records, sdk_project
-from tests.pipeline.undecodable import AVRO, EVENT, JSON, SCHEMA, avro
+from tests.support.fixtures import set_connection, task_context
+from tests.support.live.platform import eventually, jobs, records, sdk_project
+from tests.support.undecodable import AVRO, EVENT, JSON, SCHEMA, avro
 
 pytestmark = pytest.mark.timeout(400)
 

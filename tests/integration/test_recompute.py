@@ -16,17 +16,17 @@ from confluent_kafka.admin import AdminClient
 
 from devstack.airflow_client import AirflowClient, DagRun
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients.kafka.offsets import kept_since, partition_histories
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.kafka_history import kept_since, partition_histories
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, FlinkRecomputeFeaturesOperator
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.hooks.fixtures import set_connection, task_context
-from tests.integration import events as simulated
-from tests.integration.platform import eventually, jobs, offline_rows, sdk_project
 from tests.integration.test_feature_path import assert_offline, assert_online, assert_row, iso, milliseconds
+from tests.support.fixtures import set_connection, task_context
+from tests.support.live import events as simulated
+from tests.support.live.platform import eventually, jobs, offline_rows, sdk_project
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("with_airflow")]
 

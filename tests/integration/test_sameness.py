@@ -24,25 +24,25 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from hypothesis import HealthCheck, Phase, given, settings
 
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import read_program
+from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.flink_bundle import Bundle
-from hopsworks_flink.hooks.flink_files import read_program
-from hopsworks_flink.hooks.kafka_topics import KafkaTopics, Topic
-from hopsworks_flink.pipeline.history import (
+from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
+from hopsworks_flink.pipeline.recompute import (
     Interval,
     PartitionHistory,
     compile_recompute,
     history_bindings,
     recomputable,
 )
-from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
-from hopsworks_flink.pipeline.registry import feature_group_avro_schema, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema, source_avro_schema
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.testing import evaluate
-from tests.hooks.fixtures import set_connection
-from tests.integration.platform import records
-from tests.integration.random_events import EPOCH, HORIZON
-from tests.integration.random_pipelines import Case, cases, random_case
+from tests.support.fixtures import set_connection
+from tests.support.live.platform import records
+from tests.support.live.random_events import EPOCH, HORIZON
+from tests.support.live.random_pipelines import Case, cases, random_case
 
 EXAMPLES = int(os.environ.get("SAMENESS_EXAMPLES", "0"))
 pytestmark = pytest.mark.timeout(300 + 180 * EXAMPLES)

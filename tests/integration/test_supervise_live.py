@@ -17,10 +17,10 @@ from hopsworks_flink._compat import AirflowSkipException
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, FlinkSuperviseJobOperator
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.hooks.fixtures import set_connection, task_context, variables
-from tests.integration.platform import eventually, jobs
+from tests.support.fixtures import set_connection, task_context, variables
+from tests.support.live.platform import eventually, jobs
 
 __all__ = ["variables"]
 pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("variables")]

@@ -22,12 +22,12 @@ from confluent_kafka import Producer
 
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
-from hopsworks_flink.pipeline.late import late_avro_schema, late_topic_arguments
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.late import late_avro_schema, late_topic_arguments
 from hopsworks_flink.testing import evaluate
-from tests.hooks.fixtures import set_connection, task_context
-from tests.integration.platform import ends, eventually, jobs, records, sdk_project
+from tests.support.fixtures import set_connection, task_context
+from tests.support.live.platform import ends, eventually, jobs, records, sdk_project
 
 pytestmark = pytest.mark.timeout(600)
 

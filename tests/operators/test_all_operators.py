@@ -15,7 +15,7 @@ from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.operators import flink, freshness, hopsworks, kafka, simulate
 from hopsworks_flink.sensors import flink as flink_sensors
 from hopsworks_flink.sensors import hopsworks as hopsworks_sensors
-from tests.airflow_names import DagSerialization
+from tests.support.airflow_names import DagSerialization
 
 OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
     flink.FlinkDeployJobOperator: {"job_name": "j", "program": "feature_pipeline"},

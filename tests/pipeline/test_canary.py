@@ -11,7 +11,7 @@ import pytest
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.canary import Canary, Freshness
-from hopsworks_flink.pipeline.registry import source_avro_schema
+from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 
 GROUP: dict[str, Any] = {

@@ -5,7 +5,6 @@ import pytest
 import sqlglot
 
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.late import late_topic_arguments
 from hopsworks_flink.pipeline.plan import (
     Begin,
     FeatureGroupRef,
@@ -16,13 +15,14 @@ from hopsworks_flink.pipeline.plan import (
     record_headers,
     secret_values,
 )
-from hopsworks_flink.pipeline.registry import (
+from hopsworks_flink.pipeline.resources import (
     avro_name,
     feature_group_arguments,
     feature_group_avro_schema,
     source_avro_schema,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.types import sql_interval, sql_literal
 from tests.conftest import REPOSITORY
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.hooks.kafka_poison import PoisonedRecord, is_decoding_failure
+from hopsworks_flink.clients.kafka.poison import PoisonedRecord, is_decoding_failure
 from hopsworks_flink.pipeline.decoding import value_check
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.pipeline.undecodable import AVRO, JSON, SCHEMA
+from tests.support.undecodable import AVRO, JSON, SCHEMA
 
 
 def pipeline(format_: str, schema: Mapping[str, str] = SCHEMA) -> Pipeline:

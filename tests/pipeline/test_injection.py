@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from feature_pipeline import bind
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.expressions import Expression
-from hopsworks_flink.pipeline.functions import NAMES
-from hopsworks_flink.pipeline.history_files import source_tables
+from hopsworks_flink.pipeline.expressions.expression import Expression
+from hopsworks_flink.pipeline.expressions.functions import NAMES
+from hopsworks_flink.pipeline.expressions.terms import ExpressionError
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.terms import ExpressionError
+from hopsworks_flink.pipeline.sql.files import source_tables
 from tests.pipeline.conftest import MINIMAL
+from tests.pipeline.expressions.test_expressions import COLUMNS
 from tests.pipeline.test_compile import PLAIN, registered
-from tests.pipeline.test_expressions import COLUMNS
 
 TOKEN = r"""(?P<text>'(?:[^']|'')*')|(?P<name>{0}(?:[^{0}]|{0}{0})*{0})|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
     |(?P<word>[A-Za-z_]\w*)|(?P<sign><>|<=|>=|\|\||[-+*/%=<>(),.\[\]])|(?P<blank>\s+)"""

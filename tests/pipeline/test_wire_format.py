@@ -9,7 +9,7 @@ import json
 import pytest
 
 from hopsworks_flink.pipeline.plan import record_headers
-from hopsworks_flink.pipeline.registry import feature_group_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.pipeline.test_compile import REFERENCE, registered
 

@@ -66,8 +66,8 @@ def test_airflow_shows_our_connection_forms() -> None:
 
 
 def test_every_documented_extra_is_read() -> None:
-    for name, module in (("flink", "flink_connection"), ("hopsworks", "hopsworks_connection")):
-        source = (PLUGINS / "hopsworks_flink" / "hooks" / f"{module}.py").read_text()
+    for name in ("flink", "hopsworks"):
+        source = (PLUGINS / "hopsworks_flink" / "clients" / name / "connection.py").read_text()
         for extra in connection_type(name)["conn-fields"]:
             assert f'"{extra}"' in source
 
@@ -82,7 +82,7 @@ def test_metadata_loads_no_airflow() -> None:
 
 def test_pipeline_and_exceptions_load_no_airflow() -> None:
     code = f"import sys; sys.path.insert(0, {str(PLUGINS)!r})\n"
-    code += "import hopsworks_flink.exceptions, hopsworks_flink.pipeline.plan, hopsworks_flink.hooks.flink_state\n"
+    code += "import hopsworks_flink.exceptions, hopsworks_flink.pipeline.plan, hopsworks_flink.clients.flink.jobs\n"
     code += "print(sorted(name for name in sys.modules if name.startswith('airflow.')))"
     assert run(code).strip().splitlines()[-1] == "[]"
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSensorTimeout
+from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
-from hopsworks_flink.hooks.hopsworks_freshness import EventTime
 from hopsworks_flink.sensors.hopsworks import FeatureFreshnessSensor, HopsworksExecutionSensor
-from tests.airflow_names import AirflowSkipException, TaskDeferred
-from tests.hooks.fixtures import task_context
-from tests.hooks.hopsworks_server import LocalHopsworks
+from tests.support.airflow_names import AirflowSkipException, TaskDeferred
+from tests.support.fixtures import task_context
+from tests.support.hopsworks_server import LocalHopsworks
 
 
 def sensor(execution_id: Any, **changes: Any) -> HopsworksExecutionSensor:

@@ -9,7 +9,7 @@ import yaml
 from hopsworks_flink.cli import main
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.conftest import REPOSITORY
-from tests.pipeline.test_pipeline_file_docs import BASE, PIECES, with_piece
+from tests.pipeline.spec.test_docs import BASE, PIECES, with_piece
 
 NOON = 1_735_732_800_000
 VALUES = {

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
-from tests.airflow_names import through_the_database
-from tests.hooks.flink_stub import FlinkStub
+from tests.support.airflow_names import through_the_database
+from tests.support.flink_stub import FlinkStub
 
 
 def trigger(job_id: str, **kwargs: Any) -> FlinkDeploymentTrigger:

@@ -16,9 +16,9 @@ from hopsworks_flink.triggers import flink as triggers_module
 from hopsworks_flink.triggers.flink import (
     FlinkJobTrigger,
 )
-from tests.hooks.fixtures import set_connection
-from tests.hooks.flink_stub import FlinkStub
-from tests.triggers.waiting import JOB, job_trigger, only_event, until
+from tests.support.fixtures import set_connection
+from tests.support.flink_stub import FlinkStub
+from tests.support.waiting import JOB, job_trigger, only_event, until
 
 
 def test_kill_cancels_by_id(flink: FlinkStub) -> None:

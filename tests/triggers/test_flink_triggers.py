@@ -18,9 +18,9 @@ from hopsworks_flink.triggers.flink import (
     FlinkSavepointTrigger,
     FlinkTrigger,
 )
-from tests.airflow_names import through_the_database
-from tests.hooks.flink_stub import FlinkStub
-from tests.triggers.waiting import JOB, common, fire, health_trigger, job_trigger, only_event, until
+from tests.support.airflow_names import through_the_database
+from tests.support.flink_stub import FlinkStub
+from tests.support.waiting import JOB, common, fire, health_trigger, job_trigger, only_event, until
 
 # --- as Airflow stores them -----------------------------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.hooks.hopsworks_executions import ExecutionWatch
+from hopsworks_flink.clients.hopsworks.executions import ExecutionWatch
 from hopsworks_flink.triggers import hopsworks as module
 from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
-from tests.airflow_names import through_the_database
-from tests.hooks.fixtures import set_connection
-from tests.hooks.hopsworks_server import LocalHopsworks
+from tests.support.airflow_names import through_the_database
+from tests.support.fixtures import set_connection
+from tests.support.hopsworks_server import LocalHopsworks
 
 
 def trigger(execution_id: int, **changes: Any) -> HopsworksExecutionTrigger:
@@ -52,7 +52,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.hooks.hopsworks_executions._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("hopsworks_flink.clients.hopsworks.executions._FIRST_PAUSE", 0.05)
 
 
 def test_round_trip_through_airflows_serialisation() -> None:
@@ -230,8 +230,8 @@ def test_twenty_waits_in_one_loop(hopsworks: LocalHopsworks) -> None:
 
 
 def test_watch_counts_errors_in_a_row_only() -> None:
+    from hopsworks_flink.clients.hopsworks.executions import Execution
     from hopsworks_flink.exceptions import HopsworksConnectionError
-    from hopsworks_flink.hooks.hopsworks_executions import Execution
 
     watch = ExecutionWatch("j", 1, deadline=100.0, max_errors=1)
     watch.bear(HopsworksConnectionError("away"), now=0.0)

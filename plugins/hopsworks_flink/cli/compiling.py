@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, compile_plan
-from hopsworks_flink.pipeline.registry import (
+from hopsworks_flink.pipeline.resources import (
     feature_group_arguments,
     feature_group_avro_schema,
     source_avro_schema,

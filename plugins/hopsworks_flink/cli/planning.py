@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ObservedJob
+from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.flink_desired import DesiredJob
-from hopsworks_flink.hooks.flink_state import MARK_HASH, MARK_PLAN, ObservedJob
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.hopsworks_session import HopsworksSession
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
-from hopsworks_flink.pipeline.registry import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
 

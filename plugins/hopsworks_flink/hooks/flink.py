@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, conf, mask_secret
+from hopsworks_flink.clients.flink.bundle import Bundle, mask
+from hopsworks_flink.clients.flink.connection import FlinkConnection
+from hopsworks_flink.clients.flink.files import JobJars, find_jars
+from hopsworks_flink.clients.flink.http import observed_job
+from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint, lowest_watermark, restore_point
+from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
+from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,
@@ -18,22 +25,15 @@ from hopsworks_flink.exceptions import (
     FlinkJobNotFound,
     FlinkSavepointError,
 )
-from hopsworks_flink.hooks.flink_bundle import Bundle, mask
-from hopsworks_flink.hooks.flink_connection import FlinkConnection
-from hopsworks_flink.hooks.flink_files import JobJars, find_jars
-from hopsworks_flink.hooks.flink_health import JobHealth
-from hopsworks_flink.hooks.flink_http import observed_job
-from hopsworks_flink.hooks.flink_look import look_at
-from hopsworks_flink.hooks.flink_managed import find_cluster
-from hopsworks_flink.hooks.flink_state import ObservedJob, RestorePoint, lowest_watermark, restore_point
-from hopsworks_flink.hooks.flink_submission import PythonSubmission, job_configuration
-from hopsworks_flink.hooks.flink_verdict import Look
-from hopsworks_flink.hooks.flink_watch import Finding, HealthBounds, examine, failure_text
-from hopsworks_flink.hooks.form_widgets import ConnectionForm
+from hopsworks_flink.health.facts import look_at
+from hopsworks_flink.health.gate import JobHealth
+from hopsworks_flink.health.verdict import Look
+from hopsworks_flink.health.wait import Finding, HealthBounds, examine, failure_text
+from hopsworks_flink.hooks.connection_form import ConnectionForm
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 if TYPE_CHECKING:
-    from hopsworks_flink.hooks.flink_rest import FlinkRestClient
+    from hopsworks_flink.clients.flink.rest import FlinkRestClient
 
 # Flink caches its checkpoint statistics (web.refresh-interval, 3 s): an answer this old may lack the last savepoint.
 _STATISTICS_SECONDS = 3.5
@@ -93,7 +93,7 @@ class FlinkHook(ConnectionForm, BaseHook):
         """The REST client; no request is made yet."""
         settings = self.settings
         # Not above: requests would be half of what importing the operators costs, and each parse of the DAGs would pay.
-        from hopsworks_flink.hooks.flink_rest import FlinkRestClient
+        from hopsworks_flink.clients.flink.rest import FlinkRestClient
 
         return FlinkRestClient(settings.url, auth=settings.auth, verify=settings.verify)
 
@@ -140,7 +140,7 @@ class FlinkHook(ConnectionForm, BaseHook):
             return None
 
     def examine(self, job_name: str | None, job_id: str | None, bounds: HealthBounds) -> Finding:
-        """Judge one job, see :func:`~hopsworks_flink.hooks.flink_watch.examine`."""
+        """Judge one job, see :func:`~hopsworks_flink.health.wait.examine`."""
         steps = examine(job_name, job_id, bounds, time.time())
         question = next(steps)
         while True:
@@ -155,7 +155,7 @@ class FlinkHook(ConnectionForm, BaseHook):
                 return end.value
 
     def look_at(self, job_name: str, restart_window: float) -> Look:
-        """All that a verdict needs, see :func:`~hopsworks_flink.hooks.flink_look.look_at`."""
+        """All that a verdict needs, see :func:`~hopsworks_flink.health.facts.look_at`."""
         return look_at(self.client, job_name, restart_window, time.time())
 
     def failure(self, job_id: str, secrets: Sequence[str] = ()) -> str | None:
@@ -231,7 +231,7 @@ class FlinkHook(ConnectionForm, BaseHook):
     def find_jars(self, connectors: Sequence[str] | None = None, formats: Sequence[str] = ()) -> JobJars:
         """The jars on this worker that fit the cluster's Flink version.
 
-        :param connectors: see :func:`~hopsworks_flink.hooks.flink_files.find_jars`; None follows the connection.
+        :param connectors: see :func:`~hopsworks_flink.clients.flink.files.find_jars`; None follows the connection.
         :param formats: file formats that the job reads and that have jars of their own, such as ``parquet``.
         :raises ConfigurationError: a jar is missing.
         """

@@ -14,17 +14,9 @@ from typing import Any
 import httpx
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
-from hopsworks_flink.exceptions import (
-    ConfigurationError,
-    FlinkApiError,
-    FlinkConnectionError,
-    FlinkError,
-    FlinkJobNotFound,
-)
-from hopsworks_flink.hooks.addresses import segment
-from hopsworks_flink.hooks.flink_connection import Auth, FlinkConnection
-from hopsworks_flink.hooks.flink_health import JobHealth
-from hopsworks_flink.hooks.flink_http import (
+from hopsworks_flink.clients.addresses import segment
+from hopsworks_flink.clients.flink.connection import Auth, FlinkConnection
+from hopsworks_flink.clients.flink.http import (
     CONNECT_SECONDS,
     READ_SECONDS,
     api_error,
@@ -35,11 +27,19 @@ from hopsworks_flink.hooks.flink_http import (
     savepoint_path,
     tls_context,
 )
-from hopsworks_flink.hooks.flink_managed import find_cluster_async
-from hopsworks_flink.hooks.flink_patience import Patience
-from hopsworks_flink.hooks.flink_state import ObservedJob
-from hopsworks_flink.hooks.flink_watch import Finding, HealthBounds, examine
-from hopsworks_flink.hooks.hopsworks_rest import async_settings
+from hopsworks_flink.clients.flink.jobs import ObservedJob
+from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster_async
+from hopsworks_flink.clients.hopsworks.rest import async_settings
+from hopsworks_flink.clients.retry import Patience
+from hopsworks_flink.exceptions import (
+    ConfigurationError,
+    FlinkApiError,
+    FlinkConnectionError,
+    FlinkError,
+    FlinkJobNotFound,
+)
+from hopsworks_flink.health.gate import JobHealth
+from hopsworks_flink.health.wait import Finding, HealthBounds, examine
 
 __all__ = ["AsyncFlinkHook", "AsyncFlinkRestClient", "Patience"]
 
@@ -208,7 +208,7 @@ class AsyncFlinkHook:
             return None
 
     async def examine(self, job_name: str | None, job_id: str | None, bounds: HealthBounds) -> Finding:
-        """Judge one job, see :func:`~hopsworks_flink.hooks.flink_watch.examine`."""
+        """Judge one job, see :func:`~hopsworks_flink.health.wait.examine`."""
         steps = examine(job_name, job_id, bounds, time.time())
         question = next(steps)
         while True:

@@ -12,11 +12,11 @@ from functools import cached_property
 from pathlib import Path
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_secret
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
+from hopsworks_flink.clients.hopsworks.errors import translated, translated_login
+from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.exceptions import ConfigurationError
-from hopsworks_flink.hooks.form_widgets import ConnectionForm
-from hopsworks_flink.hooks.hopsworks_connection import HopsworksConnection
-from hopsworks_flink.hooks.hopsworks_errors import translated, translated_login
-from hopsworks_flink.hooks.hopsworks_session import HopsworksSession
+from hopsworks_flink.hooks.connection_form import ConnectionForm
 
 # The SDK lets these win over the arguments of its login: what Airflow's connection says must hold.
 _OVERRIDING = (
@@ -103,7 +103,7 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """One authenticated read, for Airflow's test button; without the SDK, whose login asks for much more."""
-        from hopsworks_flink.hooks.hopsworks_rest import HopsworksRest
+        from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 
         try:
             with HopsworksRest(self.settings) as hopsworks:

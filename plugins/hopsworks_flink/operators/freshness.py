@@ -8,21 +8,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
+from hopsworks_flink.clients.hopsworks.event_time import EventTime
+from hopsworks_flink.clients.kafka.produce import produce
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.hopsworks_freshness import EventTime
-from hopsworks_flink.hooks.kafka import end_offsets, newest_by_partition
-from hopsworks_flink.hooks.kafka_produce import produce
+from hopsworks_flink.hooks.kafka_connection import end_offsets, newest_by_partition
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.operators._common import as_float, skip_while_deploying, task_errors
-from hopsworks_flink.operators._run_memory import RunMemory
-from hopsworks_flink.operators.flink_base import kafka_connection
-from hopsworks_flink.operators.hopsworks_base import COLOUR
+from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.operators.hopsworks.base import COLOUR
+from hopsworks_flink.tasks.arguments import as_float, skip_while_deploying, task_errors
+from hopsworks_flink.tasks.run_memory import RunMemory
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
-    from hopsworks_flink.hooks.hopsworks_session import HopsworksSession
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
     from hopsworks_flink.pipeline.canary import Canary
     from hopsworks_flink.pipeline.spec import Pipeline
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import read_program
 from hopsworks_flink.exceptions import ConfigurationError
-from hopsworks_flink.hooks.flink_bundle import Bundle
-from hopsworks_flink.hooks.flink_files import read_program
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators._common import as_float, as_int, task_errors
-from hopsworks_flink.operators.flink_base import kafka_connection
-from hopsworks_flink.operators.flink_run import FlinkRunJobOperator
+from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
+from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -118,7 +118,7 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
 
     def secret_files(self) -> Mapping[str, bytes]:
         """How to reach the broker."""
-        from hopsworks_flink.pipeline.kafka import java_client_properties
+        from hopsworks_flink.clients.kafka.java_properties import java_client_properties
         from hopsworks_flink.pipeline.plan import kafka_options, secret_values
 
         kafka = java_client_properties(self._kafka or self._broker())
@@ -144,7 +144,7 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
             return dict(session.kafka_config())
 
     def _command_line(self, pipeline: Any, arguments: dict[str, Any]) -> list[str]:
-        from hopsworks_flink.hooks.kafka import newest_timestamp
+        from hopsworks_flink.hooks.kafka_connection import newest_timestamp
         from hopsworks_flink.pipeline.simulation import event_time_range, simulator_arguments
 
         start, speed_up = arguments.pop("start"), arguments.pop("speed_up")

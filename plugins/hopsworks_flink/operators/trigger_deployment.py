@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 from hopsworks_flink._compat import AirflowSkipException
-from hopsworks_flink.operators._common import skip_while_deploying
-from hopsworks_flink.operators.flink_base import COLOUR
+from hopsworks_flink.operators.flink.base import COLOUR
+from hopsworks_flink.tasks.arguments import skip_while_deploying
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink.pipeline.durations import milliseconds
+from hopsworks_flink.pipeline.spec.durations import milliseconds
 
 if TYPE_CHECKING:
-    from hopsworks_flink.pipeline.groups import FeatureGroup
-    from hopsworks_flink.pipeline.spec import Pipeline
+    from hopsworks_flink.pipeline.spec.groups import FeatureGroup
+    from hopsworks_flink.pipeline.spec.pipeline import Pipeline
 
 #: The reserved key of each type that can carry one.
 RESERVED_KEYS: Mapping[str, str | int] = {"string": "__canary__", "bigint": -(2**63) + 1, "int": -(2**31) + 1}
@@ -100,7 +100,7 @@ class Canary:
     def _avro(self, event: Mapping[str, Any]) -> bytes:
         import fastavro
 
-        from hopsworks_flink.pipeline.registry import source_avro_schema
+        from hopsworks_flink.pipeline.resources import source_avro_schema
 
         buffer = io.BytesIO()
         fastavro.schemaless_writer(buffer, fastavro.parse_schema(source_avro_schema(self.pipeline)), event)

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from hopsworks_flink.pipeline.source import Source
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec.source import Source
 from hopsworks_flink.pipeline.types import FeatureType, avro_type
 
 #: From a record's value to what is wrong with it; None if nothing is.

@@ -13,12 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline import late, quarantine, sql
-from hopsworks_flink.pipeline.durations import milliseconds
-from hopsworks_flink.pipeline.registry import features
+from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.sql import late, quarantine
+from hopsworks_flink.pipeline.sql.events import views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
-from hopsworks_flink.pipeline.views import views
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, PokeReturnValue
 from hopsworks_flink.exceptions import FlinkConnectionError, FlinkError
+from hopsworks_flink.health.wait import Finding, HealthBounds, away
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.flink_watch import Finding, HealthBounds, away
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators._common import as_float, as_int, task_errors
-from hopsworks_flink.operators._poison import explain_poison
-from hopsworks_flink.operators.flink_base import COLOUR, check_name_or_id, kafka_connection, push_links
+from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, kafka_connection, push_links
 from hopsworks_flink.sensors._base import TIMEOUT, DeferrableSensor
+from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
+from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger

@@ -8,17 +8,17 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, BaseSensorOperator, PokeReturnValue
+from hopsworks_flink.clients.hopsworks.event_time import EventTime, threshold
+from hopsworks_flink.clients.hopsworks.executions import SUCCEEDED, ExecutionWatch, executions_url
+from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.hopsworks_executions import SUCCEEDED, ExecutionWatch, executions_url
-from hopsworks_flink.hooks.hopsworks_freshness import EventTime, threshold
-from hopsworks_flink.hooks.hopsworks_rest import HopsworksRest
-from hopsworks_flink.hooks.kafka import newest_timestamp
+from hopsworks_flink.hooks.kafka_connection import newest_timestamp
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
-from hopsworks_flink.operators._common import as_float, as_int, as_text, one_of, task_errors
-from hopsworks_flink.operators.flink_base import kafka_connection
-from hopsworks_flink.operators.hopsworks_base import COLOUR
+from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.operators.hopsworks.base import COLOUR
 from hopsworks_flink.sensors._base import DeferrableSensor
+from hopsworks_flink.tasks.arguments import as_float, as_int, as_text, one_of, task_errors
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger

@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from hopsworks_flink.pipeline.aggregates import MOMENTS, Aggregate
-from hopsworks_flink.pipeline.durations import milliseconds
-from hopsworks_flink.pipeline.expressions import Expression
+from hopsworks_flink.pipeline.expressions.expression import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
+from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
+from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
 from hopsworks_flink.pipeline.values import typed_value
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP

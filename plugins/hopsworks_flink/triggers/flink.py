@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from hopsworks_flink.clients.flink.http import is_transient
+from hopsworks_flink.clients.flink.jobs import ENDING_STATES, TERMINAL_STATES
+from hopsworks_flink.clients.retry import Patience
 from hopsworks_flink.exceptions import (
     FlinkApiError,
     FlinkError,
     FlinkSavepointError,
     HopsworksFlinkError,
 )
+from hopsworks_flink.health.wait import ERROR, SAVEPOINT_FAILED, TIMEOUT, HealthBounds, JobWatch, away
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from hopsworks_flink.hooks.flink_http import is_transient
-from hopsworks_flink.hooks.flink_patience import Patience
-from hopsworks_flink.hooks.flink_state import ENDING_STATES, TERMINAL_STATES
-from hopsworks_flink.hooks.flink_watch import ERROR, SAVEPOINT_FAILED, TIMEOUT, HealthBounds, JobWatch, away
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from hopsworks_flink.exceptions import FlinkJobNotFound
+from hopsworks_flink.health.gate import HealthCriteria, HealthGate
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from hopsworks_flink.hooks.flink_health import HealthCriteria, HealthGate
 from hopsworks_flink.triggers.flink import FlinkTrigger
 
 

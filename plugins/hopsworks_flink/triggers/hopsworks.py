@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from hopsworks_flink.clients.hopsworks.executions import ERROR, ExecutionWatch
+from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_settings
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
-from hopsworks_flink.hooks.hopsworks_executions import ERROR, ExecutionWatch
-from hopsworks_flink.hooks.hopsworks_rest import AsyncHopsworksRest, async_settings
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
 
 # Airflow gives on_kill 30 s.

@@ -1,0 +1,142 @@
+"""Feature groups brought into the offline store: one look with what follows from it, and all of it in one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink.clients.hopsworks.executions import FAILED, SUCCEEDED, TIMEOUT, Execution, ExecutionWatch
+from hopsworks_flink.clients.hopsworks.progress import (
+    Decision,
+    Offsets,
+    Progress,
+    Situation,
+    decide,
+    newest_commit,
+    rows_since,
+    with_text_keys,
+)
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksJobFailed
+
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+
+_MAX_EXECUTIONS = 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far a feature group is materialized at one moment.
+
+    :param executions: of its job, the newest first.
+    :param running: number of one that has not ended.
+    :param progress: how far the group is; None if that cannot be learned.
+    :param teller: the execution that told it.
+    :param decision: what follows.
+    """
+
+    executions: Sequence[Any]
+    running: int | None
+    progress: Progress | None
+    teller: Execution | None
+    decision: Decision
+
+
+def look(
+    session: HopsworksSession,
+    group: Any,
+    job: Any,
+    end: Offsets,
+    *,
+    before: Progress | None,
+    own_runs: int,
+    max_runs: int,
+) -> Look:
+    """Look at a feature group's materialization job once.
+
+    :param end: partition -> offset: what has to be materialized.
+    :param before: how far the group was before the last own execution.
+    :param own_runs: executions that were started for this and have succeeded.
+    """
+    executions = session.jobs.executions(job)
+    running = next((one.id for one in executions if Execution.from_sdk(one, job.job_type).outcome is None), None)
+    progress, teller = session.jobs.progress(job, executions, group._online_topic_name)
+    situation = Situation(
+        end=end, running=running, progress=progress, before=before, own_runs=own_runs, max_runs=max_runs
+    )
+    return Look(executions, running, progress, teller, decide(situation))
+
+
+def materialize(
+    session: HopsworksSession, group: Any, *, timeout: float, poll_interval: float, log: Any
+) -> dict[str, Any]:
+    """Bring everything that a feature group's topic holds now into the offline store, and wait for it.
+
+    Where no offsets are told, executions follow each other until one has found nothing more.
+
+    :param timeout: seconds for all of it.
+    :param poll_interval: seconds between two looks.
+    :return: ``end_offsets``, ``offsets_verified``, ``rows_inserted`` and ``rows_updated``.
+    :raises HopsworksJobFailed: an execution failed, did not move its offsets, or did not end in time.
+    """
+    deadline = time.time() + timeout
+    job, end = session.jobs.materialization(group), session.topic_end_offsets(group._online_topic_name)
+    since = last = newest_commit(session.jobs.commits(group))
+    before, own = None, 0
+    while True:
+        now = look(session, group, job, end, before=before, own_runs=own, max_runs=_MAX_EXECUTIONS)
+        decision, commits = now.decision, session.jobs.commits(group)
+        if decision.action == "done" and not decision.verified and any(rows_since(commits, last).values()):
+            action = "start" if own < _MAX_EXECUTIONS else "refuse"
+            decision = Decision(action, "no offsets are told, and the last execution has brought rows")
+        log.info("Feature group %s version %s: %s.", group.name, group.version, decision.reason)
+        if decision.action == "refuse":
+            newest = now.executions[0].id if now.executions else None
+            raise HopsworksJobFailed(f"Execution {newest} of job {job.name}: {decision.reason}.", newest, SUCCEEDED)
+        if decision.action == "done":
+            rows = rows_since(commits, since)
+            return {"end_offsets": with_text_keys(end), "offsets_verified": decision.verified, **rows}
+        if decision.action == "wait" and now.running is not None:
+            if _end_of(session, job, now.running, deadline, poll_interval) == TIMEOUT:
+                raise HopsworksJobFailed(f"Job {job.name} was never free in {timeout:g} s.", now.running, TIMEOUT)
+            continue
+        before, last = now.progress, newest_commit(commits)
+        started = session.jobs.start(job)
+        if started is not None:
+            _succeed(session, job, started.id, deadline, poll_interval, log)
+            own += 1
+        elif time.time() > deadline:
+            raise HopsworksJobFailed(f"Job {job.name} was never free in {timeout:g} s.", None, TIMEOUT)
+        else:
+            # Somebody else's execution came between.
+            time.sleep(poll_interval)
+
+
+def _succeed(
+    session: HopsworksSession, job: Any, execution_id: int, deadline: float, poll_interval: float, log: Any
+) -> None:
+    """Wait for an execution's success; shows its log if there is none."""
+    status = _end_of(session, job, execution_id, deadline, poll_interval)
+    if status == SUCCEEDED:
+        return
+    execution = session.jobs.execution(job, execution_id)
+    for line in session.jobs.log_tail(execution).splitlines() if execution is not None else ():
+        log.info("%s", line)
+    raise HopsworksJobFailed(f"Execution {execution_id} of job {job.name} ended {status}.", execution_id, FAILED)
+
+
+def _end_of(session: HopsworksSession, job: Any, execution_id: int, deadline: float, poll_interval: float) -> str:
+    """How an execution ended."""
+    watch = ExecutionWatch(job.name, execution_id, deadline)
+    while True:
+        try:
+            found = session.jobs.execution(job, execution_id)
+        except HopsworksConnectionError as error:
+            time.sleep(watch.bear(error, time.time()))
+            continue
+        event = watch.observe(Execution.from_sdk(found, job.job_type) if found else None, time.time())
+        if event:
+            return str(event["status"])
+        time.sleep(poll_interval)

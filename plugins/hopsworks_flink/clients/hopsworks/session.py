@@ -1,0 +1,339 @@
+"""What the operators do in Hopsworks, within one login: feature groups, topics, ingestions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hopsworks_flink.clients.hopsworks.errors import quiet, translated
+from hopsworks_flink.clients.hopsworks.event_time import EventTime
+from hopsworks_flink.clients.hopsworks.jobs import HopsworksJobs
+from hopsworks_flink.clients.hopsworks.shapes import FeatureGroupShape, shape_of, wanted_shape
+from hopsworks_flink.clients.hopsworks.topics import create_topic, topic_differences
+from hopsworks_flink.clients.masking import mask_values
+from hopsworks_flink.exceptions import (
+    HopsworksConflictError,
+    HopsworksConnectionError,
+    HopsworksError,
+    HopsworksNotFoundError,
+    KafkaError,
+    KafkaSecurityError,
+)
+from hopsworks_flink.hooks.kafka_connection import end_offsets
+from hopsworks_flink.pipeline.plan import FeatureGroupRef
+
+_FEATURE_GROUP_EXISTS = 270089
+_STORES = ("keystore", "truststore")
+_PEM_FILES = {
+    "ssl.ca.location": "ssl.ca.pem",
+    "ssl.certificate.location": "ssl.certificate.pem",
+    "ssl.key.location": "ssl.key.pem",
+}
+
+
+class HopsworksSession:
+    """One login to one project; made by :meth:`HopsworksHook.session`.
+
+    :param url: address of the server.
+    :param folder: private folder that goes with the session.
+    """
+
+    def __init__(self, project: Any, feature_store: Any, url: str, folder: Path) -> None:
+        self.project = project
+        self.feature_store = feature_store
+        self.url = url
+        self.folder = folder
+
+    @property
+    def jobs(self) -> HopsworksJobs:
+        """The project's jobs and their executions."""
+        return HopsworksJobs(self.project, self.url)
+
+    def platform_version(self) -> str | None:
+        """The platform's own version, such as ``5.2.0``; None if it does not say."""
+        from hopsworks_common.core.variable_api import VariableApi
+
+        with translated("read the version of Hopsworks"), quiet():
+            return VariableApi()._get_version("hopsworks")
+
+    # --- feature groups --------------------------------------------------------------------------------------------
+
+    def create_feature_group(
+        self,
+        *,
+        name: str,
+        version: int,
+        features: Sequence[Mapping[str, Any]],
+        primary_key: Sequence[str],
+        event_time: str | None = None,
+        description: str = "",
+        online_enabled: bool = True,
+        time_travel_format: str = "HUDI",
+        ttl: int | None = None,
+        on_drift: str = "fail",
+    ) -> tuple[Any, bool]:
+        """Get a feature group, or create it.
+
+        :param features: ``name``, ``type`` and optionally ``description`` of each feature.
+        :param time_travel_format: of a new group: ``HUDI``, ``DELTA`` or ``NONE``. With ``DELTA`` the SDK itself
+            writes the empty table, and needs access to the store's files.
+        :param ttl: seconds for which a row counts, from its event time; None: for ever.
+        :param on_drift: of an existing group: ``fail``; anything else leaves the differences to the caller.
+        :return: the SDK's feature group, and whether it is new.
+        :raises HopsworksConflictError: the group exists and is another one; the text names every difference.
+        """
+        from hopsworks.client.exceptions import RestAPIError
+        from hsfs.feature import Feature
+
+        wanted = FeatureGroupShape.of(features, primary_key, event_time, online_enabled, ttl)
+        with translated(f"create feature group {name!r} version {version}"), quiet():
+            group = self.feature_store.get_or_create_feature_group(
+                name=name,
+                version=version,
+                description=description,
+                primary_key=list(primary_key),
+                event_time=event_time,
+                online_enabled=online_enabled,
+                time_travel_format=time_travel_format,
+                statistics_config=False,
+                ttl=ttl,
+            )
+            created = group.id is None
+            if created:
+                sdk_features = [Feature(f["name"], f["type"], description=f.get("description") or "") for f in features]
+                try:
+                    group.save(sdk_features)
+                except RestAPIError as error:
+                    # Another task was faster, or the answer to an earlier try was lost.
+                    if error.error_code != _FEATURE_GROUP_EXISTS:
+                        raise
+                    created = False
+            # What the server made of it, not what this client thinks it sent.
+            group = self.feature_store.get_feature_group(name, version)
+        if not created and on_drift == "fail":
+            self._refuse_differences(name, version, wanted.differences(shape_of(group)))
+        return group, created
+
+    def append_features(self, group: Any, arguments: Mapping[str, Any], again: bool = False) -> tuple[Any, list[str]]:
+        """Add the features that a group lacks, nullable and at the end.
+
+        :param arguments: those of creation.
+        :param again: True where an earlier try may have added them without the offline table having followed.
+        :return: the group as Hopsworks has it now, and the names of what was added.
+        :raises HopsworksConflictError: it differs in something else as well; then nothing is changed.
+        """
+        from hsfs import engine
+        from hsfs.feature import Feature
+
+        names = self.lacking_features(group, arguments)
+        # Names as the SDK writes them, like the shape's.
+        by_name = {Feature(f["name"], f["type"]).name: f for f in arguments["features"]}
+        new = [Feature(n, by_name[n]["type"], description=by_name[n].get("description") or "") for n in names]
+        with translated(f"append features to feature group {group.name!r} version {group.version}"), quiet():
+            if new:
+                group.append_features(new)
+            elif again:
+                engine._get_instance()._update_table_schema(group)
+            return self.feature_store.get_feature_group(group.name, group.version), names
+
+    def lacking_features(self, group: Any, arguments: Mapping[str, Any]) -> list[str]:
+        """Names of the features that a group lacks, in the order of ``arguments`` (those of creation).
+
+        :raises HopsworksConflictError: it differs in something that appending features would not mend.
+        """
+        wanted, existing = wanted_shape(arguments), shape_of(group)
+        self._refuse_differences(group.name, group.version, wanted.beyond_appending(existing))
+        return wanted.appended(existing)
+
+    @staticmethod
+    def _refuse_differences(name: str, version: int, differences: Sequence[str]) -> None:
+        if differences:
+            raise HopsworksConflictError(
+                f"Feature group {name!r} version {version} exists and is another one: {'; '.join(differences)}. "
+                "Choose another version, or make the arguments match (on_drift='append' only adds features at the end)."
+            )
+
+    def check_feature_group(self, group: Any, arguments: Mapping[str, Any]) -> None:
+        """Refuse a registered group that is not the one described by ``arguments`` (those of creation).
+
+        :raises HopsworksConflictError: it differs; the text names every difference.
+        """
+        self._refuse_differences(arguments["name"], arguments["version"], self.differences(group, arguments))
+
+    @staticmethod
+    def differences(group: Any, arguments: Mapping[str, Any]) -> list[str]:
+        """What a registered group has otherwise than ``arguments`` (those of creation), one sentence part each."""
+        wanted = wanted_shape(arguments)
+        return wanted.differences(shape_of(group))
+
+    def get_feature_group(self, name: str, version: int) -> Any:
+        """The SDK's feature group.
+
+        :raises HopsworksNotFoundError: there is none of this name and version.
+        """
+        with translated(f"read feature group {name!r} version {version}"), quiet():
+            group = self.feature_store.get_feature_group(name, version)
+        if group is None:
+            raise HopsworksNotFoundError(
+                f"Feature group {name!r} version {version} does not exist in {self.feature_store.name}. "
+                "Create it first (HopsworksCreateFeatureGroupOperator)."
+            )
+        return group
+
+    def check_complete(self, group: Any) -> None:
+        """Make sure that a group is not half made: it has a schema, a topic and a materialization job.
+
+        Where schema or topic are missing, Hopsworks is asked once to make them, by an update that changes nothing.
+
+        :raises HopsworksError: something is missing still; the text says what, and the way out.
+        """
+        if not group.stream:
+            # Written directly: it needs neither.
+            return
+        missing = self._missing_parts(group)
+        if "schema" in missing or "topic" in missing:
+            with translated(f"complete feature group {group.name!r} version {group.version}"), quiet():
+                group.update_description(group.description or "")
+            missing = self._missing_parts(group)
+        if missing:
+            raise HopsworksError(
+                f"Feature group {group.name!r} version {group.version} (id {group.id}) is half made: it has no "
+                f"{' and no '.join(missing)}. If it holds nothing that matters, delete it and run this task again; "
+                "otherwise choose another version."
+            )
+
+    def _missing_parts(self, group: Any) -> list[str]:
+        missing = []
+        try:
+            self.describe(group)
+        except HopsworksNotFoundError:
+            missing.append("schema")
+        if not self.topic_end_offsets(group._online_topic_name):
+            missing.append("topic")
+        try:
+            self.jobs.materialization(group)
+        except HopsworksNotFoundError:
+            missing.append("materialization job")
+        return missing
+
+    def describe(self, group: Any) -> FeatureGroupRef:
+        """The ids, topic and schema that a job needs to write to the group."""
+        with translated(f"read the schema of feature group {group.name!r}"):
+            subject = group.subject
+        return FeatureGroupRef(
+            project_id=self.feature_store.project_id,
+            feature_group_id=group.id,
+            name=group.name,
+            version=group.version,
+            topic=group._online_topic_name,
+            subject_id=subject["id"],
+            avro_schema=subject["schema"],
+        )
+
+    def feature_group_url(self, group: Any) -> str:
+        """Address of the group in Hopsworks' UI."""
+        return f"{self.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
+
+    def online_event_time(self, group: Any, event_time: EventTime, oldest: float) -> str | None:
+        """An event time of the group's online values that is not older; None if there is none.
+
+        :param oldest: epoch seconds.
+        :return: ISO 8601 in UTC; of any row that is young enough.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        with translated(f"read feature group {group.name!r} online"), quiet():
+            young = group.get_feature(event_time.name) >= event_time.at(oldest)
+            try:
+                rows = group.select([event_time.name]).filter(young).limit(1).read(online=True)
+            except SQLAlchemyError as error:
+                raise HopsworksConnectionError(f"The online store does not answer: {type(error).__name__}.") from error
+        return event_time.read(rows.iloc[0, 0]) if len(rows) else None
+
+    def online_event_time_of(self, group: Any, event_time: EventTime, key: str, value: Any) -> str | None:
+        """Event time of the online row of one entity; None if there is no such row.
+
+        :param key: name of the group's only key feature.
+        :return: ISO 8601 in UTC.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        with translated(f"read feature group {group.name!r} online"), quiet():
+            try:
+                rows = group.select([event_time.name]).filter(group.get_feature(key) == value).read(online=True)
+            except SQLAlchemyError as error:
+                raise HopsworksConnectionError(f"The online store does not answer: {type(error).__name__}.") from error
+        return event_time.read(rows.iloc[0, 0]) if len(rows) else None
+
+    def create_online_ingestion(self, group: Any) -> int:
+        """Announce a stream of unknown length to the group; its records carry the id that comes back."""
+        from hsfs.core.online_ingestion import OnlineIngestion
+        from hsfs.core.online_ingestion_api import OnlineIngestionApi
+
+        with translated(f"create an online ingestion for feature group {group.name!r}"):
+            ingestion = OnlineIngestionApi()._create_online_ingestion(group, OnlineIngestion(num_entries=None))
+        return int(ingestion.id)
+
+    # --- Kafka -----------------------------------------------------------------------------------------------------
+
+    def create_topic(
+        self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
+    ) -> dict[str, Any]:
+        """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
+
+        :param schema: Avro schema.
+        :param subject: name of the schema; default: the topic's.
+        :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
+        :raises HopsworksConflictError: topic or schema exist and differ.
+        """
+        return create_topic(self, topic, schema, partitions=partitions, replication=replication, subject=subject)
+
+    def topic_differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
+        """What a topic has otherwise than asked for, one sentence part each. Only looks.
+
+        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
+        """
+        return topic_differences(self, topic, schema, partitions=partitions)
+
+    def kafka_config(self) -> dict[str, str]:
+        """How to reach the feature store's Kafka, in librdkafka's terms; certificates and keys inline, as PEM."""
+        from hsfs.core.storage_connector_api import StorageConnectorApi
+
+        with translated("read the Kafka connector of the feature store"), quiet():
+            connector = StorageConnectorApi()._get_kafka_connector(self.feature_store.id, external=True)
+            self._keep_private(connector)
+            config = dict(connector.confluent_options())
+        for location, inline in _PEM_FILES.items():
+            if path := config.pop(location, None):
+                config[inline] = Path(path).read_text()
+        config = {key: str(value) for key, value in config.items() if value is not None}
+        mask_values(config)
+        return config
+
+    def _keep_private(self, connector: Any) -> None:
+        """Have the SDK unpack key stores into this session's folder.
+
+        By itself it writes the key to a file in /tmp that outlives the process, under a name that two platforms share.
+        """
+        from hopsworks_common import client
+
+        def create_pem_files(options: Mapping[str, Any]) -> None:
+            stores = [options[f"ssl.{store}.{what}"] for store in _STORES for what in ("location", "password")]
+            paths = client._get_instance()._write_pem(*stores, str(self.folder / f"kafka_{connector.id}"))
+            connector.ca_chain_path, connector.client_cert_path, connector.client_key_path = paths
+
+        connector.create_pem_files = create_pem_files
+
+    def topic_end_offsets(self, topic: str) -> dict[int, int]:
+        """Partition -> offset after the last record; empty if the topic does not exist.
+
+        :raises HopsworksConnectionError: the broker does not answer.
+        :raises KafkaSecurityError: the broker is not trusted, or does not trust the project's certificate or login.
+        """
+        try:
+            return end_offsets(self.kafka_config(), topic)
+        except KafkaSecurityError:
+            raise
+        except KafkaError as error:
+            raise HopsworksConnectionError(f"The broker of topic {topic!r} does not answer: {error}") from error

@@ -1,0 +1,69 @@
+"""What a Kafka topic still holds of the past, through confluent-kafka's admin client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from hopsworks_flink.clients.kafka.client import KafkaClient
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError
+from hopsworks_flink.hooks.kafka_connection import offsets
+from hopsworks_flink.pipeline.recompute import PartitionHistory
+
+_SECONDS = 30.0
+
+
+def partition_histories(conf: Mapping[str, Any], topic: str, since: int, until: int) -> list[PartitionHistory]:
+    """For each partition, by number: what it still holds, and where the records of a time begin and end.
+
+    The first record to read is the first one stamped ``since`` or later, so none of them is missed however the stamps
+    are ordered; reading ends before the first one stamped ``until`` or later, or where the partition ends now.
+
+    :param conf: librdkafka settings that reach the broker.
+    :param since: Kafka timestamp, milliseconds since the epoch.
+    :param until: the same.
+    :raises ConfigurationError: there is no such topic.
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    from confluent_kafka.admin import OffsetSpec
+
+    answers = offsets(
+        conf,
+        topic,
+        OffsetSpec.earliest(),
+        OffsetSpec.latest(),
+        *(OffsetSpec.for_timestamp(stamp) for stamp in (0, since, until)),
+    )
+    if answers[0] is None:
+        raise ConfigurationError(f"There is no Kafka topic {topic!r}, so there is no history to recompute.")
+    histories = []
+    for number in sorted(answers[0]):
+        low, high, oldest, first, beyond = (answer[number] for answer in answers if answer)
+        # Below zero: no record is that young.
+        end = beyond.offset if beyond.offset >= 0 else high.offset
+        begin = min(first.offset, end) if first.offset >= 0 else end
+        stamp = oldest.timestamp if oldest.offset >= 0 else None
+        histories.append(PartitionHistory(number, low.offset, begin, end, stamp))
+    return histories
+
+
+def kept_since(conf: Mapping[str, Any], topic: str) -> int | None:
+    """Kafka timestamp since which no record of a topic can have grown too old; None where its settings do not tell.
+
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import ConfigResource, ResourceType
+
+    client = KafkaClient(conf)
+    client.topics(_SECONDS)
+    try:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        settings = client.admin.describe_configs([resource], request_timeout=_SECONDS)[resource].result(_SECONDS)
+    except KafkaException as error:
+        raise KafkaError(f"Kafka at {client.servers} does not tell settings: {error.args[0].str()}") from error
+    values = {name: entry.value for name, entry in settings.items()}
+    retention = int(values.get("retention.ms") or -1)
+    by_time_only = values.get("cleanup.policy") == "delete" and int(values.get("retention.bytes") or -1) < 0
+    return int(time.time() * 1000) - retention if by_time_only and retention >= 0 else None

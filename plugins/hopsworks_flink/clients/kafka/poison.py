@@ -1,0 +1,154 @@
+"""Finds the records that a Flink job cannot decode: its exception names neither topic nor partition nor offset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hopsworks_flink.clients.kafka.client import KafkaClient
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError
+from hopsworks_flink.pipeline.decoding import Check
+
+# In every trace of a source that cannot decode, whatever the format says below it.
+_MARKS = ("Failed to deserialize consumer record", "Failed to deserialize Avro record", "Failed to deserialize JSON")
+_SECONDS = 30.0
+_BATCH = 2000
+_SHOWN_BYTES = 64
+
+
+@dataclass(frozen=True)
+class PoisonedRecord:
+    """A record that cannot be decoded.
+
+    :param timestamp: Kafka's, milliseconds since the epoch; None if it has none.
+    :param problem: what is wrong with it, a clause.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    value: bytes
+    problem: str
+
+    def __str__(self) -> str:
+        head = self.value[:_SHOWN_BYTES]
+        more = f" … ({len(self.value)} bytes)" if len(self.value) > len(head) else f" ({len(self.value)} bytes)"
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in head)
+        return (
+            f"topic {self.topic}, partition {self.partition}, offset {self.offset}: {self.problem}; "
+            f"value {head.hex(' ') or '(empty)'}{more}, as text {text!r}"
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search came to.
+
+    :param records: the first one of each partition that has any; ordered by partition.
+    :param examined: how many records were decoded.
+    :param complete: whether every partition was read to its first such record, or to its end.
+    """
+
+    records: tuple[PoisonedRecord, ...]
+    examined: int
+    complete: bool
+
+
+def is_decoding_failure(stack_trace: str) -> bool:
+    """Whether a job's stack trace says that its source met a record that it cannot decode."""
+    return any(mark in stack_trace for mark in _MARKS)
+
+
+def find_poison(
+    conf: Mapping[str, Any], topic: str, group_id: str, check: Check, *, seconds: float | None = None
+) -> Search:
+    """The first undecodable record of each partition, from the job's committed offsets on.
+
+    Flink commits the offsets of its checkpoints, and a failing job restarts from there: what it stumbles over comes
+    after them. A job that was started elsewhere (rewarmed, or with another schema) may stumble before: if nothing is
+    found, the search begins again at the oldest record. Commits nothing, and does not join the group.
+
+    :param conf: librdkafka settings that reach the broker.
+    :param group_id: consumer group that the job commits its offsets under.
+    :param check: of a record's value, see :func:`~hopsworks_flink.pipeline.decoding.value_check`.
+    :param seconds: bound on the whole search; None: half a minute.
+    :raises ConfigurationError: there is no such topic.
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    seconds = _SECONDS if seconds is None else seconds
+    deadline = time.monotonic() + seconds
+    metadata = KafkaClient(conf).topics(seconds).get(topic)
+    if metadata is None:
+        raise ConfigurationError(f"There is no Kafka topic {topic!r}.")
+    places = [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
+    consumer = Consumer(
+        {
+            "log_level": 0,
+            **conf,
+            "group.id": group_id,
+            "enable.auto.commit": False,
+            # As the job reads: also what a transaction has not committed.
+            "isolation.level": "read_uncommitted",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    try:
+        ranges, before = {}, {}
+        for place in consumer.committed(places, timeout=_left(deadline)):
+            low, high = consumer.get_watermark_offsets(place, timeout=_left(deadline))
+            begin = min(max(place.offset, low), high)
+            ranges[place.partition], before[place.partition] = (begin, high), (low, begin)
+        found = _search(consumer, topic, ranges, check, deadline)
+        if found.records or not found.complete:
+            return found
+        earlier = _search(consumer, topic, before, check, deadline)
+        return Search(earlier.records, found.examined + earlier.examined, earlier.complete)
+    except KafkaException as error:
+        raise KafkaError(f"Topic {topic} cannot be searched: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def _search(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]], check: Check, deadline: float) -> Search:
+    """Read each partition from its first offset up to its second one, or to what cannot be decoded."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    open_ = {partition: end for partition, (begin, end) in ranges.items() if begin < end}
+    found: dict[int, PoisonedRecord] = {}
+    examined = 0
+    consumer.assign([TopicPartition(topic, partition, ranges[partition][0]) for partition in open_])
+    while open_ and time.monotonic() < deadline:
+        for record in consumer.consume(_BATCH, timeout=min(1.0, _left(deadline))):
+            if record.error():
+                raise KafkaException(record.error())
+            partition = record.partition()
+            if partition not in open_ or record.offset() >= open_[partition]:
+                continue
+            examined += 1
+            if problem := check(record.value()):
+                _, stamp = record.timestamp()
+                found[partition] = PoisonedRecord(
+                    topic, partition, record.offset(), stamp if stamp >= 0 else None, record.value(), problem
+                )
+                _finish(consumer, topic, open_, partition)
+        # By the position, not by the last record: a compacted topic has holes, also at its end.
+        for place in consumer.position([TopicPartition(topic, partition) for partition in open_]):
+            if place.offset >= open_[place.partition]:
+                _finish(consumer, topic, open_, place.partition)
+    return Search(tuple(found[partition] for partition in sorted(found)), examined, not open_)
+
+
+def _finish(consumer: Any, topic: str, open_: dict[int, int], partition: int) -> None:
+    from confluent_kafka import TopicPartition
+
+    del open_[partition]
+    consumer.incremental_unassign([TopicPartition(topic, partition)])
+
+
+def _left(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())

@@ -1,0 +1,309 @@
+"""What a deployment should do: a pure function from what is wanted, seen, remembered and asked for to one decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hopsworks_flink.clients.flink.jobs import (
+    ENDING_STATES,
+    UNWELL_STATES,
+    ObservedJob,
+    RestorePoint,
+    StatePolicy,
+    newest,
+)
+
+
+@dataclass(frozen=True)
+class KnownDeployment:
+    """What is remembered outside Flink about the last deployment of a name.
+
+    :param job_id: the job that it submitted, or was about to submit.
+    :param proven: whether the job was seen healthy: it then has newer state than ``path``.
+    :param path: the state that the job before it left, or that it was started from.
+    :param watermark: windows that ended until then were emitted before this job; epoch milliseconds.
+    :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job.
+    """
+
+    job_id: str
+    proven: bool
+    path: str | None = None
+    watermark: int | None = None
+    checkpoints: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What Flink shows at one moment.
+
+    :param jobs: all jobs of the deployment's name, running and ended, in any order.
+    :param left: the newest state that a successor could start from without a savepoint; None if nobody has looked.
+    :param watermark: up to when the windows of the one active job are out, epoch milliseconds; None if it does not
+        tell.
+    :param unwell_for: seconds for which the one active job has been in one of ``UNWELL_STATES``.
+    """
+
+    jobs: Sequence[ObservedJob] = ()
+    left: RestorePoint | None = None
+    watermark: int | None = None
+    unwell_for: float = 0.0
+
+
+@dataclass(frozen=True)
+class StartPolicy:
+    """What was asked for.
+
+    :param savepoint_path: start from this state, whatever else there is.
+    :param watermark: rewarm as if the job before had come exactly so far; epoch milliseconds.
+    :param patience: seconds in which an unwell job may get well by itself.
+    :param credentials: fingerprint of those that a new job would get; None: they are not compared.
+    """
+
+    state: StatePolicy = "restore"
+    savepoint_path: str | None = None
+    watermark: int | None = None
+    patience: float = 30.0
+    credentials: str | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a new job begins with.
+
+    :param path: savepoint or checkpoint; None: no state.
+    :param origin: words for logs.
+    :param replay: read the source again from before ``watermark``, instead of from where the pipeline says.
+    :param watermark: emit no window that ended until then; epoch milliseconds.
+    """
+
+    path: str | None
+    origin: str
+    replay: bool = False
+    watermark: int | None = None
+
+    @property
+    def policy(self) -> StatePolicy:
+        """What that comes to."""
+        return "restore" if self.path else "rewarm" if self.replay else "fresh"
+
+    @property
+    def words(self) -> str:
+        """For logs and results."""
+        if self.path:
+            return f"started from {self.origin}"
+        return f"started without state ({self.origin})"
+
+
+@dataclass(frozen=True)
+class NoOp:
+    """The desired job runs already (or is starting up)."""
+
+    job: ObservedJob
+    reason: str
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Nothing runs: start the job."""
+
+    predecessor: ObservedJob | None
+    start: Start
+    reason: str
+
+
+@dataclass(frozen=True)
+class Replace:
+    """End ``job`` and start the new one.
+
+    :param savepoint: stop it with a savepoint; otherwise it is cancelled.
+    :param start: what the new job begins with; None: the savepoint.
+    """
+
+    job: ObservedJob
+    savepoint: bool
+    start: Start | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recover:
+    """The desired job itself has failed, or does not get well: cancel what is left of it and start it again."""
+
+    job: ObservedJob
+    start: Start
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """``job`` is ending or not settled: look again."""
+
+    job: ObservedJob
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """Nothing may be done without a person.
+
+    :param ambiguous: more than one job runs; otherwise state is missing.
+    """
+
+    reason: str
+    ambiguous: bool = False
+
+
+Decision = NoOp | Submit | Replace | Recover | Wait | Refuse
+
+_BY_CHOICE = "its state is left behind because state='fresh'"
+_WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
+
+
+def decide(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
+    """Choose what brings the cluster to exactly one job with ``desired_hash``.
+
+    :param desired_hash: hash of the deployment that should run.
+    :param seen: what Flink shows; it is the truth about what runs.
+    :param known: what an earlier deployment remembered; it counts only where Flink has forgotten.
+    """
+    active = [job for job in seen.jobs if not job.is_terminal]
+    if len(active) > 1:
+        listed = ", ".join(f"{job.job_id} ({job.state})" for job in sorted(active, key=lambda job: job.start_time))
+        return Refuse(
+            f"{len(active)} jobs named {active[0].name!r} run at once: {listed}. "
+            "Stop all but one of them (FlinkStopJobOperator with job_id), then deploy again.",
+            ambiguous=True,
+        )
+    if active:
+        return _decide_for_active(desired_hash, active[0], seen, known, policy)
+    return _decide_without_job(desired_hash, seen, known, policy)
+
+
+def _decide_for_active(
+    desired_hash: str, job: ObservedJob, seen: Seen, known: KnownDeployment | None, policy: StartPolicy
+) -> Decision:
+    if job.state in ENDING_STATES:
+        return Wait(job, f"job {job.job_id} is {job.state}")
+    if job.state == "INITIALIZING" and job.deployment_hash is None:
+        return Wait(job, f"job {job.job_id} is INITIALIZING and does not tell yet what it was started with")
+    if job.deployment_hash == desired_hash:
+        return _decide_for_same(desired_hash, job, seen, policy)
+    if job.deployment_hash is None:
+        why = f"job {job.job_id} was not started by this provider"
+    else:
+        other = f"({job.deployment_hash[:12]}, wanted {desired_hash[:12]})"
+        why = f"job {job.job_id} was started with another deployment {other}"
+    if policy.state == "fresh":
+        return Replace(job, False, _start_as_asked(policy), f"{why}; {_BY_CHOICE}")
+    if job.state in UNWELL_STATES and seen.unwell_for < policy.patience and not policy.savepoint_path:
+        return Wait(job, f"{why}, but is {job.state}; it may get well and take a savepoint")
+    if policy.state == "rewarm":
+        return _replace_by_rewarming(job, seen, known, policy, why)
+    if job.state == "RUNNING":
+        start = _start_as_asked(policy) if policy.savepoint_path else None
+        return Replace(job, True, start, why)
+    why = f"{why} and cannot take a savepoint ({job.state})"
+    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(seen.left)
+    return Replace(job, False, start, why) if start else Refuse(f"{_nothing_left(job, seen.left, why)} {_WAYS_OUT}")
+
+
+def _decide_for_same(desired_hash: str, job: ObservedJob, seen: Seen, policy: StartPolicy) -> Decision:
+    if job.state == "RUNNING" and policy.credentials not in (None, job.credentials):
+        why = f"job {job.job_id} is the desired one, but was given other credentials than it would be given now"
+        return Replace(job, True, None, f"{why}; it continues with these")
+    if job.state != "RESTARTING":
+        return NoOp(job, f"job {job.job_id} was started with this very deployment ({desired_hash[:12]})")
+    if seen.unwell_for < policy.patience:
+        return Wait(job, f"job {job.job_id} is the desired one and RESTARTING by itself")
+    why = f"job {job.job_id} is the desired one, but has been RESTARTING for {seen.unwell_for:.0f} s"
+    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(seen.left)
+    return Recover(job, start, why) if start else Refuse(f"{_nothing_left(job, seen.left, why)} {_WAYS_OUT}")
+
+
+def _replace_by_rewarming(
+    job: ObservedJob, seen: Seen, known: KnownDeployment | None, policy: StartPolicy, why: str
+) -> Decision:
+    start = _rewarm(seen, known, policy)
+    if start is None:
+        return Refuse(f"{why}; it is to be rewarmed, but shows no watermark ({job.state}). {_REWARM_WAYS_OUT}")
+    return Replace(job, job.state == "RUNNING", start, f"{why}; rewarmed because state='rewarm'")
+
+
+_REWARM_WAYS_OUT = (
+    "Say up to when its windows are out (rewarm_from=…, a time at or before the end of its last window), or choose "
+    "state='restore' or state='fresh'."
+)
+
+
+def _decide_without_job(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
+    previous = newest(seen.jobs)
+    if previous is None:
+        ended = "no job of this name is known to Flink" if known else "first deployment: no job of this name is known"
+    else:
+        ended = f"no job of this name runs; the last one, {previous.job_id}, is {previous.state}"
+
+    def begin(start: Start, suffix: str = "") -> Decision:
+        if previous is not None and previous.state == "FAILED" and previous.deployment_hash == desired_hash:
+            return Recover(previous, start, ended + suffix)
+        return Submit(previous, start, ended + suffix)
+
+    if policy.savepoint_path or policy.state == "fresh":
+        return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
+    if policy.state == "rewarm":
+        start = _rewarm(seen, known, policy)
+        if start:
+            return begin(start, "; rewarmed because state='rewarm'")
+        if previous is None and known is None:
+            return begin(Start(None, "there is nothing to rewarm after"))
+        return Refuse(f"{ended}; it is to be rewarmed, but its watermark is not known any more. {_REWARM_WAYS_OUT}")
+    left = seen.left or RestorePoint(None, "no earlier job is known")
+    if left.path:
+        return begin(Start(left.path, left.origin, watermark=left.watermark))
+    if left.lost:
+        return Refuse(f"The deployment has run before, but its state is not to be had: {left.origin}. {_WAYS_OUT}")
+    if known is not None and known.job_id not in {job.job_id for job in seen.jobs}:
+        return _after_amnesia(known, begin)
+    return begin(Start(None, left.origin))
+
+
+def _after_amnesia(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
+    """Flink knows nothing of a job that was, or was to be: it must not silently begin from nothing."""
+    if known.proven:
+        hint = f" It was itself started from {known.path}." if known.path else ""
+        return Refuse(
+            f"Job {known.job_id} of the last deployment was healthy, but Flink has forgotten it (the JobManager lost "
+            f"its memory), so its newest state is not known.{hint} Its retained checkpoints lie in the folder "
+            f"{known.job_id} below the cluster's checkpoint directory. {_WAYS_OUT}"
+        )
+    if known.path:
+        origin = f"the state that was kept for job {known.job_id}, which Flink does not know"
+        return begin(Start(known.path, origin, watermark=known.watermark))
+    return begin(Start(None, f"job {known.job_id} was never seen healthy and was to start without state"))
+
+
+def _start_as_asked(policy: StartPolicy) -> Start:
+    if policy.savepoint_path:
+        return Start(policy.savepoint_path, "the savepoint named by the task")
+    return Start(None, "no state, as asked for (state='fresh')")
+
+
+def _start_from(left: RestorePoint | None) -> Start | None:
+    """Start of a successor to a job that takes no savepoint; None if state would be lost."""
+    if left is None or left.lost:
+        return None
+    return Start(left.path, left.origin, watermark=left.watermark)
+
+
+def _nothing_left(job: ObservedJob, left: RestorePoint | None, why: str) -> str:
+    return f"{why}; it was not touched, because it would leave no state: {left.origin if left else 'nothing seen'}."
+
+
+def _rewarm(seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Start | None:
+    """A replay after the last window that is certainly out; None if nobody knows which one that is."""
+    watermark = policy.watermark if policy.watermark is not None else seen.watermark
+    if watermark is None and known is not None and not known.proven:
+        watermark = known.watermark
+    if watermark is None:
+        return None
+    return Start(None, f"replay of the windows that end after {watermark}", replay=True, watermark=watermark)

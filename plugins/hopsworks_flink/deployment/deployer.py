@@ -1,0 +1,394 @@
+"""Brings a cluster to exactly one job of one name: decides by ``flink_decision``, acts through the hook."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hopsworks_flink.clients.flink.jobs import (
+    MARK_CREDENTIALS,
+    MARK_HASH,
+    MARK_OWNER,
+    MARK_STATE,
+    MARK_WATERMARK,
+    OWNER,
+    UNWELL_STATES,
+    ObservedJob,
+    derive_job_id,
+    watermark_of,
+)
+from hopsworks_flink.clients.flink.uploads import delete_left_bundles
+from hopsworks_flink.deployment.decision import (
+    Decision,
+    NoOp,
+    Recover,
+    Refuse,
+    Replace,
+    Seen,
+    Start,
+    Submit,
+    Wait,
+    decide,
+)
+from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
+from hopsworks_flink.deployment.record import Attempt, DeploymentMemory
+from hopsworks_flink.deployment.restore import Leftovers
+from hopsworks_flink.exceptions import (
+    FlinkAmbiguousJobError,
+    FlinkDuplicateJobId,
+    FlinkError,
+    FlinkSavepointError,
+    FlinkStateError,
+    FlinkSubmissionError,
+)
+from hopsworks_flink.hooks.flink import FlinkHook
+
+_MAX_ROUNDS = 3
+# Nothing computes between the end of the old job and the start of the new one: look often.
+_ENDING_POLL = 0.5
+
+
+class FlinkDeployment:
+    """One deployment of one job.
+
+    :param memory: what is known besides Flink.
+    :param on_job: called with the job's id as soon as it is known.
+    :param marks: further marks for the job's configuration (who deployed it).
+    """
+
+    def __init__(
+        self,
+        hook: FlinkHook,
+        desired: DesiredJob,
+        policy: DeploymentPolicy,
+        *,
+        log: Any,
+        memory: DeploymentMemory | None = None,
+        on_job: Callable[[str], object] = lambda job_id: None,
+        marks: Mapping[str, str] | None = None,
+    ) -> None:
+        self.hook = hook
+        self.desired = desired
+        self.policy = policy
+        self.memory = memory or DeploymentMemory(desired.job_name)
+        self.log = log
+        self.on_job = on_job
+        #: The job that this object has submitted and not yet seen healthy: what a kill may cancel.
+        self.unproven_job_id: str | None = None
+        self._left = Leftovers(hook)
+        self._marks = dict(marks or {})
+        self._hash = desired.hash
+        self._deadline = 0.0
+        self._unwell_since: tuple[str, float] | None = None
+
+    def converge(self) -> DeploymentResult:
+        """Bring the cluster to exactly one job with the desired hash; does not wait for its health.
+
+        :raises FlinkAmbiguousJobError: more than one job of the name runs.
+        :raises FlinkStateError: an earlier job's state is not to be had and nobody said to start without it.
+        :raises FlinkSavepointError: the running job could not be stopped with a savepoint; it runs on.
+        :raises FlinkSubmissionError: the job did not start; carries the savepoint of the one that it was to replace.
+        """
+        self._deadline = time.monotonic() + self.policy.timeout
+        duplicates = 0
+        last_reason = None
+        while True:
+            seen = self.look()
+            asked = replace(self.policy.start, credentials=self.desired.credentials)
+            decision = decide(self._hash, seen, self.memory.known(), asked)
+            if decision.reason != last_reason:
+                self.log.info("%s: %s.", type(decision).__name__, decision.reason)
+            last_reason = decision.reason
+            try:
+                result = self._act(decision, seen)
+            except FlinkDuplicateJobId as error:
+                # Another deployment was faster, or an earlier try's answer was lost: look at what is there now.
+                duplicates += 1
+                if duplicates >= _MAX_ROUNDS:
+                    raise
+                self.log.info("%s Looking again.", error)
+                continue
+            if result is not None:
+                self.on_job(result.job_id)
+                return result
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    def look(self, watermark: bool = False) -> Seen:
+        """What Flink shows now, and what an ended job has left.
+
+        :param watermark: of the job that runs; also if the deployment itself does not need it.
+        """
+        jobs = self.hook.jobs_named(self.desired.job_name)
+        active = [job for job in jobs if not job.is_terminal]
+        if len(active) == 1:
+            return self._look_at(active[0], jobs, watermark)
+        if active:
+            return Seen(jobs)
+        self._unwell_since = None
+        if jobs:
+            jobs[0] = jobs[0].with_marks(self.hook.job_marks(jobs[0].job_id))
+        wanted = self.policy.state == "restore" and not self.policy.savepoint_path
+        left = self._left.by_ended(jobs, self.memory.known()) if wanted else None
+        attempt = self._unfinished(jobs[0] if jobs else None)
+        return Seen(jobs, left, attempt.watermark if attempt else None)
+
+    def _unfinished(self, job: ObservedJob | None) -> Attempt | None:
+        """The deployment that broke off with ``job``, or before it got further than that."""
+        attempt = self.memory.unfinished()
+        if attempt is None or (job is not None and job.job_id not in (attempt.job_id, attempt.replaced_job_id)):
+            return None
+        return attempt
+
+    def _look_at(self, job: ObservedJob, jobs: Sequence[ObservedJob], ask: bool) -> Seen:
+        unwell_for, left, watermark = self._unwell_for(job), None, None
+        if job.state in UNWELL_STATES and unwell_for >= self.policy.patience:
+            left = self._left.by([job, *(other for other in jobs if other.is_terminal)])
+        rewarm = self.policy.state == "rewarm" and self.policy.rewarm_from is None
+        if ask or (rewarm and job.deployment_hash != self._hash):
+            watermark = self._watermark(job)
+        return Seen(jobs, left, watermark, unwell_for)
+
+    def _unwell_for(self, job: ObservedJob) -> float:
+        if job.state not in UNWELL_STATES:
+            self._unwell_since = None
+            return 0.0
+        if self._unwell_since is None or self._unwell_since[0] != job.job_id:
+            self._unwell_since = (job.job_id, time.monotonic())
+        return time.monotonic() - self._unwell_since[1]
+
+    def _watermark(self, job: ObservedJob) -> int | None:
+        """Up to when the job's windows are out: what it shows, or what it left out from the beginning."""
+        shown, marked = self.hook.watermark(job.job_id), watermark_of(self.hook.job_marks(job.job_id))
+        return max((value for value in (shown, marked) if value is not None), default=None)
+
+    # --- acting ----------------------------------------------------------------------------------------------------
+
+    def _act(self, decision: Decision, seen: Seen) -> DeploymentResult | None:
+        """Carry a decision out; None: look again."""
+        if isinstance(decision, Refuse):
+            kind = FlinkAmbiguousJobError if decision.ambiguous else FlinkStateError
+            raise kind(f"{self.desired.job_name!r}: {decision.reason}")
+        if isinstance(decision, NoOp):
+            return self._adopt(decision)
+        if isinstance(decision, Wait):
+            if time.monotonic() > self._deadline:
+                raise FlinkError(f"Nothing could be deployed within {self.policy.timeout:g} s: {decision.reason}.")
+            time.sleep(self.policy.poll_interval)
+            return None
+        if isinstance(decision, Replace):
+            return self._replace(decision)
+        return self._start(decision, seen)
+
+    def _adopt(self, decision: NoOp) -> DeploymentResult:
+        job_id, attempt = decision.job.job_id, self.memory.attempt()
+        result = DeploymentResult(job_id, self.desired.job_name, "none", self._hash, None, None, decision.reason)
+        if attempt is None or attempt.job_id != job_id:
+            return result
+        self.log.info("An earlier try of this task has submitted job %s.", job_id)
+        delete_left_bundles(self.hook)
+        self.unproven_job_id = job_id
+        return replace(
+            result,
+            action="replaced" if attempt.replaced_job_id else "submitted",
+            kept_state=attempt.path,
+            replaced_job_id=attempt.replaced_job_id,
+            replaced_hash=attempt.replaced_hash,
+            own=True,
+        )
+
+    def _replace(self, decision: Replace) -> DeploymentResult | None:
+        old = decision.job
+        watermark = watermark_of(self.hook.job_marks(old.job_id))
+        replay = decision.start if decision.start and decision.start.replay else None
+        attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
+        self.memory.begin(attempt)
+        try:
+            kept = self._end(decision)
+        except FlinkSavepointError:
+            if self.hook.job_state(old.job_id) == "RUNNING":
+                raise
+            self.log.warning("Job %s does not run any more: looking again.", old.job_id)
+            return None
+        start = decision.start
+        if start is None or (start.path and start.path != self.policy.savepoint_path):
+            start = Start(kept, f"the state of job {old.job_id}", watermark=watermark)
+        elif start.path:
+            start = replace(start, watermark=watermark)
+        attempt = replace(attempt, path=before or kept)
+        self.memory.begin(attempt)
+        try:
+            self.submit(self.desired, attempt.job_id, start)
+        except FlinkDuplicateJobId:
+            raise
+        except FlinkError as error:
+            if kept is None:
+                raise
+            raise FlinkSubmissionError(
+                f"{str(error).rstrip('.')}. Job {old.job_id} has been stopped for it and its state is kept in {kept}; "
+                "the next try starts from there.",
+                savepoint_path=kept,
+            ) from error
+        return self._result("replaced", attempt, start, f"{decision.reason}; {start.words}")
+
+    def _attempt_after(self, old: ObservedJob, watermark: int | None) -> tuple[Attempt, str | None]:
+        """The deployment that follows a job, and the state to go back to if that is not the one that it leaves."""
+        unproven = self._unfinished(old)
+        if unproven and unproven.job_id != old.job_id:
+            unproven = None
+        attempt = Attempt(
+            self._job_id(self._hash, old.job_id),
+            replaced_job_id=old.job_id,
+            # A job that was never healthy is not gone back to, but to the one before it.
+            replaced_hash=unproven.replaced_hash if unproven else old.deployment_hash,
+            watermark=watermark,
+        )
+        return attempt, unproven.path if unproven else None
+
+    def halt(self, job: ObservedJob, watermark: int | None) -> None:
+        """Stop a running job with a savepoint; a later deployment, or a roll-back, knows of it.
+
+        :param watermark: of the job; epoch milliseconds.
+        :raises FlinkSavepointError: it could not be stopped; it runs on.
+        """
+        self._deadline = time.monotonic() + self.policy.timeout
+        attempt, before = self._attempt_after(job, watermark)
+        self.memory.begin(attempt)
+        kept = self._end(Replace(job, True, None, "halted"))
+        self.memory.begin(replace(attempt, path=before or kept))
+
+    def _end(self, decision: Replace) -> str | None:
+        """End the job that is replaced; the state that it leaves, if any."""
+        job = decision.job
+        if decision.savepoint:
+            path: str | None = self._stop(job)
+            self.log.info("Stopped job %s; its state is in %s.", job.job_id, path)
+            self._await_end(job.job_id)
+            return path
+        self.hook.cancel(job.job_id)
+        self.log.info("Cancelled job %s.", job.job_id)
+        return self._newest_state(job.job_id)
+
+    def _newest_state(self, job_id: str) -> str | None:
+        self._await_end(job_id)
+        ended = [job for job in self.hook.jobs_named(self.desired.job_name) if job.job_id == job_id]
+        return self.hook.restore_point(ended[0]).path if ended else None
+
+    def _await_end(self, job_id: str) -> None:
+        remaining = max(1.0, self._deadline - time.monotonic())
+        self.hook.wait_until_ended(
+            job_id, timeout=remaining, poll_interval=min(self.policy.poll_interval, _ENDING_POLL)
+        )
+
+    def _stop(self, job: ObservedJob) -> str:
+        try:
+            return self.hook.stop_with_savepoint(
+                job.job_id,
+                target_directory=self.policy.savepoint_directory,
+                timeout=max(1.0, self._deadline - time.monotonic()),
+                poll_interval=min(self.policy.poll_interval, _ENDING_POLL),
+            )
+        except FlinkError as error:
+            raise FlinkSavepointError(
+                f"Job {job.job_id} ({job.state}) is to be replaced, but could not be stopped with a savepoint: {error} "
+                "Nothing was submitted. If it cannot recover, end it with FlinkStopJobOperator(mode='cancel'); the "
+                "next deployment then starts from its newest checkpoint."
+            ) from error
+
+    def _start(self, decision: Submit | Recover, seen: Seen) -> DeploymentResult:
+        job = decision.job if isinstance(decision, Recover) else decision.predecessor
+        start, unfinished = decision.start, self._unfinished(job)
+        if isinstance(decision, Recover) and not decision.job.is_terminal:
+            self.hook.cancel(decision.job.job_id)
+            self.log.info("Cancelled job %s.", decision.job.job_id)
+            newest_state = self._newest_state(decision.job.job_id)
+            if start.path and newest_state and start.path != self.policy.savepoint_path:
+                start = replace(start, path=newest_state)
+        if start.path and start.watermark is None and job is not None:
+            start = replace(start, watermark=watermark_of(self.hook.job_marks(job.job_id)))
+        attempt = Attempt(
+            self._job_id(self._hash, job.job_id if job else None),
+            path=(unfinished.path if unfinished else None) or start.path,
+            replaced_job_id=unfinished.replaced_job_id if unfinished else None,
+            replaced_hash=unfinished.replaced_hash if unfinished else None,
+            watermark=start.watermark,
+        )
+        self.memory.begin(attempt)
+        self.log.info("To be %s%s.", start.words, f": {start.path}" if start.path else "")
+        self.submit(self.desired, attempt.job_id, start)
+        action = "recovered" if isinstance(decision, Recover) else "submitted"
+        return self._result(action, attempt, start, f"{decision.reason}; {start.words}")
+
+    def restart(self, job_id: str, why: str) -> DeploymentResult:
+        """End an unhealthy job and start the desired one from the newest state that it left.
+
+        :raises FlinkStateError: it would leave none; it was not touched.
+        """
+        self._deadline = time.monotonic() + self.policy.timeout
+        jobs = self.hook.jobs_named(self.desired.job_name)
+        found = [job for job in jobs if job.job_id == job_id]
+        if not found:
+            return self.converge()
+        left = self._left.by([found[0], *(job for job in jobs if job.is_terminal and job.job_id != job_id)])
+        if left.lost:
+            raise FlinkStateError(
+                f"Job {job_id} is not well ({why}), but was not touched: {left.origin}. Name a savepoint or retained "
+                "checkpoint (savepoint_path=…), or start without state (state='fresh')."
+            )
+        start = Start(left.path, left.origin, watermark=left.watermark)
+        result = self._start(Recover(found[0], start, f"job {job_id} is not well: {why}"), Seen(jobs))
+        self.on_job(result.job_id)
+        return result
+
+    def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> None:
+        """Submit a job; its id is then what a kill may cancel.
+
+        :param back: the job is production that comes back: a kill must not touch it.
+        """
+        self.log.info("Submitting %r as job %s.", job.job_name, job_id)
+        bundle = job.bundle_for(start)
+        marks = {
+            **self._marks,
+            **job.marks,
+            MARK_HASH: job.hash,
+            MARK_OWNER: OWNER,
+            MARK_STATE: "restore" if back else self.policy.state,
+        }
+        if job.credentials:
+            marks[MARK_CREDENTIALS] = job.credentials
+        if start.watermark is not None:
+            marks[MARK_WATERMARK] = str(start.watermark)
+        self.unproven_job_id = None if back else job_id
+        self.hook.run_python_job(
+            bundle,
+            job_name=job.job_name,
+            job_id=job_id,
+            jars=job.jars,
+            arguments=job.arguments,
+            parallelism=job.parallelism,
+            savepoint_path=start.path,
+            allow_non_restored_state=self.policy.allow_non_restored_state,
+            flink_configuration=job.flink_configuration,
+            marks=marks,
+        )
+
+    def _job_id(self, deployment_hash: str, predecessor_id: str | None) -> str:
+        return derive_job_id(self.desired.job_name, deployment_hash, predecessor_id)
+
+    def _result(self, action: str, attempt: Attempt, start: Start, reason: str) -> DeploymentResult:
+        return DeploymentResult(
+            attempt.job_id,
+            self.desired.job_name,
+            action,
+            self._hash,
+            start.path,
+            attempt.replaced_job_id,
+            reason,
+            replaced_hash=attempt.replaced_hash,
+            state=start.policy,
+            rewarmed_at=start.watermark,
+            kept_state=attempt.path,
+            own=True,
+        )

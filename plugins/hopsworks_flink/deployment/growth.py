@@ -1,0 +1,94 @@
+"""From where a job goes on whose feature groups grew, and what has to be remembered of that. Pure, no I/O.
+
+A new feature is a new accumulator, which Flink does not find in the old state: such a job always begins without state.
+Rows that were written with a group's older schema, and not materialized before the group grew, never reach the offline
+store. So all windows after the moment at which the last such job was stopped are computed once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from hopsworks_flink.deployment.decision import KnownDeployment, Seen, StartPolicy
+from hopsworks_flink.exceptions import FlinkStateError
+
+_WAYS_OUT = (
+    "Say up to when its windows are out (state='rewarm' with rewarm_from=…, a time at or before the end of its last "
+    "window), or choose state='fresh'."
+)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Feature groups that grow, from before their job is stopped until its successor is healthy. JSON-safe.
+
+    :param state: what the successor begins with, unless the task says otherwise.
+    :param watermark: windows that ended until then are out, in the older schemas; epoch milliseconds.
+    :param groups: full name -> names of the features that it lacked.
+    :param stage: how far it has come: from ``appending`` on, what the job before writes misses the offline store.
+    :param materialized: full name -> how its rows of the older schema were materialized.
+    """
+
+    state: Literal["rewarm", "fresh"]
+    watermark: int | None
+    groups: Mapping[str, list[str]]
+    stage: Literal["stopping", "appending", "appended"] = "stopping"
+    materialized: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Growth:
+        """Out of a store; keys of other versions are passed over."""
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+
+    def to_json(self) -> dict[str, Any]:
+        """The reverse of :meth:`read`."""
+        return asdict(self)
+
+    def policy(self, asked: StartPolicy) -> StartPolicy:
+        """What the successor begins with; a savepoint, a beginning or a time that the task names goes first."""
+        named = asked.savepoint_path or (asked.state == "rewarm" and asked.watermark is not None)
+        if named or asked.state == "fresh":
+            return asked
+        return StartPolicy(self.state, None, self.watermark, asked.patience, asked.credentials)
+
+
+def grow(
+    groups: Mapping[str, list[str]],
+    asked: StartPolicy,
+    seen: Seen,
+    known: KnownDeployment | None,
+    remembered: Growth | None,
+    *,
+    may_begin_anew: bool,
+) -> Growth:
+    """What is to be remembered before anything is touched.
+
+    :param groups: full name -> names of the features that it lacks.
+    :param seen: with the watermark of the job that runs, if it shows one.
+    :param known: the last deployment, as Airflow remembers it.
+    :param remembered: growth that was begun and not seen to its end. Once features were appended, its watermark counts,
+        also if a job that was brought back has come further: that one's rows miss the offline store.
+    :param may_begin_anew: whether the running job has begun without state, has emitted nothing, and its source can be
+        read from the beginning again.
+    :raises FlinkStateError: nobody knows up to when the job's windows are out.
+    """
+    if remembered is not None and (remembered.stage != "stopping" or seen.watermark is None):
+        stage: Any = "stopping" if remembered.stage == "stopping" else "appending"
+        groups = {**remembered.groups, **groups}
+        return Growth(remembered.state, remembered.watermark, groups, stage, remembered.materialized)
+    if asked.state == "fresh":
+        return Growth("fresh", None, groups)
+    watermark = asked.watermark if asked.watermark is not None else seen.watermark
+    if watermark is None and known is not None and not known.proven:
+        watermark = known.watermark
+    if watermark is not None:
+        return Growth("rewarm", watermark, groups)
+    if asked.savepoint_path or may_begin_anew or (not seen.jobs and known is None):
+        return Growth("fresh", None, groups)
+    lacking = "; ".join(f"{name} lacks {', '.join(features)}" for name, features in groups.items())
+    raise FlinkStateError(
+        f"{lacking}. The job has to compute the windows that are still open once more, but it is not known up to when "
+        f"its windows are out: it does not run, or has seen no event yet. Nothing was touched. {_WAYS_OUT}"
+    )

@@ -1,0 +1,159 @@
+"""What the operators that start Python jobs in Flink have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, BaseOperator
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import read_file, read_program
+from hopsworks_flink.clients.masking import mask_values
+from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
+from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, option_names, refuse_secrets
+
+if TYPE_CHECKING:
+    from hopsworks_flink._compat import Context
+
+COLOUR = "#ffe6ef"
+
+#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
+STREAMING_DEFAULTS = {
+    "execution.checkpointing.interval": "10 s",
+    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
+    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+}
+
+#: A bounded job that fails at the same place again and again has failed: its cause belongs into the task's log.
+BOUNDED_DEFAULTS = {
+    "restart-strategy.type": "fixed-delay",
+    "restart-strategy.fixed-delay.attempts": "3",
+    "restart-strategy.fixed-delay.delay": "5 s",
+}
+
+
+class FlinkPythonJobOperator(BaseOperator):
+    """Base of the operators that start a Python program; not for use in DAGs."""
+
+    template_fields: Sequence[str] = (
+        "job_name",
+        "program",
+        "files",
+        "data_files",
+        "arguments",
+        "parallelism",
+        "flink_configuration",
+        "jars",
+        "flink_conn_id",
+    )
+    #: Formats that the program reads and that have jars of their own.
+    file_formats: Sequence[str] = ()
+    operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
+    ui_color = COLOUR
+
+    def __init__(
+        self,
+        *,
+        job_name: str,
+        program: str,
+        files: Mapping[str, str] | None = None,
+        data_files: Mapping[str, Any] | None = None,
+        arguments: Sequence[Any] | None = None,
+        parallelism: int | str = 1,
+        flink_configuration: Mapping[str, Any] | None = None,
+        jars: Sequence[str] | None = None,
+        flink_conn_id: str = FlinkHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_name = job_name
+        self.program = program
+        self.files = files
+        self.data_files = data_files
+        self.arguments = arguments
+        self.parallelism = parallelism
+        self.flink_configuration = flink_configuration
+        self.jars = jars
+        self.flink_conn_id = flink_conn_id
+
+    def build_bundle(self) -> Bundle:
+        """The program with its files. A subclass may add to it."""
+        module, program = read_program(as_text(self.program, "program"))
+        files = {f"{module}.py": program}
+        for name, path in (self.files or {}).items():
+            files[name] = read_file(path, f"files[{name!r}]")
+        for name, value in (self.data_files or {}).items():
+            files[name] = json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+        return Bundle(module, files)
+
+    def secret_files(self) -> Mapping[str, bytes]:
+        """Files with credentials and values of a single run, made only when the job is really started."""
+        return {}
+
+    def desired_job(self, hook: FlinkHook, defaults: Mapping[str, str]) -> DesiredJob:
+        """The job that the rendered arguments describe.
+
+        :raises ConfigurationError: an argument is wrong or a file is missing.
+        """
+        arguments = tuple(str(argument) for argument in self.arguments or ())
+        configuration = as_strings(self.flink_configuration, "flink_configuration")
+        refuse_secrets(configuration, "flink_configuration")
+        refuse_secrets(option_names(arguments), "arguments")
+        return DesiredJob(
+            job_name=as_text(self.job_name, "job_name"),
+            bundle=self.build_bundle(),
+            jars=hook.find_jars(self.jars, self.file_formats),
+            arguments=arguments,
+            parallelism=as_int(self.parallelism, "parallelism"),
+            flink_configuration={**defaults, **configuration},
+            secret_files=self.secret_files,
+        )
+
+    def show_job(self, context: Context, hook: FlinkHook, job_id: str) -> str:
+        """Make the job's button work and return the address."""
+        url = push_links(context, self, hook, job_id)
+        self.log.info("Job %s: %s", job_id, url)
+        return url
+
+
+def push_links(context: Context, operator: BaseOperator, hook: FlinkHook, job_id: str) -> str:
+    """Make the buttons of a job work, from now on; a retry has to do it again.
+
+    :return: the address of the job in Flink's web UI.
+    """
+    url = hook.job_url(job_id)
+    FlinkJobLink().persist(context, operator, url)
+    FlinkExceptionsLink().persist(context, operator, hook.job_url(job_id, "exceptions"))
+    return url
+
+
+def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
+    """A job is named by exactly one of the two.
+
+    :raises ConfigurationError: by both or by none.
+    """
+    if bool(job_name) == bool(job_id):
+        both = "both" if job_id else "neither"
+        raise ConfigurationError(f"Give either job_name or job_id, not {both}: {job_name!r}, {job_id!r}.")
+
+
+def kafka_connection(conn_id: str) -> dict[str, Any]:
+    """The librdkafka settings in an Airflow connection of the official Kafka provider.
+
+    :raises ConfigurationError: there is no such connection, or it has no settings.
+    """
+    try:
+        settings = BaseHook.get_connection(conn_id).extra_dejson
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(
+            f"There is no Airflow connection {conn_id!r}. Create one of type 'kafka' whose extra holds librdkafka "
+            'settings, e.g. {"bootstrap.servers": "broker:9092"}.'
+        ) from error
+    mask_values(settings)
+    if not settings.get("bootstrap.servers"):
+        raise ConfigurationError(f"connection {conn_id!r}: extra has no 'bootstrap.servers'.")
+    return settings

@@ -1,0 +1,300 @@
+"""Operators that keep exactly one streaming job running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink._compat import conf
+from hopsworks_flink.clients.flink.jobs import STATE_POLICIES, TERMINAL_STATES
+from hopsworks_flink.deployment.deployer import FlinkDeployment
+from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
+from hopsworks_flink.deployment.record import DeploymentMemory
+from hopsworks_flink.deployment.rollout import Settlement, gone_back
+from hopsworks_flink.deployment.rollout_steps import Outcome, Settling
+from hopsworks_flink.exceptions import ConfigurationError, FlinkConnectionError, FlinkError
+from hopsworks_flink.health.gate import HealthCriteria
+from hopsworks_flink.health.wait import ERROR, TIMEOUT
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.operators.flink.base import STREAMING_DEFAULTS, FlinkPythonJobOperator
+from hopsworks_flink.tasks.arguments import (
+    as_bool,
+    as_float,
+    one_of,
+    owner_marks,
+    task_errors,
+    time_limit,
+)
+
+if TYPE_CHECKING:
+    from hopsworks_flink._compat import Context
+
+# Of use to a later moment of the same task only.
+_NOT_SHOWN = ("own", "kept_state", "replaced_hash")
+
+
+class FlinkDeployJobOperator(FlinkPythonJobOperator):
+    """Brings a Flink session cluster to exactly one running, healthy job of a name.
+
+    Nothing of the name runs: the program is submitted, from the state that the last job of the name left, if any. The
+    very same deployment runs: nothing is touched. Another one runs: it is stopped with a savepoint and the new one
+    starts from there; one that cannot take a savepoint is cancelled, and its newest checkpoint is taken. The very same
+    one does not get well: it is started again from its newest checkpoint. More than one runs, or state that was there
+    cannot be had: the task fails for good and says what can be done. The job carries a hash of all that shapes it
+    (program, files, arguments, parallelism, configuration, jars), by which the next deployment knows it; its id
+    follows from the name, that hash and the job before it, so that a retry finds the job of an earlier try.
+
+    The task ends when the job is healthy: all vertices run, a checkpoint has completed since the start, and there was
+    no restart for the grace period. If it does not become healthy and has replaced another job, it is cancelled, the
+    deployment before it is brought back from the state that it had left and proved healthy, and the task fails for
+    good with both facts. A finished task never ends the job; a task that is killed before the job is healthy cancels
+    the job that it has submitted, and no other.
+
+    With ``deferrable`` every wait for a job's health, also that of a previous deployment which is brought back, is the
+    triggerer's. The worker stays only while nothing computes: from the stop of one job to the start of the next.
+
+    Going back needs a copy of the previous deployment (program, plan, arguments and configuration, no secrets), and a
+    JobManager that forgot its jobs is noticed only by somebody who remembers: give the task an asset for the job as
+    outlet. Airflow 3.3 keeps both in that asset's state store. Before 3.3 they travel in the asset's events, and the
+    asset has to be an inlet as well. Without an asset neither is possible, and the error says so. Files that ``files``
+    names are remembered by their digests only; to go back, the worker must still have them.
+
+    :param job_name: name of the job; unique on the cluster (templated).
+    :param program: path of a Python file on the worker, or the name of a program of this package (templated).
+    :param files: name in the bundle → path on the worker; they lie beside the program when it runs; default: none
+        (templated).
+    :param data_files: name in the bundle → value, written as JSON; shown in Airflow, so nothing secret; default: none
+        (templated).
+    :param arguments: command line arguments of the program; ``--jars file:///a.jar;file:///b.jar`` follows them when
+        the job brings jars along; shown in Airflow and Flink, so options called like a secret are refused; default:
+        none (templated).
+    :param parallelism: of the job; default: 1 (templated).
+    :param flink_configuration: Flink's configuration for this job; a checkpoint every 10 s, kept on cancellation, is
+        the default; shown, as the arguments are (templated).
+    :param jars: names or paths of the connector jars that the job brings along; None: all of the connection's folder,
+        an empty list: none (templated).
+    :param state: ``restore`` continues from the state of the job before; ``fresh`` leaves it behind; ``rewarm``, for
+        feature pipelines, leaves it behind as well, but reads again what the open windows need; default: ``restore``
+        (templated).
+    :param savepoint_path: start from this savepoint or retained checkpoint instead; None: as ``state`` says
+        (templated).
+    :param allow_non_restored_state: start also if the savepoint holds state that the job has no use for; default: false
+        (templated).
+    :param savepoint_directory: where savepoints go; None: the cluster's default (templated).
+    :param require_checkpoint: whether healthy needs a completed checkpoint; default: true (templated).
+    :param grace_period: seconds without a restart, all vertices running, that healthy needs; a job that is found
+        restarting gets three times as long to get well by itself; default: 10.
+    :param timeout: seconds for the whole deployment; a roll-back gets as much again; in a deferrable task
+        ``execution_timeout`` bounds the same time; default: 600.
+    :param poll_interval: seconds between two looks; default: 2.
+    :param deferrable: wait for health in the triggerer, without a worker slot, also after a roll-back. Default:
+        Airflow's setting ``[operators] default_deferrable``.
+    :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
+    :return: (XCom) ``job_id``, ``job_name``, ``action`` (``none``, ``submitted``, ``replaced``, ``recovered``),
+        ``deployment_hash``, ``savepoint_path``, ``replaced_job_id``, ``reason``, ``state`` (what the job began with:
+        ``restore``, ``rewarm``, ``fresh``, None if nothing was started), ``rewarmed_at`` (epoch milliseconds),
+        ``web_url``.
+    :raises AirflowFailException: an argument is wrong, more than one job of the name runs, state is missing, or the
+        new job was not healthy and the previous deployment was brought back: no retry would change that.
+    :raises FlinkSavepointError: the running job could not be stopped with a savepoint; it runs on.
+    :raises FlinkSubmissionError: the program did not start; the text holds the cause and the savepoint.
+    :raises FlinkJobFailed: the job was not healthy and there is nothing to go back to, or going back failed
+        (:class:`~hopsworks_flink.exceptions.FlinkRollbackFailed`); the text says where the state lies.
+    """
+
+    template_fields: Sequence[str] = (
+        *FlinkPythonJobOperator.template_fields,
+        "state",
+        "savepoint_path",
+        "allow_non_restored_state",
+        "savepoint_directory",
+        "require_checkpoint",
+    )
+    #: Whether the program can begin by reading again what its open windows need.
+    can_rewarm = False
+
+    def __init__(
+        self,
+        *,
+        state: str = "restore",
+        savepoint_path: str | None = None,
+        allow_non_restored_state: bool | str = False,
+        savepoint_directory: str | None = None,
+        require_checkpoint: bool | str = True,
+        grace_period: float = 10.0,
+        timeout: float = 600.0,
+        poll_interval: float = 2.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.state = state
+        self.savepoint_path = savepoint_path
+        self.allow_non_restored_state = allow_non_restored_state
+        self.savepoint_directory = savepoint_directory
+        self.require_checkpoint = require_checkpoint
+        self.grace_period = grace_period
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+        self._deployment: FlinkDeployment | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Converge, and wait until the job is healthy."""
+        with task_errors():
+            self.prepare()
+            return self.deploy(context)
+
+    def prepare(self) -> None:
+        """Complete the rendered arguments; runs before each use of them."""
+
+    def deploy(self, context: Context) -> dict[str, Any]:
+        """Converge; errors are this package's own."""
+        settlement, deployment = self._begin(context)
+        return self._see_through(settlement, deployment, settlement.converge())
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Go on after the trigger has watched a job: done, going back, or back.
+
+        :param event: of :class:`~hopsworks_flink.triggers.flink_deploy.FlinkDeploymentTrigger`.
+        :param settling: what the watch was about.
+        """
+        with task_errors():
+            if not event or settling is None:
+                raise FlinkError(
+                    "The wait for the job's health ended without an event, so its health is not known. The job was "
+                    "left alone; another try looks at it again."
+                )
+            watched = Settling.from_json(settling)
+            hook = FlinkHook(self.flink_conn_id)
+            self.show_job(context, hook, watched.job_id)
+            if watched.back is not None:
+                # Not prepared again: what the new version could not do must not stand in the way of the old one.
+                memory = self._memory(context, watched.back.job_name)
+                how_to_resume = self._how_to_resume(watched.back.job_name)
+                raise gone_back(watched, self._outcome(event, back=True), memory, how_to_resume)
+            outcome = self._outcome(event)
+            self.prepare()
+            settlement, deployment = self._begin(context)
+            if watched.killable:
+                deployment.unproven_job_id = watched.job_id
+            return self._see_through(settlement, deployment, settlement.step(watched, outcome))
+
+    def on_kill(self) -> None:
+        """Cancel the job that this try has submitted, if it is not healthy yet; nothing else."""
+        deployment = self._deployment
+        if deployment is not None and deployment.unproven_job_id:
+            self.log.info("Cancelling job %s.", deployment.unproven_job_id)
+            deployment.hook.cancel(deployment.unproven_job_id)
+
+    def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
+        """The job, with all that brings it back later."""
+        desired = self.desired_job(hook, STREAMING_DEFAULTS)
+        return replace(desired, local_files=frozenset(self.files or {}))
+
+    def _begin(self, context: Context) -> tuple[Settlement, FlinkDeployment]:
+        hook = FlinkHook(self.flink_conn_id)
+        desired = self.desired_deployment(hook)
+        memory = self._memory(context, desired.job_name)
+        policy = self._policy(memory)
+        deployment = FlinkDeployment(
+            hook,
+            desired,
+            policy,
+            log=self.log,
+            memory=memory,
+            on_job=lambda job_id: self.show_job(context, hook, job_id),
+            marks=owner_marks(context),
+        )
+        self._deployment = deployment
+        how_to_resume = self._how_to_resume(desired.job_name)
+        return Settlement(deployment, how_to_resume, lambda job_id: self.explain_failure(hook, job_id)), deployment
+
+    def explain_failure(self, hook: FlinkHook, job_id: str) -> str | None:
+        """What else than Flink knows about the failure of the operator's job, sentences; None: nothing."""
+        return None
+
+    def _memory(self, context: Context, job_name: str) -> DeploymentMemory:
+        return DeploymentMemory(job_name, context, [*self.outlets, *self.inlets])
+
+    def _how_to_resume(self, job_name: str) -> str:
+        call = f"{type(self).__name__}(task_id={self.task_id!r}, job_name={job_name!r}, savepoint_path='{{path}}', …)"
+        return f"{call} with the previous version's files"
+
+    def _see_through(
+        self, settlement: Settlement, deployment: FlinkDeployment, step: DeploymentResult | Settling
+    ) -> dict[str, Any]:
+        """Watch what has to be watched, here or in the triggerer, until there is a result."""
+        while isinstance(step, Settling):
+            if as_bool(self.deferrable, "deferrable") and not self._has_ended(deployment, step.job_id):
+                self._defer(deployment, step)
+            step = settlement.step(step, settlement.watch(step))
+        shown = {name: value for name, value in step.to_dict().items() if name not in _NOT_SHOWN}
+        return {**shown, "web_url": deployment.hook.job_url(step.job_id)}
+
+    @staticmethod
+    def _has_ended(deployment: FlinkDeployment, job_id: str) -> bool:
+        state = deployment.hook.job_state(job_id)
+        return state is None or state in TERMINAL_STATES
+
+    def _defer(self, deployment: FlinkDeployment, settling: Settling) -> None:
+        from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
+
+        self.defer(
+            trigger=FlinkDeploymentTrigger(
+                job_id=settling.job_id,
+                **asdict(deployment.policy.health),
+                flink_conn_id=self.flink_conn_id,
+                deadline=settling.deadline,
+                poll_interval=deployment.policy.poll_interval,
+                kill_job_id=settling.job_id if settling.killable else None,
+            ),
+            method_name="execute_complete",
+            kwargs={"settling": settling.to_json()},
+            # The deadline is the trigger's: a task whose deferral times out would leave an unproven job behind.
+            timeout=None,
+        )
+
+    @staticmethod
+    def _outcome(event: dict[str, Any], back: bool = False) -> Outcome:
+        status, reason = event.get("status"), str(event.get("message") or "")
+        if status in ("healthy", "failed", "late"):
+            return Outcome(status, reason, str(event.get("state")))
+        known = status in (TIMEOUT, ERROR)
+        if back and known:
+            # Another try would bring the version that failed again: this is the end, and says where the state lies.
+            return Outcome("late", f"its health could not be learned: {reason}", "UNKNOWN")
+        kind = FlinkConnectionError if known else FlinkError
+        raise kind(
+            f"The job's health could not be learned ({status}): {reason or 'no reason given'}. The job was left alone; "
+            "another try looks at it again."
+        )
+
+    def _policy(self, memory: DeploymentMemory) -> DeploymentPolicy:
+        state = one_of(self.state, "state", STATE_POLICIES)
+        if state == "rewarm" and not self.can_rewarm:
+            raise ConfigurationError(
+                "state='rewarm' is for feature pipelines (FlinkDeployFeaturePipelineOperator): only there it is known "
+                "what a program has to read again. Choose 'restore' or 'fresh'."
+            )
+        grace_period, timeout = as_float(self.grace_period, "grace_period"), as_float(self.timeout, "timeout")
+        return DeploymentPolicy(
+            state=state,  # type: ignore[arg-type]
+            savepoint_path=self.savepoint_path or None,
+            savepoint_directory=self.savepoint_directory or None,
+            allow_non_restored_state=as_bool(self.allow_non_restored_state, "allow_non_restored_state"),
+            rewarm_from=self._rewarm_from(),
+            health=HealthCriteria(
+                require_checkpoint=as_bool(self.require_checkpoint, "require_checkpoint"),
+                grace_period=grace_period,
+            ),
+            patience=3 * grace_period,
+            timeout=time_limit(self, timeout) if as_bool(self.deferrable, "deferrable") else timeout,
+            poll_interval=as_float(self.poll_interval, "poll_interval"),
+        )
+
+    def _rewarm_from(self) -> int | None:
+        return None

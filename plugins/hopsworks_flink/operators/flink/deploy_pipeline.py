@@ -1,0 +1,278 @@
+"""Operator that keeps the streaming job of a feature pipeline running."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.clients.kafka.client import KafkaClient
+from hopsworks_flink.deployment.decision import Start
+from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.growth_steps import FeatureGrowth
+from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
+from hopsworks_flink.tasks.arguments import as_epoch_milliseconds, one_of
+from hopsworks_flink.tasks.pipeline import growing_groups, registered_groups
+from hopsworks_flink.tasks.poison import explain_poison
+
+if TYPE_CHECKING:
+    from hopsworks_flink._compat import Context
+    from hopsworks_flink.deployment.desired import DeploymentPolicy
+    from hopsworks_flink.deployment.growth import Growth
+    from hopsworks_flink.deployment.record import DeploymentMemory
+    from hopsworks_flink.hooks.flink import FlinkHook
+    from hopsworks_flink.pipeline.plan import JobPlan
+    from hopsworks_flink.pipeline.spec import Pipeline
+
+_PROGRAM = "feature_pipeline"
+_PLAN_FILE = "plan.json"
+_BINDINGS_FILE = "bindings.json"
+_TRUST_SECONDS = 5.0
+
+
+class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
+    """Deploys the streaming job of a feature pipeline, as :class:`FlinkDeployJobOperator` does.
+
+    The job is made at run time from the pipeline and the ids that Hopsworks gave to its feature groups. They must be
+    registered with the pipeline's features, key and event time; otherwise the task fails for good before Flink is
+    touched. A new online ingestion is announced only when a job is really submitted.
+
+    Certificates and passwords travel in the job's bundle. A job that runs with other certificates or another user than
+    it would be given now (they were renewed) is replaced from its savepoint, whatever ``state`` says. A broker that
+    this worker and the credentials do not get on with fails the task for good before the running job is touched.
+
+    With ``state="rewarm"`` any change of the pipeline is possible without loss: the running job's lowest watermark is
+    read, the job is stopped, and the new one begins without state, reads again what the windows that were still open
+    need, and emits these and all later ones. The values equal those of a job that was never stopped, as long as the
+    topic still holds the events: the longest window and ``max_future`` back from the watermark.
+
+    **Feature groups that grew** (the pipeline has features at them which are not registered) grow without losing a row
+    if ``on_drift`` is ``append``. Records in a group's older schema reach the offline store only before it grows. So
+    they are materialized while the job runs; the job is stopped with a savepoint; what it has written since is
+    materialized; the features are appended; and the job is deployed as with ``state="rewarm"``, because Flink finds no
+    new accumulator in old state. If that fails before the new job is submitted, the old one is brought back. Broken off
+    at any point, the next deployment of the pipeline completes it: Airflow 3.3 remembers it in the job's asset store,
+    without an asset in the task's. All of that happens on the worker, each materialization within ``timeout``.
+
+    :param pipeline: the pipeline as a mapping, or the path of its file (templated).
+    :param on_drift: what to do about registered groups that lack features of the pipeline. ``fail``: the task fails for
+        good; ``append``: as said above. Any other difference fails the task for good; default: ``fail`` (templated).
+    :param source_kafka_conn_id: Airflow connection of type ``kafka`` for the source topic; None: the feature store's
+        own broker (templated).
+    :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
+    :param rewarm_from: for ``state="rewarm"`` after a job whose watermark cannot be read any more: the end of the last
+        window that is certainly out, as ISO time with zone or epoch milliseconds; None: as the job shows (templated).
+    :param start: for ``state="fresh"`` and first deployments: ``earliest`` or ``latest`` offset of the source topic;
+        None: what the pipeline says (templated).
+    :param kwargs: all other arguments of :class:`FlinkDeployJobOperator` except the job's name, program, files and
+        arguments, which follow from the pipeline.
+    :return: (XCom) as :class:`FlinkDeployJobOperator`; if feature groups grew also ``grown``: full name → ``features``
+        (names of those that were appended) and how the rows in the older schema were materialized: ``end_offsets``,
+        ``offsets_verified``, ``rows_inserted``, ``rows_updated``.
+    """
+
+    template_fields: Sequence[str] = (
+        "pipeline",
+        "source_kafka_conn_id",
+        "hopsworks_conn_id",
+        "rewarm_from",
+        "start",
+        "on_drift",
+        *(
+            name
+            for name in FlinkDeployJobOperator.template_fields
+            if name not in ("job_name", "program", "files", "data_files", "arguments")
+        ),
+    )
+
+    can_rewarm = True
+
+    def __init__(
+        self,
+        *,
+        pipeline: Mapping[str, Any] | str,
+        source_kafka_conn_id: str | None = None,
+        hopsworks_conn_id: str = HopsworksHook.default_conn_name,
+        rewarm_from: str | int | None = None,
+        start: str | None = None,
+        on_drift: str = "fail",
+        **kwargs: Any,
+    ) -> None:
+        for name in ("job_name", "program", "files", "data_files", "arguments"):
+            if name in kwargs:
+                raise TypeError(f"{type(self).__name__} takes no argument {name!r}: it follows from the pipeline")
+        super().__init__(job_name="", program=_PROGRAM, **kwargs)
+        self.pipeline = pipeline
+        self.source_kafka_conn_id = source_kafka_conn_id
+        self.hopsworks_conn_id = hopsworks_conn_id
+        self.rewarm_from = rewarm_from
+        self.start = start
+        self.on_drift = on_drift
+        self._lacking: dict[str, list[str]] = {}
+        self._plan: JobPlan | None = None
+        self._brokers: list[Mapping[str, Any]] = []
+
+    def prepare(self) -> None:
+        """Compile the pipeline against what is registered."""
+        from hopsworks_flink.clients.kafka.java_properties import java_client_properties
+        from hopsworks_flink.pipeline.spec import Pipeline
+        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
+
+        if self.start:
+            one_of(self.start, "start", ("earliest", "latest"))
+        one_of(self.on_drift, "on_drift", ("fail", "append"))
+        self._rewarm_from()
+        self._parsed = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
+        self._brokers = [kafka_connection(self.source_kafka_conn_id)] if self.source_kafka_conn_id else []
+        for broker in self._brokers:
+            java_client_properties(broker)
+        self._plan = self._compile(self._parsed)
+        self.job_name = self._parsed.job_name
+        self.file_formats = jar_folders(self._parsed)
+
+    def _compile(self, pipeline: Pipeline) -> JobPlan:
+        from hopsworks_flink.pipeline.plan import compile_plan
+
+        with HopsworksHook(self.hopsworks_conn_id).session() as session:
+            if self.on_drift == "append":
+                registered, self._lacking = growing_groups(session, pipeline)
+            else:
+                registered = registered_groups(session, pipeline, pipeline.feature_groups)
+            self._brokers.append(session.kafka_config())
+        plan = compile_plan(pipeline, registered)
+        self.log.info("Plan of %s: %d insert(s), hash %s.", plan.job_name, len(plan.inserts), plan.hash[:12])
+        return plan
+
+    def deploy(self, context: Context) -> dict[str, Any]:
+        """Converge, once it is known that the brokers and this worker trust each other: Flink will show the same."""
+        for broker in self._brokers:
+            self._check_trust(broker)
+        memory = self._memory(context, self.job_name)
+        growth = memory.growth()
+        if self._lacking or (growth is not None and growth.stage == "appending"):
+            undoing = self._grow(context, growth)
+            if undoing is not None:
+                return undoing
+            self.prepare()
+        elif growth is not None and growth.stage == "stopping":
+            # Nothing was appended, and the pipeline does not ask for it any more.
+            memory.grown()
+        return self._grown(super().deploy(context), memory)
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """As :meth:`FlinkDeployJobOperator.execute_complete`."""
+        result = super().execute_complete(context, event, settling)
+        return self._grown(result, self._memory(context, self.job_name))
+
+    def _grow(self, context: Context, growth: Growth | None) -> dict[str, Any] | None:
+        """Let the feature groups grow; a result only if that was undone, which fails the task in the end."""
+        settlement, deployment = self._begin(context)
+        growing = FeatureGrowth(
+            self._parsed,
+            deployment,
+            settlement,
+            hopsworks_conn_id=self.hopsworks_conn_id,
+            source_start=self.start or self._parsed.source.start,
+        )
+        if not self._lacking and growth is not None:
+            growing.finish(growth)
+            return None
+        undoing = growing.run(self._lacking)
+        return self._see_through(settlement, deployment, undoing) if undoing else None
+
+    @staticmethod
+    def _grown(result: dict[str, Any], memory: DeploymentMemory) -> dict[str, Any]:
+        growth = memory.growth()
+        if growth is None:
+            return result
+        memory.grown()
+        told = {
+            name: {"features": features, **growth.materialized.get(name, {})}
+            for name, features in growth.groups.items()
+        }
+        return {**result, "grown": told}
+
+    def _policy(self, memory: DeploymentMemory) -> DeploymentPolicy:
+        policy, growth = super()._policy(memory), memory.growth()
+        if growth is None or growth.stage == "stopping":
+            # Before: what a growing group's job has to show is its watermark.
+            return policy
+        start = growth.policy(policy.start)
+        if start != policy.start:
+            self.log.info("Feature groups grew: state=%r, whatever was asked for (%r).", start.state, policy.state)
+        return replace(policy, state=start.state, rewarm_from=start.watermark)
+
+    def _check_trust(self, broker: Mapping[str, Any]) -> None:
+        if str(broker.get("security.protocol", "PLAINTEXT")).upper() == "PLAINTEXT":
+            return
+        try:
+            KafkaClient(broker).topics(_TRUST_SECONDS)
+        except KafkaSecurityError:
+            raise
+        except KafkaError as error:
+            self.log.warning("Whether the job's broker can be trusted, Flink has to find out: %s", error)
+
+    def explain_failure(self, hook: FlinkHook, job_id: str) -> str | None:
+        """Which records the job cannot decode, if that is the cause."""
+        return explain_poison(hook, job_id, self._parsed, lambda: self._brokers[0])
+
+    def build_bundle(self) -> Bundle:
+        """The runner with the plan beside it."""
+        assert self._plan is not None
+        bundle = super().build_bundle()
+        return Bundle(bundle.module, {**bundle.files, _PLAN_FILE: self._plan.to_json().encode()})
+
+    def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
+        """The job, its bindings made for what it begins with; its marks let `hopsworks-flink plan` know it again."""
+        from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
+        from hopsworks_flink.pipeline.state import state_signature
+
+        assert self._plan is not None
+        return replace(
+            super().desired_deployment(hook),
+            start_files=self.start_files,
+            recipe={"pipeline": self._parsed.to_dict()},
+            credentials=credentials_fingerprint(*self._brokers),
+            marks={**state_signature(self._parsed).marks(), MARK_PLAN: self._plan.hash},
+        )
+
+    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """How to reach the brokers, new online ingestion ids, and where to begin.
+
+        :param recipe: holds the pipeline, which is the previous one's when that is brought back.
+        """
+        from hopsworks_flink.clients.kafka.java_properties import java_client_properties
+        from hopsworks_flink.pipeline.plan import Begin, bindings
+        from hopsworks_flink.pipeline.spec import Pipeline
+
+        pipeline = Pipeline.parse(recipe["pipeline"])
+        with HopsworksHook(self.hopsworks_conn_id).session() as session:
+            sink = session.kafka_config()
+            ids = {
+                group.full_name: session.create_online_ingestion(session.get_feature_group(group.name, group.version))
+                for group in pipeline.feature_groups
+                if group.online
+            }
+        source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else sink
+        self.log.info("Online ingestions: %s.", ids)
+        values = bindings(
+            pipeline,
+            source_kafka=java_client_properties(source),
+            sink_kafka=java_client_properties(sink),
+            ingestion_ids=ids,
+            begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
+        )
+        return {_BINDINGS_FILE: json.dumps(values).encode()}
+
+    def _rewarm_from(self) -> int | None:
+        if self.rewarm_from in (None, ""):
+            return None
+        return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")

@@ -1,0 +1,267 @@
+"""Operator that runs a bounded Flink job to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink._compat import conf
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_OWNER, OWNER, ObservedJob, derive_job_id, newest
+from hopsworks_flink.clients.flink.uploads import delete_left_bundles
+from hopsworks_flink.clients.retry import Patience
+from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.exceptions import (
+    FlinkConnectionError,
+    FlinkDuplicateJobId,
+    FlinkError,
+    FlinkJobFailed,
+    HopsworksFlinkError,
+)
+from hopsworks_flink.health.wait import ERROR, NOT_FOUND, TIMEOUT, JobWatch
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, push_links
+from hopsworks_flink.tasks.arguments import as_bool, as_float, owner_marks, run_mark, task_errors, time_limit
+from hopsworks_flink.tasks.memory import TaskMemory
+
+if TYPE_CHECKING:
+    from hopsworks_flink._compat import Context
+
+_MARK_RUN = "run"
+_MARK_EPOCH = "epoch"
+_MEMORY = "flink_job"
+# How many jobs of the name a retry looks through for the one of the try before.
+_REMEMBERED = 20
+# Not to be followed by a retry: these end, or ended, without success.
+_LOST = ("FAILED", "CANCELED", "CANCELLING", "FAILING")
+
+
+class FlinkRunJobOperator(FlinkPythonJobOperator):
+    """Runs a bounded Python job to its end.
+
+    A retry attaches to the job that an earlier try of the same task run has started, instead of starting a second one;
+    after a clear, what still runs of the task's earlier job is cancelled first. A killed task cancels its job, also
+    while it is deferred (before Airflow 3.3: if the triggerer can still ask for the task's state).
+
+    :param job_name: name of the job, as the program sets it (templated).
+    :param program: path of a Python file on the worker, or the name of a program of this package (templated).
+    :param files: name in the bundle → path on the worker; they lie beside the program when it runs; default: none
+        (templated).
+    :param data_files: name in the bundle → value, written as JSON; shown in Airflow, so nothing secret; default: none
+        (templated).
+    :param arguments: command line arguments of the program; shown in Airflow and Flink, so options called like a
+        secret are refused; default: none (templated).
+    :param parallelism: of the job; default: 1 (templated).
+    :param flink_configuration: Flink's configuration for this job, over ``BOUNDED_DEFAULTS`` (it gives up after three
+        restarts); shown, as the arguments are; default: none (templated).
+    :param jars: names or paths of the connector jars that the job brings along; None: all of the connection's folder,
+        an empty list: none (templated).
+    :param timeout: seconds until the job is cancelled and the try fails; in a deferred task ``execution_timeout``
+        bounds the same time; default: 3600.
+    :param poll_interval: seconds between two looks; default: 2.
+    :param deferrable: wait in the triggerer, without a worker slot. Default: Airflow's setting
+        ``[operators] default_deferrable``.
+    :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
+    :return: (XCom) ``job_id``, ``job_name``, ``state``, ``deployment_hash``, ``duration_seconds``, ``web_url``.
+    :raises AirflowFailException: an argument or the connection is wrong; no retry helps.
+    :raises FlinkSubmissionError: the program did not start.
+    :raises FlinkJobFailed: the job failed, was cancelled, was forgotten by Flink, or did not end in time.
+    :raises FlinkConnectionError: Flink stayed away; the job may go on, and a retry attaches to it.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 3600.0,
+        poll_interval: float = 2.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+        # What a subclass knows of its job; JSON, part of the result.
+        self._facts: dict[str, Any] = {}
+        self._started: tuple[FlinkHook, str] | None = None
+        self._killed = False
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start or find the job, and wait for its end."""
+        with task_errors():
+            return self.run_job(context)
+
+    def run_job(self, context: Context) -> dict[str, Any]:
+        """Start or find the job, and wait for its end; errors are this package's own."""
+        deadline = time.time() + time_limit(self, as_float(self.timeout, "timeout"))
+        poll_interval = as_float(self.poll_interval, "poll_interval")
+        deferrable = as_bool(self.deferrable, "deferrable")
+        hook = FlinkHook(self.flink_conn_id)
+        desired = self.desired_job(hook, BOUNDED_DEFAULTS)
+        marks = {_MARK_RUN: run_mark(context), _MARK_EPOCH: str(context["ti"].max_tries), MARK_HASH: desired.hash}
+        job_id = self._attach(context, hook, desired, marks, deadline, poll_interval)
+        if job_id is None:
+            job_id = self._submit(context, hook, desired, {**owner_marks(context), **marks, MARK_OWNER: OWNER})
+        self._started = (hook, job_id)
+        self.show_job(context, hook, job_id)
+        identity = {
+            "job_id": job_id,
+            "job_name": desired.job_name,
+            "deployment_hash": desired.hash,
+            **self._facts,
+        }
+        watch, patience = JobWatch(job_id, deadline), Patience()
+        while True:
+            event = watch.observe(patience.ask_blocking(lambda: hook.find_job(job_id), deadline), time.time())
+            if watch.changed:
+                self.log.info("Job %s is %s.", job_id, watch.state)
+            if event:
+                return self._settle(context, hook, event, **identity)
+            if deferrable:
+                self._defer(deadline, poll_interval, identity)
+            time.sleep(max(0.0, min(poll_interval, deadline - time.time())))
+
+    def _defer(self, deadline: float, poll_interval: float, identity: dict[str, Any]) -> None:
+        from hopsworks_flink.triggers.flink import FlinkJobTrigger
+
+        trigger = FlinkJobTrigger(
+            job_id=identity["job_id"],
+            flink_conn_id=self.flink_conn_id,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            kill_job_id=identity["job_id"],
+        )
+        # The deadline is the trigger's: one of Airflow's own would leave the job running, unseen.
+        self.defer(trigger=trigger, method_name="execute_complete", kwargs=identity, timeout=None)
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any] | None = None, **identity: Any
+    ) -> dict[str, Any]:
+        """Go on when the trigger has reported."""
+        with task_errors():
+            hook = FlinkHook(self.flink_conn_id)
+            push_links(context, self, hook, identity["job_id"])
+            return self._settle(context, hook, event, **identity)
+
+    def on_kill(self) -> None:
+        """Cancel the job that this try follows."""
+        self._killed = True
+        if self._started:
+            hook, job_id = self._started
+            self.log.info("Cancelling job %s.", job_id)
+            hook.cancel(job_id)
+
+    def _attach(
+        self,
+        context: Context,
+        hook: FlinkHook,
+        desired: DesiredJob,
+        marks: Mapping[str, str],
+        deadline: float,
+        poll_interval: float,
+    ) -> str | None:
+        """The job of an earlier try, running or finished; jobs of the task run that are not wanted any more end."""
+        recalled = TaskMemory(context, _MEMORY).recall()
+        if recalled and recalled["hash"] == desired.hash:
+            state = hook.job_state(recalled["id"])
+            if state and state not in _LOST:
+                self.log.info("Job %s (%s) was started by an earlier try of this task.", recalled["id"], state)
+                delete_left_bundles(hook)
+                return str(recalled["id"])
+        jobs = hook.jobs_named(desired.job_name)
+        while any(job.state == "INITIALIZING" and not job.deployment_hash for job in jobs):
+            if time.time() > deadline:
+                break
+            time.sleep(poll_interval)
+            jobs = hook.jobs_named(desired.job_name)
+        for job in jobs[:_REMEMBERED]:
+            found = hook.job_marks(job.job_id)
+            if found.get(_MARK_RUN) != marks[_MARK_RUN]:
+                continue
+            same = all(found.get(key) == value for key, value in marks.items())
+            if same and job.state not in _LOST:
+                self.log.info("Job %s (%s) was started by an earlier try of this task.", job.job_id, job.state)
+                delete_left_bundles(hook)
+                return job.job_id
+            if not job.is_terminal:
+                self._end(hook, job, poll_interval)
+        return None
+
+    def _end(self, hook: FlinkHook, job: ObservedJob, poll_interval: float) -> None:
+        self.log.info("Cancelling job %s (%s) of an earlier run of this task.", job.job_id, job.state)
+        hook.cancel(job.job_id)
+        hook.wait_until_ended(job.job_id, poll_interval=poll_interval)
+
+    def _submit(self, context: Context, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
+        memory = TaskMemory(context, _MEMORY)
+        job_id = self._choose_id(memory, hook, desired, marks)
+        # Before the call: whatever happens to this try, the next one knows where to look.
+        memory.remember({"id": job_id, "hash": desired.hash})
+        self.log.info("Submitting %r as job %s.", desired.job_name, job_id)
+        # A kill while the submission is under way must cancel what may come of it.
+        self._started = (hook, job_id)
+        try:
+            hook.run_python_job(
+                desired.bundle.with_secret_files(desired.secret_files()),
+                job_name=desired.job_name,
+                job_id=job_id,
+                jars=desired.jars,
+                arguments=desired.arguments,
+                parallelism=desired.parallelism,
+                flink_configuration=desired.flink_configuration,
+                marks=marks,
+            )
+        except FlinkDuplicateJobId as error:
+            # The id is this try's own: the job is there although the submission did not say so.
+            self.log.info("%s Following it.", error)
+        if self._killed:
+            hook.cancel(job_id)
+        return job_id
+
+    @staticmethod
+    def _choose_id(memory: TaskMemory, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
+        recalled = memory.recall()
+        if recalled and recalled["hash"] == desired.hash and hook.job_state(recalled["id"]) is None:
+            # It never arrived, or is arriving just now: Flink takes an id only once.
+            return str(recalled["id"])
+        predecessor = newest(hook.jobs_named(desired.job_name))
+        identity = f"{desired.job_name}\n{marks[_MARK_RUN]}\n{marks[_MARK_EPOCH]}"
+        return derive_job_id(identity, desired.hash, predecessor.job_id if predecessor else None)
+
+    def _settle(
+        self, context: Context, hook: FlinkHook, event: Mapping[str, Any] | None, **identity: Any
+    ) -> dict[str, Any]:
+        """The result, or the error, that the end of the wait means."""
+        job_id = identity["job_id"]
+        status, state = (event or {}).get("status"), str((event or {}).get("state"))
+        if event and status == "FINISHED":
+            TaskMemory(context, _MEMORY).forget()
+            duration = {"duration_seconds": event["duration_seconds"], "web_url": hook.job_url(job_id)}
+            return {**identity, "state": status, **duration}
+        if status in ("FAILED", "CANCELED"):
+            cause = hook.failure(job_id, self._secrets())
+            raise FlinkJobFailed(f"Job {job_id} is {status}" + (f": {cause}." if cause else "."), job_id, status)
+        if status == NOT_FOUND:
+            raise FlinkJobFailed(f"Job {job_id} is NOT_FOUND: Flink has forgotten it.", job_id, NOT_FOUND)
+        if status == TIMEOUT:
+            Patience(max_errors=5).ask_blocking(lambda: hook.cancel(job_id), time.time() + 60)
+            seen = state if state != "None" else "out of sight"
+            limit = time_limit(self, as_float(self.timeout, "timeout"))
+            text = f"Job {job_id} was still {seen} after {limit:g} s and was cancelled."
+            raise FlinkJobFailed(text, job_id, state)
+        left = f"Job {job_id} is left as it is; a retry attaches to it."
+        if event and status == ERROR:
+            error = FlinkConnectionError(f"{event.get('message')} {left}")
+            error.permanent = bool(event.get("permanent"))
+            raise error
+        raise FlinkError(f"The trigger reported {event!r}, which this version does not know. {left}")
+
+    def _secrets(self) -> list[str]:
+        """What a stack trace must not show; after a deferral nobody has registered it yet."""
+        try:
+            bundle = Bundle("none", {"none.py": b""}, self.secret_files())
+        except HopsworksFlinkError as error:
+            self.log.debug("The job's secret files cannot be made: %s", error)
+            return []
+        return bundle.secrets()

@@ -1,0 +1,174 @@
+"""Operator that looks after a pipeline's streaming job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink._compat import AirflowFailException, BaseOperator, get_stats
+from hopsworks_flink.health.verdict import (
+    HEALTHY,
+    KINDS,
+    SICK,
+    Bounds,
+    Look,
+    Reason,
+    Verdict,
+    decide,
+    judge,
+    recent,
+)
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
+from hopsworks_flink.operators.flink.base import COLOUR, kafka_connection, push_links
+from hopsworks_flink.tasks.arguments import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.poison import explain_poison
+from hopsworks_flink.tasks.run_memory import RunMemory
+
+if TYPE_CHECKING:
+    from hopsworks_flink._compat import Context
+    from hopsworks_flink.pipeline.spec import Pipeline
+    from hopsworks_flink.pipeline.spec.supervision import Supervision
+
+_GAUGES = ("lag", "checkpoint_age", "restarts", "late", "watermark")
+
+
+class FlinkSuperviseJobOperator(BaseOperator):
+    """Looks at a pipeline's streaming job once and says how it is: healthy, degraded, sick, missing or duplicated.
+
+    The verdict holds the job's state, restarts, checkpoints, lag, late events and silence against the bounds in the
+    pipeline's ``supervision``, and against the last look: a watermark that stands while the lag grows shows in two
+    looks only. A healthy job succeeds, and so does a degraded one, with a warning. Anything worse fails the task, for
+    good: the next run looks again. With ``policy: redeploy`` it succeeds with the decision to deploy again, where that
+    can help and was not done too often, for a
+    :class:`~hopsworks_flink.operators.trigger_deployment.TriggerDeploymentOperator` behind it.
+
+    The look is kept in the Airflow Variable ``hopsworks_flink.supervision.<job>``, with the times of deployments that
+    were decided on: deleting it allows all of them again.
+
+    While a deployment runs, or waits to run, nothing is judged: the task is skipped. Airflow's metrics get
+    ``hopsworks_flink.<job>.verdict`` (0 healthy … 4 duplicated), ``.lag``, ``.checkpoint_age``, ``.restarts``,
+    ``.late`` and ``.watermark``.
+
+    :param pipeline: the pipeline as a mapping, or the path of its file (templated).
+    :param deploy_dag_id: DAG that deploys the pipeline; None: there is none to wait for (templated).
+    :param source_kafka_conn_id: Airflow connection of type ``kafka`` for the source topic; None: the feature store's
+        own broker. Asked only about a record that the job cannot decode (templated).
+    :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
+    :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
+    :return: (XCom) ``verdict``, ``action`` (``none``, ``warn``, ``redeploy``), ``reasons`` (each with ``topic``,
+        ``kind`` and ``text``), ``facts``, ``attempts`` (deployments within the window), ``deploy_conf``.
+    :raises AirflowSkipException: a deployment runs or is queued.
+    :raises AirflowFailException: the verdict asks for a person; the text says why.
+    :raises FlinkConnectionError: Flink does not answer.
+    """
+
+    template_fields: Sequence[str] = (
+        "pipeline",
+        "deploy_dag_id",
+        "source_kafka_conn_id",
+        "hopsworks_conn_id",
+        "flink_conn_id",
+    )
+    operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
+    ui_color = COLOUR
+
+    def __init__(
+        self,
+        *,
+        pipeline: Mapping[str, Any] | str,
+        deploy_dag_id: str | None = None,
+        source_kafka_conn_id: str | None = None,
+        hopsworks_conn_id: str = HopsworksHook.default_conn_name,
+        flink_conn_id: str = FlinkHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pipeline = pipeline
+        self.deploy_dag_id = deploy_dag_id
+        self.source_kafka_conn_id = source_kafka_conn_id
+        self.hopsworks_conn_id = hopsworks_conn_id
+        self.flink_conn_id = flink_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look, judge, remember, and say what follows."""
+        from hopsworks_flink.pipeline.spec import Pipeline
+
+        with task_errors():
+            pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
+            if self.deploy_dag_id:
+                skip_while_deploying(context, self.deploy_dag_id)
+            hook = FlinkHook(self.flink_conn_id)
+            memory = RunMemory("supervision", pipeline.job_name)
+            saved = memory.recall()
+            before = Look.from_json(saved.get("look"))
+            settings = pipeline.supervision
+            look = hook.look_at(pipeline.job_name, settings.restart_window.total_seconds()).after(before)
+            if look.job_id:
+                push_links(context, self, hook, look.job_id)
+            verdict = judge(pipeline.job_name, look, before, bounds_of(settings))
+            verdict = self._explained(hook, pipeline, look, verdict)
+        return self._follow_up(pipeline, look, verdict, memory, saved)
+
+    def _follow_up(
+        self, pipeline: Pipeline, look: Look, verdict: Verdict, memory: RunMemory, saved: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        settings, job_name = pipeline.supervision, pipeline.job_name
+        window = settings.attempt_window.total_seconds()
+        attempts = recent(saved.get("attempts") or [], look.at, window)
+        action = decide(verdict, settings.policy, attempts, look.at, settings.max_attempts, window)
+        parallelism = look.parallelism or saved.get("parallelism")
+        exhausted = action == "alert" and settings.policy == "redeploy" and verdict.curable
+        if action == "redeploy":
+            attempts = [*attempts, look.at]
+        memory.remember({"look": look.to_json(), "attempts": attempts, "parallelism": parallelism})
+        self._tell_metrics(job_name, look, verdict)
+        text = f"Job {job_name!r} is {verdict.kind}: {verdict}."
+        if action == "alert":
+            if exhausted:
+                text += f" It was deployed again {len(attempts)} times within {window:g} s, which did not help."
+            raise AirflowFailException(text)
+        (self.log.info if action == "none" else self.log.warning)("%s", text)
+        return {
+            "verdict": verdict.kind,
+            "action": action,
+            "reasons": [{"topic": r.topic, "kind": r.kind, "text": r.text} for r in verdict.reasons],
+            "facts": look.to_json(),
+            "attempts": len(attempts),
+            # As it ran; what a person chose at the last deployment must not change by healing.
+            "deploy_conf": {"state": "restore", **({"parallelism": parallelism} if parallelism else {})},
+        }
+
+    def _explained(self, hook: FlinkHook, pipeline: Pipeline, look: Look, verdict: Verdict) -> Verdict:
+        """The verdict with what others than Flink know of the cause."""
+        if verdict.kind == HEALTHY or not look.job_id or not look.cause:
+            return verdict
+        poison = explain_poison(hook, look.job_id, pipeline, self._source_broker)
+        # Every job that reads such a record fails at it.
+        return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
+
+    def _source_broker(self) -> Mapping[str, Any]:
+        if self.source_kafka_conn_id:
+            return kafka_connection(self.source_kafka_conn_id)
+        with HopsworksHook(self.hopsworks_conn_id).session() as session:
+            return session.kafka_config()
+
+    @staticmethod
+    def _tell_metrics(job_name: str, look: Look, verdict: Verdict) -> None:
+        stats, facts = get_stats(), look.to_json()
+        stats.gauge(f"hopsworks_flink.{job_name}.verdict", KINDS.index(verdict.kind))
+        for name in _GAUGES:
+            if facts[name] is not None:
+                stats.gauge(f"hopsworks_flink.{job_name}.{name}", facts[name])
+
+
+def bounds_of(settings: Supervision) -> Bounds:
+    """A pipeline's bounds, durations in seconds."""
+    return Bounds(
+        max_checkpoint_age=settings.max_checkpoint_age.total_seconds(),
+        max_restarts=settings.max_restarts,
+        restart_window=settings.restart_window.total_seconds(),
+        max_lag=settings.max_lag,
+        max_silence=settings.max_silence.total_seconds() if settings.max_silence else None,
+    )

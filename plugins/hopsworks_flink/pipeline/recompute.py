@@ -1,0 +1,363 @@
+"""Recomputing the past: which interval, which records it needs, and the plan of the bounded job. Pure, no I/O.
+
+An interval [start, end) stands for the windows that end in (start, end]. With windows of up to ``size`` these hold
+events of [start - size, end). How an event's time and its record's Kafka timestamp go together bounds what is read:
+
+- never later than ``max_future`` before the event's time, as events further ahead do not count; so no record before
+  ``start - size - max_future`` matters;
+- earlier than ``end + arrival_margin``, if events arrive within ``arrival_margin`` after their time (producers' clocks
+  that differ count as delay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+from hopsworks_flink.exceptions import ConfigurationError, PipelineError
+from hopsworks_flink.pipeline.plan import (
+    Begin,
+    FeatureGroupRef,
+    JobPlan,
+    begin_values,
+    feature_statements,
+    kafka_options,
+    secret_values,
+)
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.durations import format_duration, milliseconds, parse_duration
+from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.sql import files as history_files
+from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
+
+#: The first version of the platform whose online store leaves out records marked ``storage=offline``.
+FIRST_PLATFORM = (5, 1)
+_NO_INTERVAL = "{} must be given: the run has no data interval (it was started by an asset, or without a logical date)."
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Event time from ``start`` (included) to ``end`` (excluded), both with their zone."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def start_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return (self.start - _EPOCH) // timedelta(milliseconds=1)
+
+    @property
+    def end_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return (self.end - _EPOCH) // timedelta(milliseconds=1)
+
+    def to_json(self) -> list[str]:
+        """Both in ISO 8601, UTC."""
+        return [moment.astimezone(timezone.utc).isoformat() for moment in (self.start, self.end)]
+
+    def __str__(self) -> str:
+        return "[{}, {})".format(*self.to_json())
+
+
+def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, datetime] | None) -> Interval:
+    """The interval that is meant: what was given, and for what was not the run's data interval.
+
+    :param start: a datetime, or text in ISO 8601 (a date, or a time; UTC unless it says otherwise); None, or empty.
+    :param end: the same.
+    :param data_interval: of the run; None where it has none (started by an asset, or without a logical date).
+    :raises ConfigurationError: something is missing, no time, or the interval is empty.
+    """
+    given_start, given_end = as_moment(start, "start"), as_moment(end, "end")
+    missing = [name for name, value in (("start", given_start), ("end", given_end)) if value is None]
+    if missing and data_interval is None:
+        raise ConfigurationError(_NO_INTERVAL.format(" and ".join(missing)))
+    default_start, default_end = data_interval or (given_start, given_end)
+    interval = Interval(_utc(given_start or default_start), _utc(given_end or default_end))
+    if interval.start_ms >= interval.end_ms:
+        hint = "start must be before end"
+        if len(missing) == 2:
+            hint = (
+                "the run's data interval has no length. Give the DAG a timetable with intervals, such as "
+                "CronDataIntervalTimetable, or give start and end"
+            )
+        raise ConfigurationError(f"The interval {interval} is empty: {hint}.")
+    return interval
+
+
+def as_moment(value: Any, argument: str) -> datetime | None:
+    """A moment out of a rendered argument, UTC unless it says otherwise; None for nothing.
+
+    :raises ConfigurationError: it is none.
+    """
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None", "null")):
+        return None
+    if isinstance(value, datetime):
+        return _utc(value)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    try:
+        return _utc(datetime.fromisoformat(str(value).strip().replace("Z", "+00:00")))
+    except ValueError:
+        raise ConfigurationError(
+            f"{argument} must be a time in ISO 8601 such as 2025-03-01T12:00:00+00:00, or a date, not {value!r}."
+        ) from None
+
+
+def as_margin(value: Any) -> timedelta:
+    """How long after its time an event may arrive, out of a rendered argument such as ``1h``.
+
+    :raises ConfigurationError: it is no duration.
+    """
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise ConfigurationError(f"arrival_margin {value!r}: {error}.") from None
+
+
+def arrivals_over(end: Any, arrival_margin: Any, data_interval_end: datetime | None) -> str:
+    """When all events of an interval can be in the topic, ISO 8601: a macro for templates.
+
+    :param end: of the interval, as for `resolve_interval`; None: ``data_interval_end``.
+    :raises ConfigurationError: neither is there, or an argument cannot be read.
+    """
+    last = as_moment(end, "end") or data_interval_end
+    if last is None:
+        raise ConfigurationError(_NO_INTERVAL.format("end"))
+    return (_utc(last) + as_margin(arrival_margin)).isoformat()
+
+
+def _utc(moment: datetime | None) -> datetime:
+    assert moment is not None
+    # Airflow gives pendulum's, whose differences are of a class of their own.
+    plain = datetime.fromisoformat(moment.isoformat())
+    return plain.replace(tzinfo=timezone.utc) if plain.tzinfo is None else plain
+
+
+def recomputable(pipeline: Pipeline) -> list[FeatureGroup]:
+    """The feature groups that have a past: those with an event time in the offline store.
+
+    Without an event time it keeps one row for each key, the newest: a row of the past would take its place.
+    """
+    return [group for group in pipeline.feature_groups if group.event_time and group.offline]
+
+
+def select_groups(pipeline: Pipeline, names: Collection[str] | None) -> list[FeatureGroup]:
+    """The feature groups to recompute.
+
+    :param names: with version (``cards_1``); None: all that have a past.
+    :raises PipelineError: there is no such group, it has no past, or no group has one.
+    """
+    able = {group.full_name: group for group in recomputable(pipeline)}
+    if not able:
+        raise PipelineError(
+            f"pipeline {pipeline.name}: no feature group in the offline store has an event time. Without one only the "
+            "newest row of a key is kept, and there is no past to recompute: add event_time under a new version."
+        )
+    if names is None:
+        return list(able.values())
+    if not names:
+        raise PipelineError(f"pipeline {pipeline.name}: feature_groups is empty; name one of {', '.join(able)}")
+    known = {group.full_name: group for group in pipeline.feature_groups}
+    for name in names:
+        if name not in able:
+            why = "is not in the pipeline"
+            if name in known:
+                why = "is online only" if known[name].event_time else "has no event time, so it has no past"
+            raise PipelineError(
+                f"pipeline {pipeline.name}: feature group {name!r} {why}; those that can be recomputed: "
+                f"{', '.join(able)}"
+            )
+    return [group for name, group in able.items() if name in names]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which records matter by their Kafka timestamps: from ``since`` (included) to ``until``, epoch milliseconds.
+
+    :param warm_up: how long before the interval's start records are needed.
+    """
+
+    since: int
+    until: int
+    warm_up: timedelta
+
+
+def reach(pipeline: Pipeline, groups: Iterable[FeatureGroup], interval: Interval, arrival_margin: timedelta) -> Reach:
+    """Which records the windows of an interval need: see the module's text.
+
+    :param arrival_margin: how long after its time an event may arrive and still count.
+    """
+    warm_up = max(group.window.size for group in groups) + pipeline.source.max_future
+    since = interval.start_ms - milliseconds(warm_up)
+    return Reach(max(0, since), interval.end_ms + milliseconds(arrival_margin), warm_up)
+
+
+@dataclass(frozen=True)
+class PartitionHistory:
+    """What a topic's partition still holds, and which part of it is to be read.
+
+    :param low: offset of the first record that was not deleted; above 0 where some were.
+    :param first: offset of the first record to read.
+    :param end: offset after the last one.
+    :param oldest: Kafka timestamp of the first record there is, milliseconds; None where there is none.
+    """
+
+    partition: int
+    low: int
+    first: int
+    end: int
+    oldest: int | None
+
+
+def refuse_deleted(
+    topic: str, partitions: Iterable[PartitionHistory], interval: Interval, needs: Reach, kept_since: int | None = None
+) -> None:
+    """Refuse an interval whose records are not all there any more.
+
+    A partition that never lost a record holds what there was, however young its first record is.
+
+    :param kept_since: records since then cannot have been deleted, milliseconds; None where the topic does not tell.
+    :raises ConfigurationError: records were deleted that may be needed; the text names the earliest start possible.
+    """
+    earliest = 0
+    for one in partitions:
+        if not one.low:
+            continue
+        # An emptied partition shows no time: only the retention tells what it may have lost.
+        known = one.oldest if one.oldest is not None else kept_since
+        if known is None:
+            raise ConfigurationError(
+                f"Topic {topic} has lost all records of partition {one.partition} (the first offset is {one.low}), and "
+                f"nothing tells their times: the interval {interval} may be incomplete. Set allow_deleted to "
+                "recompute it nevertheless, or give the pipeline a history of files."
+            )
+        if known > needs.since:
+            earliest = max(earliest, known)
+    if earliest:
+        possible = datetime.fromtimestamp(earliest / 1000, timezone.utc) + needs.warm_up
+        raise ConfigurationError(
+            f"Topic {topic} does not hold what the interval {interval} needs any more: its first records are of "
+            f"{_iso(earliest)}, needed are those since {_iso(needs.since)} ({format_duration(needs.warm_up)} before "
+            f"the start, for the windows that begin before it). The earliest start possible is {possible.isoformat()}. "
+            "Choose a later start, keep the topic's records longer (retention.ms), or give the pipeline a history of "
+            "files."
+        )
+
+
+def _iso(epoch_milliseconds: int) -> str:
+    return (_EPOCH + timedelta(milliseconds=epoch_milliseconds)).isoformat()
+
+
+def job_name(pipeline: Pipeline, interval: Interval) -> str:
+    """Name of the bounded job in Flink; tells one interval from another."""
+    start, end = (
+        moment.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ") for moment in (interval.start, interval.end)
+    )
+    return f"{pipeline.name}__recompute__{start}__{end}"
+
+
+def compile_recompute(
+    pipeline: Pipeline,
+    registered: Iterable[FeatureGroupRef],
+    groups: Sequence[FeatureGroup],
+    interval: Interval,
+    partitions: Sequence[PartitionHistory] | None,
+) -> JobPlan:
+    """Plan of the job that recomputes an interval: the stream's statements in batch mode, between two bounds.
+
+    :param registered: the platform's view of ``groups``.
+    :param partitions: which records of the topic to read; None: the pipeline's files are the history.
+    :raises PipelineError: a group is not registered with the pipeline's features, or files cannot be its history.
+    """
+    source = pipeline if partitions is not None else history_files.readable(pipeline)
+    statements, inserts = feature_statements(source, groups, registered, offline_headers, bounded=True)
+    if partitions is not None:
+        # The offsets are part of the plan and so of the job's identity: a retry follows a job only if it reads the
+        # same.
+        statements[0] = statements[0].replace(sql.SOURCE_START, _offsets(partitions))
+    else:
+        first = interval.start_ms - max(milliseconds(group.window.size) for group in groups)
+        statements[:1] = history_files.source_tables(source, statements[0], first, interval.end_ms)
+    name = job_name(pipeline, interval)
+    return JobPlan(
+        job_name=name,
+        runtime_mode="batch",
+        table_config={"table.local-time-zone": "UTC", "pipeline.name": name},
+        statements=statements,
+        inserts=[_within(text, group, interval) for text, group in zip(inserts, groups, strict=True)],
+    )
+
+
+def offline_headers(group: FeatureGroup, ref: FeatureGroupRef) -> dict[str, str]:
+    """Record headers of history: for the offline store only, so that serving keeps its newest values."""
+    return {
+        "projectId": str(ref.project_id),
+        "featureGroupId": str(ref.feature_group_id),
+        "subjectId": str(ref.subject_id),
+        "storage": "offline",
+    }
+
+
+def _offsets(partitions: Sequence[PartitionHistory]) -> str:
+    """Options of the source table that bound it by offsets."""
+    first = ";".join(f"partition:{one.partition},offset:{one.first}" for one in partitions)
+    end = ";".join(f"partition:{one.partition},offset:{one.end}" for one in partitions)
+    options = {
+        "scan.startup.mode": "specific-offsets",
+        "scan.startup.specific-offsets": first,
+        "scan.bounded.mode": "specific-offsets",
+        "scan.bounded.specific-offsets": end,
+    }
+    return ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in options.items())
+
+
+def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
+    """The INSERT, its rows limited to those of the interval by the group's own event time (microseconds)."""
+    target, _, query = insert.partition("\n")
+    event_time = sql_identifier(group.event_time_feature or "")
+    start, end = interval.start_ms * 1000, interval.end_ms * 1000
+    # A window belongs to the interval in which it is complete, an event to the one in which it happened.
+    bounds = f"{event_time} > {start} AND {event_time} <= {end}"
+    if group.emit == "on_event":
+        bounds = f"{event_time} >= {start} AND {event_time} < {end}"
+    return f"{target}\nSELECT * FROM (\n{query}\n)\nWHERE {bounds}"
+
+
+def history_bindings(
+    pipeline: Pipeline, *, source_kafka: Mapping[str, str], sink_kafka: Mapping[str, str]
+) -> dict[str, Any]:
+    """Values for the placeholders of a recompute's plan, and which of them are secret; as `plan.bindings`."""
+    values = {
+        **begin_values(pipeline, Begin()),
+        "source_kafka": kafka_options(source_kafka),
+        "sink_kafka": kafka_options(sink_kafka),
+    }
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka])}
+
+
+def check_platform(version: str | None) -> None:
+    """Refuse a platform that would serve recomputed history online.
+
+    :param version: as the platform says it, e.g. ``5.2.0``.
+    :raises ConfigurationError: it is too old, or unreadable.
+    """
+    parts = str(version or "").replace("-", ".").split(".")[:2]
+    try:
+        found = tuple(int(part) for part in parts)
+    except ValueError:
+        found = ()
+    wanted = ".".join(str(part) for part in FIRST_PLATFORM)
+    if len(found) < 2:
+        raise ConfigurationError(
+            f"Hopsworks does not say its version ({version!r}); recomputing needs {wanted} or newer, as older ones "
+            "write history into the online store as well."
+        )
+    if found < FIRST_PLATFORM:
+        raise ConfigurationError(
+            f"Hopsworks {version} is too old to recompute history: it does not know records for the offline store only "
+            f"and would put old values online. Upgrade to {wanted} or newer."
+        )

@@ -1,0 +1,123 @@
+"""The aggregates of a pipeline file: ``count``, ``{avg: amount}``, ``{sum: amount, where: "ok", default: 0}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field, model_serializer, model_validator
+
+from hopsworks_flink.pipeline.spec.base import Model
+from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, decimal
+from hopsworks_flink.pipeline.values import check_value
+
+COUNTS = ("count", "count_distinct")
+MOMENTS = ("avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop")
+EXTREMES = ("min", "max")
+POSITIONS = ("first_value", "last_value")
+FUNCTIONS = (*COUNTS, "sum", *MOMENTS, *EXTREMES, *POSITIONS)
+_SETTINGS = ("where", "default", "description")
+
+
+class Aggregate(Model):
+    """One aggregate function over the events of a window.
+
+    :param function: one of `FUNCTIONS`.
+    :param column: a column of the source or a derived one; None only for ``count``, which then counts events. Null
+        values are left out by every function, as SQL has it. ``stddev_samp`` and ``var_samp`` of a single value are
+        null. ``first_value`` and ``last_value`` go by event time; of equal ones, by the order in the topic.
+    :param where: SQL condition; only events for which it is true are aggregated.
+    :param default: value in place of null.
+    :param description: of the feature.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    function: str
+    column: str | None = None
+    where: str | None = Field(default=None, min_length=1, max_length=10_000)
+    default: bool | int | float | str | None = None
+    description: str = Field(default="", max_length=256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, data: Any) -> Any:
+        allowed = f"write count, or {{function: column}} with a function out of {', '.join(FUNCTIONS)}"
+        if data == "count":
+            return {"function": "count"}
+        if isinstance(data, Aggregate):
+            return data
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{data!r} is not an aggregate; {allowed}")
+        named = {name: value for name, value in data.items() if name not in _SETTINGS}
+        if len(named) != 1:
+            raise ValueError(
+                f"{data!r} is not an aggregate; {allowed}, and if need be {', '.join(_SETTINGS)} beside it"
+            )
+        function, column = next(iter(named.items()))
+        if function not in FUNCTIONS:
+            raise ValueError(f"unknown function {function!r}; {allowed}")
+        if not isinstance(column, str):
+            raise ValueError(f"{function} wants the name of a column, not {column!r}")
+        if column == "*" and function != "count":
+            raise ValueError(f"{function} wants the name of a column; only count can count events with '*'")
+        settings = {name: data[name] for name in _SETTINGS if name in data}
+        if hasattr(settings.get("default"), "isoformat"):
+            # YAML makes dates of what looks like one.
+            settings["default"] = settings["default"].isoformat()
+        return {"function": function, "column": None if column == "*" else column, **settings}
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, Any]:
+        settings = {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) not in (None, "")}
+        if self.column is None:
+            return {"count": "*", **settings} if settings else "count"
+        return {self.function: self.column, **settings}
+
+    def problem_with(self, columns: Mapping[str, FeatureType]) -> str | None:
+        """What is wrong with this aggregate over these columns, or None."""
+        if self.column is not None:
+            declared = columns.get(self.column)
+            if declared is None:
+                return f"column {self.column!r} is not in source.schema, which has {', '.join(columns)}"
+            if problem := self._problem_with_type(declared):
+                return problem
+        if self.where is not None:
+            # The parser takes its time to import; files without expressions do without it.
+            from hopsworks_flink.pipeline.expressions.expression import Expression
+
+            try:
+                Expression.parse(self.where, columns).expect(BOOLEAN)
+            except ValueError as error:
+                return f"where: {error}"
+        if self.default is None:
+            return None
+        if self.function in COUNTS:
+            return f"default: {self.function} is 0 where there is nothing, never null; remove default"
+        problem = check_value(self.default, self.result_type(columns))
+        return f"default: {problem}" if problem else None
+
+    def _problem_with_type(self, declared: FeatureType) -> str | None:
+        if self.function in ("sum", *MOMENTS) and not declared.is_numeric:
+            return f"{self.function} needs a numeric column, and {self.column!r} is {declared}"
+        if self.function in EXTREMES and declared.name in ("boolean", "binary"):
+            return (
+                f"{self.function} needs a column of numbers, texts, dates or timestamps, and {self.column!r} is "
+                f"{declared}"
+            )
+        if self.function in ("count_distinct", *POSITIONS) and declared.name == "binary":
+            return f"{self.function} cannot compare or carry bytes, and {self.column!r} is binary; declare it string"
+        return None
+
+    def result_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
+        """Type of the feature. Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT."""
+        if self.column is None or self.function in COUNTS:
+            return BIGINT
+        declared = columns[self.column]
+        if self.function in (*EXTREMES, *POSITIONS):
+            return declared
+        if self.function == "sum" and declared.is_integer:
+            return BIGINT
+        if self.function == "sum" and declared.is_decimal:
+            return decimal(38, declared.scale)
+        return DOUBLE

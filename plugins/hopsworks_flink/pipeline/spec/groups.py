@@ -1,0 +1,154 @@
+"""What is computed: feature groups, their windows and aggregates."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hopsworks_flink.pipeline.spec.aggregates import Aggregate
+from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name
+from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+
+# Name of the feature with the time of the event, for `event_time: event`.
+EVENT_TIME_FEATURE = "event_time"
+
+
+class Window(Model):
+    """Windows over event time, aligned to the epoch, from their start to just before their end.
+
+    :param size: length of a window, whole seconds.
+    :param slide: distance between the starts of windows; divides ``size``. Without it windows tumble.
+    :param step: the window grows by this much until it has its size, and is emitted at each step; divides ``size``.
+    """
+
+    size: Duration
+    slide: Duration | None = None
+    step: Duration | None = None
+
+    @model_validator(mode="after")
+    def _arithmetic(self) -> Window:
+        for field in ("size", "slide", "step"):
+            value = getattr(self, field)
+            if value is not None and (value < timedelta(seconds=1) or value % timedelta(seconds=1)):
+                raise ValueError(
+                    f"{field} is {format_duration(value)}; it must be a whole number of seconds, 1s or more"
+                )
+        if self.slide is not None and self.step is not None:
+            raise ValueError("slide and step exclude each other: windows either overlap or grow; remove one")
+        size = format_duration(self.size)
+        if self.slide is not None:
+            slide = format_duration(self.slide)
+            if self.slide > self.size:
+                raise ValueError(f"slide {slide} is longer than size {size}: events in between would count nowhere")
+            if self.size % self.slide:
+                raise ValueError(f"size {size} must be a multiple of slide {slide}")
+        if self.step is not None and (self.step > self.size or self.size % self.step):
+            raise ValueError(f"size {size} must be a multiple of step {format_duration(self.step)}")
+        return self
+
+    @property
+    def is_tumbling(self) -> bool:
+        """Whether every event falls into exactly one window."""
+        return self.step in (None, self.size) and self.slide in (None, self.size)
+
+    @property
+    def is_cumulating(self) -> bool:
+        """Whether windows are emitted several times while they grow."""
+        return self.step is not None and not self.is_tumbling
+
+
+class FeatureGroup(Model):
+    """One feature group: a key, a window, and aggregates over the events of a key in a window.
+
+    :param name: name of the feature group, ``[a-z][a-z0-9_]*``, at most 63 characters.
+    :param version: version of the feature group, 1 or more.
+    :param key: columns that identify an entity; they become the primary key.
+    :param emit: ``on_window``: one row for each key and window, when the window is complete; ``on_event``: one row for
+        each event, over the events of its key from ``window.size`` before it up to itself, both ends included.
+    :param window: which events are aggregated together.
+    :param aggregates: feature name → aggregate, in the order of the features.
+    :param event_time: ``window_end`` adds the window's end as a feature and event time of the group, ``event`` (with
+        ``emit: on_event``) the event's own time as ``event_time``. Without it the offline store keeps only the newest
+        row of a key.
+    :param ttl: how long a row counts, from its event time.
+    :param upsert_if_newer: whether an online row is only replaced by one with a later event time.
+    :param online: whether rows go to the online store.
+    :param offline: whether rows go to the offline store.
+    :param description: shown in the feature store, at most 256 characters.
+    """
+
+    name: Name
+    version: int = Field(default=1, ge=1)
+    key: list[str] = Field(min_length=1)
+    emit: Literal["on_window", "on_event"] = "on_window"
+    window: Window
+    aggregates: dict[Name, Aggregate] = Field(min_length=1)
+    event_time: Literal["window_end", "event"] | None = None
+    ttl: Duration | None = None
+    upsert_if_newer: bool = False
+    online: bool = True
+    offline: bool = True
+    description: str = Field(default="", max_length=256)
+
+    @property
+    def full_name(self) -> str:
+        """Name with version, as the platform names tables, subjects and jobs: ``cards_1``."""
+        return f"{self.name}_{self.version}"
+
+    @property
+    def event_time_feature(self) -> str | None:
+        """Name of the feature that is the group's event time."""
+        return EVENT_TIME_FEATURE if self.event_time == "event" else self.event_time
+
+    @model_validator(mode="after")
+    def _features(self) -> FeatureGroup:
+        if len(set(self.key)) != len(self.key):
+            raise ValueError(f"key names a column twice: {', '.join(self.key)}")
+        for column in self.key:
+            if not re.match(HOPSWORKS_NAME, column):
+                raise ValueError(
+                    f"key column {column!r} becomes a feature: its name must be lower case letters, digits and "
+                    "underscores, begin with a letter and have at most 63 characters"
+                )
+        for feature in self.aggregates:
+            if feature in self.key:
+                raise ValueError(f"aggregates.{feature}: a key column has that name already")
+            if feature in WINDOW_COLUMNS:
+                raise ValueError(
+                    f"aggregates.{feature}: the name is taken by the window functions; for the window's end as a "
+                    "feature write event_time: window_end"
+                )
+        if self.event_time == "event" and EVENT_TIME_FEATURE in (*self.key, *self.aggregates):
+            raise ValueError(f"event_time: event adds a feature {EVENT_TIME_FEATURE!r}; rename the other one")
+        return self
+
+    @model_validator(mode="after")
+    def _emission(self) -> FeatureGroup:
+        if self.emit == "on_event":
+            if self.window.slide is not None or self.window.step is not None:
+                raise ValueError("emit: on_event looks back from each event: window has a size, no slide and no step")
+            if self.event_time == "window_end":
+                raise ValueError("event_time: window_end is for emit: on_window; with on_event write event_time: event")
+        elif self.event_time == "event":
+            raise ValueError("event_time: event is for emit: on_event; windows have event_time: window_end")
+        return self
+
+    @model_validator(mode="after")
+    def _storage(self) -> FeatureGroup:
+        if not self.online and not self.offline:
+            raise ValueError("online and offline are both false: the features would go nowhere; remove one")
+        if self.ttl is not None:
+            if self.event_time is None:
+                raise ValueError("ttl counts from the event time: add event_time, or remove ttl")
+            if self.ttl < timedelta(seconds=1) or self.ttl % timedelta(seconds=1):
+                raise ValueError(
+                    f"ttl is {format_duration(self.ttl)}; it must be a whole number of seconds, 1s or more"
+                )
+        if self.upsert_if_newer and self.event_time is None:
+            raise ValueError("upsert_if_newer compares event times: add event_time, or remove upsert_if_newer")
+        if self.upsert_if_newer and not self.online:
+            raise ValueError("upsert_if_newer is about the online store, and online is false; remove one")
+        return self

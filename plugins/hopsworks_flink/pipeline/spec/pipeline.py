@@ -1,0 +1,206 @@
+"""The pipeline file: one source topic, its event time, and the feature groups computed from it.
+
+Validation happens here and in the parts' own modules, and only there; everything downstream may rely on it. Each
+refusal names the place in the file, the value found and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from hopsworks_flink.exceptions import PipelineError
+from hopsworks_flink.pipeline.canary import problem_with
+from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name, Topic
+from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+from hopsworks_flink.pipeline.spec.groups import FeatureGroup, Window
+from hopsworks_flink.pipeline.spec.loading import describe_validation_error, load_yaml
+from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.spec.source import Derived, EventTime, Source
+from hopsworks_flink.pipeline.spec.supervision import Supervision
+from hopsworks_flink.pipeline.types import FeatureType
+
+__all__ = [
+    "HOPSWORKS_NAME",
+    "LATE_COLUMNS",
+    "WINDOW_COLUMNS",
+    "Derived",
+    "EventTime",
+    "FeatureGroup",
+    "History",
+    "Name",
+    "Pipeline",
+    "Source",
+    "Topic",
+    "Window",
+]
+
+# What the late topic says about an event beside its columns: feature types as in a schema.
+LATE_COLUMNS = {
+    "lateness_ms": "bigint",
+    "kafka_partition": "int",
+    "kafka_offset": "bigint",
+    "kafka_timestamp": "timestamp",
+}
+# Decimals with more digits after the point become text such as 0E-8 in Python, which names record keys.
+_LARGEST_KEY_SCALE = 6
+
+
+class History(Model):
+    """Files with past events, for recomputing what the topic does not hold any more.
+
+    :param path: where they lie: a folder, a file or a pattern such as ``s3://bucket/events/*.parquet``.
+    :param format: of the files, whose columns are those of the source's schema.
+    """
+
+    path: str = Field(min_length=1)
+    format: Literal["parquet", "csv", "json"] = "parquet"
+
+    @field_validator("path")
+    @classmethod
+    def _printable(cls, path: str) -> str:
+        if not path.isprintable() or path != path.strip():
+            raise ValueError("must not hold blanks at its ends, line breaks or control characters")
+        split_pattern(path)
+        return path
+
+
+class Pipeline(Model):
+    """A source topic and the feature groups that one streaming job computes from it.
+
+    :param name: names the job and its DAGs, ``[a-z][a-z0-9_]*``, at most 63 characters.
+    :param source: the topic with the events.
+    :param feature_groups: what is computed; all of them share one job and one scan of the topic.
+    :param history: files with past events; None: the topic itself is the history.
+    :param freshness: how long it may take from an event until its features can be read online; None: not measured.
+    :param supervision: what the running job is held to, and what happens when it breaks that.
+    :param description: free text for people.
+    """
+
+    name: Name
+    description: str = ""
+    source: Source
+    feature_groups: list[FeatureGroup] = Field(min_length=1)
+    history: History | None = None
+    freshness: Duration | None = None
+    supervision: Supervision = Field(default_factory=Supervision)
+
+    @model_validator(mode="after")
+    def _against_source(self) -> Pipeline:
+        seen: set[str] = set()
+        columns = self.source.all_columns
+        for position, group in enumerate(self.feature_groups):
+            at = f"feature_groups[{position}]"
+            if group.full_name in seen:
+                raise ValueError(f"{at}: {group.name} version {group.version} is declared twice")
+            seen.add(group.full_name)
+            for column in group.key:
+                _check_key(f"{at}.key", column, columns)
+            for feature, aggregate in group.aggregates.items():
+                problem = aggregate.problem_with(columns)
+                if problem:
+                    raise ValueError(f"{at}.aggregates.{feature}: {problem}")
+        if self.late_topic:
+            for column in self.source.columns:
+                if column in LATE_COLUMNS:
+                    raise ValueError(
+                        f"source.late: the topic has a column {column!r} of its own; rename the column, or write drop"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _canary(self) -> Pipeline:
+        if self.freshness is None:
+            return self
+        if self.freshness < timedelta(seconds=1):
+            raise ValueError(f"freshness is {format_duration(self.freshness)}; it must be 1s or more")
+        if problem := problem_with(self):
+            raise ValueError(f"freshness: {problem}")
+        return self
+
+    @property
+    def job_name(self) -> str:
+        """Name of the streaming job in Flink; the identity that deployments converge on."""
+        return f"{self.name}__features"
+
+    @property
+    def consumer_group(self) -> str:
+        """Consumer group that the job commits its offsets under, for people and monitoring."""
+        return f"flink-{self.name}"
+
+    @property
+    def late_topic(self) -> str | None:
+        """Topic for events behind the watermark; None if they are dropped."""
+        return f"{self.name}_late" if self.source.late == "topic" else None
+
+    @property
+    def quarantine_topic(self) -> str | None:
+        """Topic for records that cannot be decoded and events that are refused; None: they are not written."""
+        return self.source.quarantine_topic
+
+    def to_dict(self) -> dict[str, Any]:
+        """The pipeline as JSON-safe data that `parse` reads back."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Pipeline:
+        """Read and validate a pipeline file.
+
+        :raises PipelineError: the file is missing, not YAML, or says something that cannot be compiled. One line
+            for each problem: place in the file, what is wrong, value found.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PipelineError(f"pipeline file {path} cannot be read: {error}") from None
+        try:
+            data = load_yaml(text)
+        except yaml.YAMLError as error:
+            raise PipelineError(f"pipeline file {path} is not valid YAML: {error}") from None
+        return cls._validate(data, f"pipeline file {path}")
+
+    @classmethod
+    def parse(cls, pipeline: Pipeline | dict[str, Any] | str | Path) -> Pipeline:
+        """Pipeline of any accepted form: itself, its data, or the path of its file.
+
+        :raises PipelineError: as `from_yaml`.
+        """
+        if isinstance(pipeline, Pipeline):
+            return pipeline
+        if isinstance(pipeline, (str, Path)):
+            return cls.from_yaml(pipeline)
+        return cls._validate(pipeline, "pipeline")
+
+    @classmethod
+    def _validate(cls, data: Any, what: str) -> Pipeline:
+        if not isinstance(data, dict):
+            raise PipelineError(
+                f"{what} must be a mapping with name, source and feature_groups, not {type(data).__name__}"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise PipelineError(describe_validation_error(what, error)) from None
+
+
+def _check_key(at: str, column: str, columns: Mapping[str, FeatureType]) -> None:
+    declared = columns.get(column)
+    if declared is None:
+        raise ValueError(f"{at}: column {column!r} is not in source.schema, which has {', '.join(columns)}")
+    if declared.is_floating:
+        raise ValueError(f"{at}: column {column!r} is {declared}; a key needs values that compare exactly")
+    # Records are keyed as the feature store's own clients do it, by Python's str(): so that a key keeps its partition.
+    if declared.name in ("binary", "timestamp"):
+        raise ValueError(
+            f"{at}: column {column!r} is {declared}, whose text in a record key the feature store's clients do not "
+            "agree on; use an integer or string column, or derive one"
+        )
+    if declared.is_decimal and declared.scale > _LARGEST_KEY_SCALE:
+        raise ValueError(
+            f"{at}: column {column!r} is {declared}; a key has at most {_LARGEST_KEY_SCALE} digits after the point"
+        )

@@ -1,0 +1,174 @@
+"""Where events come from: the topic, its columns, and what is made of them before they are aggregated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_serializer, model_validator
+
+from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.durations import Duration
+from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
+
+KAFKA_TIMESTAMP = "kafka_timestamp"
+
+
+class EventTime(Model):
+    """What says when an event happened: a column, or (``event_time: kafka_timestamp``) the record's own timestamp.
+
+    :param column: an ``int`` or ``bigint`` column holding time since the epoch (UTC), or a ``timestamp`` column; None
+        for Kafka's timestamp of the record.
+    :param unit: what an integer column counts; says nothing about the others.
+    """
+
+    column: str | None
+    unit: Literal["seconds", "milliseconds", "microseconds"] = "milliseconds"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, data: Any) -> Any:
+        if data == KAFKA_TIMESTAMP:
+            return {"column": None}
+        if isinstance(data, str):
+            raise ValueError("write {column: …} with a column of the schema, or kafka_timestamp")
+        if isinstance(data, Mapping) and data.get("column", "") is None:
+            raise ValueError("column must be a name; for Kafka's timestamp write event_time: kafka_timestamp")
+        return data
+
+    @model_serializer
+    def _as_written(self) -> str | dict[str, str]:
+        if self.column is None:
+            return KAFKA_TIMESTAMP
+        unit = {} if self.unit == "milliseconds" else {"unit": self.unit}
+        return {"column": self.column, **unit}
+
+
+class Derived(Model):
+    """A column computed from the event's other columns.
+
+    :param expression: SQL over the columns of the schema and the derived columns before this one.
+    :param type: what the value is cast to.
+    """
+
+    expression: str = Field(min_length=1, max_length=10_000)
+    type: Type
+
+
+class Source(Model):
+    """The Kafka topic that events arrive on, as plain Avro records or as JSON objects.
+
+    :param topic: name of the topic; also the subject of its schema.
+    :param partitions: number of partitions when the topic is created.
+    :param replication: replication factor when the topic is created.
+    :param format: of the records' values: ``avro`` (plain binary, no header) or ``json``.
+    :param columns: (``schema`` in the file) columns in the order of the Avro record, each nullable.
+    :param event_time: what says when an event happened.
+    :param derive: columns computed from these, in order.
+    :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
+    :param max_disorder: how late an event may arrive behind the newest one and still count.
+    :param max_future: how far an event's time may lie ahead of its Kafka timestamp before it is ignored.
+    :param idle_timeout: after this time without events a partition no longer holds the watermark back.
+    :param start: where a job without earlier state begins to read; not part of the job's identity.
+    :param on_decode_error: what a record does that cannot be decoded: ``fail`` the job, which then names it, or go to
+        ``quarantine``, the topic ``<topic>_quarantine``, while the job goes on.
+    :param refused: what becomes of events without key or with a refused event time: ``drop``, or ``quarantine``.
+    :param late: what becomes of events behind the watermark: ``drop``, or ``topic`` writes them to a topic as well.
+    """
+
+    topic: Topic
+    partitions: int = Field(default=1, ge=1, le=10_000)
+    replication: int = Field(default=1, ge=1, le=100)
+    format: Literal["avro", "json"] = "avro"
+    columns: dict[str, Type] = Field(alias="schema", min_length=1)
+    event_time: EventTime
+    derive: dict[str, Derived] = Field(default_factory=dict)
+    where: str | None = Field(default=None, min_length=1, max_length=10_000)
+    max_disorder: Duration = timedelta(seconds=5)
+    max_future: Duration = timedelta(hours=1)
+    idle_timeout: Duration | None = timedelta(seconds=30)
+    start: Literal["earliest", "latest"] = "earliest"
+    on_decode_error: Literal["fail", "quarantine"] = "fail"
+    refused: Literal["drop", "quarantine"] = "drop"
+    late: Literal["drop", "topic"] = "drop"
+
+    @property
+    def all_columns(self) -> dict[str, FeatureType]:
+        """Columns of the topic and derived ones, with their types: what keys, aggregates and conditions may name."""
+        return {**self.columns, **{name: column.type for name, column in self.derive.items()}}
+
+    @property
+    def quarantine_topic(self) -> str | None:
+        """Topic for what does not count; None if such events are dropped and such records fail the job."""
+        wanted = "quarantine" in (self.on_decode_error, self.refused)
+        return f"{self.topic}_quarantine" if wanted else None
+
+    @field_validator("topic")
+    @classmethod
+    def _topic(cls, topic: str) -> str:
+        if topic in (".", ".."):
+            raise ValueError("Kafka reserves the names '.' and '..'")
+        if topic.endswith("_onlinefs"):
+            raise ValueError("topics ending in '_onlinefs' are read by the online feature store; choose another name")
+        return topic
+
+    @field_validator("columns", "derive")
+    @classmethod
+    def _column_names(cls, columns: dict[str, Any]) -> dict[str, Any]:
+        for name in columns:
+            check_column_name(name)
+        return columns
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Source:
+        self._check_event_time()
+        self._check_expressions()
+        if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
+            raise ValueError("refused: drop contradicts on_decode_error: quarantine, which writes both; remove it")
+        if self.quarantine_topic and len(self.quarantine_topic) > LONGEST_TOPIC:
+            raise ValueError(f"topic is too long for its quarantine topic, {self.quarantine_topic!r}")
+        if self.max_future <= timedelta(0):
+            raise ValueError("max_future must be positive, e.g. 1h")
+        if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
+            raise ValueError("idle_timeout must be positive, or null to wait for every partition")
+        return self
+
+    def _check_event_time(self) -> None:
+        column = self.event_time.column
+        if column is None:
+            return
+        declared = self.columns.get(column)
+        if declared is None:
+            raise ValueError(f"event_time.column {column!r} is not in schema, which has {', '.join(self.columns)}")
+        if declared == TIMESTAMP:
+            if "unit" in self.event_time.model_fields_set:
+                raise ValueError(f"event_time.unit is for integer columns, and {column!r} is timestamp; remove it")
+        elif declared.name not in ("int", "bigint"):
+            raise ValueError(f"event_time.column {column!r} is {declared}; it must be bigint (or int), or timestamp")
+        elif declared.name == "int" and self.event_time.unit != "seconds":
+            raise ValueError(
+                f"event_time.column {column!r} is int, too small for {self.event_time.unit} since 1970; "
+                "declare it bigint"
+            )
+
+    def _check_expressions(self) -> None:
+        if not self.derive and self.where is None:
+            return
+        # The parser takes its time to import; files without expressions do without it.
+        from hopsworks_flink.pipeline.expressions.expression import Expression
+
+        known = dict(self.columns)
+        for name, derived in self.derive.items():
+            if name in known:
+                raise ValueError(f"derive.{name}: a column of the schema has that name already")
+            try:
+                Expression.parse(derived.expression, known).cast(derived.type)
+            except ValueError as error:
+                raise ValueError(f"derive.{name}: {error}") from None
+            known[name] = derived.type
+        if self.where is not None:
+            try:
+                Expression.parse(self.where, known).expect(BOOLEAN)
+            except ValueError as error:
+                raise ValueError(f"where: {error}") from None

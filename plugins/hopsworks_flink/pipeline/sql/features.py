@@ -1,0 +1,318 @@
+"""Flink SQL of a pipeline: the same text for the stream and for history.
+
+What is not the pipeline's business stands as ``${placeholder}`` in the text and is filled in beside the cluster (see
+`hopsworks_flink.pipeline.plan.bindings`): broker addresses, credentials, ids of one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from hopsworks_flink.pipeline.resources import features
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
+from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.sql.aggregates import OverAggregates, template_text, window_aggregate
+from hopsworks_flink.pipeline.sql.events import (
+    EVENT_TIME,
+    KAFKA_TIMESTAMP,
+    OFFSET,
+    PARTITION,
+    PROBLEM,
+    SOURCE_TABLE,
+    UNDECODABLE,
+    events_view_name,
+    needs_coordinates,
+)
+from hopsworks_flink.pipeline.types import (
+    BOOLEAN,
+    STRING,
+    TIMESTAMP,
+    FeatureType,
+    sql_identifier,
+    sql_interval,
+    sql_literal,
+)
+
+KEY = "__key"
+HEADERS = "__headers"
+AT = "__at"
+MILLISECONDS = "__milliseconds"
+JSON_TIMESTAMP = "TIMESTAMP_LTZ(6)"
+SOURCE_KAFKA = "${source_kafka}"
+SINK_KAFKA = "${sink_kafka}"
+SOURCE_START = "${source_start}"
+
+_EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
+# Of the year 9999; Flink knows no later one.
+_LAST_SECOND = 253_402_300_799
+_PER_SECOND = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000}
+
+
+def source_table(pipeline: Pipeline) -> str:
+    """DDL of the source topic with its guarded event time and watermark."""
+    source = pipeline.source
+    lines = [f"{sql_identifier(name)} {source_type(source, kind)}" for name, kind in source.columns.items()]
+    event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
+    if source.on_decode_error == "quarantine":
+        lines += [f"{sql_identifier(UNDECODABLE)} BYTES", f"{sql_identifier(PROBLEM)} STRING"]
+        if source.event_time.column is None:
+            guarded = f"CASE WHEN {sql_identifier(PROBLEM)} IS NULL THEN {guarded} ELSE {_EPOCH} END"
+    lines.append(f"{sql_identifier(KAFKA_TIMESTAMP)} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL")
+    if needs_coordinates(pipeline):
+        lines.append(f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL")
+        lines.append(f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL")
+    lines += [
+        f"{event_time} AS {guarded}",
+        # An event at the watermark is late: one that is just as late as it may be must lie above.
+        f"WATERMARK FOR {event_time} AS {event_time} - {sql_interval(source.max_disorder + timedelta(milliseconds=1))}",
+    ]
+    # Where to begin is the affair of one run, and only of one that brings no state along.
+    return create_table(
+        SOURCE_TABLE, lines, _source_options(pipeline.consumer_group, source), f"{SOURCE_START},\n  {SOURCE_KAFKA}"
+    )
+
+
+def source_type(source: Source, kind: FeatureType) -> str:
+    """Flink SQL type of a column as the topic's format reads it: JSON holds timestamps as texts."""
+    return JSON_TIMESTAMP if kind == TIMESTAMP and source.format == "json" else kind.sql
+
+
+def guarded_event_time(source: Source) -> str:
+    """Expression for the event time as TIMESTAMP_LTZ(3): the epoch itself for an event that must not count.
+
+    A null rowtime fails the job, a number beyond the calendar becomes null, and an event from the far future moves
+    the watermark and makes everything after it late. The bound compares with the record's Kafka timestamp, not with
+    the wall clock, so that a replay decides alike.
+
+    It is added to the epoch as an interval: TO_TIMESTAMP_LTZ and EXTRACT, which the watermark, the filter and the
+    windows would each compute again, cost as much as decoding the event.
+    """
+    arrived = sql_identifier(KAFKA_TIMESTAMP)
+    if source.event_time.column is None:
+        # Records that carry no timestamp show one before 1970.
+        return f"CASE WHEN {arrived} > {_EPOCH} THEN {arrived} ELSE {_EPOCH} END"
+    column, unit = sql_identifier(source.event_time.column), source.event_time.unit
+    if source.columns[source.event_time.column] == TIMESTAMP:
+        unit = "microseconds"
+        if source.format == "json":
+            column, unit = f"({epoch_milliseconds(column)})", "milliseconds"
+    value = {
+        "seconds": f"CAST({column} AS BIGINT) * 1000",
+        "milliseconds": column,
+        "microseconds": f"{column} / 1000",
+    }[unit]
+    counted = (
+        f"{column} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}"
+        f" AND {_moment(f'{value} - {milliseconds(source.max_future)}')} <= {arrived}"
+    )
+    return f"CASE WHEN {counted} THEN {_moment(value)} ELSE {_EPOCH} END"
+
+
+def _moment(epoch_milliseconds: str) -> str:
+    return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
+
+
+def epoch_milliseconds(moment: str) -> str:
+    """Milliseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ. TIMESTAMPDIFF would count in INTEGER."""
+    return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
+
+
+def epoch_microseconds(moment: str) -> str:
+    """Microseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ."""
+    return f"EXTRACT(EPOCH FROM {moment}) * 1000000 + EXTRACT(MICROSECOND FROM {moment})"
+
+
+def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
+    options = {
+        "connector": "kafka",
+        "topic": source.topic,
+        # Offsets are committed under this name for people and monitoring; Flink itself resumes from its checkpoints.
+        "properties.group.id": consumer_group,
+    }
+    # With zone, so that nothing is left to guess: 2025-03-01T12:00:00.123Z.
+    decoding = {"timestamp-format.standard": "ISO-8601"} if source.format == "json" else {}
+    if source.on_decode_error == "quarantine":
+        # Of this package: flink_jobs/java.
+        options |= {"format": "quarantine", "quarantine.format": source.format}
+        options |= {f"quarantine.options.{name}": value for name, value in decoding.items()}
+    else:
+        options |= {"format": source.format, **{f"{source.format}.{name}": value for name, value in decoding.items()}}
+    if source.idle_timeout is not None:
+        options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
+    return options
+
+
+def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Sequence[str]) -> str:
+    """DDL of a feature group's online topic.
+
+    :param order: feature names in the order of the registered Avro schema, which is the order on the wire.
+    """
+    types = {feature.name: feature.type for feature in features(pipeline, group)}
+    lines = [
+        f"{sql_identifier(KEY)} STRING",
+        f"{sql_identifier(HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers'",
+        *(f"{sql_identifier(name)} {FeatureType.parse(types[name]).sql}" for name in order),
+    ]
+    options = {
+        "connector": "kafka",
+        "topic": topic,
+        "key.format": "raw",
+        "key.fields": KEY,
+        "value.format": "avro",
+        "value.fields-include": "EXCEPT_KEY",
+        # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
+        "sink.delivery-guarantee": "at-least-once",
+        "properties.linger.ms": "50",
+        "properties.batch.size": "262144",
+    }
+    return create_table(group.full_name, lines, options, SINK_KAFKA)
+
+
+def insert(
+    pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str], *, bounded: bool = False
+) -> str:
+    """INSERT that computes one feature group into its online topic.
+
+    :param headers: Kafka record headers, name → text or ``${placeholder}``.
+    :param order: as for `sink_table`.
+    :param bounded: whether the statement runs in batch mode, which cannot look back from an event by its rowtime.
+    """
+    if group.emit == "on_event":
+        return _insert_on_event(pipeline, group, headers, order, bounded)
+    columns = pipeline.source.all_columns
+    derived = columns.keys() - pipeline.source.columns.keys()
+    produced = {name: window_aggregate(aggregate, columns, derived) for name, aggregate in group.aggregates.items()}
+    if group.event_time:
+        # Windows start and end on whole seconds.
+        produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
+    keys = ", ".join(sql_identifier(column) for column in group.key)
+    first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
+    if group.window.is_cumulating:
+        # By its end: the window that grows when the job begins is out up to there.
+        first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
+    return (
+        f"{_select_into(pipeline, group, headers, order, produced)}\n"
+        f"FROM {window_function(group)}\n"
+        f"GROUP BY {keys}, `window_start`, `window_end`\n"
+        # The second half is never true. Without it the planner filters below the aggregation, which then no longer
+        # works by slices: it would see each event once for every window that holds it.
+        f"HAVING {first} OR COUNT(*) = 0"
+    )
+
+
+def _select_into(
+    pipeline: Pipeline,
+    group: FeatureGroup,
+    headers: Mapping[str, str],
+    order: Sequence[str],
+    produced: Mapping[str, str],
+) -> str:
+    """The INSERT up to its FROM: key, headers, and the features in the order of the wire."""
+    selected = [
+        f"{record_key(group.key, pipeline.source.all_columns)} AS {sql_identifier(KEY)}",
+        f"{_header_map(headers)} AS {sql_identifier(HEADERS)}",
+    ]
+    for name in order:
+        expression, alias = produced.get(name), sql_identifier(name)
+        selected.append(f"{expression} AS {alias}" if expression else alias)
+    select_list = ",\n  ".join(selected)
+    target = ", ".join(sql_identifier(name) for name in (KEY, HEADERS, *order))
+    return f"INSERT INTO {sql_identifier(group.full_name)} ({target})\nSELECT\n  {select_list}"
+
+
+def _insert_on_event(
+    pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str], bounded: bool
+) -> str:
+    """A row for each event: values of the event, aggregates of those before it, features out of the aggregates."""
+    over = OverAggregates()
+    for feature, aggregate in group.aggregates.items():
+        over.add(feature, aggregate, pipeline.source.all_columns)
+    produced = dict(over.features)
+    if group.event_time_feature:
+        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(AT))}) * 1000"
+    keys, events = [sql_identifier(column) for column in group.key], sql_identifier(events_view_name(group.key))
+    at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
+    by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
+    if bounded:
+        by, reach = sql_identifier(MILLISECONDS), str(milliseconds(group.window.size))
+        at.append(f"{epoch_milliseconds(sql_identifier(EVENT_TIME))} AS {by}")
+        counted = ""
+    else:
+        at.append(by)
+        # OVER forgets a silent key, and would make a row of a late event with nothing before it.
+        watermark = f"CURRENT_WATERMARK({by})"
+        counted = f"\n  WHERE {watermark} IS NULL OR {by} > {watermark}"
+    inner = f"SELECT\n    {_listed([*keys, *at, *_named(over.values[0])])}\n  FROM {events}{counted}"
+    for values in over.values[1:]:
+        inner = f"SELECT\n    {_listed(['*', *_named(values)])}\n  FROM (\n  {inner})"
+    sums = _listed([*keys, sql_identifier(AT), *_named(over.sums, " OVER w")])
+    outer = (
+        f"SELECT\n    {sums}\n  FROM (\n  {inner})\n"
+        f"  WINDOW w AS (PARTITION BY {', '.join(keys)} ORDER BY {by} "
+        f"RANGE BETWEEN {reach} PRECEDING AND CURRENT ROW)"
+    )
+    first = f"\nWHERE {sql_identifier(AT)} > TIMESTAMP '{windows_from(group.full_name)}'"
+    for steps in over.steps:
+        outer = f"SELECT\n    {_listed(['*', *_named(steps)])}\n  FROM (\n  {outer}\n){first}"
+        first = ""
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM (\n  {outer}\n){first}"
+
+
+def _named(expressions: Mapping[str, str], behind: str = "") -> list[str]:
+    return [f"{expression}{behind} AS {sql_identifier(alias)}" for alias, expression in expressions.items()]
+
+
+def _listed(selected: Sequence[str]) -> str:
+    return ",\n    ".join(selected)
+
+
+def windows_from(full_name: str) -> str:
+    """Placeholder for the start of the first window that a feature group's job emits."""
+    return "${" + windows_placeholder(full_name) + "}"
+
+
+def windows_placeholder(full_name: str) -> str:
+    """Name of that placeholder."""
+    return f"windows_from_{full_name}"
+
+
+def window_function(group: FeatureGroup) -> str:
+    """Windowing table-valued function over the group's events."""
+    data = f"TABLE {sql_identifier(events_view_name(group.key))}, DESCRIPTOR({sql_identifier(EVENT_TIME)})"
+    size = sql_interval(group.window.size)
+    if group.window.step is not None and group.window.is_cumulating:
+        return f"CUMULATE({data}, {sql_interval(group.window.step)}, {size})"
+    if group.window.slide is None or group.window.is_tumbling:
+        return f"TUMBLE({data}, {size})"
+    return f"HOP({data}, {sql_interval(group.window.slide)}, {size})"
+
+
+def record_key(key: Sequence[str], columns: Mapping[str, FeatureType]) -> str:
+    """Kafka record key as the SDK makes it: ``str()`` of the key values, joined without separator, sorted by name."""
+    parts = [_as_python_text(column, columns[column]) for column in sorted(key)]
+    return parts[0] if len(parts) == 1 else f"CONCAT({', '.join(parts)})"
+
+
+def _as_python_text(column: str, kind: FeatureType) -> str:
+    name = sql_identifier(column)
+    if kind == BOOLEAN:
+        return f"CASE WHEN {name} THEN 'True' ELSE 'False' END"
+    return name if kind == STRING else f"CAST({name} AS STRING)"
+
+
+def _header_map(headers: Mapping[str, str]) -> str:
+    pairs = [f"{sql_literal(name)}, ENCODE({sql_literal(value)}, 'UTF-8')" for name, value in headers.items()]
+    return f"MAP[{', '.join(pairs)}]"
+
+
+def create_table(name: str, columns: Sequence[str], options: Mapping[str, str], placeholders: str) -> str:
+    """DDL of a table; ``placeholders`` stand for options that are filled in beside the cluster."""
+    body = ",\n  ".join(columns)
+    settings = ",\n  ".join(f"{sql_literal(key)} = {fixed(value)}" for key, value in options.items())
+    return f"CREATE TEMPORARY TABLE {sql_identifier(name)} (\n  {body}\n) WITH (\n  {settings},\n  {placeholders}\n)"
+
+
+def fixed(text: str) -> str:
+    """Literal that stays as it is when the statement's placeholders are filled in."""
+    return template_text(sql_literal(text))

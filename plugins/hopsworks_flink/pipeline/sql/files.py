@@ -1,0 +1,76 @@
+"""Files as the past of a pipeline: the source's table over them in place of the topic's."""
+
+from __future__ import annotations
+
+import re
+
+from hopsworks_flink.exceptions import PipelineError
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.sql import events as views
+from hopsworks_flink.pipeline.types import TIMESTAMP, sql_identifier, sql_literal
+
+_FILES_TABLE = "source_files"
+_KAFKA_TIMESTAMP = sql_identifier(views.KAFKA_TIMESTAMP)
+# What the topic's table takes from a record beside its value, and where its expressions read that.
+_METADATA = re.compile(rf"(`\w+`) \w+(?:\(\d\))? METADATA FROM '(\w+)' VIRTUAL|{_KAFKA_TIMESTAMP}")
+_FORMAT_OPTIONS = {
+    "parquet": {"parquet.utc-timezone": "true"},
+    # Flink knows no header line; an empty field is null.
+    "csv": {"csv.null-literal": ""},
+    "json": {"json.timestamp-format.standard": "ISO-8601"},
+}
+
+
+def readable(pipeline: Pipeline) -> Pipeline:
+    """The pipeline as its statements over files are compiled from.
+
+    Files hold timestamps as such, as JSON does, and not as the integers that Flink reads out of Avro.
+
+    :raises PipelineError: the pipeline cannot be computed from files.
+    """
+    if pipeline.source.event_time.column is None:
+        raise PipelineError(
+            f"pipeline {pipeline.name}: files have no Kafka timestamp, so a history of files needs a column as "
+            "source.event_time"
+        )
+    # What cannot be read in a file fails the job.
+    changes: dict[str, str] = {"on_decode_error": "fail", "refused": "drop"}
+    if TIMESTAMP in pipeline.source.columns.values():
+        changes["format"] = "json"
+    return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})
+
+
+def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) -> list[str]:
+    """The source over files: a table with the columns and guards of the topic's, and a view with its name.
+
+    An event in a file has no Kafka timestamp. Its place takes ``end``: an event later than that does not belong to what
+    is computed, and the other guards hold as for the topic.
+
+    :param topic_table: DDL of the source topic.
+    :param first: events before that are not needed, epoch milliseconds.
+    :param end: nor are events from there on, epoch milliseconds.
+    """
+    assert pipeline.history is not None
+    body, separator, _ = topic_table.partition("\n) WITH (\n")
+    if not separator or not _METADATA.search(body):
+        raise ValueError("the source table is not the one that history knows")
+    stand_ins = {"timestamp": f"TO_TIMESTAMP_LTZ({end}, 3)", "partition": "0", "offset": "CAST(0 AS BIGINT)"}
+    # A computed column cannot read another one.
+    body = _METADATA.sub(
+        lambda found: f"{found[1]} AS {stand_ins[found[2]]}" if found[1] else stand_ins["timestamp"], body
+    )
+    body = body.replace(sql_identifier(views.SOURCE_TABLE), sql_identifier(_FILES_TABLE), 1)
+    folder, pattern = split_pattern(pipeline.history.path)
+    options = {"connector": "filesystem", "path": folder, "format": pipeline.history.format}
+    if pattern is not None:
+        options["source.path.regex-pattern"] = pattern
+    options.update(_FORMAT_OPTIONS[pipeline.history.format])
+    settings = ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in options.items())
+    event_time = sql_identifier(views.EVENT_TIME)
+    # Before events are spread over their windows, of which a sliding window has many.
+    view = (
+        f"CREATE TEMPORARY VIEW {sql_identifier(views.SOURCE_TABLE)} AS\nSELECT * FROM {sql_identifier(_FILES_TABLE)}\n"
+        f"WHERE {event_time} >= TO_TIMESTAMP_LTZ({max(0, first)}, 3) AND {event_time} < TO_TIMESTAMP_LTZ({end}, 3)"
+    )
+    return [body + separator + "  " + settings.replace("$", "$$") + "\n)", view]

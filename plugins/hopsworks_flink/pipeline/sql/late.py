@@ -1,0 +1,75 @@
+"""Events behind the watermark: written to a topic of their own, beside the features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hopsworks_flink.pipeline.resources import avro_name
+from hopsworks_flink.pipeline.spec import LATE_COLUMNS, Pipeline
+from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.sql.events import EVENT_TIME, KAFKA_TIMESTAMP, OFFSET, PARTITION, events_table
+from hopsworks_flink.pipeline.types import FeatureType, avro_type, sql_identifier
+
+LATE_TABLE = "late"
+
+
+def late_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
+    """Arguments of `HopsworksCreateTopicOperator` for the topic of late events.
+
+    :raises ValueError: the pipeline drops them.
+    """
+    if pipeline.late_topic is None:
+        raise ValueError(f"pipeline {pipeline.name} has no topic for late events: source.late is drop")
+    return {
+        "topic": pipeline.late_topic,
+        "schema": late_avro_schema(pipeline),
+        "partitions": pipeline.source.partitions,
+        "replication": pipeline.source.replication,
+    }
+
+
+def late_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
+    """Avro schema of the topic: the event's columns, how late it was, and where it lies in the source topic."""
+    columns = {**pipeline.source.columns, **{name: FeatureType.parse(kind) for name, kind in LATE_COLUMNS.items()}}
+    return {
+        "type": "record",
+        "name": avro_name(f"{pipeline.name}_late"),
+        "fields": [{"name": name, "type": avro_type(kind)} for name, kind in columns.items()],
+    }
+
+
+def late_table(pipeline: Pipeline) -> str:
+    """DDL of the topic of late events, on the feature store's broker."""
+    kinds = {name: kind.sql for name, kind in pipeline.source.columns.items()}
+    kinds |= {name: FeatureType.parse(kind).sql for name, kind in LATE_COLUMNS.items()}
+    options = {
+        "connector": "kafka",
+        "topic": str(pipeline.late_topic),
+        "format": "avro",
+        "sink.delivery-guarantee": "at-least-once",
+    }
+    lines = [f"{sql_identifier(name)} {kind}" for name, kind in kinds.items()]
+    return sql.create_table(LATE_TABLE, lines, options, sql.SINK_KAFKA)
+
+
+def late_insert(pipeline: Pipeline) -> str:
+    """INSERT of the events that arrive behind the watermark.
+
+    Such an event may still count in windows that are open: late is not the same as lost.
+    """
+    event_time, watermark = sql_identifier(EVENT_TIME), f"CURRENT_WATERMARK({sql_identifier(EVENT_TIME)})"
+    made = {
+        "lateness_ms": f"{sql.epoch_milliseconds(watermark)} - ({sql.epoch_milliseconds(event_time)})",
+        "kafka_partition": sql_identifier(PARTITION),
+        "kafka_offset": sql_identifier(OFFSET),
+        "kafka_timestamp": f"({sql.epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
+    }
+    selected = [sql_identifier(name) for name in pipeline.source.columns]
+    selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in made.items()]
+    select_list = ",\n  ".join(selected)
+    return (
+        f"INSERT INTO {sql_identifier(LATE_TABLE)}\nSELECT\n  {select_list}\n"
+        f"FROM {sql_identifier(events_table(pipeline))}\n"
+        f"WHERE {event_time} > TO_TIMESTAMP_LTZ(0, 3)\n"
+        f"  AND {watermark} IS NOT NULL\n  AND {event_time} <= {watermark}"
+    )

@@ -1,0 +1,142 @@
+"""What does not count: records that cannot be decoded and events that the guards refuse, written to a topic with why.
+
+The topic belongs to the source topic, not to a pipeline: its schema knows no column of the events, so that pipelines
+that read one topic share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hopsworks_flink.pipeline.resources import avro_name
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.sql.events import (
+    EVENT_TIME,
+    KAFKA_TIMESTAMP,
+    OFFSET,
+    PARTITION,
+    PROBLEM,
+    UNDECODABLE,
+    events_table,
+)
+from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
+
+QUARANTINE_TABLE = "quarantine"
+#: Jars that a job with `on_decode_error: quarantine` brings along, a folder beside the connectors'.
+JARS = "java"
+UNDECODED = "undecodable"
+
+# Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.
+COLUMNS = {
+    "pipeline": "string",
+    "reason": "string",
+    "detail": "string",
+    "kafka_partition": "int",
+    "kafka_offset": "bigint",
+    "kafka_timestamp": "timestamp",
+    "event": "string",
+    "value": "binary",
+}
+
+
+def jar_folders(pipeline: Pipeline) -> tuple[str, ...]:
+    """Folders with the jars that a job over the pipeline's topic needs besides the connectors."""
+    return (JARS,) if pipeline.source.on_decode_error == "quarantine" else ()
+
+
+def quarantine_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
+    """Arguments of `HopsworksCreateTopicOperator` for the quarantine topic.
+
+    :raises ValueError: the pipeline has none.
+    """
+    if pipeline.quarantine_topic is None:
+        raise ValueError(
+            f"pipeline {pipeline.name} has no quarantine topic: source.on_decode_error is fail, source.refused is drop"
+        )
+    return {
+        "topic": pipeline.quarantine_topic,
+        "schema": quarantine_avro_schema(pipeline),
+        "partitions": pipeline.source.partitions,
+        "replication": pipeline.source.replication,
+    }
+
+
+def quarantine_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
+    """Avro schema of the topic; the same for every pipeline over one source topic."""
+    return {
+        "type": "record",
+        "name": avro_name(f"{pipeline.source.topic}_quarantine"),
+        "fields": [{"name": name, "type": avro_type(kind)} for name, kind in COLUMNS.items()],
+    }
+
+
+def quarantine_table(pipeline: Pipeline) -> str:
+    """DDL of the topic, on the feature store's broker."""
+    lines = [f"{sql_identifier(name)} {FeatureType.parse(kind).sql}" for name, kind in COLUMNS.items()]
+    options = {
+        "connector": "kafka",
+        "topic": str(pipeline.quarantine_topic),
+        "format": "avro",
+        "sink.delivery-guarantee": "at-least-once",
+    }
+    return sql.create_table(QUARANTINE_TABLE, lines, options, sql.SINK_KAFKA)
+
+
+def quarantine_insert(pipeline: Pipeline) -> str:
+    """INSERT of what does not count, each record once with the first reason that holds.
+
+    An event that has no key for one feature group and one for another is written, and counts where it can.
+    """
+    reasons = list(_reasons(pipeline))
+    undecodable = pipeline.source.on_decode_error == "quarantine"
+    whens = "\n    ".join(f"WHEN {condition} THEN {sql_literal(reason)}" for condition, reason in reasons)
+    event = f"JSON_OBJECT({', '.join(_json_pairs(pipeline))})"
+    made = {
+        "pipeline": sql_literal(pipeline.name),
+        "reason": f"CASE\n    {whens}\n  END",
+        "detail": sql_identifier(PROBLEM) if undecodable else "CAST(NULL AS STRING)",
+        "kafka_partition": sql_identifier(PARTITION),
+        "kafka_offset": sql_identifier(OFFSET),
+        "kafka_timestamp": f"({sql.epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
+        "event": f"CASE WHEN {sql_identifier(PROBLEM)} IS NULL THEN {event} END" if undecodable else event,
+        "value": sql_identifier(UNDECODABLE) if undecodable else "CAST(NULL AS BYTES)",
+    }
+    selected = ",\n  ".join(f"{expression} AS {sql_identifier(name)}" for name, expression in made.items())
+    refused = [f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)", *_missing_keys(pipeline)]
+    return (
+        f"INSERT INTO {sql_identifier(QUARANTINE_TABLE)}\nSELECT\n  {selected}\n"
+        f"FROM {sql_identifier(events_table(pipeline))}\nWHERE " + "\n  OR ".join(refused)
+    )
+
+
+def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """Conditions in order, and what each of them means."""
+    source = pipeline.source
+    if source.on_decode_error == "quarantine":
+        yield f"{sql_identifier(PROBLEM)} IS NOT NULL", UNDECODED
+    refused = f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)"
+    if source.event_time.column is None:
+        yield refused, "no Kafka timestamp"
+    else:
+        column = sql_identifier(source.event_time.column)
+        yield f"{column} IS NULL", f"{source.event_time.column} is null"
+        yield f"{column} < 1", f"{source.event_time.column} is not after 1970"
+        yield refused, f"{source.event_time.column} is further ahead of the Kafka timestamp than max_future"
+    for key, condition in zip(_keys(pipeline), _missing_keys(pipeline), strict=True):
+        yield condition, f"{key} is null"
+
+
+def _keys(pipeline: Pipeline) -> list[str]:
+    return list(dict.fromkeys(column for group in pipeline.feature_groups for column in group.key))
+
+
+def _missing_keys(pipeline: Pipeline) -> list[str]:
+    return [f"{sql_identifier(column)} IS NULL" for column in _keys(pipeline)]
+
+
+def _json_pairs(pipeline: Pipeline) -> Iterator[str]:
+    for name, kind in pipeline.source.columns.items():
+        column = sql_identifier(name)
+        yield f"KEY {sql.fixed(name)} VALUE {f'CAST({column} AS STRING)' if kind == DATE else column}"

@@ -1,0 +1,226 @@
+"""What a deployment does in every situation that it may find."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint
+from hopsworks_flink.deployment.decision import (
+    KnownDeployment,
+    NoOp,
+    Recover,
+    Refuse,
+    Replace,
+    Seen,
+    Start,
+    StartPolicy,
+    Submit,
+    Wait,
+    decide,
+)
+
+HASH, OTHER = "a" * 64, "b" * 64
+W = 1_700_000_000_000
+SAVEPOINT = RestorePoint("sp", "savepoint 3 of job j1")
+CHECKPOINT = RestorePoint("chk", "checkpoint 7 of job j1", watermark=W)
+LOST = RestorePoint(None, "Flink has discarded them", lost=True)
+NONE = RestorePoint(None, "job j1 ended before its first checkpoint")
+PROVEN = KnownDeployment("k1", True, "sp-old")
+BROKEN_OFF = KnownDeployment("k1", False, "sp-kept", W)
+FIRST_BROKEN_OFF = KnownDeployment("k1", False)
+
+
+def job(state: str, deployment_hash: str | None = None, job_id: str = "j1", start: int = 1) -> ObservedJob:
+    return ObservedJob(job_id, "cards", state, start, deployment_hash=deployment_hash)
+
+
+def seen(*jobs: ObservedJob, **kwargs: Any) -> Seen:
+    return Seen(jobs, **kwargs)
+
+
+def asked(state: Any = "restore", **kwargs: Any) -> StartPolicy:
+    return StartPolicy(state, **kwargs)
+
+
+def start(path: str | None, replay: bool = False, watermark: int | None = None) -> tuple[str | None, bool, int | None]:
+    return path, replay, watermark
+
+
+EMPTY, REWARM, FRESH = seen(), asked("rewarm"), asked("fresh")
+NAMED = asked(savepoint_path="named")
+RESTORE = asked()
+
+CASES = [
+    # --- nothing runs: what the new job starts from
+    ("first deployment", EMPTY, None, RESTORE, Submit, start(None)),
+    ("first deployment, rewarm", EMPTY, None, REWARM, Submit, start(None)),
+    ("first deployment, named", EMPTY, None, NAMED, Submit, start("named")),
+    ("ended with savepoint", seen(job("FINISHED"), left=SAVEPOINT), None, RESTORE, Submit, start("sp")),
+    ("cancelled, checkpoint", seen(job("CANCELED"), left=CHECKPOINT), None, RESTORE, Submit, start("chk", False, W)),
+    ("failed, same", seen(job("FAILED", HASH), left=CHECKPOINT), None, RESTORE, Recover, start("chk", False, W)),
+    ("failed, another", seen(job("FAILED", OTHER), left=CHECKPOINT), None, RESTORE, Submit, start("chk", False, W)),
+    ("failed at its start", seen(job("FAILED", HASH), left=NONE), None, RESTORE, Recover, start(None)),
+    ("state lost", seen(job("FAILED", HASH), left=LOST), None, RESTORE, Refuse, "savepoint_path=….*state='fresh'"),
+    ("state lost, named", seen(job("FAILED", OTHER), left=LOST), None, NAMED, Submit, start("named")),
+    ("state lost, fresh", seen(job("FAILED", OTHER), left=LOST), None, FRESH, Submit, start(None)),
+    # --- the JobManager lost its memory
+    ("forgotten, was healthy", EMPTY, PROVEN, RESTORE, Refuse, "k1.*forgotten.*sp-old.*savepoint_path=….*'fresh'"),
+    ("forgotten, newer one empty", seen(job("FAILED"), left=NONE), PROVEN, RESTORE, Refuse, "forgotten"),
+    ("forgotten, named", EMPTY, PROVEN, NAMED, Submit, start("named")),
+    ("forgotten, fresh", EMPTY, PROVEN, FRESH, Submit, start(None)),
+    ("forgotten in mid-deployment", EMPTY, BROKEN_OFF, RESTORE, Submit, start("sp-kept", False, W)),
+    ("forgotten before any state", EMPTY, FIRST_BROKEN_OFF, RESTORE, Submit, start(None)),
+    ("remembered by Flink too", seen(job("FAILED", job_id="k1"), left=NONE), PROVEN, RESTORE, Submit, start(None)),
+    ("Flink knows better", seen(job("FINISHED"), left=SAVEPOINT), PROVEN, RESTORE, Submit, start("sp")),
+    # --- rewarm without a running job
+    ("rewarm, broken off", seen(job("FINISHED")), BROKEN_OFF, REWARM, Submit, start(None, True, W)),
+    ("rewarm, watermark kept", seen(job("FINISHED"), watermark=W), None, REWARM, Submit, start(None, True, W)),
+    ("rewarm, watermark gone", seen(job("FAILED", OTHER)), None, REWARM, Refuse, "rewarm_from=…"),
+    ("rewarm, forgotten", EMPTY, PROVEN, REWARM, Refuse, "rewarm_from=…"),
+    ("rewarm, said", seen(job("FAILED")), None, asked("rewarm", watermark=5), Submit, start(None, True, 5)),
+    # --- the desired job is there
+    ("same runs", seen(job("RUNNING", HASH)), None, RESTORE, NoOp, None),
+    ("same runs, fresh asked", seen(job("RUNNING", HASH)), None, FRESH, NoOp, None),
+    ("same runs, rewarm asked", seen(job("RUNNING", HASH), watermark=W), None, REWARM, NoOp, None),
+    ("same starts up", seen(job("CREATED", HASH)), None, RESTORE, NoOp, None),
+    ("same among ended ones", seen(job("CANCELED"), job("RUNNING", HASH, "j2", 2)), None, RESTORE, NoOp, None),
+    ("same restarts", seen(job("RESTARTING", HASH)), None, RESTORE, Wait, None),
+    (
+        "same goes on restarting",
+        seen(job("RESTARTING", HASH), left=CHECKPOINT, unwell_for=31),
+        None,
+        RESTORE,
+        Recover,
+        start("chk", False, W),
+    ),
+    ("same restarts, no state", seen(job("RESTARTING", HASH), left=LOST, unwell_for=31), None, RESTORE, Refuse, "j1"),
+    ("same restarts, named", seen(job("RESTARTING", HASH), unwell_for=31), None, NAMED, Recover, start("named")),
+    ("same is ending", seen(job("CANCELLING", HASH)), None, RESTORE, Wait, None),
+    # --- another job is there
+    ("another runs", seen(job("RUNNING", OTHER)), None, RESTORE, Replace, (True, None)),
+    ("somebody else's", seen(job("RUNNING", None)), None, RESTORE, Replace, (True, None)),
+    ("another runs, named", seen(job("RUNNING", OTHER)), None, NAMED, Replace, (True, start("named"))),
+    ("another runs, fresh", seen(job("RUNNING", OTHER)), None, FRESH, Replace, (False, start(None))),
+    (
+        "another runs, rewarm",
+        seen(job("RUNNING", OTHER), watermark=W),
+        None,
+        REWARM,
+        Replace,
+        (True, start(None, True, W)),
+    ),
+    (
+        "another runs, no watermark",
+        seen(job("RUNNING", OTHER)),
+        None,
+        REWARM,
+        Refuse,
+        "shows no watermark.*rewarm_from",
+    ),
+    ("another restarts", seen(job("RESTARTING", OTHER)), None, RESTORE, Wait, None),
+    (
+        "another goes on restarting",
+        seen(job("RESTARTING", OTHER), left=CHECKPOINT, unwell_for=31),
+        None,
+        RESTORE,
+        Replace,
+        (False, start("chk", False, W)),
+    ),
+    (
+        "another has no TaskManager",
+        seen(job("CREATED", OTHER), left=SAVEPOINT, unwell_for=31),
+        None,
+        RESTORE,
+        Replace,
+        (False, start("sp")),
+    ),
+    (
+        "another restarts, lost",
+        seen(job("RESTARTING", OTHER), left=LOST, unwell_for=31),
+        None,
+        RESTORE,
+        Refuse,
+        "not touched",
+    ),
+    ("another restarts, named", seen(job("RESTARTING", OTHER)), None, NAMED, Replace, (False, start("named"))),
+    ("another restarts, fresh", seen(job("RESTARTING", OTHER)), None, FRESH, Replace, (False, start(None))),
+    (
+        "another restarts, rewarm said",
+        seen(job("RESTARTING", OTHER), unwell_for=31),
+        None,
+        asked("rewarm", watermark=W),
+        Replace,
+        (False, start(None, True, W)),
+    ),
+    ("does not tell its hash yet", seen(job("INITIALIZING")), None, RESTORE, Wait, None),
+    ("another is failing", seen(job("FAILING", OTHER)), None, RESTORE, Wait, None),
+    # --- more than one
+    ("two run", seen(job("RUNNING", HASH), job("RUNNING", OTHER, "j2")), None, RESTORE, Refuse, "2 jobs.*j1.*j2"),
+    ("two of the same", seen(job("RUNNING", HASH), job("RUNNING", HASH, "j2")), None, FRESH, Refuse, "2 jobs"),
+    ("one runs, one ends", seen(job("RUNNING", HASH), job("CANCELLING", HASH, "j2")), None, RESTORE, Refuse, "2 jobs"),
+]
+
+
+def told(start: Start | None) -> tuple[str | None, bool, int | None] | None:
+    return (start.path, start.replay, start.watermark) if start else None
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "policy", "kind", "expected"), [pytest.param(*c[1:], id=c[0]) for c in CASES]
+)
+def test_decision(found: Seen, known: KnownDeployment | None, policy: StartPolicy, kind: type, expected: Any) -> None:
+    decision = decide(HASH, found, known, policy)
+    assert isinstance(decision, kind), decision
+    assert decision.reason
+    if isinstance(decision, Refuse):
+        assert re.search(expected, decision.reason), decision.reason
+        assert decision.ambiguous == ("jobs named" in decision.reason)
+    elif isinstance(decision, (Submit, Recover)):
+        assert told(decision.start) == expected
+        assert decision.start.origin
+    elif isinstance(decision, Replace):
+        assert (decision.savepoint, told(decision.start)) == expected
+
+
+def test_predecessor_is_the_job_started_last() -> None:
+    decision = decide(HASH, seen(job("FAILED", None, "old", 1), job("FAILED", None, "new", 2)), None, RESTORE)
+    assert isinstance(decision, Submit)
+    assert decision.predecessor is not None
+    assert decision.predecessor.job_id == "new"
+
+
+def test_the_choice_is_said_in_the_reason() -> None:
+    assert "state='fresh'" in decide(HASH, seen(job("FAILED")), None, FRESH).reason
+    assert "state='fresh'" in decide(HASH, seen(job("RUNNING", OTHER)), None, FRESH).reason
+    assert "state='rewarm'" in decide(HASH, seen(job("RUNNING", OTHER), watermark=W), None, REWARM).reason
+
+
+@pytest.mark.parametrize(
+    ("running", "wanted", "state", "kind"),
+    [
+        ("old", "new", "RUNNING", Replace),
+        ("", "new", "RUNNING", Replace),
+        ("old", "", "RUNNING", Replace),
+        ("new", "new", "RUNNING", NoOp),
+        ("", "", "RUNNING", NoOp),
+        # A program that does not say what its credentials are.
+        ("", None, "RUNNING", NoOp),
+        # It gets new ones anyway when it does not get well.
+        ("old", "new", "RESTARTING", Wait),
+        ("old", "new", "CREATED", NoOp),
+    ],
+)
+@pytest.mark.parametrize("policy", [RESTORE, FRESH, REWARM, NAMED])
+def test_renewed_credentials_replace_the_desired_job_from_its_savepoint(
+    running: str, wanted: str | None, state: str, kind: Any, policy: StartPolicy
+) -> None:
+    found = Seen([replace(job(state, HASH), credentials=running)])
+    decision = decide(HASH, found, None, replace(policy, credentials=wanted))
+    assert isinstance(decision, kind)
+    if isinstance(decision, Replace):
+        assert (decision.savepoint, decision.start) == (True, None)
+        assert "credentials" in decision.reason

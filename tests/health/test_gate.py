@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from hopsworks_flink.health.gate import HealthCriteria, HealthGate, JobHealth, innermost_cause, root_exception
+
+
+def health(
+    state: str = "RUNNING", vertices: str = "RUNNING", completed: int = 1, restarts: int | None = 0
+) -> JobHealth:
+    return JobHealth("j1", state, {"a": vertices, "b": "RUNNING"}, completed, restarts, None, "boom")
+
+
+def gate(**kwargs: object) -> HealthGate:
+    return HealthGate(HealthCriteria(**{"grace_period": 10.0, **kwargs}))  # type: ignore[arg-type]
+
+
+def test_healthy_after_the_grace_period() -> None:
+    watched = gate()
+    assert watched.observe(health("CREATED", "CREATED"), 0) == "waiting"
+    assert watched.observe(health(), 1) == "waiting"
+    assert watched.observe(health(), 10.9) == "waiting"
+    assert watched.observe(health(), 11) == "healthy"
+
+
+def test_a_running_job_with_a_waiting_vertex_is_not_healthy() -> None:
+    watched = gate(grace_period=0)
+    assert watched.observe(health(vertices="DEPLOYING"), 0) == "waiting"
+    assert "a: DEPLOYING" in watched.reason
+
+
+def test_no_vertices_is_not_healthy() -> None:
+    assert gate(grace_period=0).observe(JobHealth("j1", "RUNNING", {}, 1, 0), 0) == "waiting"
+
+
+def test_a_restart_starts_the_grace_period_again() -> None:
+    watched = gate()
+    watched.observe(health(restarts=0), 0)
+    assert watched.observe(health(restarts=1), 9) == "waiting"
+    assert watched.observe(health(restarts=1), 12) == "waiting"
+    assert watched.observe(health(restarts=1), 19) == "healthy"
+
+
+def test_without_checkpoint_not_healthy_unless_allowed() -> None:
+    assert gate(grace_period=0).observe(health(completed=0), 0) == "waiting"
+    assert gate(grace_period=0, require_checkpoint=False).observe(health(completed=0), 0) == "healthy"
+
+
+@pytest.mark.parametrize("state", ["FAILED", "CANCELED", "FINISHED"])
+def test_ended_is_failed_with_its_cause(state: str) -> None:
+    watched = gate()
+    assert watched.observe(health(state), 0) == "failed"
+    assert "boom" in watched.reason
+
+
+def test_many_restarts_fail_early_and_old_ones_do_not_count() -> None:
+    watched = gate(max_restarts=2)
+    assert watched.observe(health("RESTARTING", restarts=50), 0) == "waiting"
+    assert watched.observe(health("RESTARTING", restarts=52), 1) == "waiting"
+    assert watched.observe(health("RESTARTING", restarts=53), 2) == "failed"
+
+
+@pytest.mark.parametrize(("state", "verdict"), [("RESTARTING", "failed"), ("RUNNING", "waiting")])
+def test_state_that_cannot_be_carried_over_is_not_tried_again(state: str, verdict: str) -> None:
+    """As long as the job does not run: later it may stand in the history of one that was started without state."""
+    cause = "org.apache.flink.util.StateMigrationException: the new state serializer must not be incompatible"
+    watched = gate()
+    assert watched.observe(JobHealth("j1", state, {"a": "RUNNING"}, 1, 1, None, cause), 0) == verdict
+    assert ("cannot carry over the state" in watched.reason and cause in watched.reason) == (verdict == "failed")
+
+
+def test_innermost_cause() -> None:
+    assert innermost_cause("a.B: outer\n\tat x\nCaused by: c.D: inner\n\tat y\nCaused by: e.F: root") == "e.F: root"
+    assert innermost_cause("a.B: only\n\tat x") == "a.B: only"
+    assert innermost_cause("") == ""
+
+
+def test_root_exception_of_old_and_new_answers() -> None:
+    assert (
+        root_exception({"exceptionHistory": {"entries": [{"stacktrace": "a.B: new"}, {"stacktrace": "old"}]}})
+        == "a.B: new"
+    )
+    assert root_exception({"root-exception": "a.B: old form"}) == "a.B: old form"
+    assert root_exception({"exceptionHistory": {"entries": []}}) is None
+    assert root_exception(None) is None

@@ -1,0 +1,336 @@
+"""Feature groups that grow: the local Hopsworks, a broker and a stub cluster; workers that die, steps that fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from devstack.hopsworks.models import new_commit
+from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
+from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+from hopsworks_flink.deployment import growth_steps as _growth
+from hopsworks_flink.exceptions import FlinkError
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
+from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
+from hopsworks_flink.pipeline.resources import feature_group_arguments
+from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support.deaths import Killed, die
+from tests.support.fixtures import Memory, task_context
+from tests.support.flink_stub import FlinkStub, Job
+from tests.support.hopsworks_server import LocalHopsworks
+
+GROUP = {"name": "spent", "key": ["card"], "window": {"size": "10m"}, "aggregates": {"n": "count"}}
+SPEC: dict[str, Any] = {
+    "name": "cards",
+    "source": {
+        "topic": "payments",
+        "schema": {"card": "bigint", "at": "bigint", "amount": "double"},
+        "event_time": {"column": "at"},
+    },
+    "feature_groups": [GROUP, {**GROUP, "version": 2}],
+}
+JOB = "cards__features"
+ASSET = Asset(name=f"flink_job.{JOB}", uri=f"x-flink://cluster/{JOB}")
+
+
+class Platform:
+    """The pipeline on a platform of its own; ``steps`` is what was done to it, in order."""
+
+    def __init__(self, server: LocalHopsworks, flink: FlinkStub, patch: pytest.MonkeyPatch) -> None:
+        #: Lives as long as this object.
+        self.broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+        (address,) = self.broker.list_topics(timeout=10).brokers.values()
+        self.bootstrap = f"{address.host}:{address.port}"
+        server.context.config = server.config.model_copy(update={"kafka_bootstrap": self.bootstrap})
+        self.server, self.flink, self.memory = server, flink, Memory(ASSET)
+        self.steps: list[str] = []
+        self.fails = False
+        #: Executions that bring rows without telling offsets, before one that finds nothing more; None: all tell.
+        self.silent: int | None = None
+        self.spec = json.loads(json.dumps(SPEC))
+        server.executor.on_start = self._execution  # type: ignore[method-assign]
+        flink.on_run = self._starts
+        with HopsworksHook().session() as session:
+            topic = "probe"
+            for group in Pipeline.parse(self.spec).feature_groups:
+                created, _ = session.create_feature_group(**feature_group_arguments(Pipeline.parse(self.spec), group))
+                topic = created._online_topic_name
+        self.topic = topic
+        self.write()
+        self._watch(patch)
+
+    def write(self) -> None:
+        """One more record in the groups' topic."""
+        self.broker.produce(self.topic, b"v", partition=0)
+        assert self.broker.flush(10) == 0
+
+    def _watch(self, patch: pytest.MonkeyPatch) -> None:
+        original = HopsworksSession.append_features
+
+        def append(session: Any, group: Any, *args: Any, **kwargs: Any) -> Any:
+            self.steps.append(f"append {group.version}")
+            return original(session, group, *args, **kwargs)
+
+        patch.setattr(HopsworksSession, "append_features", append)
+
+    def _execution(self, execution_id: int) -> None:
+        self.steps.append("materialize" if self.flink.running() else "materialize the rest")
+        if self.fails and not self.flink.running():
+            return self.server.end(execution_id, "FAILED", "FAILED", "no space left")
+        if self.silent is not None:
+            if self.silent > 0:
+                self.silent -= 1
+                for group in self.server.context.store.feature_groups("spent"):
+                    self.server.context.store.add_commit(group.id, new_commit(5, 0, 5))
+            return self.server.end(execution_id, "FINISHED", "SUCCEEDED", "nothing about offsets")
+        start, end = {"0": 0}, {}
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "t"})
+        for partition in consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions:
+            end[str(partition)] = consumer.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=10)[1]
+        consumer.close()
+        told = {"startingOffsets": start, "endingOffsets": end, "next offsets": end}
+        log = "\n".join(f"{name}: {json.dumps({self.topic: offsets})}" for name, offsets in told.items())
+        return self.server.end(execution_id, "FINISHED", "SUCCEEDED", log)
+
+    def _starts(self, job: Job) -> None:
+        self.steps.append("submit")
+        job.watermark = 1_000_000
+
+    def grow(self) -> None:
+        for group in self.spec["feature_groups"]:
+            group["aggregates"]["most"] = {"max": "amount"}
+
+    def deploy(self, **kwargs: Any) -> dict[str, Any]:
+        self.memory.new_run()
+        self.steps.clear()
+        quick = {"grace_period": 0.01, "poll_interval": 0.01, "timeout": 20.0, "outlets": [ASSET]}
+        operator = FlinkDeployFeaturePipelineOperator(
+            task_id="deploy", pipeline=self.spec, **{"on_drift": "append", **quick, **kwargs}
+        )
+        return operator.execute(self.memory.context())
+
+    def features(self) -> list[list[str]]:
+        with HopsworksHook().session() as session:
+            return [[f.name for f in session.get_feature_group("spent", version).columns] for version in (1, 2)]
+
+    def the_job(self) -> Job:
+        (job,) = self.flink.running()
+        return job
+
+
+@pytest.fixture
+def platform(hopsworks: LocalHopsworks, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    return Platform(hopsworks, flink, monkeypatch)
+
+
+OLD, NEW = ["card", "n"], ["card", "n", "most"]
+
+
+def test_groups_grow_in_the_order_that_loses_nothing(platform: Platform, flink: FlinkStub) -> None:
+    first = platform.deploy()
+    assert platform.steps == ["submit"]
+    assert "grown" not in platform.deploy()
+    assert platform.steps == [], "nothing is materialized, stopped or submitted where nothing grew"
+    platform.grow()
+    stop = flink._stop
+
+    def stop_after_one_more_record(body: dict[str, Any], job_id: str) -> tuple[int, Any]:
+        platform.write()
+        platform.steps.append("stop")
+        return stop(body, job_id)
+
+    flink._stop = stop_after_one_more_record  # type: ignore[method-assign]
+    result = platform.deploy()
+    rest = ["materialize the rest"] * 2
+    assert platform.steps == ["materialize"] * 2 + ["stop", *rest, "append 1", "append 2", "submit"]
+    assert platform.features() == [NEW, NEW]
+    assert (result["action"], result["state"], result["rewarmed_at"]) == ("submitted", "rewarm", 1_000_000)
+    assert platform.the_job().restored_from is None
+    assert flink.jobs[first["job_id"]].state == "FINISHED"
+    for name in ("spent_1", "spent_2"):
+        told = result["grown"][name]
+        assert (told["features"], told["offsets_verified"], told["end_offsets"]["0"]) == (["most"], True, 2)
+    assert "grown" not in platform.deploy()
+    assert platform.steps == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "after", "call", "features"),
+    [
+        pytest.param(_growth, "materialize", True, 1, [OLD, OLD], id="while the job runs"),
+        pytest.param(FlinkHook, "stop_with_savepoint", False, 1, [OLD, OLD], id="before the stop"),
+        pytest.param(FlinkHook, "stop_with_savepoint", True, 1, [OLD, OLD], id="after the stop"),
+        pytest.param(FlinkHook, "wait_until_ended", True, 1, [OLD, OLD], id="after the end"),
+        pytest.param(_growth, "materialize", True, 3, [OLD, OLD], id="between two materializations"),
+        pytest.param(HopsworksSession, "append_features", False, 1, [OLD, OLD], id="before appending"),
+        pytest.param(HopsworksSession, "append_features", True, 1, [NEW, OLD], id="between two groups"),
+        pytest.param(HopsworksSession, "append_features", True, 2, [NEW, NEW], id="after appending"),
+        pytest.param(FlinkHook, "run_python_job", False, 1, [NEW, NEW], id="before the submission"),
+        pytest.param(FlinkHook, "run_python_job", True, 1, [NEW, NEW], id="after the submission"),
+    ],
+)
+def test_worker_dies_and_the_next_run_completes(
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    after: bool,
+    call: int,
+    features: list[list[str]],
+) -> None:
+    platform.deploy()
+    platform.grow()
+    with monkeypatch.context() as patch:
+        die(patch, owner, name, after, call)
+        with pytest.raises(Killed):
+            platform.deploy()
+    assert platform.features() == features
+    platform.write()
+    result = platform.deploy()
+    assert platform.features() == [NEW, NEW]
+    job = platform.the_job()
+    assert job.job_id == result["job_id"]
+    assert (job.restored_from, job.user_config[MARK_WATERMARK]) == (None, "1000000")
+    assert {name: told["features"] for name, told in result["grown"].items()} == {
+        "spent_1": ["most"],
+        "spent_2": ["most"],
+    }
+    assert platform.memory.of_asset.get(f"{JOB}.growth") is None
+
+
+def test_materialization_that_fails_brings_the_job_back(platform: Platform, flink: FlinkStub) -> None:
+    first = platform.deploy()
+    platform.grow()
+    platform.fails = True
+    stop = flink._stop
+    flink._stop = lambda body, job_id: platform.write() or stop(body, job_id)  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match=r"could not grow: Execution \d+ .* ended FAILED\. Rolled back"):
+        platform.deploy()
+    back = platform.the_job()
+    assert back.restored_from == flink.jobs[first["job_id"]].savepoint
+    assert back.user_config["deployment_hash"] == first["deployment_hash"]
+    assert platform.features() == [OLD, OLD]
+
+    platform.fails = False
+    back.watermark = 2_000_000
+    assert platform.deploy()["rewarmed_at"] == 2_000_000, "nothing was appended: the job's own watermark counts"
+    assert platform.features() == [NEW, NEW]
+
+
+def test_without_offsets_the_last_execution_finds_nothing_more(platform: Platform) -> None:
+    platform.deploy()
+    platform.grow()
+    platform.silent = 3
+    grown = platform.deploy()["grown"]
+    assert platform.steps == ["materialize"] * 5 + ["materialize the rest"] * 2 + ["append 1", "append 2", "submit"]
+    assert not any(told["offsets_verified"] for told in grown.values())
+
+
+def test_file_that_is_taken_back_leaves_the_job_alone(platform: Platform) -> None:
+    platform.deploy()
+    platform.grow()
+    platform.fails = True
+    platform.flink.on_run = lambda job: None
+    stop = platform.flink._stop
+    platform.flink._stop = lambda body, job_id: platform.write() or stop(body, job_id)  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match="Rolled back"):
+        platform.deploy()
+    back = platform.the_job()
+    platform.spec = json.loads(json.dumps(SPEC))
+    assert platform.deploy()["job_id"] == back.job_id
+    assert platform.steps == []
+    assert platform.memory.of_asset.get(f"{JOB}.growth") is None
+
+
+def test_job_that_came_back_after_appending_does_not_hide_what_it_wrote(platform: Platform, flink: FlinkStub) -> None:
+    first = platform.deploy()
+    platform.grow()
+
+    def broken(job: Job) -> None:
+        if job.user_config["deployment_hash"] != first["deployment_hash"]:
+            job.state, job.restarts, job.vertices = "FAILED", 9, ["FAILED"]
+
+    flink.on_run = broken
+    with pytest.raises(AirflowFailException, match="Rolled back"):
+        platform.deploy()
+    assert platform.features() == [NEW, NEW]
+    platform.the_job().watermark = 2_000_000
+
+    flink.on_run = lambda job: None
+    result = platform.deploy(parallelism=2)
+    assert (result["state"], result["rewarmed_at"]) == ("rewarm", 1_000_000)
+    assert set(result["grown"]) == {"spent_1", "spent_2"}
+
+
+@pytest.mark.parametrize(
+    ("touch", "error", "text"),
+    [
+        (lambda p: p.flink.add(f"{SPEC['name']}__recompute__a__b"), FlinkError, "recomputes features just now"),
+        (lambda p: p.flink.add(JOB), AirflowFailException, "2 jobs named 'cards__features' run"),
+        (lambda p: setattr(p.the_job(), "state", "RESTARTING"), FlinkError, "has to run before"),
+        (
+            lambda p: (setattr(p.the_job(), "watermark", None), setattr(p.the_job(), "restored_from", "s")),
+            AirflowFailException,
+            "not known up to when",
+        ),
+        (
+            lambda p: p.spec["feature_groups"][0]["aggregates"].pop("n"),
+            AirflowFailException,
+            r"'n' \(bigint\) exists there only\. Choose another version",
+        ),
+    ],
+    ids=["recomputed", "ambiguous", "restarting", "no watermark", "removed"],
+)
+def test_what_is_refused_touches_nothing(
+    platform: Platform, touch: Callable[[Platform], object], error: type[Exception], text: str
+) -> None:
+    platform.deploy()
+    platform.grow()
+    touch(platform)
+    running = {job.job_id for job in platform.flink.running()}
+    with pytest.raises(error, match=text):
+        platform.deploy()
+    assert platform.steps == []
+    assert {job.job_id for job in platform.flink.running()} == running
+    assert platform.features() == [OLD, OLD]
+
+
+def test_job_that_has_emitted_nothing_begins_anew(platform: Platform) -> None:
+    platform.deploy()
+    platform.the_job().watermark = None
+    platform.grow()
+    assert platform.deploy()["state"] == "fresh"
+    assert platform.features() == [NEW, NEW]
+
+
+def test_without_being_asked_nothing_grows(platform: Platform) -> None:
+    platform.deploy()
+    platform.grow()
+    with pytest.raises(AirflowFailException, match=r"'most' \(double\) is missing there"):
+        platform.deploy(on_drift="fail")
+    with pytest.raises(AirflowFailException, match="on_drift must be"):
+        platform.deploy(on_drift="shrink")
+
+
+def test_registration_leaves_growth_to_the_deployment(platform: Platform) -> None:
+    def register() -> dict[str, Any]:
+        pipeline = Pipeline.parse(platform.spec)
+        return HopsworksCreateFeatureGroupOperator(
+            task_id="create", on_drift="append_later", **feature_group_arguments(pipeline, pipeline.feature_groups[0])
+        ).execute(task_context())
+
+    assert register()["lacking"] == []
+    platform.grow()
+    assert (register()["lacking"], register()["appended"]) == (["most"], [])
+    assert platform.features() == [OLD, OLD]
+    platform.spec["feature_groups"][0]["key"] = ["card", "at"]
+    with pytest.raises(AirflowFailException, match="primary key"):
+        register()

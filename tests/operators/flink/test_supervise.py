@@ -1,0 +1,203 @@
+"""Supervision against a stub of Flink, look after look, with what Airflow keeps between them."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
+from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator
+from hopsworks_flink.operators.flink import supervise as flink_supervise
+from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
+from tests.support.fixtures import TaskInstance
+from tests.support.flink_stub import FlinkStub, Job
+
+PIPELINE = {
+    "name": "cards",
+    "source": {
+        "topic": "cards",
+        "schema": {"cc": "bigint", "at": "bigint"},
+        "event_time": {"column": "at"},
+    },
+    "feature_groups": [{"name": "g", "key": ["cc"], "window": {"size": "1m"}, "aggregates": {"n": "count"}}],
+}
+
+
+class Runs(TaskInstance):
+    """The task in one DAG run after the other, and how many deployments are at work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deploying = 0
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def get_dr_count(self, *, dag_id: str, states: list[str]) -> int:
+        self.asked.append((dag_id, states))
+        return self.deploying
+
+
+@pytest.fixture
+def runs(variables: dict[str, str]) -> Runs:
+    return Runs()
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    found: dict[str, float] = {}
+
+    class Stats:
+        @staticmethod
+        def gauge(name: str, value: float) -> None:
+            found[name] = value
+
+    monkeypatch.setattr(flink_supervise, "get_stats", lambda: Stats)
+    return found
+
+
+def supervise(runs: Runs, **supervision: Any) -> dict[str, Any]:
+    operator = FlinkSuperviseJobOperator(
+        task_id="supervise_job", pipeline={**PIPELINE, "supervision": supervision}, deploy_dag_id="cards__deploy"
+    )
+    return operator.execute({"ti": runs})
+
+
+def streaming(flink: FlinkStub, **kwargs: Any) -> Job:
+    defaults = {"checkpoint": "file:/c/1", "checkpoint_age": 3.0, "start_time": int((time.time() - 600) * 1000)}
+    return flink.add("cards__features", **{**defaults, **kwargs})
+
+
+def test_a_healthy_job(flink: FlinkStub, runs: Runs, metrics: dict[str, float]) -> None:
+    job = streaming(flink, watermark=5_000, metrics={"Source__cards[1].KafkaSourceReader.pendingRecords": 12.0})
+    result = supervise(runs)
+    assert (result["verdict"], result["action"], result["reasons"]) == ("healthy", "none", [])
+    assert result["facts"]["lag"] == 12
+    assert result["facts"]["checkpoint_age"] == pytest.approx(3.0, abs=1.0)
+    assert result["deploy_conf"] == {"state": "restore", "parallelism": 1}
+    assert runs.pushed["flink_job_url"].endswith(f"/#/job/running/{job.job_id}/overview")
+    assert metrics["hopsworks_flink.cards__features.verdict"] == 0
+    assert metrics["hopsworks_flink.cards__features.lag"] == 12
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_restart_is_a_warning(flink: FlinkStub, runs: Runs) -> None:
+    streaming(flink, exception="x.Y: o\nCaused by: x.Z: lost a worker", failures=[30.0])
+    result = supervise(runs)
+    assert (result["verdict"], result["action"]) == ("degraded", "warn")
+    assert "restarted 1 time(s) within 600 s (cause: x.Z: lost a worker)" in result["reasons"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "text"),
+    [
+        ([], "'cards__features' is missing: no job named 'cards__features' runs"),
+        ([{"state": "FAILED", "exception": "x.Y: o\nCaused by: x.Z: broke"}], "is FAILED \\(cause: x.Z: broke\\)"),
+        ([{}, {}], "is duplicated: 2 jobs"),
+        ([{"checkpoint_age": 900.0}], "is sick: the job completed its last checkpoint 900 s ago, 300 s are allowed"),
+        ([{"failures": [1.0, 2.0, 3.0, 4.0]}], "is sick: it restarted 4 time"),
+    ],
+)
+def test_what_needs_a_person(
+    flink: FlinkStub, runs: Runs, metrics: dict[str, float], jobs: list[dict[str, Any]], text: str
+) -> None:
+    for kwargs in jobs:
+        streaming(flink, **kwargs)
+    with pytest.raises(AirflowFailException, match=text):
+        supervise(runs)
+    assert metrics["hopsworks_flink.cards__features.verdict"] > 1
+
+
+def test_a_watermark_that_stands_shows_in_two_looks(flink: FlinkStub, runs: Runs) -> None:
+    lag = "Source__cards[1].KafkaSourceReader.pendingRecords"
+    job = streaming(flink, watermark=5_000, metrics={lag: 12.0})
+    supervise(runs)
+    job.metrics[lag] = 500.0
+    with pytest.raises(AirflowFailException, match="has not moved within 0 s while the lag grew by 488 to 500 events"):
+        supervise(runs, policy="redeploy")
+    job.watermark, job.metrics[lag] = 6_000, 900.0
+    assert supervise(runs)["verdict"] == "healthy"
+
+
+def test_late_events_since_the_last_look(flink: FlinkStub, runs: Runs) -> None:
+    job = streaming(flink, metrics={"GlobalWindowAggregate[4].numLateRecordsDropped": 3.0})
+    assert supervise(runs)["verdict"] == "healthy"
+    job.metrics["GlobalWindowAggregate[4].numLateRecordsDropped"] = 8.0
+    assert supervise(runs)["reasons"][0]["text"].startswith("5 events came behind the watermark")
+    assert supervise(runs)["verdict"] == "healthy"
+
+
+def test_deploys_again_so_often_and_no_more(flink: FlinkStub, runs: Runs) -> None:
+    policy = {"policy": "redeploy", "max_attempts": 2}
+    job = streaming(flink)
+    supervise(runs, **policy)
+    job.end("FAILED")
+    for attempt in (1, 2):
+        result = supervise(runs, **policy)
+        assert (result["verdict"], result["action"], result["attempts"]) == ("missing", "redeploy", attempt)
+        # The job is gone; what it ran with is known from the look before.
+        assert result["deploy_conf"] == {"state": "restore", "parallelism": 1}
+    with pytest.raises(AirflowFailException, match="deployed again 2 times within 3600 s, which did not help"):
+        supervise(runs, **policy)
+
+
+def test_what_deploying_cannot_cure_is_not_deployed(flink: FlinkStub, runs: Runs) -> None:
+    streaming(flink)
+    streaming(flink)
+    with pytest.raises(AirflowFailException, match="duplicated") as raised:
+        supervise(runs, policy="redeploy")
+    assert "deployed again" not in str(raised.value)
+
+
+def test_nothing_is_judged_while_a_deployment_is_at_work(flink: FlinkStub, runs: Runs) -> None:
+    runs.deploying = 1
+    with pytest.raises(AirflowSkipException, match="cards__deploy are running or queued"):
+        supervise(runs)
+    assert runs.asked == [("cards__deploy", ["running", "queued"])]
+    assert flink.requests == []
+
+
+def test_a_deployment_is_started_only_on_a_decision(runs: Runs) -> None:
+    def trigger(**decision: Any) -> TriggerDeploymentOperator:
+        operator = TriggerDeploymentOperator(
+            task_id="redeploy", decision=json.dumps(decision), trigger_dag_id="cards__deploy"
+        )
+        operator.execute({"ti": runs})
+        return operator
+
+    with pytest.raises(AirflowSkipException, match="the job is degraded"):
+        trigger(action="warn", verdict="degraded")
+    assert runs.asked == []
+    runs.deploying = 1
+    with pytest.raises(AirflowSkipException, match="are running or queued"):
+        trigger(action="redeploy", verdict="sick", deploy_conf={"state": "restore"})
+
+
+def test_the_deployment_gets_the_configuration_that_ran(runs: Runs) -> None:
+    from tests.support.airflow_names import DagRunTriggerException
+
+    conf = {"state": "restore", "parallelism": 4}
+    operator = TriggerDeploymentOperator(
+        task_id="redeploy",
+        decision={"action": "redeploy", "verdict": "missing", "deploy_conf": conf},
+        trigger_dag_id="cards__deploy",
+        openlineage_inject_parent_info=False,
+    )
+    with pytest.raises(DagRunTriggerException) as raised:
+        operator.execute({"ti": runs})
+    assert (raised.value.trigger_dag_id, raised.value.conf) == ("cards__deploy", conf)
+
+
+@pytest.mark.parametrize(
+    ("supervision", "text"),
+    [
+        ({"policy": "restart"}, "supervision.policy"),
+        ({"max_attempts": 0}, "supervision.max_attempts"),
+        ({"max_checkpoint_age": "10ms"}, "supervision.max_checkpoint_age"),
+        ({"max_silence": 5}, "supervision.max_silence"),
+    ],
+)
+def test_settings_that_make_no_sense(runs: Runs, supervision: dict[str, Any], text: str) -> None:
+    with pytest.raises(AirflowFailException, match=text):
+        supervise(runs, **supervision)

@@ -1,0 +1,369 @@
+import json
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from hopsworks_flink.exceptions import PipelineError
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec.aggregates import Aggregate
+from hopsworks_flink.pipeline.spec.durations import format_duration, parse_duration
+from tests.conftest import REPOSITORY
+
+REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
+REMOVE = object()
+
+# (place, value put there, what the error must say)
+BROKEN = [
+    ("name", "Cards", r"name: must be lower case letters.*found: 'Cards'"),
+    ("name", REMOVE, r"name: is required"),
+    ("owner", "me", r"owner: unknown setting"),
+    ("source.topic", "bad topic", r"source\.topic: must be letters, digits, dots.*'bad topic'"),
+    ("source.topic", "cards_onlinefs", r"source\.topic: topics ending in '_onlinefs'"),
+    ("source.topic", "..", r"source\.topic: Kafka reserves"),
+    ("source.partitions", 0, r"source\.partitions: .*greater than or equal to 1 \(found: 0\)"),
+    ("source.schema", {}, r"source\.schema: .*at least 1 item"),
+    ("source.schema.amount", "decimal", r"source\.schema\.amount: a decimal needs its digits.*found: 'decimal'"),
+    ("source.schema.amount", "decimal(39,2)", r"source\.schema\.amount: decimal\(p,s\) has 1 to 38 digits"),
+    ("source.schema.amount", "decimal(2,3)", r"source\.schema\.amount: decimal\(p,s\) has 1 to 38 digits"),
+    ("source.schema.amount", "varchar(10)", r"amount: must be one of boolean, tinyint.*you may mean string"),
+    ("source.schema.amount", "money", r"source\.schema\.amount: must be one of boolean, .*found: 'money'"),
+    ("source.schema.amount", "array<double>", r"amount: a pipeline handles scalar types only; send the parts"),
+    ("source.schema.amount", 5, r"amount: a type is a text such as bigint or decimal\(10,2\), not int"),
+    ("source.format", "csv", r"source\.format: must be one of 'avro' or 'json'"),
+    ("source.event_time", "datetime", r"source\.event_time: write \{column: …\} with a column.*or kafka_timestamp"),
+    ("source.event_time.column", None, r"event_time: column must be a name; for Kafka's timestamp write"),
+    ("source.late", "keep", r"source\.late: must be one of 'drop' or 'topic'"),
+    ("source.where", "amount >", r"source: where: 'amount >' is no SQL expression"),
+    ("source.where", "amount", r"source: where: must be a condition, such as amount > 0, and is double"),
+    ("source.where", "price > 0", r"source: where: column 'price' does not exist; there are tid, datetime"),
+    ("source.where", "", r"source\.where: .*at least 1 character"),
+    ("source.derive", {"x": "amount * 2"}, r"source\.derive\.x: .*"),
+    ("source.derive", {"x": {"expression": "amount"}}, r"source\.derive\.x\.type: is required"),
+    (
+        "source.derive",
+        {"amount": {"expression": "1", "type": "int"}},
+        r"source: derive\.amount: a column of the schema has that name",
+    ),
+    ("source.derive", {"__x": {"expression": "1", "type": "int"}}, r"source\.derive: column name '__x' must be"),
+    (
+        "source.derive",
+        {"x": {"expression": "y", "type": "int"}, "y": {"expression": "1", "type": "int"}},
+        r"source: derive\.x: column 'y' does not exist",
+    ),
+    (
+        "source.derive",
+        {"x": {"expression": "ok", "type": "date"}},
+        r"derive\.x: a value of type boolean cannot be cast",
+    ),
+    ("history", {"path": ""}, r"history\.path: .*at least 1 character"),
+    ("history", {"path": "a\nb"}, r"history\.path: must not hold blanks at its ends, line breaks"),
+    ("history", {"path": "/a", "format": "orc"}, r"history\.format: must be one of 'parquet', 'csv' or 'json'"),
+    ("feature_groups.0.emit", "always", r"feature_groups\[0\]\.emit: must be one of 'on_window' or 'on_event'"),
+    ("feature_groups.0.emit", "on_event", r"emit: on_event looks back from each event: window has a size, no slide"),
+    ("feature_groups.0.event_time", "event", r"event_time: event is for emit: on_event; windows have"),
+    ("feature_groups.0.ttl", "7d", r"feature_groups\[0\]: ttl counts from the event time: add event_time"),
+    ("feature_groups.0.upsert_if_newer", True, r"feature_groups\[0\]: upsert_if_newer compares event times"),
+    ("feature_groups.0.window", {"size": "1h", "step": "7m"}, r"window: size 1h must be a multiple of step 7m"),
+    ("feature_groups.0.window", {"size": "1h", "step": "2h"}, r"window: size 1h must be a multiple of step 2h"),
+    ("feature_groups.0.window.step", "1m", r"window: slide and step exclude each other"),
+    (
+        "feature_groups.0.aggregates.m",
+        {"count_distinct": "*"},
+        r"count_distinct wants the name of a column; only count",
+    ),
+    ("feature_groups.0.aggregates.m", {"max": "ok"}, r"max needs a column of numbers, texts, dates or timestamps"),
+    ("feature_groups.0.aggregates.m", {"sum": "amount", "avg": "amount"}, r"aggregates\.m: .*is not an aggregate"),
+    ("feature_groups.0.aggregates.m", {"where": "ok"}, r"aggregates\.m: .*is not an aggregate"),
+    ("feature_groups.0.aggregates.m", {"count": "*", "where": "tid"}, r"m: where: must be a condition.*is string"),
+    ("feature_groups.0.aggregates.m", {"count": "*", "default": 1}, r"m: default: count is 0 where there is nothing"),
+    ("feature_groups.0.aggregates.m", {"sum": "amount", "default": "x"}, r"m: default: 'x' is no finite number"),
+    ("feature_groups.0.aggregates.m", {"max": "tid", "default": 1}, r"m: default: 1 is no text; quote it"),
+    ("source.schema.window_end", "bigint", r"source\.schema: column name 'window_end' is taken"),
+    ("source.schema.a b", "bigint", r"source\.schema: column name 'a b' must be letters"),
+    ("source.schema.__key", "bigint", r"source\.schema: column name '__key' must"),
+    (
+        "source.event_time.column",
+        "when",
+        r"source: event_time\.column 'when' is not in schema, which has tid, datetime",
+    ),
+    ("source.event_time.column", "amount", r"event_time\.column 'amount' is double; it must be bigint \(or int\), or"),
+    ("source.event_time.unit", "minutes", r"event_time\.unit: must be one of 'seconds', 'milliseconds'"),
+    ("source.schema.datetime", "int", r"event_time\.column 'datetime' is int, too small for milliseconds"),
+    ("source.max_disorder", 5, r"source\.max_disorder: a duration is a number with a unit.*found: 5"),
+    ("source.max_disorder", "5 minutes", r"source\.max_disorder: a duration is a number with a unit"),
+    ("source.max_disorder", "99999d", r"source\.max_disorder: a duration of more than ten years"),
+    ("source.max_future", "0s", r"source: max_future must be positive"),
+    ("source.start", "yesterday", r"source\.start: must be one of 'earliest' or 'latest'"),
+    ("feature_groups", [], r"feature_groups: .*at least 1 item"),
+    ("feature_groups.0.version", 0, r"feature_groups\[0\]\.version: .*greater than or equal to 1"),
+    ("feature_groups.0.name", "a" * 64, r"feature_groups\[0\]\.name: must be lower case letters.*at most 63"),
+    ("feature_groups.0.key", [], r"feature_groups\[0\]\.key: .*at least 1 item"),
+    ("feature_groups.0.key", ["card"], r"feature_groups\[0\]\.key: column 'card' is not in source\.schema"),
+    ("feature_groups.0.key", ["amount"], r"feature_groups\[0\]\.key: column 'amount' is double; a key needs"),
+    ("feature_groups.0.key", ["cc_num", "cc_num"], r"feature_groups\[0\]: key names a column twice"),
+    ("feature_groups.0.window.slide", "3m", r"feature_groups\[0\]\.window: size 10m must be a multiple of slide 3m"),
+    ("feature_groups.0.window.slide", "20m", r"feature_groups\[0\]\.window: slide 20m is longer than size 10m"),
+    ("feature_groups.0.window.size", "1500ms", r"window: size is 1s500ms; it must be a whole number of seconds"),
+    ("feature_groups.0.aggregates", {}, r"feature_groups\[0\]\.aggregates: .*at least 1 item"),
+    ("feature_groups.0.aggregates.m", "median", r"feature_groups\[0\]\.aggregates\.m: 'median' is not an aggregate"),
+    ("feature_groups.0.aggregates.m", {"p99": "amount"}, r"aggregates\.m: unknown function 'p99'; write count"),
+    ("feature_groups.0.aggregates.m", {"avg": "amt"}, r"aggregates\.m: column 'amt' is not in source\.schema"),
+    (
+        "feature_groups.0.aggregates.m",
+        {"avg": "tid"},
+        r"aggregates\.m: avg needs a numeric column, and 'tid' is string",
+    ),
+    ("feature_groups.0.aggregates.m", {"sum": "ok"}, r"aggregates\.m: sum needs a numeric column, and 'ok' is boolean"),
+    ("feature_groups.0.aggregates.Mean", "count", r"aggregates\.Mean: must be lower case letters"),
+    (
+        "feature_groups.0.aggregates.cc_num",
+        "count",
+        r"feature_groups\[0\]: aggregates\.cc_num: a key column has that name",
+    ),
+    (
+        "feature_groups.0.aggregates.window_end",
+        "count",
+        r"aggregates\.window_end: the name is taken.*event_time: window_end",
+    ),
+    ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be one of 'window_end'"),
+    ("feature_groups.0.description", "x" * 257, r"feature_groups\[0\]\.description: .*at most 256"),
+]
+
+
+def put(data, place, value):
+    *parents, last = place.split(".")
+    for part in parents:
+        data = data[int(part)] if isinstance(data, list) else data[part]
+    if value is REMOVE:
+        del data[last]
+    else:
+        data[last] = value
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"), BROKEN, ids=[f"{place}-{n}" for n, (place, *_) in enumerate(BROKEN)]
+)
+def test_a_broken_pipeline_is_refused_with_place_value_and_remedy(minimal, place, value, message):
+    put(minimal, place, value)
+    with pytest.raises(PipelineError, match=message):
+        Pipeline.parse(minimal)
+
+
+def test_all_problems_are_told_at_once(minimal):
+    put(minimal, "name", "Cards")
+    put(minimal, "source.partitions", 0)
+    with pytest.raises(PipelineError, match=r"(?s)has 2 problems:\n  - name: .*\n  - source\.partitions: "):
+        Pipeline.parse(minimal)
+
+
+def test_the_same_feature_group_twice_is_refused(minimal):
+    minimal["feature_groups"] *= 2
+    with pytest.raises(PipelineError, match=r"feature_groups\[1\]: cards_10m version 1 is declared twice"):
+        Pipeline.parse(minimal)
+
+
+@pytest.mark.parametrize("data", [None, [], "", 5])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, data):
+    file = tmp_path / "p.yaml"
+    file.write_text("" if data is None else repr(data))
+    with pytest.raises(PipelineError, match="must be a mapping with name, source and feature_groups"):
+        Pipeline.from_yaml(file)
+
+
+def test_a_key_that_stands_twice_in_the_file_is_refused(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text("name: a\nname: b\n")
+    with pytest.raises(PipelineError, match=r"(?s)not valid YAML.*the key 'name' stands twice.*line 2"):
+        Pipeline.from_yaml(file)
+
+
+@pytest.mark.parametrize("text", ["name: [", "a: !!python/object/apply:os.system ['true']"])
+def test_a_file_that_is_no_yaml_or_would_run_code_is_refused(tmp_path, text):
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(PipelineError, match="not valid YAML"):
+        Pipeline.from_yaml(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: a\nsource: " + "[" * 400_000, r"nested more than 100 levels deep\s+in .*line 2,"),
+        ("{a: " * 200_000, r"nested more than 100 levels deep\s+in .*line 1,"),
+        ("\n".join(" " * level + "a:" for level in range(1000)), r"nested more than 100 levels deep\s+in .*line 101,"),
+        ("- " * 400_000, r"nested more than 100 levels deep\s+in .*line 1,"),
+        ("name: " + "9" * 5000, r"a value cannot be read: .*in quotes it is a text"),
+        ("name: 2025-02-30", r"a value cannot be read: day is out of range for month; in quotes it is a text"),
+        ("name: " + "x" * 1_000_001, "it has 1000007 characters, at most 1000000 are read"),
+    ],
+    ids=["lists", "mappings", "indented", "block", "number", "date", "long"],
+)
+def test_a_file_that_would_exhaust_or_confuse_the_reader_is_refused(tmp_path, text, sentence):
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(PipelineError, match=f"not valid YAML: {sentence}"):
+        Pipeline.from_yaml(file)
+
+
+def test_aliases_that_multiply_are_refused_in_few_words(tmp_path):
+    """Ten times ten times ten …: nothing may write them out."""
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+    file = tmp_path / "p.yaml"
+    file.write_text(f"a0: &a0 [x]\n{levels}name: *a11\nsource: *a11\nfeature_groups: *a11\n")
+    with pytest.raises(PipelineError, match="unknown setting") as refused:
+        Pipeline.from_yaml(file)
+    assert len(str(refused.value)) < 3000
+
+
+def test_a_long_value_is_shown_by_its_beginning(tmp_path):
+    file = tmp_path / "p.yaml"
+    file.write_text(f"name: {'X' * 50_000}\n")
+    with pytest.raises(PipelineError, match=r"name: must be lower case .*XXX… \(50002 characters\)") as refused:
+        Pipeline.from_yaml(file)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(PipelineError, match=r"pipeline file .*nope\.yaml cannot be read"):
+        Pipeline.from_yaml(tmp_path / "nope.yaml")
+
+
+def test_the_reference_pipeline_has_the_columns_of_the_tutorial():
+    pipeline = Pipeline.from_yaml(REFERENCE)
+    assert [group.full_name for group in pipeline.feature_groups] == [
+        "card_transactions_10m_agg_1",
+        "card_transactions_10m_agg_2",
+    ]
+    assert pipeline.feature_groups[0].event_time is None
+    assert pipeline.feature_groups[1].event_time == "window_end"
+
+
+def test_data_of_a_pipeline_reads_back_as_the_same_pipeline():
+    pipeline = Pipeline.from_yaml(REFERENCE)
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline
+    assert Pipeline.parse(pipeline) is pipeline
+    assert Pipeline.parse(str(REFERENCE)) == pipeline
+
+
+WIDE = """
+name: wide
+source:
+  topic: everything
+  format: json
+  schema: {tid: string, at: timestamp, shop: string, day: date, amount: "decimal(10, 2)", price: double, raw: binary}
+  event_time: {column: at}
+  derive:
+    cents: {expression: amount * 100, type: bigint}
+    whole: {expression: cents / 100, type: double}
+  where: "cents > 0 AND shop IS NOT NULL"
+  late: topic
+feature_groups:
+  - name: daily
+    key: [shop]
+    window: {size: 1d, step: 1h}
+    event_time: window_end
+    ttl: 7d
+    upsert_if_newer: true
+    aggregates:
+      n: count
+      same: {count: "*"}
+      big: {count: "*", where: cents > 10000, description: Large ones}
+      total: {sum: amount, default: 1.5}
+      since: {min: day, default: 2025-01-01}
+      last_shop: {last_value: shop}
+  - name: recent
+    key: [shop, day]
+    emit: on_event
+    window: {size: 10m}
+    event_time: event
+    online: false
+    aggregates: {spread: {var_pop: whole}, cards: {count_distinct: tid}}
+history: {path: /data/events}
+"""
+
+
+def test_every_setting_is_read_and_written_back(tmp_path):
+    file = tmp_path / "wide.yaml"
+    file.write_text(WIDE)
+    pipeline = Pipeline.from_yaml(file)
+    data = pipeline.to_dict()
+    assert Pipeline.parse(json.loads(json.dumps(data))) == pipeline
+    assert data["source"]["schema"]["amount"] == "decimal(10,2)"
+    daily, recent = data["feature_groups"]
+    assert daily["aggregates"] == {
+        "n": "count",
+        "same": "count",
+        "big": {"count": "*", "where": "cents > 10000", "description": "Large ones"},
+        "total": {"sum": "amount", "default": 1.5},
+        "since": {"min": "day", "default": "2025-01-01"},
+        "last_shop": {"last_value": "shop"},
+    }
+    assert recent == {
+        "name": "recent",
+        "key": ["shop", "day"],
+        "emit": "on_event",
+        "window": {"size": "10m"},
+        "event_time": "event",
+        "online": False,
+        "aggregates": {"spread": {"var_pop": "whole"}, "cards": {"count_distinct": "tid"}},
+    }
+    assert pipeline.late_topic == "wide_late"
+
+
+@pytest.mark.parametrize(
+    ("function", "column", "result"),
+    [
+        ("count", "amount", "bigint"),
+        ("count_distinct", "at", "bigint"),
+        ("sum", "amount", "decimal(38,2)"),
+        ("sum", "cents", "bigint"),
+        ("sum", "price", "double"),
+        ("avg", "amount", "double"),
+        ("var_samp", "cents", "double"),
+        ("max", "at", "timestamp"),
+        ("min", "shop", "string"),
+        ("first_value", "day", "date"),
+        ("last_value", "amount", "decimal(10,2)"),
+    ],
+)
+def test_types_of_features(tmp_path, function, column, result):
+    file = tmp_path / "wide.yaml"
+    file.write_text(WIDE)
+    columns = Pipeline.from_yaml(file).source.all_columns
+    aggregate = Aggregate.model_validate({function: column})
+    assert str(aggregate.result_type(columns)) == result
+
+
+@pytest.mark.parametrize("column", ["raw", "at"])
+def test_keys_whose_text_clients_do_not_agree_on_are_refused(tmp_path, column):
+    file = tmp_path / "wide.yaml"
+    file.write_text(WIDE.replace("key: [shop]", f"key: [{column}]"))
+    with pytest.raises(PipelineError, match=rf"key: column '{column}' is .*whose text in a record key"):
+        Pipeline.from_yaml(file)
+
+
+def test_kafkas_timestamp_as_event_time(minimal):
+    minimal["source"]["event_time"] = "kafka_timestamp"
+    pipeline = Pipeline.parse(minimal)
+    assert pipeline.source.event_time.column is None
+    assert pipeline.to_dict()["source"]["event_time"] == "kafka_timestamp"
+
+
+def test_a_pipeline_without_expressions_does_not_import_the_parser():
+    code = (
+        "import sys\nfrom hopsworks_flink.pipeline.spec import Pipeline\n"
+        f"Pipeline.from_yaml({str(REFERENCE)!r})\nsys.exit('sqlglot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(REPOSITORY / "plugins")})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("30s", 30), ("10m", 600), ("1h30m", 5400), ("7d", 604800), ("0s", 0), ("90s", 90)],
+)
+def test_durations(text, seconds):
+    duration = parse_duration(text)
+    assert duration == timedelta(seconds=seconds)
+    assert parse_duration(format_duration(duration)) == duration

@@ -1,0 +1,40 @@
+"""What tests of deployments share: a task that has an asset, and jobs that do not get well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset
+
+from hopsworks_flink.operators.flink import FlinkDeployJobOperator
+from tests.support.fixtures import Memory
+from tests.support.flink_stub import Job
+
+ASSET = Asset(name="flink_job.cards", uri="x-flink://cluster/cards")
+Make = Callable[..., FlinkDeployJobOperator]
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory(ASSET)
+
+
+@pytest.fixture
+def make(program: Path) -> Make:
+    def operator(**kwargs: Any) -> FlinkDeployJobOperator:
+        quick = {"grace_period": 0.01, "poll_interval": 0.01, "timeout": 2.0, "outlets": [ASSET]}
+        return FlinkDeployJobOperator(task_id="deploy", job_name="cards", program=str(program), **{**quick, **kwargs})
+
+    return operator
+
+
+def broken(job: Job) -> None:
+    job.state, job.restarts, job.vertices = "FAILED", 9, ["FAILED"]
+    job.exception = "x.Y: o\nCaused by: org.StateMigrationException: incompatible"
+
+
+def broken_if(condition: Callable[[Job], bool]) -> Callable[[Job], None]:
+    return lambda job: broken(job) if condition(job) else None

@@ -1,0 +1,225 @@
+"""Random pipelines, of which everything a file can say is a part, with events for them: the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.support.live.random_events import COLUMNS, MINUTE, SECOND, Times, random_events
+
+KEYS = [
+    ["card"],
+    ["card"],
+    ["shop"],
+    ["flag"],
+    ["tiny"],
+    ["short"],
+    ["whole"],
+    ["big"],
+    ["day"],
+    ["price"],
+    ["huge"],
+    ["card", "shop"],
+    ["shop", "flag", "tiny"],
+    ["day", "price", "short"],
+]
+DERIVED = {
+    "gross": ("amount * 2 + 1", "double"),
+    "net": ("price * 3", "decimal(12,2)"),
+    "half": ("whole / 2", "double"),
+    "share": ("price / tiny", "double"),
+    "rest": ("whole % 7 - tiny % 2", "bigint"),
+    "product": ("whole * short", "bigint"),
+    "exact": ("price * price - price + 0.125", "decimal(25,5)"),
+    "opposite": ("-whole - -tiny", "bigint"),
+    "up": ("CEIL(level) + CEIL(price)", "double"),
+    "down": ("FLOOR(price)", "decimal(11,0)"),
+    "near": ("ROUND(price, 1)", "decimal(12,1)"),
+    "even": ("ROUND(level)", "double"),
+    "size": ("ABS(whole) + ABS(tiny) + ABS(amount)", "double"),
+    "way": ("SIGN(amount)", "int"),
+    "root": ("SQRT(amount)", "double"),
+    "logged": ("LN(amount)", "double"),
+    "square": ("POWER(ratio, 2)", "double"),
+    "grown": ("EXP(ratio)", "double"),
+    "most": ("GREATEST(tiny, short, whole)", "bigint"),
+    "least": ("LEAST(amount, level)", "double"),
+    "bucket": ("CASE WHEN amount > 10 THEN 1 WHEN amount > 0 THEN 2 END", "int"),
+    "either": ("COALESCE(tiny, short, 7)", "bigint"),
+    "known": ("shop IS NOT NULL AND NOT flag", "boolean"),
+    "nonzero": ("NULLIF(whole, 0)", "int"),
+    "chosen": ("IF(flag, price, 0.5)", "decimal(10,2)"),
+    "narrow": ("whole", "tinyint"),
+    "cut": ("amount", "int"),
+    "truncated": ("price", "int"),
+    "toward": ("ratio", "bigint"),
+    "single": ("amount", "float"),
+    "long": ("price * 100", "bigint"),
+    "fewer": ("huge", "decimal(24,2)"),
+    "as_text": (
+        "CAST(price AS string) || CAST(whole AS string) || CAST(flag AS string) || CAST(day AS string)",
+        "string",
+    ),
+    "as_number": ("flag", "int"),
+    "read_int": ("digits", "int"),
+    "read_double": ("digits", "double"),
+    "read_decimal": ("digits", "decimal(10,2)"),
+    "read_flag": ("digits", "boolean"),
+    "place": ("UPPER(shop)", "string"),
+    "lower": ("LOWER(shop)", "string"),
+    "trimmed": ("TRIM(shop) || TRIM(LEADING FROM digits)", "string"),
+    "length": ("LENGTH(shop)", "int"),
+    "middle": ("SUBSTRING(shop, 2, 3)", "string"),
+    "ends": ("LEFT(shop, 1) || '-' || RIGHT(shop, 2)", "string"),
+    "replaced": ("REPLACE(shop, 'i', '$1')", "string"),
+    "position": ("POSITION('i' IN shop)", "bigint"),
+    "starts": ("STARTS_WITH(shop, 'Z') OR shop LIKE '_t%s'", "boolean"),
+    "hour": ("EXTRACT(HOUR FROM seen) * 100 + EXTRACT(SECOND FROM seen)", "int"),
+    "week": ("EXTRACT(WEEK FROM day) * 1000 + EXTRACT(DOY FROM day)", "int"),
+    "weekday": ("EXTRACT(ISODOW FROM seen) * 10 + EXTRACT(QUARTER FROM seen)", "smallint"),
+    "epoch": ("EXTRACT(EPOCH FROM seen)", "bigint"),
+    "month": ("DATE_TRUNC('month', seen)", "timestamp"),
+    "second": ("DATE_TRUNC('second', seen)", "timestamp"),
+    "seen_day": ("CAST(seen AS DATE)", "date"),
+    "midnight": ("CAST(day AS TIMESTAMP)", "timestamp"),
+    "recent": ("seen > TIMESTAMP '1990-01-01 00:00:00' AND day >= DATE '2025-03-01'", "boolean"),
+    "same": ("tiny IS NOT DISTINCT FROM short", "boolean"),
+}
+CONDITIONS = [
+    "amount > 0",
+    "flag",
+    "NOT flag OR price < 5",
+    "shop IN ('a', 'Zürich')",
+    "whole BETWEEN -1000 AND 1000000",
+    "card <> 1 AND shop IS NOT NULL",
+    "price <> 12.34 AND price > -2.750",
+    "flag IS NOT TRUE",
+    "LENGTH(shop) + tiny > 0",
+    "COALESCE(ratio, amount) < 1",
+]
+FILTERS = ["amount IS NULL OR amount > -5", "card IS NULL OR card <> 2", "NOT (flag AND shop = '')"]
+MOMENTS = ["sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop"]
+FUNCTIONS = ["count", "count_distinct", "min", "max", "first_value", "last_value", *MOMENTS]
+SHAPES: list[dict[str, Any]] = [
+    {"window": {"size": "10m", "slide": "1m"}},
+    {"window": {"size": "1m"}},
+    {"window": {"size": "10m", "step": "2m"}},
+    {"window": {"size": "3m"}, "emit": "on_event"},
+    {"window": {"size": "3s", "slide": "1s"}},
+    {"window": {"size": "7s", "slide": "7s"}},
+    {"window": {"size": "1h", "step": "5m"}},
+    {"window": {"size": "5s"}, "emit": "on_event"},
+    {"window": {"size": "6m", "slide": "90s"}},
+    {"window": {"size": "1d"}},
+    {"window": {"size": "1d", "step": "1h"}},
+    {"window": {"size": "1h"}, "emit": "on_event"},
+]
+DEFAULTS: dict[str, list[Any]] = {
+    "boolean": [True],
+    "string": ["", "it's $1"],
+    "date": ["2025-01-01"],
+    "timestamp": ["2025-03-01T12:00:00.123456", "1969-12-31 23:59:59"],
+}
+_MILLISECONDS = {"0s": 0, "1500ms": 1500, "3s": 3 * SECOND, "5s": 5 * SECOND, "1m": MINUTE, "10m": 10 * MINUTE}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One random pipeline and its events.
+
+    :param events: in the order of arrival, as `hopsworks_flink.testing.evaluate` takes them.
+    :param partitions: of each event.
+    """
+
+    seed: int
+    spec: dict[str, Any]
+    events: list[dict[str, Any]]
+    partitions: list[int]
+
+    def __repr__(self) -> str:
+        return f"random_case({self.seed})"
+
+
+def cases() -> st.SearchStrategy[Case]:
+    """Strategy for random cases."""
+    return st.integers(0, 2**31).map(random_case)
+
+
+def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case:
+    """The case of a seed: a dozen feature groups, of every shape."""
+    chance = random.Random(seed)
+    partitions = chance.choice([1, 2])
+    time = chance.choice(["milliseconds", "milliseconds", "seconds", "microseconds", "timestamp", "kafka"])
+    disorder, future = chance.choice(["0s", "1500ms", "3s", "5s", "5s", "1m"]), chance.choice(["1m", "10m"])
+    derived = dict(chance.sample(sorted(DERIVED.items()), 12))
+    spec: dict[str, Any] = {
+        "name": f"sameness_{seed}",
+        "source": {
+            "topic": f"sameness_{seed}",
+            "partitions": partitions,
+            "format": chance.choice(["avro", "avro", "json"]),
+            "schema": {"at": "timestamp" if time == "timestamp" else "bigint", **COLUMNS},
+            "event_time": _event_time(time),
+            "derive": {name: {"expression": text, "type": kind} for name, (text, kind) in derived.items()},
+            "max_disorder": disorder,
+            "max_future": future,
+            "idle_timeout": None,
+            "late": chance.choice(["drop", "topic"]),
+        },
+    }
+    if chance.random() < 0.5:
+        spec["source"]["where"] = chance.choice(FILTERS)
+    deck = FUNCTIONS * (groups * 5 // len(FUNCTIONS) + 1)
+    chance.shuffle(deck)
+    kinds = {**COLUMNS, **{name: kind for name, (_, kind) in derived.items()}}
+    spec["feature_groups"] = [
+        _group(chance, number, [deck.pop() for _ in range(5)], kinds, partitions) for number in range(groups)
+    ]
+    times = Times(time, _MILLISECONDS[disorder], _MILLISECONDS[future])
+    return Case(seed, spec, *random_events(chance, events, times, partitions))
+
+
+def _event_time(time: str) -> Any:
+    if time == "kafka":
+        return "kafka_timestamp"
+    return {"column": "at"} if time == "timestamp" else {"column": "at", "unit": time}
+
+
+def _group(
+    chance: random.Random, number: int, functions: list[str], kinds: dict[str, str], partitions: int
+) -> dict[str, Any]:
+    shape = SHAPES[number % len(SHAPES)]
+    on_event = shape.get("emit") == "on_event"
+    aggregates = {f"f{n}_{name}": _aggregate(chance, name, kinds, partitions) for n, name in enumerate(functions)}
+    if on_event:
+        # Flink cannot do that over events in batch mode, and the compiler says so.
+        aggregates = {name: value for name, value in aggregates.items() if "count_distinct" not in value}
+    return {
+        "name": f"group_{number}",
+        "key": chance.choice(KEYS),
+        **shape,
+        "event_time": "event" if on_event else "window_end",
+        "aggregates": {"n": "count", **aggregates},
+    }
+
+
+def _aggregate(chance: random.Random, function: str, kinds: dict[str, str], partitions: int) -> dict[str, Any]:
+    columns = {
+        "count": ["*", *kinds],
+        "count_distinct": [name for name, kind in kinds.items() if kind != "binary"],
+        "min": [name for name, kind in kinds.items() if kind not in ("boolean", "binary")],
+        # Which of two events at once is the first one is unspecified across partitions.
+        "first_value": [name for name, kind in kinds.items() if kind != "binary"] if partitions == 1 else ["tag"],
+    }
+    columns |= {"max": columns["min"], "last_value": columns["first_value"]}
+    numeric = [name for name, kind in kinds.items() if kind not in ("boolean", "binary", "string", *DEFAULTS)]
+    aggregate: dict[str, Any] = {function: chance.choice(columns.get(function, numeric))}
+    if chance.random() < 0.4:
+        aggregate["where"] = chance.choice(CONDITIONS)
+    if not function.startswith("count") and chance.random() < 0.3:
+        kind = kinds[aggregate[function]] if function not in MOMENTS else "double"
+        aggregate["default"] = chance.choice(DEFAULTS.get(kind, [0, -1]))
+    return aggregate
