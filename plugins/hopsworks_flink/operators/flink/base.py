@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, BaseOperator
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_file, read_program
+from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
 from hopsworks_flink.clients.masking import mask_values
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.exceptions import ConfigurationError
@@ -18,6 +20,8 @@ from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, option_
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.triggers.flink import FlinkJobTrigger
+    from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
 COLOUR = "#ffe6ef"
 
@@ -129,6 +133,25 @@ def push_links(context: Context, operator: BaseOperator, hook: FlinkHook, job_id
     FlinkJobLink().persist(context, operator, url)
     FlinkExceptionsLink().persist(context, operator, hook.job_url(job_id, "exceptions"))
     return url
+
+
+def wait_for_event(
+    operator: BaseOperator,
+    hook: FlinkHook,
+    trigger: FlinkJobTrigger | FlinkDeploymentTrigger,
+    deferrable: bool,
+    kwargs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The event of a trigger: awaited here, or by deferring the task unless the job has ended already.
+
+    :param kwargs: for the operator's ``execute_complete``.
+    """
+    if deferrable:
+        state = hook.job_state(trigger.job_id)
+        if state is not None and state not in TERMINAL_STATES:
+            # The deadline is the trigger's: one of Airflow's own would leave what was begun without anybody to see it.
+            operator.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(kwargs), timeout=None)
+    return asyncio.run(trigger.report(hook.settings))
 
 
 def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
