@@ -15,7 +15,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle, mask
 from hopsworks_flink.clients.flink.connection import FlinkConnection, missing_connection
 from hopsworks_flink.clients.flink.failures import head, innermost_cause, stack_trace
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
-from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint, lowest_watermark, restore_point
+from hopsworks_flink.clients.flink.jobs import FlinkJob, RestorePoint, lowest_watermark, restore_point
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
 from hopsworks_flink.exceptions import (
@@ -113,12 +113,12 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def jobs_named(self, job_name: str) -> list[ObservedJob]:
+    def jobs_named(self, job_name: str) -> list[FlinkJob]:
         """All jobs of exactly this name that Flink remembers, the last one started first.
 
         Those that have not ended carry the deployment hash that they were started with.
         """
-        jobs = [ObservedJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
+        jobs = [FlinkJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
         jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 
@@ -183,7 +183,7 @@ class FlinkHook(ConnectionForm, BaseHook):
                 return lowest
             time.sleep(_METRICS_POLL)
 
-    def restore_point(self, job: ObservedJob) -> RestorePoint:
+    def restore_point(self, job: FlinkJob) -> RestorePoint:
         """The newest state that an ended job left.
 
         Waits a few seconds if the job has just ended, until Flink's statistics are sure to show its last savepoint.
