@@ -21,8 +21,9 @@ from hopsworks_flink.tasks.pipeline import registered_groups
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.pipeline.interval import Interval
     from hopsworks_flink.pipeline.plan import JobPlan
-    from hopsworks_flink.pipeline.recompute import Interval, PartitionHistory, Reach
+    from hopsworks_flink.pipeline.recompute import PartitionHistory, Reach
     from hopsworks_flink.pipeline.spec import Pipeline
 
 _PROGRAM = "feature_pipeline"
@@ -136,7 +137,8 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _checked(self, context: Context) -> tuple[Pipeline, Interval]:
         """What the arguments say, before anything remote is touched."""
-        from hopsworks_flink.pipeline.recompute import resolve_interval, select_groups
+        from hopsworks_flink.pipeline.interval import resolve_interval
+        from hopsworks_flink.pipeline.recompute import select_groups
         from hopsworks_flink.pipeline.spec import Pipeline
 
         pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
@@ -159,7 +161,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         return names.replace(",", " ").split() if isinstance(names, str) else list(names or ())
 
     def _margin(self) -> timedelta:
-        from hopsworks_flink.pipeline.recompute import as_margin
+        from hopsworks_flink.pipeline.interval import as_margin
 
         return as_margin(self.arrival_margin)
 

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, STRING, TIMESTAMP, FeatureType, decimal
+from hopsworks_flink.pipeline.types import (
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    STRING,
+    TIMESTAMP,
+    FeatureType,
+    decimal,
+    sql_literal,
+)
 from hopsworks_flink.pipeline.values import fits
 
 _DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
@@ -77,6 +87,11 @@ def _double_text(number: Decimal) -> str:
     return text if "e" in text else f"{text}e0"
 
 
+def quoted(value: str) -> Term:
+    """String literal."""
+    return alike(STRING, sql_literal(value))
+
+
 def unify(terms: Sequence[Term], what: str) -> tuple[FeatureType, list[Term]]:
     """The terms as one common type. Raises ExpressionError if they have none."""
     kinds = [term.kind for term in terms if term.kind is not None]
@@ -106,6 +121,14 @@ def _widest(kinds: Sequence[FeatureType], what: str) -> FeatureType:
     scale = max(kind.scale for kind in kinds)
     whole = max(kind.precision - kind.scale for kind in kinds)
     return exact_decimal(whole + scale, scale, what)
+
+
+def choice(conditions: list[Term], results: list[Term], what: str) -> Term:
+    """CASE with a result for each condition and one more for none."""
+    kind, results = unify(results, what)
+    count = len(conditions)
+    branches = " ".join(f"WHEN {{{n}}} THEN {{{count + n}}}" for n in range(count))
+    return build(kind, f"CASE {branches} ELSE {{{2 * count}}} END", *conditions, *results)
 
 
 def exact_decimal(precision: int, scale: int, what: str) -> FeatureType:

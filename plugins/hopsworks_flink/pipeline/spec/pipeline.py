@@ -15,7 +15,6 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.canary import problem_with
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name, Topic
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.groups import FeatureGroup, Window
@@ -47,6 +46,8 @@ LATE_COLUMNS = {
     "kafka_offset": "bigint",
     "kafka_timestamp": "timestamp",
 }
+#: The key that is reserved for the canary's events, by type of the key column.
+RESERVED_KEYS: Mapping[str, str | int] = {"string": "__canary__", "bigint": -(2**63) + 1, "int": -(2**31) + 1}
 # Decimals with more digits after the point become text such as 0E-8 in Python, which names record keys.
 _LARGEST_KEY_SCALE = 6
 
@@ -119,9 +120,32 @@ class Pipeline(Model):
             return self
         if self.freshness < timedelta(seconds=1):
             raise ValueError(f"freshness is {format_duration(self.freshness)}; it must be 1s or more")
-        if problem := problem_with(self):
-            raise ValueError(f"freshness: {problem}")
+        if self.source.where is not None:
+            raise ValueError(
+                "freshness: source.where would leave the canary's event out, which has nothing but key and time; "
+                "remove one of them"
+            )
+        if not self.canary_groups:
+            raise ValueError(
+                "freshness: it is measured in a feature group that is online, has event_time: window_end, and whose "
+                f"key is one column of source.schema of type {', '.join(RESERVED_KEYS)}; there is none"
+            )
         return self
+
+    @property
+    def canary_groups(self) -> list[FeatureGroup]:
+        """Feature groups in which a canary, an event under a reserved key, can be read online."""
+        columns = self.source.columns
+        return [
+            group
+            for group in self.feature_groups
+            if group.online
+            and group.event_time == "window_end"
+            and len(group.key) == 1
+            and group.key[0] in columns
+            and group.key[0] != self.source.event_time.column
+            and columns[group.key[0]].name in RESERVED_KEYS
+        ]
 
     @property
     def job_name(self) -> str:
