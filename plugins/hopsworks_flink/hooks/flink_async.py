@@ -15,7 +15,7 @@ import httpx
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
 from hopsworks_flink.clients.addresses import segment
-from hopsworks_flink.clients.flink.connection import Auth, FlinkConnection
+from hopsworks_flink.clients.flink.connection import FlinkConnection
 from hopsworks_flink.clients.flink.http import (
     CONNECT_SECONDS,
     READ_SECONDS,
@@ -23,13 +23,12 @@ from hopsworks_flink.clients.flink.http import (
     certificate_error,
     not_json,
     observed_job,
-    reason_of,
     savepoint_path,
-    tls_context,
 )
 from hopsworks_flink.clients.flink.jobs import ObservedJob
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster_async
 from hopsworks_flink.clients.hopsworks.rest import async_settings
+from hopsworks_flink.clients.http import Auth, reason_of, tls_context
 from hopsworks_flink.clients.retry import Patience
 from hopsworks_flink.exceptions import (
     ConfigurationError,

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import ssl
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from hopsworks_flink.clients.flink.jobs import ObservedJob
 from hopsworks_flink.exceptions import (
-    ConfigurationError,
     FlinkApiError,
     FlinkConnectionError,
     FlinkDuplicateJobId,
@@ -80,55 +75,6 @@ def is_transient(error: FlinkError) -> bool:
     if isinstance(error, FlinkApiError):
         return error.status_code in UNAVAILABLE or error.status_code == 500
     return isinstance(error, FlinkConnectionError)
-
-
-def effective_verify(verify: bool | str) -> bool | str:
-    """What to check a server's certificate with: the connection's word, else the environment's CA bundle.
-
-    :raises ConfigurationError: the CA file is not there.
-    """
-    if verify is True:
-        return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-    if isinstance(verify, str) and not Path(verify).exists():
-        raise ConfigurationError(f"The CA certificate {verify!r} of the Flink connection (ca_path) is not there.")
-    return verify
-
-
-@lru_cache(maxsize=8)
-def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """The TLS settings for a connection's ``verify``; made once, because reading the CA certificates takes a while.
-
-    :raises ConfigurationError: the CA file is not there or holds no certificate.
-    """
-    chosen = effective_verify(verify)
-    if chosen is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if chosen is True:
-        import certifi
-
-        return ssl.create_default_context(cafile=certifi.where())
-    try:
-        if Path(str(chosen)).is_dir():
-            return ssl.create_default_context(capath=str(chosen))
-        return ssl.create_default_context(cafile=str(chosen))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"The CA certificate {chosen!r} cannot be read: {error}.") from error
-
-
-def reason_of(error: BaseException) -> str:
-    """The operating system's or TLS library's own words, without the layers around them."""
-    inner: Any = error
-    for _ in range(10):
-        following = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
-        if not isinstance(following, BaseException):
-            following = next((arg for arg in getattr(inner, "args", ()) if isinstance(arg, BaseException)), None)
-        if following is None:
-            break
-        inner = following
-    return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
 
 
 def observed_job(entry: Mapping[str, Any]) -> ObservedJob:

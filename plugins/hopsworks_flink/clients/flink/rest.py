@@ -11,18 +11,16 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from hopsworks_flink.clients.addresses import segment
-from hopsworks_flink.clients.flink.connection import Auth
 from hopsworks_flink.clients.flink.http import (
     CONNECT_SECONDS,
     READ_SECONDS,
     UNAVAILABLE,
     api_error,
     certificate_error,
-    effective_verify,
     not_json,
-    reason_of,
     savepoint_path,
 )
+from hopsworks_flink.clients.http import Auth, effective_verify, reason_of
 from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError
 
 #: Starting a Python job takes a few seconds; on a busy JobManager a good deal more.

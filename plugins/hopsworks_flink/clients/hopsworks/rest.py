@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.executions import Execution
+from hopsworks_flink.clients.http import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     HopsworksConnectionError,
@@ -34,27 +34,6 @@ _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _UNKNOWN_PROJECT = 150004
 
 
-@lru_cache(maxsize=8)
-def tls_context(verify: bool, ca_path: str | None) -> ssl.SSLContext:
-    """TLS as a connection asks for it; made once, because reading the CA certificates takes a while.
-
-    :raises ConfigurationError: the CA file is not there or holds no certificate.
-    """
-    if not verify:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    import certifi
-
-    try:
-        return ssl.create_default_context(cafile=ca_path or certifi.where())
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"The CA certificate {ca_path!r} (trust_store_path) cannot be read: {error}."
-        ) from error
-
-
 async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
     """An Airflow connection of type ``hopsworks``, read and checked on the event loop.
 
@@ -67,7 +46,7 @@ async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
     extra = await get_async_extra_dejson(connection)
     settings = HopsworksConnection.from_airflow(connection, os.environ, extra)
     # Reads files: not on the event loop. The client finds it made.
-    await asyncio.to_thread(tls_context, settings.hostname_verification, settings.trust_store_path)
+    await asyncio.to_thread(tls_context, settings.verify)
     return settings
 
 
@@ -81,7 +60,7 @@ class _Api:
         self.url = f"{settings.url}/hopsworks-api/api"
         self._options: dict[str, Any] = {
             "headers": {"Authorization": f"ApiKey {settings.api_key}", "Accept": "application/json"},
-            "verify": tls_context(settings.hostname_verification, settings.trust_store_path),
+            "verify": tls_context(settings.verify),
             "timeout": httpx.Timeout(read_seconds, connect=min(_CONNECT_SECONDS, read_seconds)),
         }
 
