@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.hopsworks.jobs import HopsworksJobs
@@ -36,20 +37,20 @@ _PEM_FILES = {
 class HopsworksSession:
     """One login to one project; made by :meth:`HopsworksHook.session`.
 
-    :param url: address of the server.
+    :param settings: of the login.
     :param folder: private folder that goes with the session.
     """
 
-    def __init__(self, project: Any, feature_store: Any, url: str, folder: Path) -> None:
+    def __init__(self, project: Any, feature_store: Any, settings: HopsworksConnection, folder: Path) -> None:
         self.project = project
         self.feature_store = feature_store
-        self.url = url
+        self.settings = settings
         self.folder = folder
 
     @property
     def jobs(self) -> HopsworksJobs:
         """The project's jobs and their executions."""
-        return HopsworksJobs(self.project, self.url)
+        return HopsworksJobs(self.project, self.settings)
 
     @property
     def topics(self) -> HopsworksTopics:
@@ -239,7 +240,7 @@ class HopsworksSession:
 
     def feature_group_url(self, group: Any) -> str:
         """Address of the group in Hopsworks' UI."""
-        return f"{self.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
+        return f"{self.settings.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
 
     def online_event_time(self, group: Any, event_time: EventTime, oldest: float) -> str | None:
         """An event time of the group's online values that is not older; None if there is none.
