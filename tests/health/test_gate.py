@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hopsworks_flink.health.gate import HealthCriteria, HealthGate, JobHealth, innermost_cause, root_exception
+from hopsworks_flink.health.gate import HealthCriteria, HealthGate, JobHealth
 
 
 def health(
@@ -67,19 +67,3 @@ def test_state_that_cannot_be_carried_over_is_not_tried_again(state: str, verdic
     watched = gate()
     assert watched.observe(JobHealth("j1", state, {"a": "RUNNING"}, 1, 1, None, cause), 0) == verdict
     assert ("cannot carry over the state" in watched.reason and cause in watched.reason) == (verdict == "failed")
-
-
-def test_innermost_cause() -> None:
-    assert innermost_cause("a.B: outer\n\tat x\nCaused by: c.D: inner\n\tat y\nCaused by: e.F: root") == "e.F: root"
-    assert innermost_cause("a.B: only\n\tat x") == "a.B: only"
-    assert innermost_cause("") == ""
-
-
-def test_root_exception_of_old_and_new_answers() -> None:
-    assert (
-        root_exception({"exceptionHistory": {"entries": [{"stacktrace": "a.B: new"}, {"stacktrace": "old"}]}})
-        == "a.B: new"
-    )
-    assert root_exception({"root-exception": "a.B: old form"}) == "a.B: old form"
-    assert root_exception({"exceptionHistory": {"entries": []}}) is None
-    assert root_exception(None) is None

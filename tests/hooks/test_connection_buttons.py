@@ -85,7 +85,7 @@ def test_hopsworks_port_0_is_none(hopsworks: LocalHopsworks, monkeypatch: pytest
         ({"extra": {"project": "nowhere"}}, "read project 'nowhere'"),
         ({"extra": {}}, "'project' is missing"),
         ({"extra": {"trust_store_path": None}}, "certificate"),
-        ({"extra": {"trust_store_path": "/no/ca.pem"}}, "'/no/ca.pem' cannot be read"),
+        ({"extra": {"trust_store_path": "/no/ca.pem"}}, "'/no/ca.pem' (trust_store_path)"),
         ({"port": 1}, "cannot be reached"),
         ({"host": "http://127.0.0.1"}, "must be a name or an https URL"),
         ({"host": ""}, "host is empty"),

@@ -19,7 +19,7 @@ from hopsworks_flink.clients.flink.jobs import (
     derive_job_id,
     watermark_of,
 )
-from hopsworks_flink.clients.flink.uploads import delete_left_bundles
+from hopsworks_flink.clients.flink.submission import delete_left_bundles
 from hopsworks_flink.deployment.decision import (
     Decision,
     NoOp,
@@ -188,7 +188,7 @@ class FlinkDeployment:
         if attempt is None or attempt.job_id != job_id:
             return result
         self.log.info("An earlier try of this task has submitted job %s.", job_id)
-        delete_left_bundles(self.hook)
+        delete_left_bundles(self.hook.client)
         self.unproven_job_id = job_id
         return replace(
             result,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hopsworks_flink.clients.flink.failures import root_exception
 from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES, lowest_watermark
 from hopsworks_flink.exceptions import FlinkApiError
-from hopsworks_flink.health.gate import root_exception
 from hopsworks_flink.health.verdict import Look
 from hopsworks_flink.health.wait import checkpoint_age, restarts_since
 

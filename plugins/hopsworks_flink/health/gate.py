@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hopsworks_flink.clients.flink.failures import root_exception
 from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
 
 
@@ -53,20 +54,6 @@ class JobHealth:
             latest_checkpoint_path=latest.get("external_path"),
             root_exception=root_exception(exceptions),
         )
-
-
-def root_exception(exceptions: Mapping[str, Any] | None) -> str | None:
-    """The innermost cause of the newest failure in ``/jobs/{id}/exceptions``, one line; None without failure."""
-    entries = ((exceptions or {}).get("exceptionHistory") or {}).get("entries") or []
-    text = entries[0].get("stacktrace") if entries else (exceptions or {}).get("root-exception")
-    return innermost_cause(text) if text else None
-
-
-def innermost_cause(stack_trace: str) -> str:
-    """The last ``Caused by:`` line of a Java stack trace (else its first line), without the words themselves."""
-    lines = [line.strip() for line in stack_trace.splitlines() if line.strip()]
-    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
-    return causes[-1] if causes else (lines[0] if lines else "")
 
 
 Verdict = Literal["healthy", "waiting", "failed"]

@@ -6,10 +6,10 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from hopsworks_flink.clients.flink.failures import root_exception
 from hopsworks_flink.clients.flink.http import is_transient
 from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
 from hopsworks_flink.exceptions import FlinkApiError, FlinkError, FlinkJobNotFound
-from hopsworks_flink.health.gate import innermost_cause, root_exception
 
 #: Flink does not know the job (any more).
 NOT_FOUND = "NOT_FOUND"
@@ -199,12 +199,3 @@ def restarts_since(exceptions: Mapping[str, Any] | None, since: float) -> tuple[
     entries = history.get("entries") or []
     recent = [entry for entry in entries if (entry.get("timestamp") or 0) >= since]
     return len(recent), bool(entries) and len(recent) == len(entries) and bool(history.get("truncated"))
-
-
-def failure_text(exceptions: Mapping[str, Any] | None, lines: int = 80) -> tuple[str | None, str]:
-    """The root cause of a failed job in one line (None if Flink has none), and the head of its stack trace."""
-    entries = ((exceptions or {}).get("exceptionHistory") or {}).get("entries") or []
-    stack = str(entries[0].get("stacktrace") if entries else (exceptions or {}).get("root-exception") or "")
-    rows = stack.splitlines()
-    head = "\n".join(rows[:lines]) + (f"\n… {len(rows) - lines} more lines" if len(rows) > lines else "")
-    return (innermost_cause(stack) or None, head)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, conf, mask_secret
 from hopsworks_flink.clients.flink.bundle import Bundle, mask
 from hopsworks_flink.clients.flink.connection import FlinkConnection
+from hopsworks_flink.clients.flink.failures import head, innermost_cause, stack_trace
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
-from hopsworks_flink.clients.flink.http import observed_job
 from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint, lowest_watermark, restore_point
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
@@ -28,7 +28,7 @@ from hopsworks_flink.exceptions import (
 from hopsworks_flink.health.facts import look_at
 from hopsworks_flink.health.gate import JobHealth
 from hopsworks_flink.health.verdict import Look
-from hopsworks_flink.health.wait import Finding, HealthBounds, examine, failure_text
+from hopsworks_flink.health.wait import Finding, HealthBounds, examine
 from hopsworks_flink.hooks.connection_form import ConnectionForm
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
@@ -121,7 +121,7 @@ class FlinkHook(ConnectionForm, BaseHook):
 
         Those that have not ended carry the deployment hash that they were started with.
         """
-        jobs = [observed_job(entry) for entry in self.client.jobs() if entry["name"] == job_name]
+        jobs = [ObservedJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
         jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 
@@ -165,14 +165,14 @@ class FlinkHook(ConnectionForm, BaseHook):
         :return: None if Flink has none to tell.
         """
         try:
-            cause, stack = failure_text(self.client.exceptions(job_id))
+            stack = stack_trace(self.client.exceptions(job_id))
         except FlinkError as error:
             # A help for an error that is being reported, never a reason for another one.
             self.log.warning("The job's exceptions cannot be read: %s", error)
             return None
         if stack:
-            self.log.error("::group::Exception of Flink job %s\n%s\n::endgroup::", job_id, mask(stack, secrets))
-        return mask(cause, secrets) if cause else None
+            self.log.error("::group::Exception of Flink job %s\n%s\n::endgroup::", job_id, mask(head(stack), secrets))
+        return mask(innermost_cause(stack), secrets) or None
 
     def job_marks(self, job_id: str) -> dict[str, str]:
         """The job's ``pipeline.global-job-parameters``; empty while a job initialises or when Flink forgot it."""
@@ -272,7 +272,7 @@ class FlinkHook(ConnectionForm, BaseHook):
         :raises FlinkSubmissionError: the program failed; the text holds the cause.
         :raises FlinkConnectionError: Flink could not be reached, and the job did not turn up.
         """
-        submission = PythonSubmission(self, job_id, bundle, jars, arguments)
+        submission = PythonSubmission(self.client, job_id, bundle, jars, arguments, self.settings.python_executable)
         return submission.send(
             {
                 "parallelism": parallelism,

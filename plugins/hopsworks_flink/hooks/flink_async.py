@@ -3,151 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import ssl
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import httpx
-
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
-from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.flink.connection import FlinkConnection
-from hopsworks_flink.clients.flink.http import (
-    CONNECT_SECONDS,
-    READ_SECONDS,
-    api_error,
-    certificate_error,
-    not_json,
-    observed_job,
-    savepoint_path,
-)
+from hopsworks_flink.clients.flink.http import effective_verify
 from hopsworks_flink.clients.flink.jobs import ObservedJob
+from hopsworks_flink.clients.flink.rest_async import AsyncFlinkRestClient
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster_async
 from hopsworks_flink.clients.hopsworks.rest import async_settings
-from hopsworks_flink.clients.http import Auth, reason_of, tls_context
-from hopsworks_flink.clients.retry import Patience
+from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,
-    FlinkConnectionError,
     FlinkError,
     FlinkJobNotFound,
 )
 from hopsworks_flink.health.gate import JobHealth
 from hopsworks_flink.health.wait import Finding, HealthBounds, examine
 
-__all__ = ["AsyncFlinkHook", "AsyncFlinkRestClient", "Patience"]
-
 log = logging.getLogger(__name__)
-
-
-class AsyncFlinkRestClient:
-    """Speaks to one JobManager without blocking the event loop; sends each request once (see :class:`Patience`).
-
-    :param base_url: e.g. ``http://jobmanager:8081``; a path is kept.
-    :param auth: user and password for HTTP basic authentication, or what signs each request.
-    :param tls: TLS settings; needed for https only.
-    """
-
-    def __init__(self, base_url: str, *, auth: Auth | None = None, tls: ssl.SSLContext | None = None) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._http = httpx.AsyncClient(
-            auth=auth,
-            # Without https no certificates are needed, and loading them would hold up everybody else in the loop.
-            verify=tls if tls is not None else False,
-            timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
-            follow_redirects=True,
-        )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def overview(self) -> dict[str, Any]:
-        """``GET /overview``: slots, task managers, jobs by state, version."""
-        return await self._json("GET", "/overview")
-
-    async def config(self) -> dict[str, Any]:
-        """``GET /config``: version and features of the cluster."""
-        return await self._json("GET", "/config")
-
-    async def jobs(self) -> list[dict[str, Any]]:
-        """``GET /jobs/overview``: all jobs that the cluster remembers, with ``jid``, ``name``, ``state``, times."""
-        return list((await self._json("GET", "/jobs/overview")).get("jobs", ()))
-
-    async def job(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}``.
-
-        :raises FlinkJobNotFound: Flink does not know the id.
-        """
-        return await self._json("GET", f"/jobs/{segment(job_id)}")
-
-    async def job_config(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}/config``."""
-        return await self._json("GET", f"/jobs/{segment(job_id)}/config")
-
-    async def checkpoints(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}/checkpoints``."""
-        return await self._json("GET", f"/jobs/{segment(job_id)}/checkpoints")
-
-    async def exceptions(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}/exceptions``."""
-        return await self._json("GET", f"/jobs/{segment(job_id)}/exceptions")
-
-    async def job_metrics(self, job_id: str, names: Sequence[str]) -> dict[str, str]:
-        """``GET /jobs/{id}/metrics``: name -> value, those that exist already."""
-        answer = await self._json("GET", f"/jobs/{segment(job_id)}/metrics", params={"get": ",".join(names)})
-        return {entry["id"]: entry["value"] for entry in answer}
-
-    async def savepoint(self, job_id: str, request_id: str) -> str | None:
-        """``GET /jobs/{id}/savepoints/{request}``.
-
-        :return: where the savepoint lies; None while it is being written.
-        :raises FlinkSavepointError: it failed.
-        """
-        return savepoint_path(
-            job_id, await self._json("GET", f"/jobs/{segment(job_id)}/savepoints/{segment(request_id)}")
-        )
-
-    async def stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> str:
-        """``POST /jobs/{id}/stop``: savepoint, then end; the same request id again is the same request.
-
-        :param request_id: 32 hex digits of the caller's choice.
-        :return: id of the request, for :meth:`savepoint`.
-        """
-        body: dict[str, Any] = {"drain": drain, "triggerId": request_id}
-        if target_directory:
-            body["targetDirectory"] = target_directory
-        return str((await self._json("POST", f"/jobs/{segment(job_id)}/stop", json=body))["request-id"])
-
-    async def cancel(self, job_id: str) -> None:
-        """``PATCH /jobs/{id}?mode=cancel``: asks for the end, does not wait for it."""
-        await self._json("PATCH", f"/jobs/{segment(job_id)}", params={"mode": "cancel"})
-
-    async def _json(self, method: str, path: str, **kwargs: Any) -> Any:
-        url = self.base_url + path
-        try:
-            response = await self._http.request(method, url, **kwargs)
-        except httpx.TimeoutException as error:
-            raise FlinkConnectionError(f"Flink at {self.base_url} cannot be reached: no answer in time.") from error
-        except httpx.RemoteProtocolError as error:
-            raise FlinkConnectionError(f"Flink at {self.base_url} broke off its answer: {error}.") from error
-        except httpx.HTTPError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise certificate_error(self.base_url, str(error)) from error
-            raise FlinkConnectionError(f"Flink at {self.base_url} cannot be reached: {reason_of(error)}.") from error
-        if response.status_code >= 400:
-            raise api_error(method, url, response.status_code, response.text, response.reason_phrase)
-        if not response.content:
-            return {}
-        try:
-            return json.loads(response.content)
-        except ValueError:
-            raise not_json(method, url, response.status_code, response.text) from None
 
 
 class AsyncFlinkHook:
@@ -182,7 +60,7 @@ class AsyncFlinkHook:
             settings = await find_cluster_async(settings, await async_settings(settings.hopsworks_conn_id))
         self.settings = settings
         https = settings.url.startswith("https:")
-        tls = await asyncio.to_thread(tls_context, settings.verify) if https else None
+        tls = await asyncio.to_thread(tls_context, effective_verify(settings.verify), "ca_path") if https else None
         self.client = AsyncFlinkRestClient(settings.url, auth=settings.auth, tls=tls)
         return self
 
@@ -234,7 +112,7 @@ class AsyncFlinkHook:
 
         Those that have not ended carry the deployment hash that they were started with.
         """
-        jobs = [observed_job(entry) for entry in await self.client.jobs() if entry["name"] == job_name]
+        jobs = [ObservedJob.from_rest(entry) for entry in await self.client.jobs() if entry["name"] == job_name]
         jobs = [job if job.is_terminal else job.with_marks(await self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 

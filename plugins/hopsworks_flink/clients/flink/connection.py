@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsworks_flink.clients.addresses import plain_url
-from hopsworks_flink.clients.http import Auth, flag
+from hopsworks_flink.clients.addresses import flag, plain_url
 from hopsworks_flink.exceptions import ConfigurationError
+
+#: User and password for HTTP basic authentication, or a function that signs a request (requests' and httpx').
+Auth = tuple[str, str] | Callable[[Any], Any]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -34,6 +35,8 @@ MARK_WATERMARK = "rewarmed_at"
 #: Tells whether the job was given the credentials that a deployment would give it now; holds no secret.
 MARK_CREDENTIALS = "credentials"
 OWNER = "airflow-provider-hopsworks-flink"
+# Flink names a Kafka table's operators "cards_1[11]: Writer" and "cards_1[11]: Committer".
+_SINK = re.compile(r"(\w+)\[\d+\]: (Writer|Committer)")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class ObservedJob:
     end_time: int = -1
     deployment_hash: str | None = None
     credentials: str = ""
+
+    @classmethod
+    def from_rest(cls, entry: Mapping[str, Any]) -> ObservedJob:
+        """One entry of ``GET /jobs/overview``, which does not tell the marks."""
+        return cls(entry["jid"], entry["name"], entry["state"], entry["start-time"], entry.get("end-time") or -1)
 
     @property
     def is_terminal(self) -> bool:
@@ -168,3 +176,27 @@ def lowest_watermark(vertices: Iterable[Sequence[Mapping[str, Any]]]) -> int | N
     values = [int(entry["value"]) for vertex in vertices for entry in vertex if entry.get("value") is not None]
     lowest = min(values, default=-1)
     return lowest if lowest > 0 else None
+
+
+def rows_written(vertices: Iterable[Mapping[str, Any]], tables: Iterable[str]) -> dict[str, int | None]:
+    """Rows by sink table, out of ``GET /jobs/{id}`` of a finished job.
+
+    A vertex counts what its writer has sent to Kafka together with the few messages it has sent to its committer, which
+    counts these as read. Where one vertex writes several tables, the figures are common to them and tell nothing.
+
+    :param tables: names of the sink tables.
+    :return: None for a table that Flink's figures do not tell.
+    """
+    sent: dict[str, int] = {}
+    committed: dict[str, int] = {}
+    for vertex in vertices:
+        metrics = vertex.get("metrics") or {}
+        sinks = _SINK.findall(str(vertex.get("name")))
+        if len(sinks) != 1:
+            continue
+        table, part = sinks[0]
+        if part == "Writer" and metrics.get("write-records-complete"):
+            sent[table] = int(metrics["write-records"])
+        elif part == "Committer" and metrics.get("read-records-complete"):
+            committed[table] = int(metrics["read-records"])
+    return {table: sent[table] - committed[table] if table in sent and table in committed else None for table in tables}

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import mask_secret
 from hopsworks_flink.clients.flink.bundle import Bundle, mask
-from hopsworks_flink.clients.flink.failures import excerpt, submission_cause
+from hopsworks_flink.clients.flink.failures import excerpt, root_exception, submission_cause
 from hopsworks_flink.clients.flink.files import Jar, JobJars
-from hopsworks_flink.clients.flink.uploads import bundle_name, delete_left_bundles
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,
     FlinkConnectionError,
     FlinkDuplicateJobId,
     FlinkError,
+    FlinkJobNotFound,
     FlinkSubmissionError,
 )
 
 if TYPE_CHECKING:
-    from hopsworks_flink.hooks.flink import FlinkHook
+    from hopsworks_flink.clients.flink.rest import FlinkRestClient
 
 _PYTHON_DRIVER = "org.apache.flink.client.python.PythonDriver"
 _GLOBAL_PARAMETERS = "pipeline.global-job-parameters"
@@ -31,6 +32,10 @@ _DUPLICATE = re.compile(r"Duplicate(Application|Job)Submission")
 _MARK = re.compile(r"[A-Za-z0-9_.\-]+\Z")
 # How long a job whose submission broke off may take to turn up.
 _SETTLE_SECONDS = 20.0
+_BUNDLE = re.compile(r"[A-Za-z_][\w.]*-([0-9a-f]{32})\.jar")
+# Longer than any submission takes, its uploads and second try included.
+_SUBMISSION_MILLISECONDS = 30 * 60 * 1000
+log = logging.getLogger(__name__)
 
 
 class PythonSubmission:
@@ -38,19 +43,25 @@ class PythonSubmission:
 
     :param job_id: 32 hex digits.
     :param arguments: the program's own.
+    :param python: the cluster's Python that has PyFlink; None: Flink's own default.
     """
 
     def __init__(
-        self, hook: FlinkHook, job_id: str, bundle: Bundle, jars: JobJars, arguments: Sequence[str] = ()
+        self,
+        client: FlinkRestClient,
+        job_id: str,
+        bundle: Bundle,
+        jars: JobJars,
+        arguments: Sequence[str] = (),
+        python: str | None = None,
     ) -> None:
-        self._hook = hook
-        self._client = hook.client
+        self._client = client
         self._job_id = job_id
         self._bundle = bundle
         self._jars = jars
         self._arguments = list(arguments)
+        self._python = python
         self._uploads: list[str] = []
-        self.log = hook.log
 
     def send(self, request: Mapping[str, Any]) -> str:
         """Start the job, with one more try if the first one broke off and did not arrive.
@@ -60,7 +71,7 @@ class PythonSubmission:
         :raises FlinkError: as :meth:`FlinkHook.run_python_job`.
         """
         job_id = self._send(request)
-        delete_left_bundles(self._hook)
+        delete_left_bundles(self._client)
         return job_id
 
     def _send(self, request: Mapping[str, Any]) -> str:
@@ -69,9 +80,9 @@ class PythonSubmission:
             try:
                 return self._try(request)
             except FlinkConnectionError as error:
-                self.log.warning("The submission of job %s broke off: %s", self._job_id, error)
+                log.warning("The submission of job %s broke off: %s", self._job_id, error)
             if self._turns_up():
-                self.log.info("Job %s arrived all the same.", self._job_id)
+                log.info("Job %s arrived all the same.", self._job_id)
                 return self._job_id
             return self._try(request)
         finally:
@@ -86,10 +97,10 @@ class PythonSubmission:
         secrets = bundle.secrets()
         for secret in secrets:
             mask_secret(secret)
-        bundle_path = client.upload_jar(bundle_name(bundle.module, self._job_id), bundle.to_zip())
+        bundle_path = client.upload_jar(f"{bundle.module}-{self._job_id}.jar", bundle.to_zip())
         folder, _, bundle_id = bundle_path.rpartition("/")
         self._uploads.append(bundle_id)
-        python = self._hook.settings.python_executable
+        python = self._python
         program_arguments = ["-pym", bundle.module, "-pyfs", bundle_path]
         if python:
             program_arguments += ["-pyclientexec", python, "-pyexec", python]
@@ -107,16 +118,16 @@ class PythonSubmission:
         self, error: FlinkApiError, marker: str, secrets: Sequence[str]
     ) -> FlinkSubmissionError | FlinkDuplicateJobId:
         job_id = self._job_id
-        log = self._client.log_since(marker)
-        cause = submission_cause(log, secrets)
-        state = self._hook.job_state(job_id)
+        written = self._client.log_since(marker)
+        cause = submission_cause(written, secrets)
+        state = _state_of(self._client, job_id)
         # PythonDriver hides a refused id like any other failure. A job that is FAILED did not survive its own start.
         if state is not None and (state != "FAILED" or _DUPLICATE.search(cause or "")):
             return FlinkDuplicateJobId(f"Flink already has a job with the id {job_id} ({state}).", error.status_code)
-        if lines := excerpt(log, secrets):
-            self.log.error("::group::JobManager log of the submission\n%s\n::endgroup::", lines)
+        if lines := excerpt(written, secrets):
+            log.error("::group::JobManager log of the submission\n%s\n::endgroup::", lines)
         if cause is None and state is not None:
-            cause = mask(self._hook.health(job_id).root_exception or "", secrets)
+            cause = mask(root_exception(self._client.exceptions(job_id)) or "", secrets)
         return FlinkSubmissionError(
             f"The program did not start the job {job_id}: {cause or mask(str(error), secrets)}",
         )
@@ -127,7 +138,7 @@ class PythonSubmission:
             if entry["name"] == jar.upload_name:
                 return str(entry["id"])
         path = self._client.upload_jar(jar.upload_name, jar.path.read_bytes())
-        self.log.info("Uploaded %s (%d KiB).", jar.path.name, jar.path.stat().st_size // 1024)
+        log.info("Uploaded %s (%d KiB).", jar.path.name, jar.path.stat().st_size // 1024)
         return path.rpartition("/")[2]
 
     def _delete(self, bundle_id: str) -> None:
@@ -135,16 +146,16 @@ class PythonSubmission:
             self._client.delete_jar(bundle_id)
         except FlinkError as error:
             # The job runs without it; but it may hold credentials, so somebody should know.
-            self.log.warning("The uploaded program %s could not be deleted: %s", bundle_id, error)
+            log.warning("The uploaded program %s could not be deleted: %s", bundle_id, error)
 
     def _turns_up(self) -> bool:
         deadline = time.monotonic() + _SETTLE_SECONDS
         while time.monotonic() < deadline:
             try:
-                if self._hook.job_state(self._job_id) is not None:
+                if _state_of(self._client, self._job_id) is not None:
                     return True
             except (FlinkConnectionError, FlinkApiError) as error:
-                self.log.debug("Flink does not answer yet: %s", error)
+                log.debug("Flink does not answer yet: %s", error)
             time.sleep(1.0)
         return False
 
@@ -163,3 +174,35 @@ def job_configuration(job_name: str, user: Mapping[str, str], marks: Mapping[str
     if parameters:
         configuration[_GLOBAL_PARAMETERS] = parameters
     return configuration
+
+
+def delete_left_bundles(client: FlinkRestClient) -> None:
+    """Delete bundles that killed workers left on the cluster, because they hold credentials.
+
+    These are the bundles of jobs that Flink knows, which have their files from elsewhere, and of submissions that must
+    have ended long ago. One that cannot be deleted does no harm to the job: it is told in the log.
+    """
+    try:
+        for jar_id, name in _left_bundles(client):
+            client.delete_jar(jar_id)
+            log.info("Deleted the bundle %s, which an earlier submission has left on the cluster.", name)
+    except FlinkError as error:
+        log.warning("Bundles that earlier submissions may have left could not be deleted: %s", error)
+
+
+def _left_bundles(client: FlinkRestClient) -> Iterator[tuple[str, str]]:
+    jars = client.jars()
+    # The cluster's clock, as far as it shows: this host's may be another.
+    newest = max((int(jar["uploaded"]) for jar in jars), default=0)
+    for jar in jars:
+        if match := _BUNDLE.fullmatch(jar["name"]):
+            old = newest - int(jar["uploaded"]) > _SUBMISSION_MILLISECONDS
+            if old or _state_of(client, match[1]) is not None:
+                yield str(jar["id"]), str(jar["name"])
+
+
+def _state_of(client: FlinkRestClient, job_id: str) -> str | None:
+    try:
+        return str(client.job(job_id)["state"])
+    except FlinkJobNotFound:
+        return None

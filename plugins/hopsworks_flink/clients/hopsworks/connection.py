@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsworks_flink.clients.addresses import plain_url
-from hopsworks_flink.clients.http import flag
+from hopsworks_flink.clients.addresses import flag, plain_url
 from hopsworks_flink.exceptions import ConfigurationError
 
 # It travels in a header, and an error about a header would quote it.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
-from hopsworks_flink.clients.http import reason_of
+from hopsworks_flink.clients.tls import reason_of
 from hopsworks_flink.exceptions import (
     HopsworksConnectionError,
     HopsworksError,

@@ -26,7 +26,7 @@ from hopsworks_flink._compat import AirflowNotFoundException, get_async_connecti
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
-from hopsworks_flink.clients.http import tls_context
+from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     HopsworksConnectionError,
@@ -60,7 +60,7 @@ async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
     extra = await get_async_extra_dejson(connection)
     settings = HopsworksConnection.from_airflow(connection, os.environ, extra)
     # Reads files: not on the event loop. The client finds it made.
-    await asyncio.to_thread(tls_context, settings.verify)
+    await asyncio.to_thread(tls_context, settings.verify, "trust_store_path")
     return settings
 
 
@@ -74,7 +74,7 @@ class _Api:
         self.url = f"{settings.url}/hopsworks-api/api"
         self._options: dict[str, Any] = {
             "headers": {"Authorization": f"ApiKey {settings.api_key}", "Accept": "application/json"},
-            "verify": tls_context(settings.verify),
+            "verify": tls_context(settings.verify, "trust_store_path"),
             "timeout": httpx.Timeout(read_seconds, connect=min(_CONNECT_SECONDS, read_seconds)),
         }
 

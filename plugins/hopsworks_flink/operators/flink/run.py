@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import conf
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_OWNER, OWNER, ObservedJob, derive_job_id, newest
-from hopsworks_flink.clients.flink.uploads import delete_left_bundles
+from hopsworks_flink.clients.flink.submission import delete_left_bundles
 from hopsworks_flink.clients.retry import Patience
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.exceptions import (
@@ -167,7 +167,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             state = hook.job_state(recalled["id"])
             if state and state not in _LOST:
                 self.log.info("Job %s (%s) was started by an earlier try of this task.", recalled["id"], state)
-                delete_left_bundles(hook)
+                delete_left_bundles(hook.client)
                 return str(recalled["id"])
         jobs = hook.jobs_named(desired.job_name)
         while any(job.state == "INITIALIZING" and not job.deployment_hash for job in jobs):
@@ -182,7 +182,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             same = all(found.get(key) == value for key, value in marks.items())
             if same and job.state not in _LOST:
                 self.log.info("Job %s (%s) was started by an earlier try of this task.", job.job_id, job.state)
-                delete_left_bundles(hook)
+                delete_left_bundles(hook.client)
                 return job.job_id
             if not job.is_terminal:
                 self._end(hook, job, poll_interval)
