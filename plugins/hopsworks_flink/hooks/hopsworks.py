@@ -90,7 +90,7 @@ class HopsworksHook(ConnectionForm, BaseHook):
                 )
                 with translated("open the feature store"):
                     feature_store = project.get_feature_store()
-            yield HopsworksSession(project, feature_store, settings.url, Path(folder))
+            yield HopsworksSession(project, feature_store, settings, Path(folder))
         finally:
             try:
                 hopsworks.logout()

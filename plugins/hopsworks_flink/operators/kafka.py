@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic, compare
 from hopsworks_flink.exceptions import KafkaConflictError
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, one_of, task_errors
 
 if TYPE_CHECKING:

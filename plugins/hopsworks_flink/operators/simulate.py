@@ -12,7 +12,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_program
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
 
@@ -138,13 +138,10 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
         }
 
     def _broker(self) -> dict[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return dict(session.kafka_config())
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     def _command_line(self, pipeline: Any, arguments: dict[str, Any]) -> list[str]:
-        from hopsworks_flink.hooks.kafka_connection import newest_timestamp
+        from hopsworks_flink.clients.kafka.offsets import newest_timestamp
         from hopsworks_flink.pipeline.simulation import event_time_range, simulator_arguments
 
         start, speed_up = arguments.pop("start"), arguments.pop("speed_up")

@@ -10,8 +10,9 @@ from hopsworks_flink.exceptions import FlinkConnectionError, FlinkError
 from hopsworks_flink.health.wait import Finding, HealthBounds, away
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, kafka_connection, push_links
+from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, push_links
 from hopsworks_flink.sensors._base import TIMEOUT, DeferrableSensor
 from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
 from hopsworks_flink.tasks.poison import explain_poison
@@ -171,10 +172,7 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return f" {explained}" if explained else ""
 
     def _source_broker(self) -> Mapping[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return session.kafka_config()
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     def _tell(self, context: Context, hook: FlinkHook, finding: Finding) -> None:
         """One line and the buttons when the verdict changes; the end where waiting makes no sense."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.hopsworks.jobs import HopsworksJobs
 from hopsworks_flink.clients.hopsworks.shapes import FeatureGroupShape, shape_of, wanted_shape
-from hopsworks_flink.clients.hopsworks.topics import create_topic, topic_differences
+from hopsworks_flink.clients.hopsworks.topics import HopsworksTopics
+from hopsworks_flink.clients.kafka.offsets import end_offsets
 from hopsworks_flink.clients.masking import mask_values
 from hopsworks_flink.exceptions import (
     HopsworksConflictError,
@@ -20,7 +23,6 @@ from hopsworks_flink.exceptions import (
     KafkaError,
     KafkaSecurityError,
 )
-from hopsworks_flink.hooks.kafka_connection import end_offsets
 from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
@@ -35,20 +37,25 @@ _PEM_FILES = {
 class HopsworksSession:
     """One login to one project; made by :meth:`HopsworksHook.session`.
 
-    :param url: address of the server.
+    :param settings: of the login.
     :param folder: private folder that goes with the session.
     """
 
-    def __init__(self, project: Any, feature_store: Any, url: str, folder: Path) -> None:
+    def __init__(self, project: Any, feature_store: Any, settings: HopsworksConnection, folder: Path) -> None:
         self.project = project
         self.feature_store = feature_store
-        self.url = url
+        self.settings = settings
         self.folder = folder
 
     @property
     def jobs(self) -> HopsworksJobs:
         """The project's jobs and their executions."""
-        return HopsworksJobs(self.project, self.url)
+        return HopsworksJobs(self.project, self.settings)
+
+    @property
+    def topics(self) -> HopsworksTopics:
+        """The project's Kafka topics and their schemas."""
+        return HopsworksTopics(self.project, self.topic_end_offsets)
 
     def platform_version(self) -> str | None:
         """The platform's own version, such as ``5.2.0``; None if it does not say."""
@@ -233,7 +240,7 @@ class HopsworksSession:
 
     def feature_group_url(self, group: Any) -> str:
         """Address of the group in Hopsworks' UI."""
-        return f"{self.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
+        return f"{self.settings.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
 
     def online_event_time(self, group: Any, event_time: EventTime, oldest: float) -> str | None:
         """An event time of the group's online values that is not older; None if there is none.
@@ -277,27 +284,12 @@ class HopsworksSession:
 
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
-    def create_topic(
-        self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
-    ) -> dict[str, Any]:
-        """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
-
-        :param schema: Avro schema.
-        :param subject: name of the schema; default: the topic's.
-        :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
-        :raises HopsworksConflictError: topic or schema exist and differ.
-        """
-        return create_topic(self, topic, schema, partitions=partitions, replication=replication, subject=subject)
-
-    def topic_differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
-        """What a topic has otherwise than asked for, one sentence part each. Only looks.
-
-        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
-        """
-        return topic_differences(self, topic, schema, partitions=partitions)
-
     def kafka_config(self) -> dict[str, str]:
         """How to reach the feature store's Kafka, in librdkafka's terms; certificates and keys inline, as PEM."""
+        return dict(self._kafka_config)
+
+    @cached_property
+    def _kafka_config(self) -> dict[str, str]:
         from hsfs.core.storage_connector_api import StorageConnectorApi
 
         with translated("read the Kafka connector of the feature store"), quiet():

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, BaseOperator
+from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_file, read_program
-from hopsworks_flink.clients.masking import mask_values
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
@@ -139,21 +138,3 @@ def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
     if bool(job_name) == bool(job_id):
         both = "both" if job_id else "neither"
         raise ConfigurationError(f"Give either job_name or job_id, not {both}: {job_name!r}, {job_id!r}.")
-
-
-def kafka_connection(conn_id: str) -> dict[str, Any]:
-    """The librdkafka settings in an Airflow connection of the official Kafka provider.
-
-    :raises ConfigurationError: there is no such connection, or it has no settings.
-    """
-    try:
-        settings = BaseHook.get_connection(conn_id).extra_dejson
-    except AirflowNotFoundException as error:
-        raise ConfigurationError(
-            f"There is no Airflow connection {conn_id!r}. Create one of type 'kafka' whose extra holds librdkafka "
-            'settings, e.g. {"bootstrap.servers": "broker:9092"}.'
-        ) from error
-    mask_values(settings)
-    if not settings.get("bootstrap.servers"):
-        raise ConfigurationError(f"connection {conn_id!r}: extra has no 'bootstrap.servers'.")
-    return settings

@@ -231,7 +231,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
             partitions = as_int(self.partitions, "partitions")
             replication = as_int(self.replication, "replication")
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                result = session.create_topic(
+                result = session.topics.create(
                     topic, schema, partitions=partitions, replication=replication, subject=self.subject or None
                 )
             self.log.info(
