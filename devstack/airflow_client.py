@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from devstack.errors import DevstackError
+from devstack.config import DevstackError
 
 _TIMEOUT_SECONDS = 30
 _POLL_SECONDS = 1.0

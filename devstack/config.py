@@ -33,6 +33,10 @@ PORT_OFFSETS = {
 }
 
 
+class DevstackError(RuntimeError):
+    """The one exception of the local stack: what went wrong and what to do about it, for the person at the terminal."""
+
+
 class DevstackConfig(BaseSettings):
     """Folders, ports and sizes of one local stack. Two stacks need two homes and two port bases."""
 

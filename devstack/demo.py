@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.airflow_client import AirflowClient
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.stack import Stack
 
 PIPELINE = "card_transactions"

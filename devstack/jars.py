@@ -1,16 +1,16 @@
-"""Jars come from Maven, once: a stamp beside them says which pom they were fetched for."""
+"""The JDK of the stack, and jars from Maven: each fetched once, a stamp beside them says for which pom."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from devstack.config import REPOSITORY
-from devstack.errors import DevstackError
+from devstack.config import REPOSITORY, DevstackError
 
 CACHE = REPOSITORY / ".devstack-cache"
 KAFKA_POM = REPOSITORY / "devstack" / "kafka" / "pom.xml"
@@ -24,6 +24,19 @@ JAVA_JARS = CONNECTOR_JARS / "java"
 
 _STAMP = ".fetched-for"
 _TIMEOUT_SECONDS = 900
+
+
+def java(command: str = "java") -> str:
+    """Path of a command of the JDK: ``JAVA_HOME``'s if that is set, the one on the PATH otherwise.
+
+    :raises DevstackError: when there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which(command, path=str(Path(home) / "bin")) if home else None
+    found = found or shutil.which(command)
+    if found is None:
+        raise DevstackError(f"No {command} found: install a JDK 17, e.g. `apt-get install openjdk-17-jdk-headless`.")
+    return found
 
 
 def fetch(pom: Path, target: Path) -> Path:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import airflow, flink, health, kafka
-from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import PYTHON, REPOSITORY, DevstackConfig, DevstackError
 
 # Returns nothing when the part works, otherwise a few words on what is still missing. The second argument is when
 # the part was started (seconds since the epoch): an answer about an earlier life does not count.

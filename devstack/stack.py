@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from devstack import airflow, flink, jars, kafka, processes
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.parts import NAMES, Part, declare, select
-from devstack.preflight import check_ports
 from devstack.supervision import Supervisor, log_file, socket_path
 
 # Called with the name of a part and what happens to it.
@@ -295,8 +293,31 @@ class Stack:
             yield
 
 
+def check_ports(config: DevstackConfig, parts: Iterable[Part]) -> None:
+    """Refuse to start parts whose ports are taken.
+
+    :raises DevstackError: naming each busy port, its setting, and the process that holds it if that can be seen.
+    """
+    busy = [
+        _port_taken(setting, config.ports[setting])
+        for part in parts
+        for setting in part.port_settings
+        if not processes.is_port_free(config.bind_host, config.ports[setting])
+    ]
+    if busy:
+        raise DevstackError("\n".join(busy))
+
+
+def _port_taken(setting: str, port: int) -> str:
+    holder = processes.port_holder(port)
+    return (
+        f"Port {port} ({setting}) is taken by {holder or 'another process'}: end it, or choose another port with "
+        f"DEVSTACK_{setting.upper()} (DEVSTACK_PORT_BASE moves the whole stack)."
+    )
+
+
 def _initialise_hopsworks(config: DevstackConfig) -> None:
-    from devstack.hopsworks.setup import initialise
+    from devstack.hopsworks.home.setup import initialise
 
     initialise(config)
 

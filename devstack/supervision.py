@@ -20,8 +20,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import PYTHON, REPOSITORY, DevstackConfig, DevstackError
 from devstack.parts import Program
 from devstack.processes import MARKER, clean_environment, write_private
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from devstack.config import REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import REPOSITORY, DevstackConfig, DevstackError
 
 ENVIRONMENT = REPOSITORY / "flink_jobs" / ".venv"
 # What a job's -pyclientexec and -pyexec name: the interpreter that has apache-flink.

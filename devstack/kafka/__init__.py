@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from devstack import jars, java
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack import jars
+from devstack.config import DevstackConfig, DevstackError
 
 # Any fixed 16 bytes in URL-safe base64 will do: the cluster has one node and nobody joins it.
 CLUSTER_ID = "aG9wc3dvcmtzLWZsaW5rMQ"
@@ -131,7 +130,7 @@ def _properties_file(config: DevstackConfig) -> Path:
 
 def _java(config: DevstackConfig, *options: str) -> list[str]:
     return [
-        java.executable(),
+        jars.java(),
         *options,
         f"-Dlog4j2.configurationFile={home(config) / 'log4j2.yaml'}",
         "-cp",

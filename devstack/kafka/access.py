@@ -41,6 +41,21 @@ def client_settings(config: DevstackConfig, security: str | None = None) -> dict
     }
 
 
+def consumer_settings(config: DevstackConfig, group: str) -> dict[str, object]:
+    """Settings of a consumer that keeps its offsets itself: nothing is committed to Kafka."""
+    return {
+        **client_settings(config),
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        # The platform does not set it, so records of aborted transactions are read there too.
+        "isolation.level": "read_uncommitted",
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 32768,
+        "log_level": 4,
+    }
+
+
 def java_sasl_options(config: DevstackConfig) -> list[dict[str, str]]:
     """The options of a Kafka connector by which the platform's clients log in."""
     login = (
