@@ -1,4 +1,4 @@
-"""The JDK of the stack, and jars from Maven: each fetched once, a stamp beside them says for which pom."""
+"""The stack's JDK, and jars from Maven: fetched once per pom, which a stamp in their folder names."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def java(command: str = "java") -> str:
 
 
 def fetch(pom: Path, target: Path) -> Path:
-    """The dependencies of ``pom`` in the folder ``target``, fetched only if they are not there for this very pom.
+    """Fetch the dependencies of ``pom`` into ``target``, unless it holds those of this exact pom.
 
-    A pom with sources beside it is built instead; its jar is there for these very sources.
+    A pom with sources is built instead, and again when a source changes.
 
-    Several processes may ask at once (a demo and a test run): one fetches, the others wait for it.
+    Of several processes at once (a demo and a test run), one fetches and the others wait.
 
     :raises DevstackError: when Maven is missing or fails; the text carries the end of Maven's output.
     """
@@ -57,10 +57,10 @@ def fetch(pom: Path, target: Path) -> Path:
     with (CACHE / f"{pom.parent.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_fresh(stamp, wanted):
-            # Beside the old folder, so that nobody ever sees half of the jars.
+            # Into a new folder: an incomplete set of jars is never visible.
             fresh = Path(tempfile.mkdtemp(dir=CACHE))
             _run_maven(pom, "package" if sources else "dependency:copy-dependencies", fresh)
-            # What the jar was made of.
+            # Classes and other intermediate files.
             shutil.rmtree(fresh / "build", ignore_errors=True)
             (fresh / _STAMP).write_text(wanted)
             fresh.chmod(0o755)
@@ -73,7 +73,7 @@ def fetch_all() -> None:
     """Everything that the stack and the jobs need from Maven."""
     fetch(KAFKA_POM, KAFKA_JARS)
     fetch(CONNECTORS_POM, CONNECTOR_JARS)
-    # After the other: they lie in the folder that fetching replaces.
+    # After the connectors, whose folder they are in: fetching replaces it.
     fetch(PARQUET_POM, PARQUET_JARS)
     fetch(JAVA_POM, JAVA_JARS)
 

@@ -61,7 +61,7 @@ def settings(config: DevstackConfig, keys: dict[str, str]) -> dict[str, dict[str
             "test_connection": "Enabled",
             "fernet_key": keys["fernet_key"],
             "execution_api_server_url": f"{config.airflow_url}/execution/",
-            # The log view asks the host that a task ran on; everything runs on this one.
+            # The log view asks the host on which a task ran.
             "hostname_callable": "devstack.airflow.log_host",
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": _passwords_file(config),

@@ -58,7 +58,7 @@ def create_app(config: DevstackConfig) -> FastAPI:
 
 @cache
 def _routes() -> list[BaseRoute]:
-    """The routes hold nothing of one server, and take a while to make."""
+    """Built once: routes take time to build and hold no state of a server."""
     api = APIRouter(prefix=API)
     # `query` before `featuregroups`: both have a route .../featurestores/{one segment}.
     for module in (platform, query, featuregroups, groupdetails, connectors, jobs, datasets):
@@ -68,18 +68,18 @@ def _routes() -> list[BaseRoute]:
     return [*api.routes, *flinkmaster.router.routes]
 
 
-def _introduce_user(config: DevstackConfig) -> None:
-    """Give the project's user a password at the broker; where that takes long, the server does not wait for it."""
+def _register_user(config: DevstackConfig) -> None:
+    """Register the project's user at the broker; a slow broker does not hold up the server's start."""
 
-    def introduce() -> None:
+    def register() -> None:
         while True:
             try:
                 return ensure_scram_user(config)
             except KafkaException as error:
-                log.warning("the broker does not know the project's user yet: %s", error.args[0].str())
+                log.warning("the project's user is not registered at the broker yet: %s", error.args[0].str())
             time.sleep(_BROKER_RETRY_SECONDS)
 
-    thread = threading.Thread(target=introduce, name="introduce-user", daemon=True)
+    thread = threading.Thread(target=register, name="register-user", daemon=True)
     thread.start()
     thread.join(_BROKER_WAIT_SECONDS)
 
@@ -89,7 +89,7 @@ def serve(config: DevstackConfig) -> None:
     initialise(config)
     configure_logging()
     certs = Layout(config).certs
-    _introduce_user(config)
+    _register_user(config)
     log.info("project %r at %s", config.project, config.hopsworks_url)
     uvicorn.run(
         create_app(config),

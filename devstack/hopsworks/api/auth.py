@@ -14,7 +14,7 @@ OPEN_PATHS = frozenset({"/hopsworks-api/api/variables/versions"})
 
 
 def check_authorization(header: str | None, expected_key: str) -> HopsworksError | None:
-    """The refusal that this ``Authorization`` header earns, or None when it is the right key."""
+    """The error for this ``Authorization`` header, or None when the key is right."""
     scheme, _, key = (header or "").partition(" ")
     if scheme.lower() != "apikey" or not key.strip():
         return NO_AUTHENTICATION("Send the header `Authorization: ApiKey <key>`.")
@@ -29,7 +29,7 @@ def check_authorization(header: str | None, expected_key: str) -> HopsworksError
 
 
 class ApiKeyMiddleware:
-    """Refuses every request without the key; unknown paths included, so that nothing is told to strangers."""
+    """Refuses every request without the key, unknown paths included: nothing is revealed without it."""
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
         self.app = app

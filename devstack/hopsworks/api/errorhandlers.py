@@ -1,4 +1,4 @@
-"""Refusals as HTTP answers; apart from the refusals, which processes without a web framework know as well."""
+"""Errors as HTTP responses. The errors themselves are elsewhere: processes without a web framework raise them too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _respond(error: HopsworksError) -> JSONResponse:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every refusal of ``app`` JSON in Hopsworks' shape, FastAPI's own included."""
+    """Answer every error of ``app``, FastAPI's own included, in Hopsworks' JSON shape."""
 
     @app.exception_handler(HopsworksError)
     def _hopsworks(_: Request, error: HopsworksError) -> JSONResponse:
@@ -38,13 +38,13 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _validation(_: Request, error: RequestValidationError) -> JSONResponse:
-        # Only place and reason: the refused value may be long, or a secret.
+        # Without the value, which may be long or a secret.
         details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         return _respond(ILLEGAL_ARGUMENT(details))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        detail = f"{request.method} {request.url.path}: {error.detail}. This server does not serve it."
+        detail = f"{request.method} {request.url.path}: {error.detail}. This server has no such route."
         return _respond(HopsworksError(error.status_code, UNKNOWN_ROUTE.code, UNKNOWN_ROUTE.message, detail))
 
     @app.exception_handler(Exception)

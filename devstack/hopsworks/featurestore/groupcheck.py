@@ -1,4 +1,4 @@
-"""What a new or changed feature group must look like: pure checks, in the platform's order, with its codes."""
+"""Validation of new and changed feature groups: pure checks in the platform's order, with its error codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_new(request: FeatureGroupRequest) -> None:
         check_feature(feature)
     _check_event_time(request)
     for feature in request.features:
-        # Makes the Avro type, only to see that there is one.
+        # Only to check that the type has an Avro type.
         avro_field(feature.name, feature.type or "")
     _check_version(request.version)
     _check_statistics(request)

@@ -1,4 +1,4 @@
-"""Feature groups with all that hangs on them: subject, topic, job, online table, offline location."""
+"""Feature groups with their subject, topic, job, online table and offline location."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class FeatureGroups:
                 self._make_topic_and_schema(group)
             if group.online_enabled:
                 self._make_online_table(group)
-            # The SDK may write the Delta table itself; it expects the folder above to be there.
+            # The SDK may write the Delta table itself and expects its parent folder.
             self.layout.warehouse.mkdir(parents=True, exist_ok=True)
             stored = self.store.insert_feature_group(group)
             if stored.type == STREAM:
@@ -195,11 +195,11 @@ class FeatureGroups:
         log.info("feature group %s (id %d) deleted", group.full_name, group.id)
 
     def clear(self, group: FeatureGroup) -> FeatureGroup:
-        """Delete and create again: the group gets a new id, a new job and an empty past."""
+        """Delete and create again: the group gets a new id, a new job and has no rows."""
         with self._lock:
             request = FeatureGroupRequest.model_validate(group.model_dump())
             for feature in request.features:
-                # Allowed for appended features only, and now all of them are there from the start.
+                # A default is allowed for appended features only; now all features are new.
                 feature.default_value = None
             self.delete(group)
             return self.create(request)

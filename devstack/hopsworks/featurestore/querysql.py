@@ -116,7 +116,7 @@ def literal(feature: Feature, value: Any) -> exp.Expr:
         if kind == "timestamp":
             return exp.Literal.string(_utc_text(text))
     except (ValueError, KeyError) as error:
-        raise ILLEGAL_ARGUMENT(f"filter on {feature.name} ({kind}): {value!r} is no value of it.") from error
+        raise ILLEGAL_ARGUMENT(f"filter on {feature.name} ({kind}): {value!r} is not a value of this type.") from error
     return exp.Literal.string(text)
 
 

@@ -141,7 +141,7 @@ class Registry:
             if self.store.topic(name) is None:
                 self._create_new(Topic(name, partitions, 1, subject.subject, subject.version))
             else:
-                # The broker may have lost it (its state wiped alone): make it again rather than write into nothing.
+                # Create it again if the broker lost it: only its state may have been wiped.
                 self.broker.create_topic(name, partitions, 1)
 
     def delete_topic(self, name: str) -> None:
@@ -160,8 +160,8 @@ class Registry:
     def _create_new(self, topic: Topic) -> None:
         if topic.name in self.broker.topic_names():
             raise TOPIC_EXISTS_IN_KAFKA(f"topic {topic.name!r}; delete it on the broker or choose another name.")
-        # The platform's row first: if the server dies between the two, the next attempt finds the row and can
-        # make the topic again; the other way round the name would be refused for ever.
+        # The row first: if the server dies in between, the next attempt finds the row and creates the topic again.
+        # With the topic first, its name would be refused for ever.
         self.store.add_topic(topic)
         try:
             self.broker.create_topic(topic.name, topic.partitions, topic.replicas)

@@ -42,7 +42,7 @@ def write_certificates(folder: Path, user: str, server_names: list[str], broker_
 
 
 def renew_client(folder: Path, user: str) -> None:
-    """A new key and certificate for the client, signed by the same authority: what a platform does once a year."""
+    """A new key and certificate for the client, signed by the same authority, as the platform does once a year."""
     certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
     key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)

@@ -1,4 +1,4 @@
-"""The project's files: path rules and uploads in chunks that arrive in any order."""
+"""The project's files: path rules, and uploads in chunks in any order."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Datasets:
         self._lock = threading.Lock()
 
     def resolve(self, path: str) -> Path:
-        """The local path; symbolic links that lead out of the project are refused as well."""
+        """The local path. Refuses symbolic links that lead out of the project."""
         target = self.layout.datasets.joinpath(*relative_parts(path, self.layout.project))
         if not target.resolve().is_relative_to(self.layout.datasets.resolve()):
             raise errors.PATH_REFUSED(f"{path!r} would leave the project's folder.")

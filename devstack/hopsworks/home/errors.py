@@ -1,4 +1,4 @@
-"""Refusals in the shape and with the numbers of the Hopsworks REST API.
+"""Errors in the shape and with the codes of the Hopsworks REST API.
 
 A :class:`Fault` is one row of Hopsworks' table of error codes; calling it with a detail makes the exception.
 The Kafka schema registry part of the API has another shape (:class:`SchemaRegistryError`).
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class HopsworksError(Exception):
-    """One refused request: HTTP status, Hopsworks error code, general text and (``detail``) what was wrong here."""
+    """One refused request: HTTP status, Hopsworks' code and general text, and the specific ``detail``."""
 
     def __init__(self, status: int, code: int, message: str, detail: str | None = None) -> None:
         super().__init__(f"{code}: {message} {detail or ''}".rstrip())

@@ -1,4 +1,4 @@
-"""Names and places of the local Hopsworks: everything that follows from the configuration alone."""
+"""Names and paths of the local Hopsworks, derived from the configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CREATED = "2026-01-01T00:00:00.000Z"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the processes of one local Hopsworks keep their state."""
+    """Paths and names of one local Hopsworks."""
 
     config: DevstackConfig
 

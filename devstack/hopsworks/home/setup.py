@@ -21,7 +21,7 @@ DEFAULT_DATASETS = ("Logs", "Resources", "Jupyter", "DataValidation", "Statistic
 
 
 def initialise(config: DevstackConfig) -> None:
-    """Make everything the server needs before its first start; what exists is kept as it is."""
+    """Create what the server needs before its first start; what exists is kept."""
     layout = Layout(config)
     for folder in (layout.home, layout.certs, layout.uploads, layout.locks, layout.warehouse):
         folder.mkdir(parents=True, exist_ok=True)

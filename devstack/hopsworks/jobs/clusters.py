@@ -1,4 +1,4 @@
-"""Flink clusters of the project: a running execution of a job of type FLINK stands for the stack's one real cluster."""
+"""Flink clusters of the project: a running execution of a job of type FLINK represents the stack's one cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = get_logger("clusters")
 
 
 class FlinkClusters:
-    """Starts and stops executions that stand for the cluster. The cluster itself is never started or stopped here."""
+    """Starts and stops executions that represent the cluster; never the cluster itself."""
 
     def __init__(self, config: DevstackConfig, jobs: JobStore) -> None:
         self.url = config.flink_url
@@ -27,7 +27,7 @@ class FlinkClusters:
     def start(self, job: Job, args: str, env_vars: dict[str, str]) -> Execution:
         """An execution that runs until it is stopped; refused while another one of the job runs, or without Flink."""
         try:
-            # The environment's proxies have no say inside the stack.
+            # Without proxies of the environment.
             with httpx.Client(timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
                 client.get(f"{self.url}/overview").raise_for_status()
         except httpx.HTTPError as error:
@@ -40,11 +40,11 @@ class FlinkClusters:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         self.jobs.mark_running(execution.id)
-        log.info("execution %d of %s stands for the cluster at %s", execution.id, job.name, self.url)
+        log.info("execution %d of %s represents the cluster at %s", execution.id, job.name, self.url)
         return self.jobs.execution(execution.id) or execution
 
     def stop(self, execution: Execution, state: str = "KILLED") -> Execution:
-        """End it: its address answers no more. What runs in Flink runs on."""
+        """End the execution: its address stops answering. Jobs in Flink go on."""
         self.jobs.finish(execution.id, state, "SUCCEEDED" if state == "FINISHED" else state)
         return self.jobs.execution(execution.id) or execution
 

@@ -1,7 +1,7 @@
-"""Executions as processes: start, watch, stop, and find again after a restart of the server.
+"""Executions as processes: start, watch, stop, and adopt after a restart of the server.
 
-Each process inherits an exclusive lock on a file of its own and keeps it for its whole life. Whoever gets that lock
-knows that the process is gone, whatever became of its parent and whoever has its process id now.
+Each process inherits an exclusive lock on a file and holds it until it exits. Whoever can take that lock knows that the
+process is gone, even if its parent is gone too or its process id was given to another process.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Executor:
     def _spawn(self, execution: Execution) -> None:
         lock = self._open_lock(execution.id)
         try:
-            # Held by this open file, which the child shares: it stays locked until the child's copy is closed too.
+            # The child shares this open file, so it stays locked until the child's copy is closed too.
             fcntl.flock(lock, fcntl.LOCK_EX)
             stdout, stderr = self._local(execution.stdout_path), self._local(execution.stderr_path)
             stdout.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class Executor:
         """After a start of the server: watch what still runs, mark as FAILED what does not."""
         for execution in self.jobs.unfinished():
             self._watch(execution.id, None)
-            # A free lock is taken at once; give that a moment, so that no client sees a dead run as running.
+            # Wait a moment for a free lock to be taken, so that no client sees a dead run as running.
             self._gone[execution.id].wait(0.5)
 
     def shutdown(self) -> None:

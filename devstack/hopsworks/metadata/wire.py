@@ -1,4 +1,4 @@
-"""Records of the online topic: what the headers say, and how the value is decoded."""
+"""Records of the online topic: meaning of the headers, decoding of the value."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Headers = Sequence[tuple[str, bytes]] | None
 
 
 class HeaderError(ValueError):
-    """Headers from which the record cannot be attributed to a feature group."""
+    """Headers that do not assign the record to a feature group."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where a record belongs: the meaning of its headers."""
+    """Where a record belongs, by its headers."""
 
     project_id: int
     feature_group_id: int
@@ -113,7 +113,7 @@ def value_decoder(schema_text: str) -> Callable[[bytes | None], dict[str, Any]]:
         buffer = stream(value)
         try:
             record: dict[str, Any] = read(buffer, schema, None)  # type: ignore[assignment]
-        except Exception as error:  # bytes of any kind arrive here, and the reader fails in as many ways
+        except Exception as error:  # arbitrary bytes make the reader fail in any way
             raise DecodeError(f"{type(error).__name__}: {error}") from error
         if buffer.tell() != len(value):
             raise DecodeError(f"{len(value) - buffer.tell()} bytes are left after the record")

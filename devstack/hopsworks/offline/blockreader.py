@@ -1,8 +1,8 @@
-"""A topic's records in large blocks, as the broker has them: for runs that have much to read.
+"""A topic's records in large blocks, as the broker stores them: for runs that have much to read.
 
-librdkafka makes a Python object of each record and each of its headers, which costs more than all that is done with
-them. This client leaves them in the bytes of the broker's answer. It knows the plain case only; whoever reads with it
-goes on with the other reader where it ends.
+librdkafka makes a Python object of each record and header, which costs more than processing them. This client leaves
+them in the bytes of the broker's answer. It handles the plain case only; the caller continues with the other reader
+where this one stops.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from devstack.config import DevstackConfig
 from devstack.hopsworks.offline.recordbatches import Block, OddRecordsError, blocks
 from devstack.kafka.access import client_settings
 
-# So many records are decoded at once: a call of the decoder costs a millisecond, a large table the processor's caches.
+# Records decoded at once: a call of the decoder costs a millisecond, a larger table falls out of the caches.
 _BLOCK_RECORDS = 65_536
 _PARTITION_BYTES = 8 * 1024 * 1024
 _ANSWER_BYTES = 16 * 1024 * 1024
@@ -29,7 +29,7 @@ _READ_UNCOMMITTED = 0
 class BlockReader:
     """Reads a topic's partitions from ``start`` up to, not including, ``end``; then it is exhausted.
 
-    Raises :class:`OddRecordsError` when it cannot go on, for whatever reason.
+    Raises :class:`OddRecordsError` when it cannot continue, for any reason.
     """
 
     def __init__(self, config: DevstackConfig, topic: str, start: dict[int, int], end: dict[int, int]) -> None:
@@ -44,7 +44,7 @@ class BlockReader:
         try:
             client = loop.run_until_complete(self._connect())
             yield from self._read(loop, client)
-        # Its errors are of many kinds, and all of them mean that the other reader has to look.
+        # After any of its errors the other reader takes over.
         except (KafkaError, OSError, asyncio.TimeoutError) as error:
             raise OddRecordsError(f"{type(error).__name__}: {error}") from error
         finally:
@@ -61,7 +61,7 @@ class BlockReader:
         return client
 
     def _read(self, loop: asyncio.AbstractEventLoop, client: Any) -> Iterator[Block]:
-        """The next answers are on their way while a block is looked at."""
+        """Requests the next answers before the blocks at hand are processed."""
         silent_since = time.monotonic()
         pending = self._ask(loop, client)
         try:
@@ -92,7 +92,7 @@ class BlockReader:
                 wanted.setdefault(leader, []).append((partition, position, _PARTITION_BYTES))
         tasks = []
         for leader, partitions in wanted.items():
-            # The partition that was first gets most of an answer.
+            # The partition asked for first gets most of an answer: the one with the most left to read.
             partitions.sort(key=lambda asked: asked[1] - self._end[asked[0]])
             request = FetchRequest(_WAIT_MS, 1, _ANSWER_BYTES, _READ_UNCOMMITTED, [(self._topic, partitions)])
             tasks.append(loop.create_task(client.send(leader, request)))
@@ -110,7 +110,7 @@ class BlockReader:
 
 
 def _settings(config: DevstackConfig) -> dict[str, Any]:
-    """librdkafka's settings in the words of this client."""
+    """librdkafka's settings as this client's arguments."""
     known = client_settings(config)
     settings: dict[str, Any] = {"bootstrap_servers": known["bootstrap.servers"]}
     if "security.protocol" in known:

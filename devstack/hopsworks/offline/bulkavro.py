@@ -1,7 +1,7 @@
 """Avro records in bulk: a chunk of raw values becomes Arrow columns without a step of Python per record.
 
 No reader takes a list of single records, but each takes an object container file: a header with the schema, and a
-block of records that stand one behind the other. So the chunk is dressed up as such a file.
+block of records that stand one behind the other. So the chunk is wrapped as such a file.
 
 A record of wrong length would shift everything behind it without a sign. Therefore a mark of random bytes stands behind
 each record, declared as its last field: where every mark is read back whole, every record ended where it should.
@@ -40,17 +40,17 @@ class ContainerReader:
     def read(self, body: bytes | memoryview, count: int, least: int) -> pa.Table:
         """The columns of the ``count`` records in ``body``.
 
-        Where they end is for the caller to check: bytes left over are not seen. Raises DecodeError, without telling
-        which record is to blame.
+        Where they end is for the caller to check: bytes left over are not seen. Raises DecodeError, without naming
+        the record.
 
-        :param least: so many bytes each record has at least; not 0.
+        :param least: minimum size of a record in bytes; not 0.
         """
-        # Costs half a second, and runs with nothing to read are many. The public reader leaves the size of batches to
-        # polars.
+        # Imported here: it costs half a second, and many runs have nothing to read. The public reader leaves the size
+        # of batches to polars.
         from polars import DataFrame
 
         if sys.version_info < (3, 11):
-            # polars-avro is for Python 3.10 as well, as it says, but takes this name from where it is not yet.
+            # polars-avro declares support for Python 3.10, but imports this name, which is newer.
             import typing
 
             import typing_extensions
@@ -61,8 +61,8 @@ class ContainerReader:
 
         file = io.BytesIO()
         file.write(self._header)
-        # The reader spins for ever over bytes left behind the last record that was announced. So more are announced
-        # than the bytes can hold, and one batch takes the number wanted.
+        # The reader loops for ever over bytes after the last announced record. So more records are announced than the
+        # bytes can hold, and one batch takes the wanted number.
         fastavro.schemaless_writer(file, "long", len(body) // least + 1)
         fastavro.schemaless_writer(file, "long", len(body))
         file.write(body)
@@ -70,7 +70,7 @@ class ContainerReader:
         file.seek(0)
         try:
             frame = DataFrame(next(AvroSource([seekable_factory(file)], True, False).batch_iter(count, None)))
-        except Exception as error:  # bytes of any kind arrive here, and the reader fails in as many ways
+        except Exception as error:  # arbitrary bytes make the reader fail in any way
             raise DecodeError(f"{type(error).__name__}: {error}") from error
         if len(frame) != count:
             raise DecodeError(f"{len(frame)} records instead of {count}")
@@ -96,7 +96,7 @@ class BulkDecoder:
         self._inner = {f.name: column_builder(f, types[f.name]) for f in features if is_complex(f.type or "")}
 
     def decode(self, values: list[bytes] | pa.Array) -> pa.Table:
-        """The columns of ``values``, in the group's order. Raises DecodeError when any one of them is broken.
+        """The columns of ``values``, in the group's order. Raises DecodeError when any of them is broken.
 
         :param values: as a list, or as an Arrow array of binary without nulls.
         """
@@ -119,7 +119,7 @@ class BulkDecoder:
 
 
 def _marked(values: list[bytes] | pa.Array) -> bytes | memoryview:
-    """All values, each with a mark behind it."""
+    """All values, each followed by a mark."""
     try:
         if isinstance(values, list):
             return _MARK.join([*values, b""])

@@ -32,14 +32,14 @@ _FRONT = [
     {"name": _DELTA, "type": "long"},
     {"name": "__key", "type": "bytes"},
 ]
-# After headers that differ from record to record, so many blocks are not taken for uniform ones.
-_PATIENCE = 8
+# After a block whose headers differ, this many blocks are not tried as uniform.
+_MIXED_BLOCKS = 8
 _MOST_HEADERS = 64
 
 
 @dataclass(frozen=True)
 class Records:
-    """What became of a block's records.
+    """The decoded records of a block.
 
     :param codes: of each record that was asked for: one of ``topicreader.CODE_NAMES``, as its index.
     :param offsets: of each record that is kept.
@@ -66,7 +66,7 @@ class RecordDecoder:
         self._wait = 0
 
     def decode(self, block: Block) -> Records:
-        """What the records of ``block`` say. Raises :class:`OddRecordsError` where only a closer look can tell."""
+        """Decode a block. Raises :class:`OddRecordsError` where it must be read record by record."""
         if not block.count:
             none = np.zeros(0, np.int64)
             return Records(block.partition, none.astype(np.int8), none, None, None, block.next_offset)
@@ -77,7 +77,7 @@ class RecordDecoder:
             try:
                 return self._decode_uniform(block, raw)
             except DecodeError:
-                self._wait = _PATIENCE
+                self._wait = _MIXED_BLOCKS
         try:
             return self._decode_mixed(block, len(headers))
         except DecodeError as error:
@@ -143,7 +143,7 @@ class RecordDecoder:
 
 
 def _offsets(block: Block, columns: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """The offset of each record, and whether it was asked for. Raises DecodeError if records are not what they seem."""
+    """The offset of each record, and whether it was asked for. Raises DecodeError if the records are inconsistent."""
     lengths = columns[_LENGTH].to_numpy()
     if int(lengths.sum() + _varint_sizes(lengths).sum()) != len(block.body):
         raise DecodeError("records are longer or shorter than they say")

@@ -1,4 +1,4 @@
-"""Chunks of a topic's records to rounds of Arrow rows: filter by header, decode, count what is left out."""
+"""From chunks of a topic's records to rounds of Arrow rows: filter by headers, decode, count."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PIECE = 2_048
 
 
 class Collector:
-    """Takes chunks as they are read and hands rounds over to be written."""
+    """Takes chunks as they are read and submits rounds to be written."""
 
     def __init__(
         self, group: FeatureGroup, subject: SubjectVersion, rounds: Rounds, next_offsets: dict[int, int]
@@ -66,7 +66,7 @@ class Collector:
     def add_block(self, block: Block, limit: int) -> bool:
         """One block; False, and nothing is taken of it, if it could lead beyond ``limit`` records of the group.
 
-        Raises OddRecordsError, and takes nothing, if the block is to be read in another way.
+        Raises OddRecordsError, and takes nothing, if the block needs the other reader.
         """
         if self.selected + block.count > limit:
             return False
@@ -136,7 +136,7 @@ class Collector:
 
 
 class _Decoder:
-    """In bulk where all is well; record by record where it is not, to find the broken ones and why they are."""
+    """Decodes in bulk; after an error record by record, to find the broken ones and the reasons."""
 
     def __init__(self, group: FeatureGroup, schema_text: str) -> None:
         self._bulk = BulkDecoder(group, schema_text)

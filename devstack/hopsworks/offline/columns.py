@@ -15,7 +15,7 @@ from devstack.hopsworks.metadata.featuretypes import is_complex, normalise, spli
 from devstack.hopsworks.metadata.models import Feature, FeatureGroup
 from devstack.hopsworks.metadata.wire import DecodeError
 
-# Where a row comes from, until it is written.
+# The place of a row in the topic, until it is written.
 PARTITION, OFFSET = "__partition", "__offset"
 # The default context rounds to 28 digits; decimal(38,s) has more.
 _EXACT = Context(prec=40)

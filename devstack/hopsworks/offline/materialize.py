@@ -38,12 +38,12 @@ from devstack.hopsworks.offline.topicreader import FETCH_SETTINGS, TopicReader
 from devstack.kafka.access import consumer_settings
 
 JOB_LIMIT = 5_000_000
-# A second client has to be imported and to connect: that is worth its time where there is much to read.
+# Below, importing and connecting a second client takes longer than it saves.
 BLOCKS_FROM = 50_000
 
 
 class MaterializationError(Exception):
-    """The run cannot do its work; the text says why."""
+    """The run cannot be done; the text says why."""
 
 
 def say(text: str) -> None:
@@ -53,7 +53,7 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the job's argument text asks for."""
+    """The parsed arguments of the job."""
 
     config_path: str
     initial: Checkpoint | None
@@ -82,7 +82,7 @@ class Arguments:
 class Materialization:
     """One run for one feature group.
 
-    :param blocks_from: with so many offsets to read, they are read in blocks.
+    :param blocks_from: from this number of offsets on, they are read in blocks.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Materialization:
         self._report(collector, rounds, seconds, time.monotonic() - began, cpu)
 
     def _read_blocks(self, collector: Collector, end: dict[int, int]) -> None:
-        """As far as records are plain and the limit is not near."""
+        """Up to the first odd records, or close to the limit."""
         try:
             with closing(iter(BlockReader(self.config, self.topic, dict(collector.next_offsets), end))) as blocks:
                 for block in blocks:
@@ -202,7 +202,7 @@ def run_execution(config: DevstackConfig, execution_id: int) -> None:
     if execution is None:
         raise SystemExit(f"Execution {execution_id} does not exist in {layout.metadata_db}.")
     jobs.mark_running(execution_id)
-    # Nothing here makes cycles, but the collector would walk through the headers of each chunk again and again.
+    # There are no reference cycles, and the garbage collector would scan the headers of each chunk repeatedly.
     gc.disable()
     try:
         arguments = Arguments.parse(execution.args)

@@ -1,4 +1,4 @@
-"""Kafka's record batches as they come from a broker, taken apart into blocks of records without looking at any record.
+"""Kafka's record batches as a broker sends them, split into blocks of records without parsing any record.
 
 Layout: https://kafka.apache.org/documentation/#recordbatch (magic 2).
 """
@@ -23,15 +23,15 @@ _CODECS = {1: "gzip", 3: "lz4", 4: "zstd"}
 
 
 class OddRecordsError(Exception):
-    """Records that are not like the bulk of them; the text says in what way. Another reader knows them."""
+    """Records that cannot be read in bulk; the text says why. The record-by-record reader can read them."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Records of one partition, as they stand one behind the other in some batches.
+    """Consecutive records of one partition.
 
     :param base_offsets: of each record: the offset that its own delta counts from; shape ``(count,)``.
-    :param wanted: the first offset that was asked for, and the first that was not.
+    :param wanted: first offset asked for, and the offset after the last one.
     :param next_offset: the offset behind the last batch.
     """
 
@@ -43,12 +43,12 @@ class Block:
 
     @property
     def count(self) -> int:
-        """How many records there are, also of those that nobody asked for."""
+        """Number of records, including those outside of ``wanted``."""
         return len(self.base_offsets)
 
 
 def blocks(partition: int, data: bytes, wanted: tuple[int, int], most_records: int) -> Iterator[Block]:
-    """The batches of a fetch's answer, those small ones in one block; what was cut off at its end is left out.
+    """The batches of a fetch's answer, small ones joined into one block; a batch cut off at its end is left out.
 
     Raises :class:`OddRecordsError` for an old format and for a codec that is not known here.
     """

@@ -1,7 +1,7 @@
-"""A run's rows on their way into the offline table, round by round, while the next ones are being read.
+"""Rounds: a run's rows are written to the offline table in portions while the next records are read.
 
-A round is what a small run is as a whole: one row per key, into the table, then its offsets are saved. So memory stays
-bounded whatever the topic holds, and a run that dies goes on behind its last round.
+Each round de-duplicates its rows, writes them to the table and then saves its offsets. So memory is bounded, and a run
+that dies is continued after its last complete round.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROUND_BYTES = 256 * 1024 * 1024
 
 
 class Rounds:
-    """Writes rounds in a thread of its own, one at a time: Arrow and Delta leave the interpreter to the reader."""
+    """Writes rounds in a thread, one at a time: Arrow and Delta release the interpreter for the reader."""
 
     def __init__(self, location: Path, topic: str, keys: list[str]) -> None:
         self._location, self._topic, self._keys = location, topic, keys
@@ -31,12 +31,12 @@ class Rounds:
         self.seconds = 0.0
 
     def submit(self, tables: list[pa.Table], next_offsets: dict[int, int]) -> None:
-        """Hand over one round and the offsets behind it. Raises what went wrong in the round before it."""
+        """Submit one round and the offsets after it. Raises the error of the previous round."""
         self.wait()
         self._unfinished = self._writer.submit(self._write, tables, dict(next_offsets))
 
     def wait(self) -> None:
-        """Until all rounds are in the table. Raises what went wrong."""
+        """Wait until all rounds are in the table. Raises the error of a round."""
         if self._unfinished is not None:
             unfinished, self._unfinished = self._unfinished, None
             unfinished.result()

@@ -19,7 +19,7 @@ _JOIN_ROWS = 2_000_000
 
 
 def drop_null_keys(table: pa.Table, keys: list[str]) -> pa.Table:
-    """Rows whose key is complete; the others could never be found again, each run would add them once more."""
+    """Rows whose key is complete; the others would never match, and each run would add them again."""
     for key in keys:
         table = table.filter(pc.is_valid(table[key]))
     return table
@@ -30,7 +30,7 @@ def latest_per_key(table: pa.Table, keys: list[str]) -> pa.Table:
     rows = table.drop_columns([PARTITION, OFFSET])
     partitions = (pc.max(table[PARTITION]).as_py() or 0) + 1
     rank = pc.add(pc.multiply(table[OFFSET], partitions), table[PARTITION].cast(pa.int64()))
-    # Without threads: they get in each other's way here, and other work waits for the cores.
+    # Without threads, which slow each other down here and take the cores from other work.
     groups = rows.select(keys).append_column(_RANK, rank).group_by(keys, use_threads=False)
     latest = groups.aggregate([(_RANK, "max")])[f"{_RANK}_max"]
     return rows if len(latest) == len(rows) else rows.filter(pc.is_in(rank, latest))
@@ -48,8 +48,8 @@ class Written:
 def merge(location: Path, rows: pa.Table, keys: list[str]) -> Written:
     """Upsert ``rows`` by ``keys`` into the Delta table at ``location``; makes the table, adds new columns.
 
-    Only rows whose key the table has pay for a merge; the others are appended. A crash between the two is mended by
-    doing it again, as one between table and offsets is.
+    Rows whose key is in the table are merged, the others appended. After a crash between the two, or before the offsets
+    are saved, the next run does both again.
     """
     location.mkdir(parents=True, exist_ok=True)
     if not DeltaTable.is_deltatable(str(location)):
@@ -69,7 +69,7 @@ def merge(location: Path, rows: pa.Table, keys: list[str]) -> Written:
 def _merge_known(table: DeltaTable, source: pa.Table, keys: list[str]) -> tuple[int, int]:
     """Merge rows whose keys exist; returns the numbers of inserted and updated rows."""
     new_columns = set(source.column_names) - {field.name for field in table.schema().fields}
-    # The ranges say nothing new, but with them files without any of the keys are not read.
+    # The ranges follow from the equalities, but let Delta skip files without any of the keys.
     condition = " AND ".join([f'target."{key}" = source."{key}"' for key in keys] + _ranges(source, keys, "target."))
     metrics = (
         table.merge(source, condition, source_alias="source", target_alias="target", merge_schema=bool(new_columns))
@@ -94,7 +94,7 @@ def _known_keys(table: DeltaTable, source: pa.Table, keys: list[str]) -> pa.Chun
 
 
 def _pieces(batches: Iterable[Any], schema: pa.Schema, keys: list[str]) -> Iterator[pa.Table]:
-    """Tables of some million keys: a join for each small batch would cost time, one for all of them memory."""
+    """Tables of some million keys: a join per batch would take too long, one join of all too much memory."""
     target = pa.schema([schema.field(key) for key in keys])
     pending: list[pa.RecordBatch] = []
     rows = 0

@@ -13,11 +13,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from devstack.hopsworks.metadata.wire import HeaderError, parse_headers
 
-# Larger chunks leave the processor's caches before their headers and values are looked at: half the speed.
+# Larger chunks fall out of the processor's caches before they are processed: half the speed.
 CHUNK = 2_000
 CHUNK_BYTES = 32 * 1024 * 1024
 SILENCE_SECONDS = 60.0
-# Small queues for the same reason, and because each open fetch takes its memory.
+# Small queues for the same reason, and to bound the memory of open fetches.
 FETCH_SETTINGS = {
     "enable.partition.eof": True,
     "queued.min.messages": 50_000,
@@ -35,7 +35,7 @@ class TopicError(Exception):
 
 
 class RouteCodes(dict[tuple[Any, ...], int]):
-    """What becomes of a record, by its headers: a topic has a handful of them, and millions of records."""
+    """Code of a record by its headers, cached: a topic has few distinct headers and millions of records."""
 
     def __init__(self, feature_group_id: int, subject_id: int, limit: int = 10_000) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class RouteCodes(dict[tuple[Any, ...], int]):
     def of(self, messages: list[Message]) -> np.ndarray:
         """The code of each message."""
         try:
-            # Nothing is kept between the steps: lists of all the headers' objects would not fit into the caches.
+            # As one stream: lists of all headers would not fit into the processor's caches.
             keys = map(tuple, map(Message.headers, messages))  # type: ignore[arg-type]
             return np.fromiter(map(self.__getitem__, keys), np.int8, len(messages))
         except TypeError:  # None, for a record without any
@@ -73,7 +73,7 @@ class RouteCodes(dict[tuple[Any, ...], int]):
 
 @dataclass
 class Chunk:
-    """Some records, in the order in which they were read, and where partitions were found to end."""
+    """Records in the order of reading, and the ends of partitions that were reached."""
 
     messages: list[Message]
     ends: dict[int, int] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Chunk:
         return Chunk(list(compress(self.messages, mask)), self.ends)
 
     def first(self, number: int) -> Chunk:
-        """Its first records; what it knew about ends holds no longer."""
+        """Its first records, without the ends of partitions."""
         return Chunk(self.messages[:number])
 
     def values(self) -> list[bytes]:

@@ -28,7 +28,7 @@ from devstack.kafka.access import consumer_settings
 TOPIC_PATTERN = re.compile(r".*_onlinefs\Z")
 BATCH_SIZE = 1000
 POLL_SECONDS = 0.2
-# The real service looks every 60 seconds; here people and tests are waiting.
+# The platform's service looks every 60 seconds.
 DISCOVERY_SECONDS = 2.0
 RETRY_SECONDS = 5.0
 REPORT_SECONDS = 30.0
@@ -54,7 +54,7 @@ class OnlineConsumer:
         self._stopping.set()
 
     def run(self) -> None:
-        """Read, write, repeat. A failure of broker or store pauses the work; it never loses a record."""
+        """Read and write until stopped. A failure of broker or store pauses, and loses no record."""
         log.info("online consumer started")
         while not self._stopping.is_set():
             try:
@@ -71,7 +71,7 @@ class OnlineConsumer:
         log.info("online consumer stopped")
 
     def _discover(self) -> None:
-        """Assign the partitions of new topics, drop those of topics that are gone."""
+        """Assign the partitions of new topics, unassign those of deleted ones."""
         if time.monotonic() < self._next_discovery:
             return
         topics = self.consumer.list_topics(timeout=5.0).topics

@@ -1,4 +1,4 @@
-"""OnlineFS' rules: what becomes of a batch of records. Writes to a connection; knows nothing of Kafka's client."""
+"""OnlineFS' rules for a batch of records. Writes to a connection; independent of the Kafka client."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Targets:
         self._known: dict[tuple[int, int], Target | Dropped] = {}
 
     def refresh(self) -> None:
-        """Look once per batch whether anything was created, changed or deleted."""
+        """Once per batch: check whether anything was created, changed or deleted."""
         counter = self.store.change_counter()
         if counter != self._counter:
             self._known.clear()
@@ -207,7 +207,7 @@ class OnlineWriter:
         try:
             changed = self.connection.executemany(sql, rows).rowcount
         except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError):
-            # One bad row must not cost the others: once more, row by row.
+            # One bad row must not fail the others: again, row by row.
             self.connection.execute("ROLLBACK TO run")
             changed, failed = self._execute_singly(sql, rows)
         else:

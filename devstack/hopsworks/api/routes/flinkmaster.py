@@ -12,16 +12,16 @@ from devstack.hopsworks.api.routes.context import ContextDep
 
 PREFIX = "/hopsworks-api/flinkmaster"
 router = APIRouter(prefix=PREFIX)
-# What belongs to the message, not to the connection. The API key stays here.
+# Headers of the message, not of the connection. The API key is not forwarded.
 _REQUEST_HEADERS = ("accept", "content-type", "content-length")
 _RESPONSE_HEADERS = ("content-type", "content-length", "content-encoding", "retry-after")
-# Starting a Python job takes its time.
+# Starting a Python job takes a while.
 _TIMEOUT = httpx.Timeout(300.0, connect=5.0)
 
 
 @router.delete("/{application}/cluster")
 def shut_down(application: str, context: ContextDep) -> Response:
-    """End the cluster: here only the execution that stands for it, for Flink serves others as well."""
+    """End the cluster: here only the execution that represents it. Flink goes on running."""
     execution = context.clusters.running(application)
     if execution is None:
         return _gone(application)
@@ -31,10 +31,10 @@ def shut_down(application: str, context: ContextDep) -> Response:
 
 @router.api_route("/{application}/{path:path}", methods=["GET", "POST", "PATCH", "DELETE"])
 async def forward(application: str, request: Request, context: ContextDep) -> Response:
-    """Hand the request to Flink as it is, without its authorization, and the answer back."""
+    """Forward the request to Flink without its authorization, and return the answer."""
     if context.clusters.running(application) is None:
         return _gone(application)
-    # As it was sent: decoded and encoded again, a slash inside a segment would become another path.
+    # Not decoded and encoded again: a slash inside a segment would change the path.
     raw = request.scope["raw_path"].decode("ascii").removeprefix(f"{PREFIX}/").partition("/")[2]
     query = request.scope["query_string"].decode("ascii")
     url = f"{context.clusters.url}/{raw}" + (f"?{query}" if query else "")

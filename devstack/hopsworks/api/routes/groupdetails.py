@@ -1,4 +1,4 @@
-"""What hangs on a feature group: expectation suite, tags, commits, online ingestions, schema of the topic."""
+"""Details of a feature group: expectation suite, tags, commits, online ingestions, schema of the topic."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_join_limit_and_prefix(database):
         (query(None, "id"), "leftFeatureGroup.id"),
         (query(1, "nothing"), "nothing"),
         (query(2, "hidden"), "hidden"),
-        (query(1, "id", filter=where("id", "EQUALS", "x")), "'x' is no value"),
+        (query(1, "id", filter=where("id", "EQUALS", "x")), "'x' is not a value"),
         (query(1, "id", filter=where("id", "BETWEEN", "1")), "BETWEEN"),
         (query(1, "id", filter=where("nothing", "EQUALS", "1")), "nothing"),
         (query(1, "id", joins=[{"query": query(2, "id")}]), "prefix"),
