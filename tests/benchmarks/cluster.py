@@ -14,7 +14,7 @@ import psutil
 import requests
 import yaml
 
-from devstack import flink, jars, java, processes
+from devstack import flink, jars, processes
 from devstack.config import REPOSITORY, DevstackConfig
 from devstack.stack import Stack
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from devstack import jars, java
+from devstack import jars
 from tests.benchmarks.cluster import BUILD, Cluster
 from tests.benchmarks.jobs import Run, run_compiled
 from tests.benchmarks.topics import Topics

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feature_pipeline import bind
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.expressions.expression import Expression
+from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES
 from hopsworks_flink.pipeline.expressions.terms import ExpressionError
 from hopsworks_flink.pipeline.plan import bindings, compile_plan

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from hopsworks_flink.pipeline.resources import source_avro_schema
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS, FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
 
 _FACTORS = {"seconds": 0.001, "milliseconds": 1, "microseconds": 1000}
 

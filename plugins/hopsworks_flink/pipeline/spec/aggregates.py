@@ -84,7 +84,7 @@ class Aggregate(Model):
                 return problem
         if self.where is not None:
             # The parser takes its time to import; files without expressions do without it.
-            from hopsworks_flink.pipeline.expressions.expression import Expression
+            from hopsworks_flink.pipeline.expressions import Expression
 
             try:
                 Expression.parse(self.where, columns).expect(BOOLEAN)

@@ -156,7 +156,7 @@ class Source(Model):
         if not self.derive and self.where is None:
             return
         # The parser takes its time to import; files without expressions do without it.
-        from hopsworks_flink.pipeline.expressions.expression import Expression
+        from hopsworks_flink.pipeline.expressions import Expression
 
         known = dict(self.columns)
         for name, derived in self.derive.items():

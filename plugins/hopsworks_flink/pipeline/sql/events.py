@@ -115,7 +115,7 @@ def _derived(source: Source) -> list[str]:
     """What each layer of queries selects: a derived column stands in the layer above those that it reads."""
     if not source.derive:
         return []
-    from hopsworks_flink.pipeline.expressions.expression import Expression
+    from hopsworks_flink.pipeline.expressions import Expression
 
     known: dict[str, FeatureType] = dict(source.columns)
     level: dict[str, int] = dict.fromkeys(known, 0)
