@@ -29,7 +29,7 @@ from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
 from hopsworks_flink.pipeline.recompute import arrivals_over, recomputable
-from hopsworks_flink.pipeline.spec.durations import ISO_TIME
+from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
     "start": Param(
