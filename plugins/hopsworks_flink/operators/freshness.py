@@ -16,8 +16,9 @@ from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.operators.hopsworks.base import COLOUR
-from hopsworks_flink.tasks.arguments import as_float, skip_while_deploying, task_errors
+from hopsworks_flink.tasks.arguments import as_float
+from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 from hopsworks_flink.tasks.run_memory import RunMemory
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class MeasureFreshnessOperator(BaseOperator):
         "flink_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,

@@ -12,9 +12,10 @@ from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, push_links
 from hopsworks_flink.sensors._base import TIMEOUT, DeferrableSensor
-from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
+from hopsworks_flink.tasks.arguments import as_float, as_int, check_name_or_id
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class FlinkJobHealthSensor(DeferrableSensor):
         "flink_conn_id",
     )
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,

@@ -16,9 +16,10 @@ from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
-from hopsworks_flink.operators.hopsworks.base import COLOUR
 from hopsworks_flink.sensors._base import DeferrableSensor
-from hopsworks_flink.tasks.arguments import as_float, as_int, as_text, one_of, task_errors
+from hopsworks_flink.tasks.arguments import as_float, as_int, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -46,7 +47,7 @@ class HopsworksExecutionSensor(DeferrableSensor):
 
     template_fields: Sequence[str] = ("job_name", "execution_id", "hopsworks_conn_id")
     operator_extra_links = (HopsworksExecutionLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -163,7 +164,7 @@ class FeatureFreshnessSensor(BaseSensorOperator):
         "kafka_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hopsworks_flink.clients.hopsworks.certificates import keep_in_memory
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
@@ -26,7 +27,6 @@ from hopsworks_flink.exceptions import (
 from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
-_STORES = ("keystore", "truststore")
 _PEM_FILES = {
     "ssl.ca.location": "ssl.ca.pem",
     "ssl.certificate.location": "ssl.certificate.pem",
@@ -38,14 +38,12 @@ class HopsworksSession:
     """One login to one project; made by :meth:`HopsworksHook.session`.
 
     :param settings: of the login.
-    :param folder: private folder that goes with the session.
     """
 
-    def __init__(self, project: Any, feature_store: Any, settings: HopsworksConnection, folder: Path) -> None:
+    def __init__(self, project: Any, feature_store: Any, settings: HopsworksConnection) -> None:
         self.project = project
         self.feature_store = feature_store
         self.settings = settings
-        self.folder = folder
 
     @property
     def jobs(self) -> HopsworksJobs:
@@ -294,28 +292,14 @@ class HopsworksSession:
 
         with translated("read the Kafka connector of the feature store"), quiet():
             connector = StorageConnectorApi()._get_kafka_connector(self.feature_store.id, external=True)
-            self._keep_private(connector)
+            in_memory = keep_in_memory(connector)
             config = dict(connector.confluent_options())
         for location, inline in _PEM_FILES.items():
             if path := config.pop(location, None):
-                config[inline] = Path(path).read_text()
+                config[inline] = in_memory.get(path) or Path(path).read_text()
         config = {key: str(value) for key, value in config.items() if value is not None}
         mask_values(config)
         return config
-
-    def _keep_private(self, connector: Any) -> None:
-        """Have the SDK unpack key stores into this session's folder.
-
-        By itself it writes the key to a file in /tmp that outlives the process, under a name that two platforms share.
-        """
-        from hopsworks_common import client
-
-        def create_pem_files(options: Mapping[str, Any]) -> None:
-            stores = [options[f"ssl.{store}.{what}"] for store in _STORES for what in ("location", "password")]
-            paths = client._get_instance()._write_pem(*stores, str(self.folder / f"kafka_{connector.id}"))
-            connector.ca_chain_path, connector.client_cert_path, connector.client_key_path = paths
-
-        connector.create_pem_files = create_pem_files
 
     def topic_end_offsets(self, topic: str) -> dict[int, int]:
         """Partition -> offset after the last record; empty if the topic does not exist.

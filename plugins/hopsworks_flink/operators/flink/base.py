@@ -10,15 +10,13 @@ from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_file, read_program
 from hopsworks_flink.deployment.desired import DesiredJob
-from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, option_names, refuse_secrets
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
-
-COLOUR = "#ffe6ef"
 
 #: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
 STREAMING_DEFAULTS = {
@@ -52,7 +50,7 @@ class FlinkPythonJobOperator(BaseOperator):
     #: Formats that the program reads and that have jars of their own.
     file_formats: Sequence[str] = ()
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -117,24 +115,3 @@ class FlinkPythonJobOperator(BaseOperator):
         url = push_links(context, self, hook, job_id)
         self.log.info("Job %s: %s", job_id, url)
         return url
-
-
-def push_links(context: Context, operator: BaseOperator, hook: FlinkHook, job_id: str) -> str:
-    """Make the buttons of a job work, from now on; a retry has to do it again.
-
-    :return: the address of the job in Flink's web UI.
-    """
-    url = hook.job_url(job_id)
-    FlinkJobLink().persist(context, operator, url)
-    FlinkExceptionsLink().persist(context, operator, hook.job_url(job_id, "exceptions"))
-    return url
-
-
-def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
-    """A job is named by exactly one of the two.
-
-    :raises ConfigurationError: by both or by none.
-    """
-    if bool(job_name) == bool(job_id):
-        both = "both" if job_id else "neither"
-        raise ConfigurationError(f"Give either job_name or job_id, not {both}: {job_name!r}, {job_id!r}.")

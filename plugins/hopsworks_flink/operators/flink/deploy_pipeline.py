@@ -17,7 +17,8 @@ from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import kafka_connection, source_kafka
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
-from hopsworks_flink.tasks.arguments import as_epoch_milliseconds, one_of
+from hopsworks_flink.pipeline.times import as_epoch_milliseconds
+from hopsworks_flink.tasks.arguments import one_of
 from hopsworks_flink.tasks.pipeline import growing_groups, registered_groups
 from hopsworks_flink.tasks.poison import explain_poison
 
@@ -272,6 +273,4 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         return {_BINDINGS_FILE: json.dumps(values).encode()}
 
     def _rewarm_from(self) -> int | None:
-        if self.rewarm_from in (None, ""):
-            return None
         return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")

@@ -15,7 +15,8 @@ from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
-from hopsworks_flink.tasks.arguments import as_bool, as_float, task_errors
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.outlets import emit
 from hopsworks_flink.tasks.pipeline import registered_groups
 

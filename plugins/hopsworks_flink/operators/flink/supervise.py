@@ -22,8 +22,8 @@ from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, push_links
-from hopsworks_flink.tasks.arguments import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
 from hopsworks_flink.tasks.run_memory import RunMemory
 
@@ -73,7 +73,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         "flink_conn_id",
     )
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,

@@ -14,12 +14,11 @@ from hopsworks_flink.clients.hopsworks.rest import KILL_SECONDS, HopsworksRest, 
 from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import HopsworksExecutionLink
-from hopsworks_flink.tasks.arguments import as_bool, as_float, task_errors, time_limit
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import task_errors, time_limit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
-
-COLOUR = "#d9f2e6"
 
 
 class HopsworksJobOperator(BaseOperator):
