@@ -222,6 +222,12 @@ def test_a_long_value_is_shown_by_its_beginning(tmp_path):
     assert len(str(refused.value)) < 1000
 
 
+def test_a_number_without_end_is_refused_in_data_as_well(minimal):
+    minimal["source"]["partitions"] = 10**5000
+    with pytest.raises(PipelineError, match=r"source\.partitions: .*\(found: a number of 16610 bits\)"):
+        Pipeline.parse(minimal)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(PipelineError, match=r"pipeline file .*nope\.yaml cannot be read"):
         Pipeline.from_yaml(tmp_path / "nope.yaml")

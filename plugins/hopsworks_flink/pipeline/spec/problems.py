@@ -88,6 +88,9 @@ def unquoted(found: Any) -> str | None:
 
 
 def _shown(found: Any) -> str:
+    if isinstance(found, int) and found.bit_length() > _LONGEST_VALUE:
+        # Python refuses to write the digits of the largest.
+        return f"a number of {found.bit_length()} bits"
     text = _CREDENTIALS.sub("://***@", repr(found))
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text)} characters)"
 
