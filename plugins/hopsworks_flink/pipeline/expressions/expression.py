@@ -68,6 +68,10 @@ class Expression:
         return self.term.flink if dialect == "flink" else self.term.duckdb
 
 
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 100 else f"{text[:99]}…")
+
+
 def _tree(text: str) -> Node:
     # sqlglot warns about statements that it does not know; they are refused below.
     logger = logging.getLogger("sqlglot")
@@ -76,9 +80,9 @@ def _tree(text: str) -> Node:
         trees = sqlglot.parse(text)
     except (SqlglotError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
-        raise ExpressionError(f"{text!r} is no SQL expression: {reason.rstrip('.')}") from None
+        raise ExpressionError(f"{_quoted(text)} is no SQL expression: {reason.rstrip('.')}") from None
     finally:
         logger.disabled = before
     if len(trees) != 1 or trees[0] is None:
-        raise ExpressionError(f"{text!r} must be one SQL expression, without a semicolon")
+        raise ExpressionError(f"{_quoted(text)} must be one SQL expression, without a semicolon")
     return trees[0]

@@ -25,6 +25,8 @@ from hopsworks_flink.pipeline.values import fits
 
 _DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
 _INTEGER_TEXT = "^ *[+-]?[0-9]+ *$"
+# A function that reads its argument twice doubles the text, and nested ones multiply it: a line could fill the memory.
+_LONGEST_TEXT = 100_000
 _NUMBER_TEXT = "^ *[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)? *$"
 
 # A timestamp, which is BIGINT microseconds in Flink, as a value with a calendar. The session's time zone is UTC.
@@ -57,12 +59,15 @@ class Term(NamedTuple):
 
 
 def build(kind: FeatureType, template: str, *terms: Term, duckdb: str | None = None) -> Term:
-    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs."""
-    return Term(
-        kind,
-        template.format(*(term.flink for term in terms)),
-        (duckdb or template).format(*(term.duckdb for term in terms)),
-    )
+    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs.
+
+    :raises ExpressionError: the text is beyond all measure.
+    """
+    flink = template.format(*(term.flink for term in terms))
+    in_duckdb = (duckdb or template).format(*(term.duckdb for term in terms))
+    if max(len(flink), len(in_duckdb)) > _LONGEST_TEXT:
+        raise ExpressionError("is too large once it is compiled; derive columns for its parts")
+    return Term(kind, flink, in_duckdb)
 
 
 def alike(kind: FeatureType | None, text: str) -> Term:
