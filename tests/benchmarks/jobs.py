@@ -16,7 +16,7 @@ from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.sql import features
 from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 from tests.benchmarks.cluster import Cluster
 from tests.conftest import REPOSITORY
@@ -80,7 +80,7 @@ def run_floor(cluster: Cluster, run: Run) -> str:
     columns = ",\n  ".join(f"`{name}` {kind.sql}" for name, kind in pipeline.source.columns.items())
     source = (
         f"CREATE TEMPORARY TABLE source (\n  {columns}\n) WITH (\n  'connector' = 'kafka',\n"
-        f"  'topic' = '{run.source}',\n  'format' = 'avro',\n  {sql.SOURCE_START},\n  {sql.SOURCE_KAFKA}\n)"
+        f"  'topic' = '{run.source}',\n  'format' = 'avro',\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
     )
     sink = f"CREATE TEMPORARY TABLE nothing (\n  {columns}\n) WITH ('connector' = 'blackhole')"
     plan = JobPlan(
@@ -97,7 +97,7 @@ def submit_plan(cluster: Cluster, pipeline: Pipeline, plan: JobPlan, run: Run) -
     kafka = {"bootstrap.servers": cluster.config.kafka_bootstrap}
     ids = {group.full_name: 1 for group in pipeline.feature_groups}
     values = bindings(pipeline, source_kafka=kafka, sink_kafka=kafka, ingestion_ids=ids)
-    values["values"][sql.SOURCE_START[2:-1]] = BOUNDED
+    values["values"][features.SOURCE_START[2:-1]] = BOUNDED
     module, program = read_program("feature_pipeline")
     bundle = Bundle(
         module,

@@ -13,8 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from devstack import airflow, flink, kafka
-from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig, DevstackError
 
 SECURITIES = ("PLAINTEXT", "SSL", "SASL_SSL")
 

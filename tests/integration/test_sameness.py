@@ -28,9 +28,9 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_program
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.pipeline.interval import Interval
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.recompute import (
-    Interval,
     PartitionHistory,
     compile_recompute,
     history_bindings,

@@ -101,7 +101,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
     source = pipeline.source
-    found = session.topic_differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
+    found = session.topics.differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
     if found is None:
         return Resource("topic", source.topic, "create")
     if found:

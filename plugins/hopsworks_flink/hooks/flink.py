@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, conf, mask_secret
-from hopsworks_flink.clients.flink.bundle import Bundle, mask
+from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.connection import FlinkConnection, missing_connection
 from hopsworks_flink.clients.flink.failures import head, innermost_cause, stack_trace
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
 from hopsworks_flink.clients.flink.jobs import FlinkJob, RestorePoint, lowest_watermark, restore_point
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
+from hopsworks_flink.clients.masking import mask
 from hopsworks_flink.exceptions import (
     FlinkApiError,
     FlinkConnectionError,

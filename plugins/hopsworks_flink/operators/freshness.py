@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
-from hopsworks_flink.clients.kafka.produce import produce
+from hopsworks_flink.clients.kafka.client import produce
+from hopsworks_flink.clients.kafka.offsets import end_offsets, newest_by_partition
 from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.kafka_connection import end_offsets, newest_by_partition
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.operators.flink.base import kafka_connection
-from hopsworks_flink.operators.hopsworks.base import COLOUR
-from hopsworks_flink.tasks.arguments import as_float, skip_while_deploying, task_errors
+from hopsworks_flink.tasks.arguments import as_float
+from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -67,7 +68,7 @@ class MeasureFreshnessOperator(BaseOperator):
         "flink_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -104,13 +105,11 @@ class MeasureFreshnessOperator(BaseOperator):
                 skip_while_deploying(context, self.deploy_dag_id)
             limit = pipeline.freshness.total_seconds()
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                run = _Run(Canary.of(pipeline), FlinkHook(self.flink_conn_id), session, self._broker(session))
+                broker = source_kafka(self.source_kafka_conn_id, session)
+                run = _Run(Canary.of(pipeline), FlinkHook(self.flink_conn_id), session, broker)
                 FeatureGroupLink().persist(context, self, session.feature_group_url(run.group))
                 seconds = run.measure(limit, poll)
         return self._judge(pipeline, seconds, limit, window)
-
-    def _broker(self, session: HopsworksSession) -> Mapping[str, Any]:
-        return kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else session.kafka_config()
 
     def _judge(self, pipeline: Pipeline, seconds: float | None, limit: float, window: float) -> dict[str, Any]:
         from hopsworks_flink.pipeline.canary import Freshness

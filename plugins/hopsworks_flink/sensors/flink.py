@@ -10,10 +10,12 @@ from hopsworks_flink.exceptions import FlinkConnectionError, FlinkError
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, kafka_connection, push_links
 from hopsworks_flink.sensors._base import TIMEOUT, DeferrableSensor
-from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
+from hopsworks_flink.tasks.arguments import as_float, as_int, check_name_or_id
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class FlinkJobHealthSensor(DeferrableSensor):
         "flink_conn_id",
     )
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -170,10 +172,7 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return f" {explained}" if explained else ""
 
     def _source_broker(self) -> Mapping[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return session.kafka_config()
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     def _tell(self, context: Context, hook: FlinkHook, found: Mapping[str, Any]) -> None:
         """One line and the buttons when the verdict changes; the end where waiting makes no sense."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Source
+from hopsworks_flink.pipeline.times import parse_time
 from hopsworks_flink.pipeline.types import BIGINT, FeatureType
 
 #: Key of an event's Kafka timestamp, beside its columns.
@@ -136,7 +137,7 @@ def _date(value: Any) -> date:
 def _timestamp(value: Any) -> datetime:
     """In UTC, without zone; a value without zone is taken as UTC."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        value = parse_time(value)
     if not isinstance(value, datetime):
         raise TypeError("must be a datetime, or its ISO text such as 2025-01-31T12:00:00Z")
     return value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hopsworks_flink.clients.flink.bundle import mask
+from hopsworks_flink.clients.masking import mask
 
 # A line of Flink's log that starts a new event: "2026-01-31 12:00:00,000 INFO  class [] - text".
 _EVENT = re.compile(

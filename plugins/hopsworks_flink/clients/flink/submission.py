@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import mask_secret
-from hopsworks_flink.clients.flink.bundle import Bundle, mask
+from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.failures import excerpt, root_exception, submission_cause
 from hopsworks_flink.clients.flink.files import Jar, JobJars
+from hopsworks_flink.clients.masking import mask
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,

@@ -17,14 +17,8 @@ from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.flink.base import STREAMING_DEFAULTS, FlinkPythonJobOperator, wait_for_event
-from hopsworks_flink.tasks.arguments import (
-    as_bool,
-    as_float,
-    one_of,
-    owner_marks,
-    task_errors,
-    time_limit,
-)
+from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of
+from hopsworks_flink.tasks.context import owner_marks, task_errors, time_limit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context

@@ -15,9 +15,10 @@ from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
 from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import kafka_connection, source_kafka
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
-from hopsworks_flink.tasks.arguments import as_epoch_milliseconds, one_of
+from hopsworks_flink.pipeline.times import as_epoch_milliseconds
+from hopsworks_flink.tasks.arguments import one_of
 from hopsworks_flink.tasks.pipeline import growing_groups, registered_groups
 from hopsworks_flink.tasks.poison import explain_poison
 
@@ -255,13 +256,12 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
 
         pipeline = Pipeline.parse(recipe["pipeline"])
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            sink = session.kafka_config()
+            source, sink = source_kafka(self.source_kafka_conn_id, session), session.kafka_config()
             ids = {
                 group.full_name: session.create_online_ingestion(session.get_feature_group(group.name, group.version))
                 for group in pipeline.feature_groups
                 if group.online
             }
-        source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else sink
         self.log.info("Online ingestions: %s.", ids)
         values = bindings(
             pipeline,
@@ -273,6 +273,4 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         return {_BINDINGS_FILE: json.dumps(values).encode()}
 
     def _rewarm_from(self) -> int | None:
-        if self.rewarm_from in (None, ""):
-            return None
         return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")

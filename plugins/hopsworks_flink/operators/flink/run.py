@@ -30,8 +30,10 @@ from hopsworks_flink.exceptions import (
 )
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, push_links, wait_for_event
-from hopsworks_flink.tasks.arguments import as_bool, as_float, owner_marks, run_mark, task_errors, time_limit
+from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, wait_for_event
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import owner_marks, run_mark, task_errors, time_limit
+from hopsworks_flink.tasks.links import push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context

@@ -20,8 +20,10 @@ from hopsworks_flink.exceptions import (
 from hopsworks_flink.health.wait import ERROR, SAVEPOINT_FAILED, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, push_links, wait_for_event
-from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of, run_mark, task_errors, time_limit
+from hopsworks_flink.operators.flink.base import wait_for_event
+from hopsworks_flink.tasks.arguments import as_bool, as_float, check_name_or_id, one_of
+from hopsworks_flink.tasks.context import run_mark, task_errors, time_limit
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -58,7 +60,7 @@ class FlinkStopJobOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("job_name", "job_id", "mode", "savepoint_directory", "flink_conn_id")
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,

@@ -21,9 +21,10 @@ from hopsworks_flink.health.verdict import (
 )
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, kafka_connection, push_links
-from hopsworks_flink.tasks.arguments import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         "flink_conn_id",
     )
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -150,10 +151,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
 
     def _source_broker(self) -> Mapping[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return session.kafka_config()
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     @staticmethod
     def _tell_metrics(job_name: str, facts: JobFacts, verdict: Verdict) -> None:

@@ -19,8 +19,9 @@ from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
-from hopsworks_flink.operators.hopsworks.base import COLOUR, HopsworksJobOperator
+from hopsworks_flink.operators.hopsworks.base import HopsworksJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float, as_int, as_text
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 from hopsworks_flink.tasks.outlets import emit
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
 
     template_fields: Sequence[str] = ("name", "version", "max_executions", "wait_for_completion", "hopsworks_conn_id")
     operator_extra_links = (FeatureGroupLink(), HopsworksExecutionLink())
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(self, *, name: str, version: int | str, max_executions: int | str = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)

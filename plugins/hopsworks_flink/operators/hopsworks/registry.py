@@ -11,13 +11,14 @@ from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of, task_errors
+from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_COLOUR = "#d9f2e6"
 _TIME_TRAVEL_FORMATS = ("HUDI", "DELTA", "NONE")
 _ON_DRIFT = ("fail", "append", "append_later", "ignore")
 _RECORD = "hopsworks_append"
@@ -74,7 +75,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         "hopsworks_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("topic", "schema", "partitions", "replication", "subject", "hopsworks_conn_id")
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -231,7 +232,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
             partitions = as_int(self.partitions, "partitions")
             replication = as_int(self.replication, "replication")
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                result = session.create_topic(
+                result = session.topics.create(
                     topic, schema, partitions=partitions, replication=replication, subject=self.subject or None
                 )
             self.log.info(

@@ -118,11 +118,6 @@ def epoch_milliseconds(moment: str) -> str:
     return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
 
 
-def epoch_microseconds(moment: str) -> str:
-    """Microseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ."""
-    return f"EXTRACT(EPOCH FROM {moment}) * 1000000 + EXTRACT(MICROSECOND FROM {moment})"
-
-
 def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     options = {
         "connector": "kafka",
