@@ -14,7 +14,13 @@ from hopsworks_flink.clients.flink.bundle import Bundle, mask
 from hopsworks_flink.clients.flink.connection import FlinkConnection
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
 from hopsworks_flink.clients.flink.http import observed_job
-from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint, lowest_watermark, restore_point
+from hopsworks_flink.clients.flink.jobs import (
+    ObservedJob,
+    RestorePoint,
+    identity_marks,
+    lowest_watermark,
+    restore_point,
+)
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
 from hopsworks_flink.exceptions import (
@@ -42,6 +48,9 @@ _STATISTICS_SECONDS = 3.5
 _METRICS_SECONDS = 12.0
 _METRICS_POLL = 1.0
 _RECENT_SECONDS = 60.0
+# How long a job may take from its submission until it shows its marks.
+_MARKS_SECONDS = 10.0
+_MARKS_POLL = 0.5
 
 
 class FlinkHook(ConnectionForm, BaseHook):
@@ -182,6 +191,26 @@ class FlinkHook(ConnectionForm, BaseHook):
             return {}
         return dict((config.get("execution-config") or {}).get("user-config") or {})
 
+    def is_job(self, job_id: str, job_name: str, marks: Mapping[str, str]) -> bool | None:
+        """Whether the job under an id is a certain one: has its name, and was started with these marks.
+
+        :return: None if Flink does not know the job, or cannot tell what it was started with (it has never run).
+        """
+        deadline = time.monotonic() + _MARKS_SECONDS
+        while True:
+            job = self.find_job(job_id)
+            if job is None:
+                return None
+            if job["name"] != job_name:
+                return False
+            found = self.job_marks(job_id)
+            if found or job["state"] != "INITIALIZING" or time.monotonic() > deadline:
+                break
+            time.sleep(_MARKS_POLL)
+        # It shows its marks once it is initialised: one that was ended before that never will.
+        untold = not found and job["state"] in ("INITIALIZING", "FAILED", "CANCELED")
+        return None if untold else marks.items() <= found.items()
+
     def health(self, job_id: str) -> JobHealth:
         """The facts by which a job is judged.
 
@@ -268,17 +297,21 @@ class FlinkHook(ConnectionForm, BaseHook):
         :param savepoint_path: state to start from.
         :param marks: put into ``pipeline.global-job-parameters``; letters, digits, ``_ . -`` only.
         :return: the job's id.
-        :raises FlinkDuplicateJobId: Flink has seen the id before.
+        :raises FlinkDuplicateJobId: Flink has seen the id before, for this very job.
+        :raises FlinkJobIdTaken: Flink has seen the id before, for another job or one that it does not show.
+        :raises FlinkForeignJobError: the job that runs under the id is not the one that was submitted.
         :raises FlinkSubmissionError: the program failed; the text holds the cause.
         :raises FlinkConnectionError: Flink could not be reached, and the job did not turn up.
         """
-        submission = PythonSubmission(self, job_id, bundle, jars, arguments)
+        configuration = job_configuration(job_name, flink_configuration or {}, marks or {})
+        marked = identity_marks(job_id, marks or {})
+        submission = PythonSubmission(self, job_id, job_name, marked, bundle, jars, arguments)
         return submission.send(
             {
                 "parallelism": parallelism,
                 "savepointPath": savepoint_path,
                 "allowNonRestoredState": allow_non_restored_state,
-                "flinkConfiguration": job_configuration(job_name, flink_configuration or {}, marks or {}),
+                "flinkConfiguration": configuration,
             }
         )
 

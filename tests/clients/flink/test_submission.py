@@ -40,7 +40,7 @@ def test_submission(hook: FlinkHook, flink: FlinkStub) -> None:
     request = flink.jobs[JOB_ID].request
     arguments = request.pop("programArgsList")
     assert request == {
-        "entryClass": "org.apache.flink.client.python.PythonDriver",
+        "entryClass": "hopsworksflink.submit.PythonLauncher",
         "jobId": JOB_ID,
         "parallelism": 2,
         "savepointPath": "file:/sp",
@@ -51,11 +51,10 @@ def test_submission(hook: FlinkHook, flink: FlinkStub) -> None:
             "pipeline.global-job-parameters": "mine:1,deployment_hash:abc",
         },
     }
-    assert arguments[:2] == ["-pym", "my_job"]
-    assert arguments[4:8] == ["-pyclientexec", "/opt/python", "-pyexec", "/opt/python"]
-    assert arguments[8:11] == ["--cards", "5", "--jars"]
-    kafka_jar = next(jar for jar in flink.jars if "kafka" in jar)
-    assert arguments[11] == f"file://{UPLOADS}/{kafka_jar}"
+    kafka_jar, python_jar = (next(jar for jar in flink.jars if part in jar) for part in ("kafka", "flink-python"))
+    assert arguments[:6] == ["--flink-python", f"{UPLOADS}/{python_jar}", "--job-id", JOB_ID, "--module", "my_job"]
+    assert arguments[8:13] == ["--python", "/opt/python", "--", "--cards", "5"]
+    assert arguments[13:] == ["--jars", f"file://{UPLOADS}/{kafka_jar}"]
     assert "hunter22" not in json.dumps(request) + json.dumps(arguments)
 
 
@@ -72,14 +71,14 @@ def test_bundle_is_sent_and_deleted(hook: FlinkHook, flink: FlinkStub) -> None:
 
 def test_jars_are_uploaded_once(hook: FlinkHook, flink: FlinkStub, jars_dir: Path) -> None:
     run(hook)
-    assert len(flink.jars) == 2
-    del flink.jobs[JOB_ID]
-    run(hook)
-    assert len(flink.jars) == 2
-    (jars_dir / "flink-sql-connector-kafka-5.0.0.jar").write_bytes(b"another kafka jar")
+    assert len(flink.jars) == 3
     del flink.jobs[JOB_ID]
     run(hook)
     assert len(flink.jars) == 3
+    (jars_dir / "flink-sql-connector-kafka-5.0.0.jar").write_bytes(b"another kafka jar")
+    del flink.jobs[JOB_ID]
+    run(hook)
+    assert len(flink.jars) == 4
 
 
 def test_no_connectors(hook: FlinkHook, flink: FlinkStub) -> None:
@@ -112,7 +111,7 @@ def test_failed_program_tells_its_cause_without_secrets(hook: FlinkHook, flink: 
 
 
 def test_only_the_own_part_of_the_log_counts(hook: FlinkHook, flink: FlinkStub) -> None:
-    driver = "2026-01-01 00:00:00,000 INFO  org.apache.flink.client.python.PythonDriver [] - "
+    driver = "2026-01-01 00:00:00,000 INFO  hopsworksflink.submit.PythonLauncher [] - "
     flink.log += f"{driver}ValueError: of another submission\n"
     flink.program_error = ""
     with pytest.raises(FlinkSubmissionError, match="Python process exits with code: 1"):

@@ -15,6 +15,8 @@ _PYTHON_ERROR = re.compile(r"^(?P<error>[A-Za-z_][\w.]*(Error|Exception|Interrup
 _CAUSED_BY = re.compile(r"^(: )?Caused by: (?P<cause>.+)$")
 _JAVA_ERROR = re.compile(r"^: (?P<error>[a-z][\w.$]+(Error|Exception)\b.*)$")
 _CONTEXT_LINES = 12
+# The logger under which the JobManager keeps what a Python program prints.
+_RELAY = "PythonLauncher"
 
 
 def submission_cause(log_tail: str, secrets: Sequence[str] = ()) -> str | None:
@@ -46,7 +48,7 @@ def _python_output(log_tail: str) -> list[str]:
     """The text of the events that relay what the Python process printed (all lines, if there are none)."""
     lines = log_tail.splitlines()
     events = [event for line in lines if (event := _EVENT.match(line))]
-    relayed = [event.group("text").rstrip() for event in events if event.group("logger").endswith("PythonDriver")]
+    relayed = [event.group("text").rstrip() for event in events if event.group("logger").endswith(_RELAY)]
     return relayed or [_content(line) for line in lines]
 
 
