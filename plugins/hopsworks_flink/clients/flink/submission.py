@@ -14,6 +14,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle, mask
 from hopsworks_flink.clients.flink.failures import excerpt, submission_cause
 from hopsworks_flink.clients.flink.files import Jar, JobJars
 from hopsworks_flink.clients.flink.uploads import bundle_name, delete_left_bundles
+from hopsworks_flink.clients.retry import Patience
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,
@@ -39,6 +40,7 @@ _DUPLICATE = re.compile(r"Duplicate(Application|Job)Submission")
 _MARK = re.compile(r"[A-Za-z0-9_.\-]+\Z")
 # How long a job whose submission broke off may take to turn up.
 _SETTLE_SECONDS = 20.0
+_CHECK_SECONDS = 60.0
 
 
 class PythonSubmission:
@@ -155,7 +157,10 @@ class PythonSubmission:
         )
 
     def _is_ours(self) -> bool | None:
-        return self._hook.is_job(self._job_id, self._job_name, self._identity)
+        # Flink may be away just after it has accepted a job.
+        return Patience(max_errors=5).ask_blocking(
+            lambda: self._hook.is_job(self._job_id, self._job_name, self._identity), time.time() + _CHECK_SECONDS
+        )
 
     def _shown(self, job_id: str) -> str:
         job = self._hook.find_job(job_id) or {}

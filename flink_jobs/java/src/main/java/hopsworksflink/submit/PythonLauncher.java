@@ -1,6 +1,7 @@
 package hopsworksflink.submit;
 
 import java.io.File;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -28,6 +29,7 @@ import org.apache.flink.util.MutableURLClassLoader;
  */
 public final class PythonLauncher {
     private static final String REST = "--";
+    private static final Duration WAIT = Duration.ofSeconds(10);
 
     private PythonLauncher() {}
 
@@ -42,7 +44,7 @@ public final class PythonLauncher {
         // Flink adds this jar by itself for PythonDriver only.
         ((MutableURLClassLoader) Thread.currentThread().getContextClassLoader()).addURL(flinkPython.toURI().toURL());
         String module = required(options, "--module");
-        try (Turn turn = Turn.take(module + " as job " + options.get("--job-id"))) {
+        try (Turn turn = Turn.take(module + " as job " + options.get("--job-id"), WAIT)) {
             PythonProgram.run(context, module, required(options, "--files"), options.get("--python"), own);
         }
     }

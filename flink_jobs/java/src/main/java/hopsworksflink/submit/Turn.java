@@ -1,5 +1,6 @@
 package hopsworksflink.submit;
 
+import java.time.Duration;
 import java.time.Instant;
 import java.util.concurrent.TimeUnit;
 
@@ -16,19 +17,23 @@ final class Turn implements AutoCloseable {
     private static final String HOLDER = "hopsworksflink.submit.turn";
     private static final String NEXT = "hopsworksflink.submit.next";
     private static final Object MONITOR = HOLDER.intern();
-    private static final long LIMIT = TimeUnit.SECONDS.toNanos(10);
 
     private Turn() {}
 
-    /** Get the turn, now or as the next one. Throws {@link BusyException} if that is not to be. */
-    static Turn take(String who) throws InterruptedException {
+    /**
+     * Get the turn, now or as the next one within a time limit. Throws {@link BusyException} if that is not to be.
+     *
+     * @param who words for those who wait.
+     */
+    static Turn take(String who, Duration limit) throws InterruptedException {
         synchronized (MONITOR) {
             if (System.getProperty(NEXT) != null) {
-                throw new BusyException("being started: " + System.getProperty(HOLDER) + "; next: " + System.getProperty(NEXT));
+                throw new BusyException(
+                        "being started: " + System.getProperty(HOLDER) + "; next: " + System.getProperty(NEXT));
             }
             System.setProperty(NEXT, who);
             try {
-                long deadline = System.nanoTime() + LIMIT;
+                long deadline = System.nanoTime() + limit.toNanos();
                 while (System.getProperty(HOLDER) != null) {
                     long left = deadline - System.nanoTime();
                     if (left <= 0) {
