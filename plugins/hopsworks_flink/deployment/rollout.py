@@ -169,7 +169,7 @@ class Settlement:
             watermark = watermark_of(self._hook.job_marks(old)) if old else None
             start = Start(attempt.path, f"the state that job {old} left", watermark=watermark)
             self._log.info("Rolling back to deployment %s from %s.", previous.hash[:12], attempt.path)
-            deployment.submit(previous, job_id, start, back=True)
+            job_id = deployment.submit(previous, job_id, start, back=True)
         except HopsworksFlinkError as error:
             raise _stranded(settling, str(error), self._how_to_resume) from error
         deployment.on_job(job_id)

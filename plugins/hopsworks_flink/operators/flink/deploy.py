@@ -183,9 +183,8 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
     def on_kill(self) -> None:
         """Cancel the job that this try has submitted, if it is not healthy yet; nothing else."""
         deployment = self._deployment
-        if deployment is not None and deployment.unproven_job_id:
-            self.log.info("Cancelling job %s.", deployment.unproven_job_id)
-            deployment.hook.cancel(deployment.unproven_job_id)
+        if deployment is not None:
+            deployment.cancel_unproven()
 
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
         """The job, with all that brings it back later."""

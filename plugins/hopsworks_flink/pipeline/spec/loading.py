@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from hopsworks_flink.pipeline.spec.files import MOST_BYTES
+from hopsworks_flink.pipeline.spec.pipeline.files import MOST_BYTES
 
 _MOST_LEVELS = 100
 _MOST_VALUES = 50_000
