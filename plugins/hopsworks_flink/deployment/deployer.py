@@ -13,10 +13,13 @@ from hopsworks_flink.clients.flink.jobs import (
     MARK_OWNER,
     MARK_STATE,
     MARK_WATERMARK,
+    MAX_IDS,
     OWNER,
     UNWELL_STATES,
     FlinkJob,
     derive_job_id,
+    identity_marks,
+    next_job_id,
     watermark_of,
 )
 from hopsworks_flink.clients.flink.submission import delete_left_bundles
@@ -39,6 +42,7 @@ from hopsworks_flink.exceptions import (
     FlinkAmbiguousJobError,
     FlinkDuplicateJobId,
     FlinkError,
+    FlinkJobIdTaken,
     FlinkSavepointError,
     FlinkStateError,
     FlinkSubmissionError,
@@ -220,7 +224,7 @@ class Deployer:
         attempt = replace(attempt, path=before or kept)
         self.record.begin(attempt)
         try:
-            self.submit(self.desired, attempt.job_id, start)
+            attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
         except FlinkDuplicateJobId:
             raise
         except FlinkError as error:
@@ -317,7 +321,7 @@ class Deployer:
         )
         self.record.begin(attempt)
         self.log.info("To be %s%s.", start.words, f": {start.path}" if start.path else "")
-        self.submit(self.desired, attempt.job_id, start)
+        attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
         action = "recovered" if isinstance(decision, Recover) else "submitted"
         return self._result(action, attempt, start, f"{decision.reason}; {start.words}")
 
@@ -342,11 +346,34 @@ class Deployer:
         self.on_job(result.job_id)
         return result
 
-    def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> None:
+    def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> str:
         """Submit a job; its id is then what a kill may cancel.
 
         :param back: the job is production that comes back: a kill must not touch it.
+        :return: the id; another one than was asked for if foreign jobs have used that up.
         """
+        for _ in range(MAX_IDS):
+            try:
+                self._submit(job, job_id, start, back)
+                return job_id
+            except FlinkJobIdTaken as error:
+                taken, job_id = error, next_job_id(job_id)
+                self.log.warning("%s The job gets the next id.", error)
+                begun = self.record.attempt_begun
+                if begun and not back:
+                    self.record.begin(replace(begun, job_id=job_id))
+        raise taken
+
+    def cancel_unstable(self) -> None:
+        """Cancel the job that was submitted and is not healthy yet, and no other."""
+        job_id = self.killable_job_id
+        if job_id is None:
+            return
+        if self.hook.is_job(job_id, self.desired.job_name, identity_marks(job_id)) is not False:
+            self.log.info("Cancelling job %s.", job_id)
+            self.hook.cancel(job_id)
+
+    def _submit(self, job: DesiredJob, job_id: str, start: Start, back: bool) -> None:
         self.log.info("Submitting %r as job %s.", job.job_name, job_id)
         bundle = job.bundle_for(start)
         marks = {

@@ -280,7 +280,7 @@ class RolloutSteps:
             watermark = watermark_of(self._hook.job_marks(old)) if old else None
             start = Start(attempt.path, f"the state that job {old} left", watermark=watermark)
             self._log.info("Rolling back to deployment %s from %s.", previous.hash[:12], attempt.path)
-            deployer.submit(previous, job_id, start, back=True)
+            job_id = deployer.submit(previous, job_id, start, back=True)
         except HopsworksFlinkError as error:
             raise _stranded(rollout, str(error), self._how_to_resume) from error
         deployer.on_job(job_id)

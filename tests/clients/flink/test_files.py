@@ -40,7 +40,8 @@ def test_jars_of_another_version_are_told(tmp_path: Path) -> None:
 
 
 def test_jars_are_known_by_their_content(tmp_path: Path) -> None:
-    for name in ("flink-python-2.3.0.jar", "b.jar", "a.jar"):
+    (tmp_path / "java").mkdir()
+    for name in ("flink-python-2.3.0.jar", "b.jar", "a.jar", "java/launcher.jar"):
         (tmp_path / name).write_bytes(name.encode())
     jars = find_jars(tmp_path, "2.3.0", None)
     assert [jar.path.name for jar in jars.connectors] == ["a.jar", "b.jar"]

@@ -13,6 +13,8 @@ import hopsworks_flink
 from hopsworks_flink.exceptions import ConfigurationError
 
 _PACKAGE = Path(hopsworks_flink.__file__).resolve().parent
+# The folder with the jar that starts Python programs inside Flink.
+_LAUNCHER = "java"
 
 
 def programs_folder() -> Path:
@@ -76,14 +78,15 @@ class Jar:
 
 @dataclass(frozen=True)
 class JobJars:
-    """What a Python job needs beside itself: the jar that runs Python, and the connectors it brings along."""
+    """What a Python job needs beside itself: Flink's jar for Python, the connectors, and what starts the program."""
 
     flink_python: Jar
     connectors: tuple[Jar, ...]
+    launcher: Jar
 
     @property
     def digests(self) -> dict[str, str]:
-        """File name -> SHA-256, for the deployment's identity."""
+        """File name -> SHA-256, for the deployment's identity, of which the launcher is no part."""
         return {jar.path.name: jar.sha256 for jar in (self.flink_python, *self.connectors)}
 
 
@@ -113,20 +116,25 @@ def find_jars(
         if not paths:
             raise ConfigurationError(f"No connector jars in {folder}. {_remedy(default)}")
         for name in formats:
-            found_jars = sorted((folder / name).glob("*.jar"))
-            if not found_jars:
-                own = programs_folder() / name / "pom.xml"
-                pom = own if own.is_file() else programs_folder() / "connectors" / name / "pom.xml"
-                # What is not published is built.
-                goal = "package" if (pom.parent / "src").is_dir() else "dependency:copy-dependencies"
-                raise ConfigurationError(
-                    f"The job needs the jars of {name}, and there are none in {folder / name}. Get them with "
-                    f"`mvn -f {pom} {goal} -DoutputDirectory={folder / name}` on every worker."
-                )
-            paths += found_jars
+            paths += _jars_of(folder, name)
     else:
         paths = [folder / name for name in connectors]
-    return JobJars(_jar(flink_python), tuple(_jar(path) for path in paths))
+    launcher = _jars_of(folder, _LAUNCHER)[-1]
+    return JobJars(_jar(flink_python), tuple(_jar(path) for path in paths), _jar(launcher))
+
+
+def _jars_of(folder: Path, name: str) -> list[Path]:
+    found = sorted((folder / name).glob("*.jar"))
+    if not found:
+        own = programs_folder() / name / "pom.xml"
+        pom = own if own.is_file() else programs_folder() / "connectors" / name / "pom.xml"
+        # What is not published is built.
+        goal = "package" if (pom.parent / "src").is_dir() else "dependency:copy-dependencies"
+        raise ConfigurationError(
+            f"The job needs the jars of {name}, and there are none in {folder / name}. Get them with "
+            f"`mvn -f {pom} {goal} -DoutputDirectory={folder / name}` on every worker."
+        )
+    return found
 
 
 def _remedy(default: bool) -> str:

@@ -181,10 +181,8 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
 
     def on_kill(self) -> None:
         """Cancel the job that this try has submitted, if it is not healthy yet; nothing else."""
-        deployer = self._deployer
-        if deployer is not None and deployer.killable_job_id:
-            self.log.info("Cancelling job %s.", deployer.killable_job_id)
-            deployer.hook.cancel(deployer.killable_job_id)
+        if self._deployer is not None:
+            self._deployer.cancel_unstable()
 
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
         """The job, with all that brings it back later."""
