@@ -196,6 +196,7 @@ class Stack:
             kafka.prepare(self.config)
         elif name == "airflow":
             jars.fetch(jars.CONNECTORS_POM, jars.CONNECTOR_JARS)
+            jars.fetch(jars.JAVA_POM, jars.JAVA_JARS)
             airflow.prepare(self.config, self.airflow_connections())
 
     def _wait_healthy(self, part: Part, give_up: threading.Event, tell: Progress) -> None:

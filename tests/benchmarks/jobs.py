@@ -12,10 +12,9 @@ import yaml
 
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.flink_bundle import Bundle
-from hopsworks_flink.hooks.flink_files import read_program
+from hopsworks_flink.hooks.flink_files import OWN_JARS, read_program
 from hopsworks_flink.pipeline import sql
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
-from hopsworks_flink.pipeline.quarantine import jar_folders
 from hopsworks_flink.pipeline.registry import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.benchmarks.cluster import Cluster
@@ -109,7 +108,7 @@ def submit_plan(cluster: Cluster, pipeline: Pipeline, plan: JobPlan, run: Run) -
         bundle,
         job_name=plan.job_name,
         job_id=uuid.uuid4().hex,
-        jars=hook.find_jars(formats=jar_folders(pipeline)),
+        jars=hook.find_jars(formats=(OWN_JARS,)),
         flink_configuration=run.options,
     )
 

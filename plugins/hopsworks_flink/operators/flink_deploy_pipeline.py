@@ -11,6 +11,7 @@ from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.flink_bundle import Bundle
 from hopsworks_flink.hooks.flink_decision import Start
 from hopsworks_flink.hooks.flink_desired import DesiredJob
+from hopsworks_flink.hooks.flink_files import OWN_JARS
 from hopsworks_flink.hooks.flink_state import MARK_PLAN
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_client import KafkaClient
@@ -92,6 +93,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     )
 
     can_rewarm = True
+    file_formats = (OWN_JARS,)
 
     def __init__(
         self,
@@ -121,7 +123,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     def prepare(self) -> None:
         """Compile the pipeline against what is registered."""
         from hopsworks_flink.pipeline.kafka import java_client_properties
-        from hopsworks_flink.pipeline.quarantine import jar_folders
         from hopsworks_flink.pipeline.spec import Pipeline
 
         if self.start:
@@ -134,7 +135,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             java_client_properties(broker)
         self._plan = self._compile(self._parsed)
         self.job_name = self._parsed.job_name
-        self.file_formats = jar_folders(self._parsed)
 
     def _compile(self, pipeline: Pipeline) -> JobPlan:
         from hopsworks_flink.pipeline.plan import compile_plan
