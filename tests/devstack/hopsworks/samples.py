@@ -53,10 +53,10 @@ def make_group(*features) -> FeatureGroup:
     )
 
 
-def read_table(location):
+def read_table(location, condition="TRUE"):
     # Not to_pyarrow_table: its threads sometimes abort the interpreter at exit.
     table = DeltaTable(str(location))
-    reader = QueryBuilder().register("t", table).execute("SELECT * FROM t ORDER BY id")
+    reader = QueryBuilder().register("t", table).execute(f"SELECT * FROM t WHERE {condition} ORDER BY id")
     return pa.table(reader.read_all()).to_pylist()
 
 
