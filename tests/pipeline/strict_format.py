@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from devstack import flink, jars, java
+from devstack import flink, jars
 from hopsworks_flink.pipeline.types import FeatureType
 
 CASES: dict[str, Any] = json.loads((Path(__file__).parent / "records.json").read_text(encoding="utf-8"))
@@ -25,7 +25,7 @@ class JavaFormat:
 
     def __init__(self) -> None:
         classes = f"{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*"
-        command = [java.executable(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes]
+        command = [jars.java(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes]
         self._process = subprocess.Popen(
             [*command, str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )

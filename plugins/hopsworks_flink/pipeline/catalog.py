@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.spec.pipeline.files import shown_path
-from hopsworks_flink.pipeline.spec.pipeline.problems import describe
+from hopsworks_flink.pipeline.spec.files import shown_path
+from hopsworks_flink.pipeline.spec.problems import describe
 
 
 class Catalog(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model
-from hopsworks_flink.pipeline.spec.pipeline.problems import unquoted
+from hopsworks_flink.pipeline.spec.problems import unquoted
 from hopsworks_flink.pipeline.spec.source import expression_problem
 from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, FeatureType, decimal
 from hopsworks_flink.pipeline.values import check_value

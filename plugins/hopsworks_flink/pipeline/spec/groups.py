@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from hopsworks_flink.pipeline.spec.aggregates import Aggregate
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
-from hopsworks_flink.pipeline.spec.pipeline.problems import refuse
+from hopsworks_flink.pipeline.spec.problems import refuse
 
 # Name of the feature with the time of the event, for `event_time: event`.
 EVENT_TIME_FEATURE = "event_time"

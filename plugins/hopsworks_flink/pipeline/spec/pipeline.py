@@ -16,11 +16,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name, Topic
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+from hopsworks_flink.pipeline.spec.files import read_text, shown_path
 from hopsworks_flink.pipeline.spec.groups import FeatureGroup, Window
 from hopsworks_flink.pipeline.spec.loading import load_yaml
 from hopsworks_flink.pipeline.spec.paths import split_pattern
-from hopsworks_flink.pipeline.spec.pipeline.files import read_text, shown_path
-from hopsworks_flink.pipeline.spec.pipeline.problems import describe, problem_lines, refuse, salvaged
+from hopsworks_flink.pipeline.spec.problems import describe, problem_lines, refuse, salvaged
 from hopsworks_flink.pipeline.spec.source import Derived, EventTime, Source
 from hopsworks_flink.pipeline.spec.supervision import Supervision
 from hopsworks_flink.pipeline.types import FeatureType
