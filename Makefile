@@ -108,6 +108,10 @@ lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy --no-error-summary
 
+.PHONY: audit
+audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached
+	@python3 devstack/audit.py --uv $(UV)
+
 .PHONY: env
 env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars
 

@@ -11,13 +11,12 @@ from typing import Any
 import yaml
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.files import read_program
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql import features
-from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 from tests.benchmarks.cluster import Cluster
 from tests.conftest import REPOSITORY
 
@@ -109,7 +108,7 @@ def submit_plan(cluster: Cluster, pipeline: Pipeline, plan: JobPlan, run: Run) -
         bundle,
         job_name=plan.job_name,
         job_id=uuid.uuid4().hex,
-        jars=hook.find_jars(formats=jar_folders(pipeline)),
+        jars=hook.find_jars(formats=(OWN_JARS,)),
         flink_configuration=run.options,
     )
 

@@ -7,12 +7,9 @@ import secrets
 import string
 from dataclasses import dataclass
 
-import jks
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
 from devstack.config import HOST, DevstackConfig
 from devstack.hopsworks.home.certificates import write_certificates, write_private
+from devstack.hopsworks.home.keystores import java_key_stores
 from devstack.hopsworks.home.layout import DOMAIN, Layout
 
 # Of the public prefix and of the secret part.
@@ -71,26 +68,16 @@ class Credentials:
 
 
 def load_credentials(config: DevstackConfig) -> Credentials:
-    """Read the client's certificates and wrap them into Java key stores."""
+    """Read the client's certificates and wrap them into Java key stores. Raises DevstackError without a JDK."""
     certs = Layout(config).certs
     password = (certs / "material_passwd").read_text()
-    ca = x509.load_pem_x509_certificate((certs / "ca.pem").read_bytes())
-    client = x509.load_pem_x509_certificate((certs / "client.pem").read_bytes())
-    key = serialization.load_pem_private_key((certs / "client.key").read_bytes(), password=None)
-    der = serialization.Encoding.DER
-    key_der = key.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain = [client.public_bytes(der), ca.public_bytes(der)]
-    key_entry = jks.PrivateKeyEntry.new(config.user, chain, key_der, "pkcs8")
-    trust_entry = jks.TrustedCertEntry.new("hops_root_ca", ca.public_bytes(der))
+    client, key, ca = ((certs / name).read_bytes() for name in ("client.pem", "client.key", "ca.pem"))
+    key_store, trust_store = java_key_stores(config.user, client, key, ca, password)
     return Credentials(
-        ca_pem=(certs / "ca.pem").read_text(),
-        client_pem=(certs / "client.pem").read_text(),
-        client_key_pem=(certs / "client.key").read_text(),
-        key_store=_java_key_store(key_entry, password),
-        trust_store=_java_key_store(trust_entry, password),
+        ca_pem=ca.decode(),
+        client_pem=client.decode(),
+        client_key_pem=key.decode(),
+        key_store=base64.b64encode(key_store).decode(),
+        trust_store=base64.b64encode(trust_store).decode(),
         password=password,
     )
-
-
-def _java_key_store(entry: object, password: str) -> str:
-    return base64.b64encode(jks.KeyStore.new("jks", [entry]).saves(password)).decode()

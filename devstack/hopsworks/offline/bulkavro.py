@@ -13,6 +13,7 @@ import io
 import json
 import os
 import sys
+from decimal import Decimal
 from typing import Any
 
 import fastavro
@@ -115,7 +116,19 @@ class BulkDecoder:
 
     def _column(self, name: str, column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         build = self._inner.get(name)
-        return column.cast(target) if build is None else pa.chunked_array([build(column.to_pylist())])
+        if build is not None:
+            return pa.chunked_array([build(column.to_pylist())])
+        if pa.types.is_decimal(target):
+            _check_digits(name, column, target)
+        return column.cast(target)
+
+
+def _check_digits(name: str, column: pa.ChunkedArray, target: pa.Decimal128Type) -> None:
+    """Arrow casts between decimals of one scale without a look at the digits."""
+    limit = Decimal((0, (9,) * target.precision, -target.scale))
+    for bound, beyond in ((limit, pc.greater), (limit.copy_negate(), pc.less)):
+        if pc.any(beyond(column, pa.scalar(bound, target))).as_py():
+            raise DecodeError(f"{name}: a value has more digits than {target.precision}")
 
 
 def _marked(values: list[bytes] | pa.Array) -> bytes | memoryview:

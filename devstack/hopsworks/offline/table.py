@@ -16,6 +16,8 @@ from devstack.hopsworks.offline.columns import OFFSET, PARTITION
 
 _RANK = "__rank"
 _JOIN_ROWS = 2_000_000
+# Decimal digits that every double keeps.
+_JSON_DIGITS = 15
 
 
 def drop_null_keys(table: pa.Table, keys: list[str]) -> pa.Table:
@@ -53,9 +55,14 @@ def merge(location: Path, rows: pa.Table, keys: list[str]) -> Written:
     """
     location.mkdir(parents=True, exist_ok=True)
     if not DeltaTable.is_deltatable(str(location)):
-        DeltaTable.create(str(location), schema=rows.schema, mode="ignore")
+        DeltaTable.create(str(location), schema=rows.schema, mode="ignore", configuration=_statistics(rows.schema))
     table = DeltaTable(str(location))
-    source = _like(rows, pa.schema(table.schema().to_arrow()))
+    known_schema = pa.schema(table.schema().to_arrow())
+    source = _like(rows, known_schema)
+    statistics = _statistics(pa.unify_schemas([known_schema, source.schema]))
+    if not statistics.items() <= table.metadata().configuration.items():
+        # New columns, or a table that the SDK has made.
+        table.alter.set_table_properties(statistics)
     known = _known_keys(table, source, keys) if count_rows(location) else None
     inserted = updated = 0
     if known is not None and len(known):
@@ -64,6 +71,25 @@ def merge(location: Path, rows: pa.Table, keys: list[str]) -> Written:
     if source.num_rows:
         write_deltalake(str(location), source, mode="append", schema_mode="merge")
     return Written(inserted + source.num_rows, updated, count_rows(location))
+
+
+def _statistics(schema: pa.Schema) -> dict[str, str]:
+    """The properties of a table by which files have statistics of those columns only whose values JSON bounds exactly.
+
+    Delta writes smallest and largest values as JSON numbers. A decimal of more than 15 digits is rounded there: readers
+    skip files that have the value, or refuse the table, if it is rounded beyond its type.
+    """
+    columns = [field.name for field in schema if _is_exact_in_json(field.type)]
+    if not columns:
+        return {"delta.dataSkippingNumIndexedCols": "0"}
+    return {"delta.dataSkippingStatsColumns": ",".join(columns)}
+
+
+def _is_exact_in_json(kind: pa.DataType) -> bool:
+    if pa.types.is_decimal(kind):
+        return kind.precision <= _JSON_DIGITS
+    # The statistics of a nested column are those of all that is in it.
+    return not pa.types.is_nested(kind)
 
 
 def _merge_known(table: DeltaTable, source: pa.Table, keys: list[str]) -> tuple[int, int]:

@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS online_ingestion_result (
   online_ingestion_id INTEGER NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL,
   PRIMARY KEY (online_ingestion_id, status));
 """
+# Smaller than the Avro type in which their values come.
+_INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24}
 _EPOCH = datetime.datetime(1970, 1, 1)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 
@@ -104,11 +106,20 @@ def converter(feature: Feature) -> Callable[[Any], Any] | None:
     if base == "date":
         return lambda days: datetime.date.fromordinal(_EPOCH_DAY + days).isoformat()
     if base == "decimal":
-        scale = size[1] if len(size) > 1 else 0
-        return lambda raw: str(Decimal(int.from_bytes(raw, "big", signed=True)).scaleb(-scale))
+        precision, scale = size[0] if size else 10, size[1] if len(size) > 1 else 0
+        return lambda raw: decimal_text(feature.name, int.from_bytes(raw, "big", signed=True), precision, scale)
+    if base in _INTEGER_BITS and normalise(feature.type or "") != "boolean":
+        return _ranged(feature.name, base, 2 ** (_INTEGER_BITS[base] - 1))
     if base in ("varchar", "char", "varbinary", "binary") and size:
         return _bounded(feature.name, declared, size[0], is_complex(feature.type or ""))
     return None
+
+
+def decimal_text(name: str, unscaled: int, precision: int, scale: int) -> str:
+    """The value as MySQL writes it: all decimal places, no exponent."""
+    if abs(unscaled) >= 10**precision:
+        raise UserDataError(f"value of {name} has more than {precision} digits")
+    return f"{Decimal((int(unscaled < 0), tuple(map(int, str(abs(unscaled)))), -scale)):f}"
 
 
 def timestamp_text(digits: int) -> Callable[[int], str]:
@@ -125,6 +136,15 @@ def timestamp_text(digits: int) -> Callable[[int], str]:
         return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:cut]
 
     return text
+
+
+def _ranged(name: str, declared: str, limit: int) -> Callable[[int], int]:
+    def check(value: int) -> int:
+        if not -limit <= value < limit:
+            raise UserDataError(f"value of {name} is {value}, the column is {declared}")
+        return value
+
+    return check
 
 
 def _bounded(name: str, declared: str, size: int, nested: bool) -> Callable[[Any], Any]:

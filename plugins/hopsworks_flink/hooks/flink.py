@@ -212,7 +212,8 @@ class FlinkHook(ConnectionForm, BaseHook):
         """The jars on this worker that fit the cluster's Flink version.
 
         :param connectors: see :func:`~hopsworks_flink.clients.flink.files.find_jars`; None follows the connection.
-        :param formats: file formats that the job reads and that have jars of their own, such as ``parquet``.
+        :param formats: what else the job needs that has jars of its own: `OWN_JARS`, or a file format such as
+            ``parquet``.
         :raises ConfigurationError: a jar is missing.
         """
         settings = self.settings

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import tempfile
+from pathlib import Path
 
 import fastavro
 import pyarrow as pa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from deltalake import DeltaTable, QueryBuilder
 
 from devstack.hopsworks.metadata.featuretypes import avro_schema, canonical_text, encoded_schema
@@ -49,13 +53,26 @@ def make_group(*features) -> FeatureGroup:
     )
 
 
-def read_table(location):
+def read_table(location, condition="TRUE"):
     # Not to_pyarrow_table: its threads sometimes abort the interpreter at exit.
     table = DeltaTable(str(location))
-    reader = QueryBuilder().register("t", table).execute("SELECT * FROM t ORDER BY id")
+    reader = QueryBuilder().register("t", table).execute(f"SELECT * FROM t WHERE {condition} ORDER BY id")
     return pa.table(reader.read_all()).to_pylist()
 
 
 def make_table(**columns):
     types = {"id": pa.int64(), "t": pa.timestamp("us", "UTC"), "v": pa.float64()}
     return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
+
+
+def opened(jks: bytes, password: str) -> pkcs12.PKCS12KeyAndCertificates:
+    """What Java finds in a key store of type JKS."""
+    with tempfile.TemporaryDirectory() as name:
+        source, target = Path(name) / "store.jks", Path(name) / "store.p12"
+        source.write_bytes(jks)
+        stores = ["-srckeystore", source, "-srcstoretype", "JKS", "-destkeystore", target, "-deststoretype", "PKCS12"]
+        passwords = ["-srcstorepass", password, "-deststorepass", password]
+        subprocess.run(
+            ["keytool", "-importkeystore", "-noprompt", *stores, *passwords], check=True, capture_output=True
+        )
+        return pkcs12.load_pkcs12(target.read_bytes(), password.encode())

@@ -51,7 +51,7 @@ class FlinkPythonJobOperator(BaseOperator):
         "jars",
         "flink_conn_id",
     )
-    #: Formats that the program reads and that have jars of their own.
+    #: What the program reads with that has jars of its own, see `find_jars`.
     file_formats: Sequence[str] = ()
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
     ui_color = FLINK_COLOUR

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.decision import Start
@@ -93,6 +94,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     )
 
     can_rewarm = True
+    file_formats = (OWN_JARS,)
 
     def __init__(
         self,
@@ -123,7 +125,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Compile the pipeline against what is registered."""
         from hopsworks_flink.clients.kafka.java_properties import java_client_properties
         from hopsworks_flink.pipeline.spec import Pipeline
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         if self.start:
             one_of(self.start, "start", ("earliest", "latest"))
@@ -135,7 +136,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             java_client_properties(broker)
         self._plan = self._compile(self._parsed)
         self.job_name = self._parsed.job_name
-        self.file_formats = jar_folders(self._parsed)
 
     def _compile(self, pipeline: Pipeline) -> JobPlan:
         from hopsworks_flink.pipeline.plan import compile_plan

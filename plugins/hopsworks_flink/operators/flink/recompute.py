@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import rows_written
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
@@ -193,7 +194,6 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _compile(self, pipeline: Pipeline, interval: Interval) -> JobPlan:
         from hopsworks_flink.pipeline import recompute as history
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         groups = history.select_groups(pipeline, self._names())
         left_out = [group.full_name for group in pipeline.feature_groups if group not in groups]
@@ -205,11 +205,11 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             self._brokers = self._ask_brokers(session)
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
         if pipeline.history:
-            self.file_formats = ("parquet",) if pipeline.history.format == "parquet" else ()
+            self.file_formats = (OWN_JARS, *(("parquet",) if pipeline.history.format == "parquet" else ()))
             self._facts.update(files=pipeline.history.path, offsets={}, records_read=None)
             self.log.info("Interval %s: reading %s.", interval, pipeline.history.path)
             return history.compile_recompute(pipeline, registered, groups, interval, None)
-        self.file_formats = jar_folders(pipeline)
+        self.file_formats = (OWN_JARS,)
         partitions = self._partitions(pipeline, history.reach(pipeline, groups, interval, self._margin()), interval)
         offsets = {str(one.partition): [one.first, one.end] for one in partitions}
         self._facts.update(

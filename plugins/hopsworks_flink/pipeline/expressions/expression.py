@@ -14,9 +14,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from hopsworks_flink.pipeline.expressions.expression.operators import OPERATORS
-from hopsworks_flink.pipeline.expressions.expression.scope import Columns, Node, Scope
 from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES, FUNCTIONS
+from hopsworks_flink.pipeline.expressions.operators import OPERATORS
+from hopsworks_flink.pipeline.expressions.scope import Columns, Node, Scope
 from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast
 from hopsworks_flink.pipeline.types import BOOLEAN, FeatureType
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from hopsworks_flink.pipeline.expressions.expression.scope import Handler, Node, Scope, text_literal
+from hopsworks_flink.pipeline.expressions.scope import Handler, Node, Scope, text_literal
 from hopsworks_flink.pipeline.expressions.terms import (
     MIDNIGHT,
     MOMENT,

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from sqlglot import exp
 
-from hopsworks_flink.pipeline.expressions.expression.scope import Handler, Node, Scope, shown, text_literal
+from hopsworks_flink.pipeline.expressions.scope import Handler, Node, Scope, shown, text_literal
 from hopsworks_flink.pipeline.expressions.terms import (
     ExpressionError,
     Term,

@@ -10,7 +10,7 @@ import pytest
 from devstack.hopsworks.api.routes.jobs import start_arguments
 from devstack.hopsworks.home.errors import HopsworksError
 from devstack.hopsworks.home.layout import Layout
-from devstack.hopsworks.home.setup import generate_api_key, initialise, load_credentials, read_api_key
+from devstack.hopsworks.home.setup import generate_api_key, initialise, read_api_key
 from tests.devstack.hopsworks.conftest import FS, GROUPS
 
 JOB = "project/119/jobs/cards_1_offline_fg_materialization"
@@ -328,15 +328,3 @@ def test_secrets_are_private_and_setting_up_again_keeps_them(config):
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
     initialise(config)
     assert [path.read_bytes() for path in private] == before
-
-
-def test_credentials_hold_java_key_stores_that_open_with_their_password(config):
-    import base64
-
-    import jks
-
-    material = load_credentials(config)
-    store = jks.KeyStore.loads(base64.b64decode(material.key_store), material.password)
-    assert list(store.private_keys) == ["demo"]
-    assert list(jks.KeyStore.loads(base64.b64decode(material.trust_store), material.password).certs) == ["hops_root_ca"]
-    assert "BEGIN CERTIFICATE" in material.ca_pem

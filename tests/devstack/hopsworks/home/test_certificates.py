@@ -6,7 +6,6 @@ import base64
 import stat
 from typing import Any
 
-import jks
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -18,6 +17,7 @@ from devstack.hopsworks.home.certificates import renew_client, write_certificate
 from devstack.hopsworks.home.setup import load_credentials, read_api_key
 from devstack.kafka.access import client_settings
 from tests.devstack.hopsworks.conftest import FS
+from tests.devstack.hopsworks.samples import opened
 
 
 def certificate(pem: bytes) -> x509.Certificate:
@@ -50,8 +50,9 @@ def test_a_renewed_client_certificate_is_handed_out_at_once(config, client):
     renewed.verify_directly_issued_by(certificate(authority))
     key = serialization.load_pem_private_key(after["clientKey"].encode(), None)
     assert renewed.public_key() == key.public_key()
-    store = jks.KeyStore.loads(base64.b64decode(after["kStore"]), after["password"])
-    assert store.private_keys["demo"].cert_chain[0][1] == renewed.public_bytes(serialization.Encoding.DER)
+    store = opened(base64.b64decode(after["kStore"]), after["password"])
+    assert store.cert is not None
+    assert store.cert.certificate == renewed
 
 
 def connector(config: DevstackConfig, security: str) -> dict[str, Any]:

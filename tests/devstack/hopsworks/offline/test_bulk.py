@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import fastavro
 import numpy as np
@@ -14,7 +14,13 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devstack.hopsworks.metadata.featuretypes import avro_schema, canonical_text, encoded_schema, is_complex
+from devstack.hopsworks.metadata.featuretypes import (
+    avro_schema,
+    canonical_text,
+    encoded_schema,
+    is_complex,
+    physical_schema,
+)
 from devstack.hopsworks.metadata.wire import DecodeError, value_decoder
 from devstack.hopsworks.offline.bulkavro import BulkDecoder
 from devstack.hopsworks.offline.checkpoint import Checkpoint, load_checkpoint
@@ -29,6 +35,7 @@ INT, LONG = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
 TIME = st.datetimes(
     datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30), timezones=st.just(datetime.timezone.utc)
 )
+EXACT = Context(prec=40)
 DOUBLE = st.floats(allow_nan=False)
 TYPES = {
     "boolean": st.booleans(),
@@ -40,8 +47,8 @@ TYPES = {
     "binary": st.binary(),
     "date": st.dates(),
     "timestamp": TIME,
-    "decimal(5,2)": st.decimals(-999, 999, places=2),
-    "decimal(38,10)": st.decimals(-(10**27), 10**27, places=10),
+    "decimal(5,2)": st.decimals("-999.99", "999.99", places=2),
+    "decimal(38,10)": st.integers(1 - 10**38, 10**38 - 1).map(lambda unscaled: Decimal(unscaled).scaleb(-10, EXACT)),
     "array<double>": st.lists(st.none() | DOUBLE),
     "map<string,array<int>>": st.dictionaries(st.text(), st.none() | st.lists(INT)),
     "struct<a:int,b:struct<c:string,d:decimal(3,1)>>": st.fixed_dictionaries(
@@ -150,6 +157,24 @@ def test_only_the_own_records_of_the_latest_schema_that_are_not_online_only_are_
     assert code(operation="delete") == "deletes"
     assert code(featureGroupId="x") == "no_headers"
     assert CODE_NAMES[codes[()]] == "no_headers"
+
+
+@pytest.mark.parametrize("unscaled", [10**16, -(10**16), 10**17, 10**39])
+def test_a_decimal_with_more_digits_than_its_type_is_undecodable(unscaled):
+    features = [("id", "bigint"), ("n", "decimal(16,2)")]
+    schema = avro_schema("g_1", "n", features)
+
+    def record(number) -> bytes:
+        buffer = io.BytesIO()
+        raw = number.to_bytes(20, "big", signed=True)
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(physical_schema(schema)), {"id": 1, "n": raw})
+        return buffer.getvalue()
+
+    decoded, reasons = _Decoder(make_group(*features), canonical_text(schema)).decode(
+        [record(10**16 - 1), record(unscaled), record(1 - 10**16)]
+    )
+    assert decoded["n"].to_pylist() == [Decimal("99999999999999.99"), Decimal("-99999999999999.99")]
+    assert list(reasons) == [1]
 
 
 # --- rounds --------------------------------------------------------------------------------------------------

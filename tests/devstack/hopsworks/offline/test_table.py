@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from devstack.hopsworks.metadata.featuretypes import avro_schema, canonical_text
 from devstack.hopsworks.offline.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, start_offsets
@@ -153,3 +153,51 @@ def test_a_table_made_by_the_sdk_keeps_its_column_types(tmp_path):
     DeltaTable.create(str(place), schema=pa.schema([("id", pa.int32()), ("t", pa.timestamp("us"))]))
     merge(place, make_table(id=[1], t=[datetime.datetime(2024, 1, 1, tzinfo=UTC)]), ["id"])
     assert read_table(place) == [{"id": 1, "t": datetime.datetime(2024, 1, 1)}]
+
+
+DECIMALS = [(5, 2), (15, 2), (15, 0), (16, 2), (17, 17), (18, 0), (20, 5), (38, 0), (38, 10), (38, 38)]
+
+
+def largest(precision, scale) -> Decimal:
+    return Decimal((0, (9,) * precision, -scale))
+
+
+@pytest.mark.parametrize(("precision", "scale"), DECIMALS)
+def test_decimals_up_to_their_type_s_limit_are_read_back_and_found(tmp_path, precision, scale):
+    value = largest(precision, scale)
+    kind = pa.decimal128(precision, scale)
+    smallest = value.copy_negate()
+    values = [value, smallest, Decimal((0, (1,), -scale)), None]
+    # One file for each row, so that readers could skip files.
+    for number, one in enumerate(values):
+        merge(tmp_path / "t", pa.table({"id": [number], "n": pa.array([one], kind)}), ["id"])
+    merge(tmp_path / "t", pa.table({"id": [0], "n": pa.array([value], kind)}), ["id"])
+    assert [row["n"] for row in read_table(tmp_path / "t")] == values
+    wanted = f"CAST('{value}' AS DECIMAL({precision},{scale}))"
+    for condition, ids in ((f"n >= {wanted}", [0]), (f"n <= -{wanted}", [1]), ("n IS NULL", [3])):
+        assert [row["id"] for row in read_table(tmp_path / "t", condition)] == ids
+
+
+@pytest.mark.parametrize(("precision", "scale"), DECIMALS)
+def test_decimals_can_be_keys(tmp_path, precision, scale):
+    value = largest(precision, scale)
+    kind = pa.decimal128(precision, scale)
+    for _ in range(2):
+        rows = pa.table({"n": pa.array([value, value.copy_negate()], kind), "id": [1, 2]})
+        merge(tmp_path / "t", rows, ["n"])
+    assert [row["n"] for row in read_table(tmp_path / "t")] == [value, value.copy_negate()]
+
+
+def test_nested_decimals_are_read_back(tmp_path):
+    nested = pa.struct([("n", pa.decimal128(16, 2))])
+    value = largest(16, 2)
+    rows = pa.table({"id": [1, 2], "s": pa.array([{"n": value}, {"n": -value}], nested)})
+    merge(tmp_path / "t", rows, ["id"])
+    assert [row["s"]["n"] for row in read_table(tmp_path / "t")] == [value, -value]
+
+
+def test_columns_added_to_a_table_of_the_sdk_are_read_back(tmp_path):
+    write_deltalake(str(tmp_path / "t"), pa.table({"id": pa.array([1], pa.int64())}))
+    value = largest(16, 2)
+    merge(tmp_path / "t", pa.table({"id": [2], "n": pa.array([value], pa.decimal128(16, 2))}), ["id"])
+    assert [row["n"] for row in read_table(tmp_path / "t")] == [None, value]

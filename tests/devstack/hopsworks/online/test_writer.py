@@ -177,7 +177,12 @@ def test_headers():
         ("date", 19675, "2023-11-14"),
         ("date", -1, "1969-12-31"),
         ("decimal(5,2)", (-110).to_bytes(2, "big", signed=True), "-1.10"),
+        ("decimal(38,38)", (10**38 - 1).to_bytes(17, "big", signed=True), "0." + "9" * 38),
+        ("decimal(38,0)", (1 - 10**38).to_bytes(17, "big", signed=True), "-" + "9" * 38),
+        ("decimal(38,10)", b"\x01", "0.0000000001"),
         ("varchar(3)", "abc", "abc"),
+        ("tinyint", -128, -128),
+        ("smallint", 32767, 32767),
     ],
 )
 def test_conversion(online_type, value, stored):
@@ -186,11 +191,28 @@ def test_conversion(online_type, value, stored):
     assert convert(value) == stored
 
 
-def test_conversion_refuses_what_the_column_cannot_hold():
-    convert = converter(Feature(name="f", type="string", online_type="varchar(3)"))
+@pytest.mark.parametrize(
+    ("online_type", "value", "text"),
+    [
+        ("varchar(3)", "abcd", r"4 long.*varchar\(3\)"),
+        ("varbinary(3)", b"abcd", r"4 long.*varbinary\(3\)"),
+        ("decimal(5,2)", (10**5).to_bytes(4, "big"), "more than 5 digits"),
+        ("decimal(5,2)", (-(10**5)).to_bytes(4, "big", signed=True), "more than 5 digits"),
+        ("tinyint", 128, "128.*tinyint"),
+        ("smallint", -32769, "-32769.*smallint"),
+        ("timestamp", 2**62, "out of range"),
+    ],
+)
+def test_conversion_refuses_what_the_column_cannot_hold(online_type, value, text):
+    convert = converter(Feature(name="f", type="x", online_type=online_type))
     assert convert is not None
-    with pytest.raises(UserDataError, match=r"4 long.*varchar\(3\)"):
-        convert("abcd")
+    with pytest.raises(UserDataError, match=text):
+        convert(value)
+
+
+def test_rows_that_are_too_long_are_failed_and_the_others_are_written(store):
+    assert store.apply(card(1), card(2, city="x" * 101), card(3, city="y" * 100)) == {"UPSERTED": 2, "FAILED": 1}
+    assert [row[0] for row in store.rows()] == [1, 3]
 
 
 def test_a_plain_null_byte_is_data():
