@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import hopsworks as hopsworks_sdk
 import pytest
 from airflow.sdk import Asset
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -132,6 +133,16 @@ def platform(hopsworks: LocalHopsworks, flink: FlinkStub, monkeypatch: pytest.Mo
 
 
 OLD, NEW = ["card", "n"], ["card", "n", "most"]
+
+
+def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.deploy()
+    platform.grow()
+    logins: list[Any] = []
+    login = hopsworks_sdk.login
+    monkeypatch.setattr(hopsworks_sdk, "login", lambda **kwargs: logins.append(kwargs) or login(**kwargs))
+    assert platform.deploy()["grown"]
+    assert len(logins) == 2
 
 
 def test_groups_grow_in_the_order_that_loses_nothing(platform: Platform, flink: FlinkStub) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
     from hopsworks_flink.deployment.desired import DeploymentPolicy
     from hopsworks_flink.deployment.growth import Growth
     from hopsworks_flink.deployment.record import DeploymentRecord
@@ -156,15 +158,18 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             self._check_trust(broker)
         record = self._record(context, self.job_name)
         growth = record.growth()
-        if self._lacking or (growth is not None and growth.stage == "appending"):
-            undoing = self._grow(context, growth)
-            if undoing is not None:
-                return undoing
-            self.prepare()
-        elif growth is not None and growth.stage == "stopping":
-            # Nothing was appended, and the pipeline does not ask for it any more.
-            record.grown()
-        return self._grown(super().deploy(context), record)
+        with ExitStack() as login:
+            if self._lacking or (growth is not None and growth.stage == "appending"):
+                # One login for all that follows, up to the submission.
+                session = login.enter_context(HopsworksHook(self.hopsworks_conn_id).session())
+                undoing = self._grow(context, growth, session)
+                if undoing is not None:
+                    return undoing
+                self.prepare()
+            elif growth is not None and growth.stage == "stopping":
+                # Nothing was appended, and the pipeline does not ask for it any more.
+                record.grown()
+            return self._grown(super().deploy(context), record)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, rollout: dict[str, Any] | None = None
@@ -173,14 +178,14 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         result = super().execute_complete(context, event, rollout)
         return self._grown(result, self._record(context, self.job_name))
 
-    def _grow(self, context: Context, growth: Growth | None) -> dict[str, Any] | None:
+    def _grow(self, context: Context, growth: Growth | None, session: HopsworksSession) -> dict[str, Any] | None:
         """Let the feature groups grow; a result only if that was undone, which fails the task in the end."""
         steps, deployer = self._begin(context)
         growing = FeatureGrowth(
             self._parsed,
             deployer,
             steps,
-            hopsworks_conn_id=self.hopsworks_conn_id,
+            session,
             source_start=self.start or self._parsed.source.start,
         )
         if not self._lacking and growth is not None:
