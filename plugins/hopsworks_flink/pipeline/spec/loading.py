@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 import yaml
@@ -189,6 +190,7 @@ def _key_problems(node: yaml.MappingNode) -> Iterator[str]:
             key.tag = f"{_TAG}str"
 
 
+@lru_cache(maxsize=1000)
 def _other_meaning(word: str) -> str | None:
     """What YAML 1.1 makes of an unquoted word that is not a text; None if it is one."""
     kind = str(_YAML_1_1.resolve(yaml.ScalarNode, word, (True, False))).removeprefix(_TAG)
