@@ -127,7 +127,7 @@ def program(tmp_path: Path) -> Path:
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Airflow's Variables, which live behind its API server, as a mapping of JSON texts."""
-    from hopsworks_flink.tasks import run_memory as _run_memory
+    from hopsworks_flink.deployment import record
 
     kept: dict[str, str] = {}
 
@@ -140,5 +140,5 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         def set(key: str, value: Any, description: str, serialize_json: bool) -> None:
             kept[key] = json.dumps(value)
 
-    monkeypatch.setattr(_run_memory, "Variable", Variable)
+    monkeypatch.setattr(record, "Variable", Variable)
     return kept

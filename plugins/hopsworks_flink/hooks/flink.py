@@ -16,7 +16,7 @@ from hopsworks_flink.clients.flink.connection import FlinkConnection, missing_co
 from hopsworks_flink.clients.flink.failures import head, innermost_cause, stack_trace
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
 from hopsworks_flink.clients.flink.jobs import (
-    ObservedJob,
+    FlinkJob,
     RestorePoint,
     identity_marks,
     lowest_watermark,
@@ -121,12 +121,12 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def jobs_named(self, job_name: str) -> list[ObservedJob]:
+    def jobs_named(self, job_name: str) -> list[FlinkJob]:
         """All jobs of exactly this name that Flink remembers, the last one started first.
 
         Those that have not ended carry the deployment hash that they were started with.
         """
-        jobs = [ObservedJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
+        jobs = [FlinkJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
         jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 
@@ -191,7 +191,7 @@ class FlinkHook(ConnectionForm, BaseHook):
                 return lowest
             time.sleep(_METRICS_POLL)
 
-    def restore_point(self, job: ObservedJob) -> RestorePoint:
+    def restore_point(self, job: FlinkJob) -> RestorePoint:
         """The newest state that an ended job left.
 
         Waits a few seconds if the job has just ended, until Flink's statistics are sure to show its last savepoint.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.clients.flink import rest as flink_rest
 from hopsworks_flink.clients.flink import submission as flink_submission
 from hopsworks_flink.exceptions import (
     ConfigurationError,
@@ -20,7 +21,6 @@ from hopsworks_flink.exceptions import (
     FlinkJobIdTaken,
     FlinkSubmissionError,
 )
-from hopsworks_flink.hooks import flink as flink_hook
 from hopsworks_flink.hooks.flink import FlinkHook
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import UPLOADS, FlinkStub, Job
@@ -205,7 +205,7 @@ def test_accepted_job_that_is_another(hook: FlinkHook, flink: FlinkStub, name: s
 
 
 def test_job_that_shows_its_marks_late(hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flink_hook, "_MARKS_POLL", 0.01)
+    monkeypatch.setattr(flink_rest, "_MARKS_POLL", 0.01)
 
     def initialise(job: Job) -> None:
         job.state = "INITIALIZING"

@@ -51,7 +51,7 @@ _IDENTIFYING = (MARK_HASH, MARK_RUN, MARK_EPOCH)
 
 
 @dataclass(frozen=True)
-class ObservedJob:
+class FlinkJob:
     """One job as Flink shows it.
 
     :param start_time: epoch milliseconds.
@@ -69,7 +69,7 @@ class ObservedJob:
     credentials: str = ""
 
     @classmethod
-    def from_rest(cls, entry: Mapping[str, Any]) -> ObservedJob:
+    def from_rest(cls, entry: Mapping[str, Any]) -> FlinkJob:
         """One entry of ``GET /jobs/overview``, which does not tell the marks."""
         return cls(entry["jid"], entry["name"], entry["state"], entry["start-time"], entry.get("end-time") or -1)
 
@@ -78,7 +78,7 @@ class ObservedJob:
         """Whether the job has ended for good."""
         return self.state in TERMINAL_STATES
 
-    def with_marks(self, marks: Mapping[str, str]) -> ObservedJob:
+    def with_marks(self, marks: Mapping[str, str]) -> FlinkJob:
         """The same job, with what its marks say."""
         return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=marks.get(MARK_CREDENTIALS, ""))
 
@@ -99,7 +99,7 @@ class RestorePoint:
     watermark: int | None = None
 
 
-def newest(jobs: Iterable[ObservedJob]) -> ObservedJob | None:
+def newest(jobs: Iterable[FlinkJob]) -> FlinkJob | None:
     """The job that was started last; None without jobs."""
     return max(jobs, key=lambda job: (job.start_time, job.job_id), default=None)
 

@@ -16,7 +16,7 @@ from hopsworks_flink.clients.flink.jobs import (
     MAX_IDS,
     NOT_FOUND,
     OWNER,
-    ObservedJob,
+    FlinkJob,
     derive_job_id,
     identity_marks,
     newest,
@@ -25,6 +25,7 @@ from hopsworks_flink.clients.flink.jobs import (
 from hopsworks_flink.clients.flink.submission import delete_left_bundles
 from hopsworks_flink.clients.retry import ask_blocking
 from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkDuplicateJobId,
@@ -39,12 +40,11 @@ from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJo
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import owner_marks, run_mark, task_errors, time_limit
 from hopsworks_flink.tasks.links import push_links
-from hopsworks_flink.tasks.memory import TaskMemory
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
 
-_MEMORY = "flink_job"
+_RECORD = "flink_job"
 # How many jobs of the name a retry looks through for the one of the try before.
 _REMEMBERED = 20
 # Not to be followed by a retry: these end, or ended, without success.
@@ -168,7 +168,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         poll_interval: float,
     ) -> str | None:
         """The job of an earlier try, running or finished; jobs of the task run that are not wanted any more end."""
-        recalled = TaskMemory(context, _MEMORY).recall()
+        recalled = Record.across_tries(context, _RECORD).read()
         if recalled and recalled["hash"] == desired.hash:
             state = hook.job_state(recalled["id"])
             if state and state not in _LOST and self._is_own(hook, recalled["id"], desired, marks):
@@ -194,17 +194,17 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
                 self._end(hook, job, poll_interval)
         return None
 
-    def _end(self, hook: FlinkHook, job: ObservedJob, poll_interval: float) -> None:
+    def _end(self, hook: FlinkHook, job: FlinkJob, poll_interval: float) -> None:
         self.log.info("Cancelling job %s (%s) of an earlier run of this task.", job.job_id, job.state)
         hook.cancel(job.job_id)
         hook.wait_until_ended(job.job_id, poll_interval=poll_interval)
 
     def _submit(self, context: Context, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
-        memory = TaskMemory(context, _MEMORY)
-        job_id = self._choose_id(memory, hook, desired, marks)
+        record = Record.across_tries(context, _RECORD)
+        job_id = self._choose_id(record, hook, desired, marks)
         for _ in range(MAX_IDS):
             try:
-                self._send(memory, hook, desired, marks, job_id)
+                self._send(record, hook, desired, marks, job_id)
                 break
             except FlinkJobIdTaken as error:
                 taken, job_id = error, next_job_id(job_id)
@@ -217,10 +217,10 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         return job_id
 
     def _send(
-        self, memory: TaskMemory, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str], job_id: str
+        self, record: Record, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str], job_id: str
     ) -> None:
         # Before the call: whatever happens to this try, the next one knows where to look.
-        memory.remember({"id": job_id, "hash": desired.hash})
+        record.write({"id": job_id, "hash": desired.hash})
         self.log.info("Submitting %r as job %s.", desired.job_name, job_id)
         # A kill while the submission is under way must cancel what may come of it.
         self._submitting = lambda: self._cancel_own(hook, job_id, desired, marks)
@@ -248,8 +248,8 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             hook.cancel(job_id)
 
     @staticmethod
-    def _choose_id(memory: TaskMemory, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
-        recalled = memory.recall()
+    def _choose_id(record: Record, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
+        recalled = record.read()
         if recalled and recalled["hash"] == desired.hash and hook.job_state(recalled["id"]) is None:
             # It never arrived, or is arriving just now: Flink takes an id only once.
             return str(recalled["id"])
@@ -264,7 +264,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         job_id = identity["job_id"]
         status, state = (event or {}).get("status"), str((event or {}).get("state"))
         if event and status == "FINISHED":
-            TaskMemory(context, _MEMORY).forget()
+            Record.across_tries(context, _RECORD).delete()
             duration = {"duration_seconds": event["duration_seconds"], "web_url": hook.job_url(job_id)}
             return {**identity, "state": status, **duration}
         if status in ("FAILED", "CANCELED"):
