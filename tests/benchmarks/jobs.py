@@ -73,13 +73,16 @@ def run_compiled(
     return submit_plan(cluster, pipeline, compiled_plan(pipeline, run.sink), run)
 
 
-def run_floor(cluster: Cluster, run: Run) -> str:
-    """Read and decode every event, and do nothing with it."""
+def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'") -> str:
+    """Read and decode every event, and do nothing with it.
+
+    :param decoding: the source's options for that; the default is Flink's own format.
+    """
     pipeline = reference_pipeline(run.source)
     columns = ",\n  ".join(f"`{name}` {kind.sql}" for name, kind in pipeline.source.columns.items())
     source = (
         f"CREATE TEMPORARY TABLE source (\n  {columns}\n) WITH (\n  'connector' = 'kafka',\n"
-        f"  'topic' = '{run.source}',\n  'format' = 'avro',\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
+        f"  'topic' = '{run.source}',\n  {decoding},\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
     )
     sink = f"CREATE TEMPORARY TABLE nothing (\n  {columns}\n) WITH ('connector' = 'blackhole')"
     plan = JobPlan(

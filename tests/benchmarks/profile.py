@@ -18,7 +18,7 @@ CARDS = 1_000
 _POM = Path(__file__).parent / "profiler" / "pom.xml"
 # A sample counts for the innermost of its frames that one of these is part of.
 _BY_FRAME = (
-    ("AvroRowDataDeserializationSchema", "decoding Avro"),
+    ("AvroDecoder", "decoding Avro"),
     ("AvroRowDataSerializationSchema", "encoding Avro"),
     ("WatermarkGenerator", "event time and watermark"),
     ("TimestampsAndWatermarks", "event time and watermark"),

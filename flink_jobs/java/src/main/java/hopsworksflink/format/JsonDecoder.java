@@ -2,13 +2,12 @@ package hopsworksflink.format;
 
 import java.io.IOException;
 import java.math.BigDecimal;
-import java.time.DateTimeException;
 import java.time.LocalDate;
+import java.time.YearMonth;
 import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
-import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonParser;
@@ -27,12 +26,10 @@ final class JsonDecoder implements Decoder {
     private static final int LONGEST_NUMBER = 1000;
     private static final int DEEPEST = 100;
     private static final int SHOWN = 40;
-    private static final Pattern NUMBER = Pattern.compile("-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?([0-9]+))?");
-    private static final Pattern DATE = Pattern.compile("([0-9]{4})-([0-9]{2})-([0-9]{2})");
-    private static final Pattern TIMESTAMP =
-            Pattern.compile(
-                    "([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\\.([0-9]{1,9}))?)?"
-                            + "(?:Z|([+-])([0-9]{2}):?([0-9]{2}))");
+    private static final int LONGEST_EXPONENT = 4;
+    private static final int LONGEST_FRACTION = 9;
+    private static final int FARTHEST_ZONE = 18 * 60;
+    private static final Pattern NUMBER = Pattern.compile("-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?");
 
     private final JsonFactory factory =
             JsonFactory.builder()
@@ -138,16 +135,18 @@ final class JsonDecoder implements Decoder {
             case BOOLEAN:
                 return token.isBoolean() ? token == JsonToken.VALUE_TRUE : null;
             case TINYINT, SMALLINT, INT, BIGINT:
-                return token.isNumeric() ? integer(parser.getText(), column) : null;
+                return token.isNumeric() ? integer(parser, column) : null;
             case FLOAT:
                 float single = token.isNumeric() ? Float.parseFloat(parser.getText()) : Float.NaN;
                 return Float.isFinite(single) ? single : null;
             case DOUBLE:
-                double number = token.isNumeric() ? Double.parseDouble(parser.getText()) : Double.NaN;
+                double number = token.isNumeric() ? number(parser) : Double.NaN;
                 return Double.isFinite(number) ? number : null;
             case DECIMAL:
                 // Also as text: many producers would lose its digits in a number.
-                boolean written = token.isNumeric() || token == JsonToken.VALUE_STRING;
+                boolean written =
+                        token.isNumeric()
+                                || token == JsonToken.VALUE_STRING && NUMBER.matcher(parser.getText()).matches();
                 BigDecimal exact = written ? exact(parser.getText()) : null;
                 return exact == null ? null : column.decimal(exact);
             default:
@@ -176,8 +175,11 @@ final class JsonDecoder implements Decoder {
     }
 
     /** A whole number however it is written: 3, 3.0, 3e2. */
-    private static Object integer(String text, Column column) {
-        BigDecimal number = exact(text);
+    private static Object integer(JsonParser parser, Column column) throws IOException {
+        if (isLong(parser)) {
+            return column.integer(parser.getLongValue());
+        }
+        BigDecimal number = exact(parser.getText());
         if (number == null) {
             return null;
         }
@@ -192,13 +194,24 @@ final class JsonDecoder implements Decoder {
         }
     }
 
+    private static double number(JsonParser parser) throws IOException {
+        // Not as a long where that has no sign: -0.
+        boolean whole = isLong(parser) && parser.getLongValue() != 0;
+        return whole ? parser.getLongValue() : Double.parseDouble(parser.getText());
+    }
+
+    private static boolean isLong(JsonParser parser) throws IOException {
+        return parser.currentToken() == JsonToken.VALUE_NUMBER_INT
+                && parser.getNumberType() != JsonParser.NumberType.BIG_INTEGER;
+    }
+
+    /** The number that a text says, which is known to be one; null if no column could hold it. */
     private static BigDecimal exact(String text) {
-        if (text.length() > LONGEST_NUMBER) {
-            return null;
-        }
-        Matcher parts = NUMBER.matcher(text);
-        // No type holds a number with such an exponent, and it must not be written out.
-        return parts.matches() && (parts.group(4) == null || parts.group(4).length() <= 4) ? new BigDecimal(text) : null;
+        int exponent = Math.max(text.indexOf('e'), text.indexOf('E')) + 1;
+        int sign = exponent > 0 && !Character.isDigit(text.charAt(exponent)) ? 1 : 0;
+        // It must not be written out.
+        boolean endless = exponent > 0 && text.length() - exponent - sign > LONGEST_EXPONENT;
+        return endless || text.length() > LONGEST_NUMBER ? null : new BigDecimal(text);
     }
 
     private static boolean isUnicode(String text) {
@@ -219,38 +232,89 @@ final class JsonDecoder implements Decoder {
     }
 
     private static LocalDate date(String text) {
-        Matcher parts = DATE.matcher(text);
-        try {
-            // The calendar begins with the year 1.
-            boolean dated = parts.matches() && part(parts, 1) > 0;
-            return dated ? LocalDate.of(part(parts, 1), part(parts, 2), part(parts, 3)) : null;
-        } catch (DateTimeException none) {
-            return null;
-        }
+        return text.length() == 10 ? dateAtStart(text) : null;
     }
 
+    private static LocalDate dateAtStart(String text) {
+        int year = digits(text, 0, 4);
+        int month = digits(text, 5, 2);
+        int day = digits(text, 8, 2);
+        // The calendar begins with the year 1.
+        if (year < 1 || month < 1 || month > 12 || day < 1 || !is(text, 4, '-') || !is(text, 7, '-')) {
+            return null;
+        }
+        return day <= YearMonth.of(year, month).lengthOfMonth() ? LocalDate.of(year, month, day) : null;
+    }
+
+    /** Of an ISO timestamp with its zone, {@code 2025-03-01T12:00:00.123Z}; null if the text is none. */
     private static Long microseconds(String text) {
-        Matcher parts = TIMESTAMP.matcher(text);
-        LocalDate day = parts.matches() ? date(parts.group(1)) : null;
-        if (day == null) {
+        LocalDate day = dateAtStart(text);
+        int hour = digits(text, 11, 2);
+        int minute = digits(text, 14, 2);
+        if (day == null || !is(text, 10, 'T') || !is(text, 13, ':') || hour < 0 || hour > 23 || minute < 0 || minute > 59) {
             return null;
         }
-        int hour = part(parts, 2);
-        int minute = part(parts, 3);
-        int second = part(parts, 4);
-        int offset = part(parts, 7) * 60 + part(parts, 8);
-        if (hour > 23 || minute > 59 || second > 59 || part(parts, 8) > 59 || offset > 18 * 60) {
+        int at = 16;
+        int second = 0;
+        int micros = 0;
+        if (is(text, at, ':')) {
+            second = digits(text, at + 1, 2);
+            at += 3;
+            if (second < 0 || second > 59) {
+                return null;
+            }
+            if (is(text, at, '.')) {
+                int begin = ++at;
+                for (; digits(text, at, 1) >= 0; at++) {
+                    if (at - begin == LONGEST_FRACTION) {
+                        return null;
+                    }
+                    micros = at - begin < 6 ? micros * 10 + digits(text, at, 1) : micros;
+                }
+                if (at == begin) {
+                    return null;
+                }
+                for (int digit = at - begin; digit < 6; digit++) {
+                    micros *= 10;
+                }
+            }
+        }
+        int east = 0;
+        if (is(text, at, 'Z')) {
+            at++;
+        } else {
+            boolean ahead = is(text, at, '+');
+            int colon = is(text, at + 3, ':') ? 1 : 0;
+            int hours = digits(text, at + 1, 2);
+            int minutes = digits(text, at + 3 + colon, 2);
+            if (!ahead && !is(text, at, '-') || hours < 0 || minutes < 0 || minutes > 59) {
+                return null;
+            }
+            east = ahead ? hours * 60 + minutes : -hours * 60 - minutes;
+            at += 5 + colon;
+        }
+        if (at != text.length() || Math.abs(east) > FARTHEST_ZONE) {
             return null;
         }
-        String fraction = parts.group(5) == null ? "" : parts.group(5);
-        int micros = Integer.parseInt((fraction + "000000").substring(0, 6));
-        int east = "-".equals(parts.group(6)) ? -offset : offset;
         long seconds = day.toEpochDay() * 86_400 + hour * 3_600 + (minute - east) * 60L + second;
         return seconds * 1_000_000 + micros;
     }
 
-    private static int part(Matcher parts, int group) {
-        return parts.group(group) == null ? 0 : Integer.parseInt(parts.group(group));
+    private static boolean is(String text, int at, char one) {
+        return at < text.length() && text.charAt(at) == one;
+    }
+
+    /** The number that so many digits say; negative if there are other characters, or too few. */
+    private static int digits(String text, int from, int count) {
+        int number = 0;
+        for (int at = from; at < from + count; at++) {
+            int digit = at < text.length() ? text.charAt(at) - '0' : -1;
+            if (digit < 0 || digit > 9) {
+                return -1;
+            }
+            number = number * 10 + digit;
+        }
+        return number;
     }
 
     private static String shown(JsonParser parser, JsonToken token) throws IOException {
