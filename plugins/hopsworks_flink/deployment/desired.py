@@ -18,6 +18,12 @@ from hopsworks_flink.exceptions import FlinkStateError
 from hopsworks_flink.health.bounds import Bounds
 
 _FORMAT = 1
+#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
+STREAMING_DEFAULTS = {
+    "execution.checkpointing.interval": "10 s",
+    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
+    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hopsworks as hopsworks_sdk
@@ -13,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from devstack.hopsworks.metadata.models import new_commit
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.cli.planning import Deployment, compare
 from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.deployment import growth_steps as _growth
@@ -133,6 +135,16 @@ def platform(hopsworks: LocalHopsworks, flink: FlinkStub, monkeypatch: pytest.Mo
 
 
 OLD, NEW = ["card", "n"], ["card", "n", "most"]
+
+
+def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Path) -> None:
+    platform.deploy()
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    found = {resource.kind: resource for resource in compare(str(file), Deployment()).resources}
+    assert found["job"].action == found["feature_group"].action == "none", found
+    changed = compare(str(file), Deployment(parallelism=2)).resources[-1]
+    assert changed.details[-1] == "the SQL is the same; program, jars, configuration or parallelism are not"
 
 
 def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from hopsworks_flink.triggers.flink import FlinkJobTrigger
     from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
-#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
-STREAMING_DEFAULTS = {
-    "execution.checkpointing.interval": "10 s",
-    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
-    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-}
-
 #: A bounded job that fails at the same place again and again has failed: its cause belongs into the task's log.
 BOUNDED_DEFAULTS = {
     "restart-strategy.type": "fixed-delay",

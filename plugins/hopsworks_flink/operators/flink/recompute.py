@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import rows_written
+from hopsworks_flink.deployment.feature_job import registered_groups
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -19,7 +20,6 @@ from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.outlets import emit
-from hopsworks_flink.tasks.pipeline import registered_groups
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
