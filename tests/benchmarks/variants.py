@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hopsworks_flink.pipeline.sql import FORMAT
+from hopsworks_flink.pipeline.sql.features import FORMAT
 from tests.benchmarks import jobs
 from tests.benchmarks.cluster import Cluster
 from tests.benchmarks.jobs import Run
