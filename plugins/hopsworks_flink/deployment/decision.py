@@ -1,4 +1,4 @@
-"""What a deployment should do: a pure function from what is wanted, facts, remembered and asked for to one decision."""
+"""What a deployment should do. Pure: one decision from the desired job, what Flink shows, the record and the policy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KnownDeployment:
     :param job_id: the job that it submitted, or was about to submit.
     :param stable: whether the job was seen healthy: it then has newer state than ``path``.
     :param path: the state that the job before it left, or that it was started from.
-    :param watermark: windows that ended until then were emitted before this job; epoch milliseconds.
+    :param watermark: windows ending by then were emitted before this job; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job.
     """
 
@@ -38,9 +38,8 @@ class DeploymentFacts:
     """What Flink shows at one moment.
 
     :param jobs: all jobs of the deployment's name, running and ended, in any order.
-    :param left: the newest state that a successor could start from without a savepoint; None if nobody has looked.
-    :param watermark: up to when the windows of the one active job are out, epoch milliseconds; None if it does not
-        tell.
+    :param left: the newest state that a successor could start from without a savepoint; None: not looked up.
+    :param watermark: the one active job has emitted the windows ending by then; epoch milliseconds; None: not known.
     :param unwell_for: seconds for which the one active job has been in one of ``UNWELL_STATES``.
     """
 
@@ -55,8 +54,8 @@ class StartPolicy:
     """What was asked for.
 
     :param savepoint_path: start from this state, whatever else there is.
-    :param watermark: rewarm as if the job before had come exactly so far; epoch milliseconds.
-    :param patience: seconds in which an unwell job may get well by itself.
+    :param watermark: rewarm as if the previous job had emitted the windows ending by then; epoch milliseconds.
+    :param patience: seconds in which an unhealthy job may recover by itself.
     :param credentials: fingerprint of those that a new job would get; None: they are not compared.
     """
 
@@ -74,7 +73,7 @@ class Start:
     :param path: savepoint or checkpoint; None: no state.
     :param origin: words for logs.
     :param replay: read the source again from before ``watermark``, instead of from where the pipeline says.
-    :param watermark: emit no window that ended until then; epoch milliseconds.
+    :param watermark: emit only windows ending after it; epoch milliseconds.
     """
 
     path: str | None
@@ -84,7 +83,7 @@ class Start:
 
     @property
     def policy(self) -> StatePolicy:
-        """What that comes to."""
+        """The state policy that this start amounts to."""
         return "restore" if self.path else "rewarm" if self.replay else "fresh"
 
     @property
@@ -128,7 +127,7 @@ class Replace:
 
 @dataclass(frozen=True)
 class Recover:
-    """The desired job itself has failed, or does not get well: cancel what is left of it and start it again."""
+    """The desired job itself has failed, or does not recover: cancel it if need be, and start it again."""
 
     job: FlinkJob
     start: Start
@@ -137,7 +136,7 @@ class Recover:
 
 @dataclass(frozen=True)
 class Wait:
-    """``job`` is ending or not settled: look again."""
+    """``job`` is ending, or may change by itself: look again."""
 
     job: FlinkJob
     reason: str
@@ -145,7 +144,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nothing may be done without a person.
+    """A person has to decide.
 
     :param ambiguous: more than one job runs; otherwise state is missing.
     """
@@ -197,7 +196,7 @@ def _decide_for_active(
     if policy.state == "fresh":
         return Replace(job, False, _start_as_asked(policy), f"{why}; {_BY_CHOICE}")
     if job.state in UNWELL_STATES and facts.unwell_for < policy.patience and not policy.savepoint_path:
-        return Wait(job, f"{why}, but is {job.state}; it may get well and take a savepoint")
+        return Wait(job, f"{why}, but is {job.state}; it may recover and take a savepoint")
     if policy.state == "rewarm":
         return _replace_by_rewarming(job, facts, known, policy, why)
     if job.state == "RUNNING":
@@ -231,8 +230,8 @@ def _replace_by_rewarming(
 
 
 _REWARM_WAYS_OUT = (
-    "Say up to when its windows are out (rewarm_from=…, a time at or before the end of its last window), or choose "
-    "state='restore' or state='fresh'."
+    "Give a time by which its windows have been emitted (rewarm_from=…, the end of its last window or earlier), or "
+    "choose state='restore' or state='fresh'."
 )
 
 
@@ -263,14 +262,14 @@ def _decide_without_job(
     if left.path:
         return begin(Start(left.path, left.origin, watermark=left.watermark))
     if left.lost:
-        return Refuse(f"The deployment has run before, but its state is not to be had: {left.origin}. {_WAYS_OUT}")
+        return Refuse(f"The deployment has run before, but its state is unavailable: {left.origin}. {_WAYS_OUT}")
     if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
-        return _after_amnesia(known, begin)
+        return _after_forgotten(known, begin)
     return begin(Start(None, left.origin))
 
 
-def _after_amnesia(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
-    """Flink knows nothing of a job that was, or was to be: it must not silently begin from nothing."""
+def _after_forgotten(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
+    """Flink has forgotten a job that ran, or was to run: its successor must not silently begin without state."""
     if known.stable:
         hint = f" It was itself started from {known.path}." if known.path else ""
         return Refuse(
@@ -302,7 +301,7 @@ def _nothing_left(job: FlinkJob, left: RestorePoint | None, why: str) -> str:
 
 
 def _rewarm(facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy) -> Start | None:
-    """A replay after the last window that is certainly out; None if nobody knows which one that is."""
+    """A replay after the last window that has certainly been emitted; None if that is not known."""
     watermark = policy.watermark if policy.watermark is not None else facts.watermark
     if watermark is None and known is not None and not known.stable:
         watermark = known.watermark

@@ -1,4 +1,4 @@
-"""Brings a cluster to exactly one job of one name: decides by ``flink_decision``, acts through the hook."""
+"""Brings a cluster to exactly one job of one name: carries out what `decision` decides, through the hook."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _ENDING_POLL = 0.5
 
 
 class Deployer:
-    """One deployment of one job.
+    """Converges on one job: looks, decides, acts, until exactly that job runs.
 
     :param record: what is known besides Flink.
     :param on_job: called with the job's id as soon as it is known.
@@ -91,7 +91,7 @@ class Deployer:
         """Bring the cluster to exactly one job with the desired hash; does not wait for its health.
 
         :raises FlinkAmbiguousJobError: more than one job of the name runs.
-        :raises FlinkStateError: an earlier job's state is not to be had and nobody said to start without it.
+        :raises FlinkStateError: an earlier job's state is unavailable, and ``fresh`` was not requested.
         :raises FlinkSavepointError: the running job could not be stopped with a savepoint; it runs on.
         :raises FlinkSubmissionError: the job did not start; carries the savepoint of the one that it was to replace.
         """
@@ -164,7 +164,7 @@ class Deployer:
         return time.monotonic() - self._unwell_since[1]
 
     def _watermark(self, job: FlinkJob) -> int | None:
-        """Up to when the job's windows are out: what it shows, or what it left out from the beginning."""
+        """Windows ending by then have been emitted: the watermark that the job shows, or the one it started with."""
         shown, marked = self.hook.watermark(job.job_id), watermark_of(self.hook.job_marks(job.job_id))
         return max((value for value in (shown, marked) if value is not None), default=None)
 

@@ -93,7 +93,7 @@ class DesiredJob:
     def previous(self, snapshot: Mapping[str, Any]) -> DesiredJob:
         """The job of an earlier snapshot, with this one's ways to make secret files.
 
-        :raises FlinkStateError: something of it is not to be had any more.
+        :raises FlinkStateError: a part of it is unavailable.
         """
         if snapshot.get("format") != _FORMAT:
             raise FlinkStateError("The copy of the previous deployment was kept by another version of this package.")
@@ -134,8 +134,8 @@ class DeploymentPolicy:
 
     :param state: ``restore``, ``rewarm`` or ``fresh``.
     :param savepoint_path: start from this state instead of the one that the last job left.
-    :param rewarm_from: rewarm as if the job before had come exactly so far; epoch milliseconds.
-    :param patience: seconds in which a job that restarts may get well by itself.
+    :param rewarm_from: rewarm as if the previous job had emitted the windows ending by then; epoch milliseconds.
+    :param patience: seconds in which a restarting job may recover by itself.
     :param timeout: seconds for all of it; a roll-back gets as much again.
     :param poll_interval: seconds.
     """
@@ -164,7 +164,7 @@ class DeploymentResult:
     :param savepoint_path: the state that the job was started from in this deployment, if any.
     :param replaced_job_id: the job that was ended for it, if any.
     :param state: what the job began with: ``restore``, ``rewarm``, ``fresh`` (no state), None if nothing was started.
-    :param rewarmed_at: windows that ended until then are left out; epoch milliseconds.
+    :param rewarmed_at: windows ending by then are not emitted; epoch milliseconds.
     :param replaced_hash: the deployment to go back to if this one is not healthy.
     :param kept_state: the state that it left.
     :param own: whether this deployment (one of this task run's tries) started the job.

@@ -1,4 +1,4 @@
-"""A pipeline's feature groups get the features that they lack, and no row is lost on the way."""
+"""Adds the features that a pipeline's registered feature groups lack, without losing a row."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FeatureGrowth:
 
         :param lacking: full name -> names of the features that the group lacks.
         :return: None; or the watch over the job before, which was brought back because something failed.
-        :raises FlinkStateError: nobody knows from when on windows have to be computed once more.
+        :raises FlinkStateError: it is not known from when on windows have to be computed again.
         :raises HopsworksFlinkError: something failed; the text says in which state things are.
         """
         deployer = self._deployer
@@ -65,10 +65,10 @@ class FeatureGrowth:
         for name, features in growth.groups.items():
             self._log.info("Feature group %s gets %s.", name, ", ".join(features))
         if running:
-            self._materialize(growth, "while the job runs, so that it has to rest less long")
+            self._materialize(growth, "while the job runs, so that it is stopped for a shorter time")
         self._record.grow(growth)
         if running:
-            self._log.info("Stopping the job; windows up to %s (epoch milliseconds) are out.", growth.watermark)
+            self._log.info("Stopping the job; windows up to %s (epoch ms) have been emitted.", growth.watermark)
             deployer.halt(running, growth.watermark)
         try:
             growth = self._materialize(growth, "all that the job has written")
@@ -113,7 +113,7 @@ class FeatureGrowth:
         for job in self._deployer.hook.client.jobs():
             if str(job["name"]).startswith(prefix) and job["state"] not in TERMINAL_STATES:
                 raise FlinkError(
-                    f"Job {job['name']!r} recomputes features just now, in their older schema: wait for its end, then "
+                    f"Job {job['name']!r} is recomputing features in their older schema: wait for its end, then "
                     "deploy again. Nothing was touched."
                 )
 

@@ -65,7 +65,7 @@ class Record:
         return cls(_Variables(), f"{_VARIABLES}.{what}.{name}")
 
     def read(self) -> dict[str, Any] | None:
-        """What was written last; None if nothing was, or somebody wrote something else there."""
+        """What was written last; None if nothing was, or it is not an object of ours."""
         saved = self._store.get(self._key) if self._store is not None else None
         if not isinstance(saved, dict) or (self._epoch is not None and saved.get(_EPOCH) != self._epoch):
             return None

@@ -296,13 +296,13 @@ def test_job_that_came_back_after_appending_does_not_hide_what_it_wrote(platform
 @pytest.mark.parametrize(
     ("touch", "error", "text"),
     [
-        (lambda p: p.flink.add(f"{SPEC['name']}__recompute__a__b"), FlinkError, "recomputes features just now"),
+        (lambda p: p.flink.add(f"{SPEC['name']}__recompute__a__b"), FlinkError, "is recomputing features"),
         (lambda p: p.flink.add(JOB), AirflowFailException, "2 jobs named 'cards__features' run"),
         (lambda p: setattr(p.the_job(), "state", "RESTARTING"), FlinkError, "has to run before"),
         (
             lambda p: (setattr(p.the_job(), "watermark", None), setattr(p.the_job(), "restored_from", "s")),
             AirflowFailException,
-            "not known up to when",
+            "not known which windows it has emitted",
         ),
         (
             lambda p: p.spec["feature_groups"][0]["aggregates"].pop("n"),

@@ -19,7 +19,7 @@ ACTIVE_STATES = frozenset(
 #: Active, but on the way out: wait for the end before anything is decided.
 ENDING_STATES = frozenset({"FAILING", "CANCELLING"})
 
-#: States in which a job may get well by itself, but cannot take a savepoint.
+#: States from which a job may recover by itself, but in which it cannot take a savepoint.
 UNWELL_STATES = frozenset({"INITIALIZING", "CREATED", "RESTARTING", "SUSPENDED", "RECONCILING"})
 
 StatePolicy = Literal["restore", "rewarm", "fresh"]
@@ -32,7 +32,7 @@ MARK_OWNER = "deployed_by"
 MARK_PLAN = "plan_hash"
 #: The state policy that the job was started with.
 MARK_STATE = "state_policy"
-#: Epoch milliseconds: windows that ended until then are an earlier job's, this one leaves them out.
+#: Epoch milliseconds: an earlier job has emitted the windows ending by then, and this one does not.
 MARK_WATERMARK = "rewarmed_at"
 #: Tells whether the job was given the credentials that a deployment would give it now; holds no secret.
 MARK_CREDENTIALS = "credentials"
@@ -90,7 +90,7 @@ class RestorePoint:
     :param path: what Flink takes as ``savepointPath``; None if there is nothing to restore.
     :param lost: True if the job had durable state that is gone.
     :param origin: words for logs.
-    :param watermark: epoch milliseconds; windows that ended until then are not this state's to emit.
+    :param watermark: epoch milliseconds; a job that starts from this state does not emit windows ending by then.
     """
 
     path: str | None
