@@ -19,6 +19,7 @@ FIRST = replace(OWN, action="submitted", kept_state=None, replaced_hash=None)
 BACK = GoingBack("cards", "new", "FAILED", "broken", "h1", "sp", 17)
 HEALTHY = Outcome("healthy", "well", "RUNNING")
 FAILED = Outcome("failed", "broken", "RESTARTING")
+STILL_ENDING = Outcome("failed", "x.Y: The library registration references a different set of library BLOBs", "FAILED")
 LATE = Outcome("late", "no checkpoint", "RUNNING")
 FORGOTTEN = Outcome("failed", "Flink does not know it", "NOT_FOUND")
 
@@ -36,6 +37,9 @@ GOING_BACK = Settling("back", "old2", 1.0, back=BACK)
         (watching(OWN), HEALTHY, True, "prove"),
         (watching(OWN), FAILED, True, "roll_back"),
         (watching(OWN), LATE, True, "roll_back"),
+        (watching(OWN), STILL_ENDING, True, "recover"),
+        (watching(FIRST), STILL_ENDING, True, "recover"),
+        (watching(OWN, "recovered"), STILL_ENDING, True, "roll_back"),
         (watching(OWN), FAILED, False, "give_up"),
         (watching(OWN), FORGOTTEN, True, "give_up"),
         (watching(FIRST), HEALTHY, False, "prove"),

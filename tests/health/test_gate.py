@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hopsworks_flink.health.gate import HealthCriteria, HealthGate, JobHealth, innermost_cause, root_exception
@@ -58,6 +60,22 @@ def test_many_restarts_fail_early_and_old_ones_do_not_count() -> None:
     assert watched.observe(health("RESTARTING", restarts=50), 0) == "waiting"
     assert watched.observe(health("RESTARTING", restarts=52), 1) == "waiting"
     assert watched.observe(health("RESTARTING", restarts=53), 2) == "failed"
+
+
+STILL_ENDING = (
+    "java.lang.IllegalStateException: The library registration references a different set of library BLOBs than "
+    "previous registrations for this job:"
+)
+
+
+def test_restarts_until_a_lost_job_has_ended_do_not_count() -> None:
+    watched = gate(max_restarts=2)
+    facts = JobHealth("j1", "RESTARTING", {"a": "CREATED"}, 0, 0, None, STILL_ENDING)
+    for restarts in range(9):
+        assert watched.observe(replace(facts, restarts=restarts), restarts) == "waiting"
+    other = replace(facts, root_exception="java.lang.ArithmeticException: / by zero")
+    assert watched.observe(replace(other, restarts=10), 9) == "waiting"
+    assert watched.observe(replace(other, restarts=11), 10) == "failed"
 
 
 @pytest.mark.parametrize(("state", "verdict"), [("RESTARTING", "failed"), ("RUNNING", "waiting")])

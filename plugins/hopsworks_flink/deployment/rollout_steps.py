@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from hopsworks_flink.deployment.desired import DeploymentResult
+from hopsworks_flink.health.gate import is_still_ending
 
 NOT_FOUND = "NOT_FOUND"
 #: Which job is watched: the deployment's, the same started again because it was not well, the previous deployment's.
@@ -92,8 +93,8 @@ def consequence(settling: Settling, outcome: Outcome, previous: bool) -> Consequ
     """What is to be done.
 
     - ``prove``: the job is healthy; remember it as what a later deployment goes back to.
-    - ``recover``: it runs what is wanted but is not well, and this deployment has not started it: start it anew from
-      its newest state. Done once.
+    - ``recover``: it runs what is wanted but is not well, and this deployment has not started it, or it met tasks of a
+      lost JobManager's job of the same id: start it anew from its newest state. Done once.
     - ``roll_back``: bring the previous deployment back from the state that it left.
     - ``give_up``: there is nothing to go back to.
     - ``rolled_back``, ``stranded``: the previous deployment is healthy again, or is not.
@@ -105,6 +106,8 @@ def consequence(settling: Settling, outcome: Outcome, previous: bool) -> Consequ
     if outcome.verdict == "healthy":
         return "prove"
     result = settling.result
+    if settling.phase == "new" and outcome.verdict == "failed" and is_still_ending(outcome.reason):
+        return "recover"
     if result is None or not result.own:
         return "recover" if settling.phase == "new" and outcome.verdict == "failed" else "give_up"
     # A JobManager that has forgotten the job may have forgotten everything: what runs is not known.

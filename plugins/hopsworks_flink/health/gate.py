@@ -73,6 +73,8 @@ Verdict = Literal["healthy", "waiting", "failed"]
 
 # No restart cures this: it reads the same state with the same program once more.
 _STATE_UNREADABLE = "org.apache.flink.util.StateMigrationException"
+# A TaskManager still runs the job of this id that a lost JobManager had started: it ends that one by itself.
+_STILL_ENDING = "different set of library BLOBs"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class HealthCriteria:
     require_checkpoint: bool = True
     grace_period: float = 10.0
     max_restarts: int = 5
+
+
+def is_still_ending(reason: str | None) -> bool:
+    """Whether a job failed only because tasks of the same id, whose JobManager was lost, have not ended yet."""
+    return _STILL_ENDING in (reason or "")
 
 
 class HealthGate:
@@ -138,7 +145,7 @@ class HealthGate:
     def _too_many_restarts(self, health: JobHealth) -> bool:
         if health.restarts is None:
             return False
-        if self._first_restarts is None:
+        if self._first_restarts is None or is_still_ending(health.root_exception):
             self._first_restarts = health.restarts
         if self._last_restarts is not None and health.restarts > self._last_restarts:
             self._well_since = None
