@@ -98,7 +98,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
-        outcome, reasons = state_outcome(state_signature(pipeline), marks, fresh=deployment.state == "fresh")
+        outcome, reasons = state_outcome(state_signature(pipeline).marks(), marks, fresh=deployment.state == "fresh")
     return Comparison(pipeline.name, [*resources, job], outcome, reasons)
 
 

@@ -38,6 +38,9 @@ class DesiredJob:
         runs is not ended for renewed credentials.
     :param marks: what the job says about itself in Flink, beside who deployed it; no part of its identity.
     :param local_files: names of files in the bundle that were read from the worker: their content is not ours to keep.
+    :param from_beginning: whether the job reads its source from the beginning when it starts without state.
+    :param check_replay: raises FlinkStateError if the source no longer holds what a replay needs; asked before the job
+        that runs is touched.
     """
 
     job_name: str
@@ -52,6 +55,8 @@ class DesiredJob:
     credentials: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     local_files: frozenset[str] = frozenset()
+    from_beginning: bool = False
+    check_replay: Callable[[Start], object] = lambda start: None
 
     @property
     def hash(self) -> str:
@@ -132,7 +137,7 @@ class DesiredJob:
 class DeploymentPolicy:
     """How to get there.
 
-    :param state: ``restore``, ``rewarm`` or ``fresh``.
+    :param state: ``auto``, ``restore``, ``rewarm`` or ``fresh``.
     :param savepoint_path: start from this state instead of the one that the last job left.
     :param rewarm_from: rewarm as if the previous job had emitted the windows ending by then; epoch milliseconds.
     :param patience: seconds in which a restarting job may recover by itself.
@@ -140,7 +145,7 @@ class DeploymentPolicy:
     :param poll_interval: seconds.
     """
 
-    state: StatePolicy = "restore"
+    state: StatePolicy = "auto"
     savepoint_path: str | None = None
     savepoint_directory: str | None = None
     allow_non_restored_state: bool = False
