@@ -75,9 +75,9 @@ def test_groups_grow_in_the_task_of_the_job_only(bag):
 @pytest.mark.parametrize(
     ("form", "state", "rewarm_from", "savepoint_path"),
     [
-        ({}, "restore", "", ""),
+        ({}, "auto", "", ""),
         ({"state": "rewarm", "rewarm_from": "2025-03-01T00:00:00+00:00"}, "rewarm", "2025-03-01T00:00:00+00:00", ""),
-        ({"savepoint_path": "file:/savepoints/1"}, "restore", "", "file:/savepoints/1"),
+        ({"savepoint_path": "file:/savepoints/1"}, "auto", "", "file:/savepoints/1"),
     ],
 )
 def test_the_deploy_form_reaches_the_operator(bag, form, state, rewarm_from, savepoint_path):

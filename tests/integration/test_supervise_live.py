@@ -146,7 +146,7 @@ def test_a_job_that_somebody_cancels_is_missing_and_comes_back(stack: Stack, dep
     assert (result["verdict"], result["action"]) == ("missing", "redeploy")
     assert "is CANCELED" in result["reasons"][0]["text"]
     # What the job ran with, which nobody can ask it any more.
-    assert result["deploy_conf"] == {"state": "restore", "parallelism": 1}
+    assert result["deploy_conf"] == {"state": "auto", "parallelism": 1}
     again = FlinkDeployFeaturePipelineOperator(
         task_id="deploy", pipeline=SPEC, grace_period=2.0, poll_interval=0.5, timeout=120, **result["deploy_conf"]
     ).execute(task_context())

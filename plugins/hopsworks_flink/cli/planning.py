@@ -10,8 +10,9 @@ from tabulate import tabulate
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+from hopsworks_flink.deployment.decision import StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
@@ -29,7 +30,7 @@ Action = Literal["create", "change", "none"]
 class Deployment:
     """How the file would be deployed; named like the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
-    state: str = "restore"
+    state: StatePolicy = "auto"
     parallelism: int = 1
     flink_configuration: Mapping[str, str] = field(default_factory=dict)
     hopsworks_conn_id: str = HopsworksHook.default_conn_name
@@ -53,7 +54,7 @@ class Resource:
 class Comparison:
     """What a deployment would do.
 
-    :param state: what becomes of the job's state: ``keeps``, ``rewarms`` or ``resets``.
+    :param state: what becomes of the job's state: ``keeps``, ``rewarms``, ``resets`` or ``refused``.
     :param state_reasons: why, sentence parts.
     """
 
@@ -98,8 +99,20 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
-        outcome, reasons = state_outcome(state_signature(pipeline).marks(), marks, fresh=deployment.state == "fresh")
+        outcome, reasons = _state(pipeline, deployment, marks)
     return Comparison(pipeline.name, [*resources, job], outcome, reasons)
+
+
+def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:
+    """What the deployment will decide about the job's state, by the deployment's own judge."""
+    wanted = state_signature(pipeline).marks()
+    outcome, reasons = state_outcome(wanted, running, fresh=deployment.state == "fresh")
+    if running is None or deployment.state == "fresh":
+        return outcome, reasons
+    policy = with_state(StartPolicy(deployment.state, marks=wanted), running)
+    if policy.state == "rewarm":
+        return "rewarms", reasons or ["state='rewarm' was asked for"]
+    return ("refused", [policy.why, "state='restore' was asked for"]) if policy.why else ("keeps", reasons)
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:

@@ -59,7 +59,7 @@ def test_first_deployment(deploy: Deploy, flink: FlinkStub) -> None:
         "task_id": "deploy",
         "deployment_hash": result["deployment_hash"],
         "deployed_by": "airflow-provider-hopsworks-flink",
-        "state_policy": "restore",
+        "state_policy": "fresh",
         "submitted_as": result["job_id"],
     }
     assert context["ti"].pushed["flink_job_url"] == result["web_url"]
@@ -270,7 +270,7 @@ def test_job_without_checkpoints(deploy: Deploy, flink: FlinkStub) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"state": "warm"}, "state must be one of restore, rewarm, fresh, not 'warm'"),
+        ({"state": "warm"}, "state must be one of auto, restore, rewarm, fresh, not 'warm'"),
         ({"state": "rewarm"}, "state='rewarm' is for feature pipelines"),
         ({"parallelism": "many"}, "parallelism must be a whole number, not 'many'"),
         ({"parallelism": 0}, "parallelism must be at least 1"),
