@@ -24,6 +24,7 @@ from hopsworks_flink.exceptions import (
     FlinkSubmissionError,
     HopsworksFlinkError,
 )
+from hopsworks_flink.health.gate import is_still_ending
 
 #: Which job is watched: the deployment's, the same started again because it was not well, the previous deployment's.
 Phase = Literal["new", "recovered", "back"]
@@ -108,8 +109,8 @@ def next_step(rollout: Rollout, health: HealthResult, previous: bool) -> Step:
     """The next step of a rollout, from the job's health.
 
     - ``stable``: the job is healthy; remember it as what a later deployment goes back to.
-    - ``recover``: it is the desired job but unhealthy, and this deployment has not started it: start it again from
-      its newest state. Done once.
+    - ``recover``: it is the desired job but unhealthy, and this deployment has not started it, or it met tasks of a
+      lost JobManager's job of the same id: start it again from its newest state. Done once.
     - ``roll_back``: bring the previous deployment back from the state that it left.
     - ``give_up``: there is nothing to go back to.
     - ``rolled_back``, ``stranded``: the previous deployment is healthy again, or is not.
@@ -121,6 +122,8 @@ def next_step(rollout: Rollout, health: HealthResult, previous: bool) -> Step:
     if health.verdict == "healthy":
         return "stable"
     result = rollout.result
+    if rollout.phase == "new" and health.verdict == "failed" and is_still_ending(health.reason):
+        return "recover"
     if result is None or not result.own:
         return "recover" if rollout.phase == "new" and health.verdict == "failed" else "give_up"
     # A JobManager that has forgotten this job may have forgotten all: what runs is not known.
