@@ -159,7 +159,9 @@ def json_encoder() -> Callable[[dict[str, Any]], bytes]:
         if isinstance(value, bytes):
             value = base64.b64encode(value).decode()
         elif isinstance(value, datetime):
-            value = value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            # With either way to write UTC.
+            written = value.isoformat(timespec="microseconds")
+            value = written if value.second % 2 else written.replace("+00:00", "Z")
         elif isinstance(value, date):
             value = value.isoformat()
         return json.dumps(value, ensure_ascii=False)
