@@ -2,11 +2,11 @@
 
 import os
 import tempfile
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tests.support import REPOSITORY
+
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-tests-")
 
 os.environ.update(
@@ -23,7 +23,15 @@ os.environ.update(
     }
 )
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.hopsworks_fixtures", "tests.support.deploying"]
+# What these need they import when a fixture is used: a test of the compiler waits for no Airflow and no SDK.
+pytest_plugins = [
+    "tests.support.fixtures",
+    "tests.support.deploying",
+    "tests.support.hopsworks_fixtures",
+    "tests.support.pipelines",
+    "tests.support.live.stack",
+    "tests.support.live.sdk",
+]
 
 
 # First: pytest's own selection by -m comes among these hooks as well, and has to see the marker.

@@ -25,7 +25,6 @@ from devstack.hopsworks.models import FeatureGroup
 from devstack.hopsworks.wire import DecodeError
 
 _MARK_FIELD = "__mark"
-_MARK = os.urandom(8)
 _SYNC = os.urandom(16)
 
 
@@ -82,9 +81,13 @@ class BulkDecoder:
 
     Complex features are encoded twice; their inner values are decoded one by one, because a broken block count can
     send the bulk reader into a loop without end. Scalar records hold no counts.
+
+    :param mark: stands behind each value, and shows where one was longer or shorter than its schema says; eight bytes
+        that nobody can guess.
     """
 
-    def __init__(self, group: FeatureGroup, schema_text: str) -> None:
+    def __init__(self, group: FeatureGroup, schema_text: str, mark: bytes | None = None) -> None:
+        self._mark = mark or os.urandom(8)
         schema = json.loads(schema_text)
         types = {field["name"]: field["type"] for field in schema["fields"]}
         #: Of the bytes of one value.
@@ -100,9 +103,9 @@ class BulkDecoder:
 
         :param values: as a list, or as an Arrow array of binary without nulls.
         """
-        table = self._reader.read(_marked(values), len(values), least=len(_MARK))
+        table = self._reader.read(_marked(values, self._mark), len(values), least=len(self._mark))
         marks = table[_MARK_FIELD].cast(pa.binary())
-        if not pc.all(pc.equal(marks, pa.scalar(_MARK))).as_py():
+        if not pc.all(pc.equal(marks, pa.scalar(self._mark))).as_py():
             raise DecodeError("a record is longer or shorter than its schema says")
         return self.columns(table)
 
@@ -118,13 +121,13 @@ class BulkDecoder:
         return column.cast(target) if build is None else pa.chunked_array([build(column.to_pylist())])
 
 
-def _marked(values: list[bytes] | pa.Array) -> bytes | memoryview:
+def _marked(values: list[bytes] | pa.Array, mark: bytes) -> bytes | memoryview:
     """All values, each with a mark behind it."""
     try:
         if isinstance(values, list):
-            return _MARK.join([*values, b""])
+            return mark.join([*values, b""])
     except TypeError as error:
         raise DecodeError("a record has no value") from error
-    joined = pc.binary_join_element_wise(values, pa.scalar(_MARK), pa.scalar(b""))
+    joined = pc.binary_join_element_wise(values, pa.scalar(mark), pa.scalar(b""))
     # The array is new, so its bytes begin with its first value.
     return memoryview(joined.buffers()[2])

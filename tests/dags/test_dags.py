@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 from tests.support.airflow_names import DagBag, DagSerialization, ParamValidationError
 
 DAGS = REPOSITORY / "dags"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 
 def test_a_missing_job_is_deployed_once_and_judged_again_afterwards(tmp_path: Path) -> None:

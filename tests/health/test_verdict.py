@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hopsworks_flink.health.verdict import KINDS, Bounds, Look, Reason, Verdict, decide, judge
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 BOUNDS = Bounds(max_checkpoint_age=60, max_restarts=2, restart_window=600, max_lag=1000, max_silence=120)
 WELL = Look(

@@ -11,8 +11,8 @@ import pytest
 from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, fetch
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
-from tests.pipeline.test_compile import EVERYTHING, PLAIN, REFERENCE, registered
+from tests.support import REPOSITORY
+from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
 
 END = "== END ==\n"
 # Numbers whose squares can be summed as they are.

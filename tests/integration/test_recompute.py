@@ -23,10 +23,10 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, 
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.integration.test_feature_path import assert_offline, assert_online, assert_row, iso, milliseconds
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live import events as simulated
 from tests.support.live.platform import eventually, jobs, offline_rows, sdk_project
+from tests.support.live.served import assert_offline, assert_online, assert_row, iso, milliseconds
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("with_airflow")]
 

@@ -20,7 +20,7 @@ from devstack.errors import DevstackError
 from devstack.parts import NAMES
 from devstack.stack import PartStatus, Stack
 from devstack.supervision import socket_path
-from tests.integration.conftest import PORT_BASE
+from tests.support.live.stack import PORT_BASE
 
 LIGHT_HOME = REPOSITORY / ".devstack-test-light"
 GIBIBYTE = 2**30

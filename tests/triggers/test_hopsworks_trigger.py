@@ -52,7 +52,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.clients.hopsworks.executions._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(ExecutionWatch, "first_pause", 0.05)
 
 
 def test_round_trip_through_airflows_serialisation() -> None:

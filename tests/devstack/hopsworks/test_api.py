@@ -12,7 +12,7 @@ from devstack.hopsworks.errors import HopsworksError
 from devstack.hopsworks.layout import Layout
 from devstack.hopsworks.routes.jobs import start_arguments
 from devstack.hopsworks.setup import initialise, load_credentials, read_api_key
-from tests.devstack.hopsworks.conftest import FS, GROUPS
+from tests.support.hopsworks_fixtures import FS, GROUPS
 
 JOB = "project/119/jobs/cards_1_offline_fg_materialization"
 

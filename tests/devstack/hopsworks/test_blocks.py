@@ -17,8 +17,8 @@ from devstack.hopsworks.bulkavro import BulkDecoder
 from devstack.hopsworks.bulkrecords import RecordDecoder
 from devstack.hopsworks.recordbatches import Block, OddRecordsError, blocks
 from devstack.hopsworks.topicreader import CODE_NAMES, RouteCodes
-from tests.devstack.hopsworks.test_bulk import SMALL, SMALL_TEXT, small
-from tests.devstack.hopsworks.test_offline import _group
+from tests.support.hopsworks_records import SMALL, SMALL_TEXT, small
+from tests.support.hopsworks_tables import feature_group
 
 EVERYTHING = (0, 2**62)
 _ATTRIBUTES = 21
@@ -66,7 +66,7 @@ def only(*args, **kwargs) -> Block:
 
 
 def decoder() -> RecordDecoder:
-    return RecordDecoder(_group(*SMALL), SMALL_TEXT, RouteCodes(7, 3))
+    return RecordDecoder(feature_group(*SMALL), SMALL_TEXT, RouteCodes(7, 3))
 
 
 def kept(number, text="x", headers=OWN):
@@ -133,7 +133,7 @@ def test_unknown_formats_are_odd():
 def test_records_of_one_group():
     rows = [kept(number, "y" * (number % 90)) for number in range(500)]
     records = decoder().decode(only(2, batch(rows[:300], 10) + batch(rows[300:], 400), EVERYTHING, 999))
-    assert records.table.equals(BulkDecoder(_group(*SMALL), SMALL_TEXT).decode([row.value for row in rows]))
+    assert records.table.equals(BulkDecoder(feature_group(*SMALL), SMALL_TEXT).decode([row.value for row in rows]))
     assert records.offsets.tolist() == [*range(10, 310), *range(400, 600)]
     assert set(records.codes.tolist()) == {CODE_NAMES.index("kept")}
     assert (records.partition, records.next_offset) == (2, 600)
@@ -234,6 +234,6 @@ def test_as_record_by_record(records, several, wanted):
     if not own_values:
         assert not found.table
     elif found.table is not None:
-        assert found.table.equals(BulkDecoder(_group(*SMALL), SMALL_TEXT).decode(own_values))
+        assert found.table.equals(BulkDecoder(feature_group(*SMALL), SMALL_TEXT).decode(own_values))
     else:
         assert found.values.to_pylist() == own_values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import io
-import json
 from decimal import Decimal
 
 import fastavro
@@ -24,7 +23,8 @@ from devstack.hopsworks.offsets import Checkpoint, load_checkpoint
 from devstack.hopsworks.rounds import Rounds
 from devstack.hopsworks.topicreader import CODE_NAMES, RouteCodes
 from devstack.hopsworks.wire import DecodeError, value_decoder
-from tests.devstack.hopsworks.test_offline import _group, _read, _table
+from tests.support.hopsworks_records import SMALL, SMALL_TEXT, small
+from tests.support.hopsworks_tables import feature_group, rows_of, table_of
 
 INT, LONG = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
 TIME = st.datetimes(
@@ -75,14 +75,14 @@ def encode(row) -> bytes:
 
 @pytest.fixture(scope="module")
 def bulk():
-    return BulkDecoder(_group(*FEATURES), TEXT)
+    return BulkDecoder(feature_group(*FEATURES), TEXT)
 
 
 @settings(max_examples=25, deadline=None)
 @given(rows=st.lists(ROW, min_size=1, max_size=5))
 def test_in_bulk_as_one_by_one(bulk, rows):
     values = [encode(row) for row in rows]
-    expected = TableBuilder(_group(*FEATURES), TEXT).columns([value_decoder(TEXT)(value) for value in values])
+    expected = TableBuilder(feature_group(*FEATURES), TEXT).columns([value_decoder(TEXT)(value) for value in values])
     decoded = bulk.decode(values)
     assert decoded.schema == expected.schema
     assert decoded.equals(expected)
@@ -95,26 +95,15 @@ def test_bytes_of_any_kind_are_decoded_or_refused(bulk, row, data):
     cut = data.draw(st.integers(0, len(good)))
     broken = good[:cut] + data.draw(st.binary(max_size=20)) + good[cut + data.draw(st.integers(0, 3)) :]
     try:
-        one_by_one = TableBuilder(_group(*FEATURES), TEXT).columns([value_decoder(TEXT)(broken)])
+        one_by_one = TableBuilder(feature_group(*FEATURES), TEXT).columns([value_decoder(TEXT)(broken)])
     except (DecodeError, pa.ArrowException, OverflowError):
         one_by_one = None
-    table, reasons = _Decoder(_group(*FEATURES), TEXT).decode([good, broken, good])
+    table, reasons = _Decoder(feature_group(*FEATURES), TEXT).decode([good, broken, good])
     assert len(table) + len(reasons) == 3
     assert table.slice(0, 1).equals(bulk.decode([good]))
     if reasons:
         assert set(reasons) == {1}
         assert one_by_one is None
-
-
-SMALL = [("id", "bigint"), ("s", "string")]
-SMALL_TEXT = canonical_text(avro_schema("g_1", "n", SMALL))
-
-
-def small(number, text="x") -> bytes:
-    buffer = io.BytesIO()
-    schema = fastavro.parse_schema(json.loads(SMALL_TEXT))
-    fastavro.schemaless_writer(buffer, schema, {"id": number, "s": text})
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -126,25 +115,18 @@ def test_the_broken_record_is_found_among_many(broken):
     number = 2 * PIECE + 5
     values = [small(n) for n in range(number)]
     values[PIECE + 7] = broken
-    table, reasons = _Decoder(_group(*SMALL), SMALL_TEXT).decode(values)
+    table, reasons = _Decoder(feature_group(*SMALL), SMALL_TEXT).decode(values)
     assert set(reasons) == {PIECE + 7}
     assert table["id"].to_pylist() == [n for n in range(number) if n != PIECE + 7]
 
 
-@pytest.fixture(scope="module")
-def set_mark():
-    with pytest.MonkeyPatch.context() as patch:
-        yield lambda mark: patch.setattr("devstack.hopsworks.bulkavro._MARK", mark)
-
-
 @settings(max_examples=100, deadline=None)
 @given(random=st.randoms(use_true_random=True))
-def test_bytes_left_behind_a_record_never_hold_up_the_reader(set_mark, random):
+def test_bytes_left_behind_a_record_never_hold_up_the_reader(random):
     mark = random.randbytes(8)
-    set_mark(mark)
     for broken in (small(1) + b"\x00", small(1) + mark[:5], small(1)[:-1]):
         with pytest.raises(DecodeError):
-            BulkDecoder(_group(*SMALL), SMALL_TEXT).decode([small(1), small(2), broken, small(3)])
+            BulkDecoder(feature_group(*SMALL), SMALL_TEXT, mark).decode([small(1), small(2), broken, small(3)])
 
 
 def test_only_the_own_records_of_the_latest_schema_that_are_not_online_only_are_kept():
@@ -169,7 +151,7 @@ def test_only_the_own_records_of_the_latest_schema_that_are_not_online_only_are_
 
 def _round(first, last, moment, value, offset=0):
     number = last - first
-    table = _table(id=range(first, last), t=[moment] * number, v=[value] * number)
+    table = table_of(id=range(first, last), t=[moment] * number, v=[value] * number)
     places = pa.array(np.arange(offset, offset + number))
     return [table.append_column(PARTITION, pa.array([0] * number)).append_column(OFFSET, places)]
 
@@ -182,7 +164,7 @@ def test_later_rounds_append_and_update_and_save_their_offsets(tmp_path):
     rounds.submit([], {0: 9})
     rounds.wait()
     assert rounds.written == Written(6, 1, 6)
-    assert [row["v"] for row in _read(tmp_path / "g")] == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+    assert [row["v"] for row in rows_of(tmp_path / "g")] == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
     assert load_checkpoint(tmp_path / "g") == Checkpoint("t", {0: 9})
 
 
@@ -206,13 +188,13 @@ def _operations(place) -> list[str]:
 def test_new_keys_are_appended_and_only_known_ones_are_merged(tmp_path):
     day = datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc)
     keys, place = ["id", "t"], tmp_path / "g"
-    merge(place, _table(id=[1, 2], t=[day, day], v=[1.0, 1.0]), keys)
+    merge(place, table_of(id=[1, 2], t=[day, day], v=[1.0, 1.0]), keys)
     later = day + datetime.timedelta(days=1)
-    assert merge(place, _table(id=[1, 2], t=[later, later], v=[2.0, 2.0]), keys) == Written(2, 0, 4)
+    assert merge(place, table_of(id=[1, 2], t=[later, later], v=[2.0, 2.0]), keys) == Written(2, 0, 4)
     assert _operations(place) == ["CREATE TABLE", "WRITE", "WRITE"]
-    assert merge(place, _table(id=[1, 3], t=[later, later], v=[3.0, 3.0]), keys) == Written(1, 1, 5)
+    assert merge(place, table_of(id=[1, 3], t=[later, later], v=[3.0, 3.0]), keys) == Written(1, 1, 5)
     assert _operations(place) == ["CREATE TABLE", "WRITE", "WRITE", "MERGE", "WRITE"]
-    assert sorted((row["id"], row["t"], row["v"]) for row in _read(place)) == [
+    assert sorted((row["id"], row["t"], row["v"]) for row in rows_of(place)) == [
         (1, day, 1.0), (1, later, 3.0), (2, day, 1.0), (2, later, 2.0), (3, later, 3.0),
     ]  # fmt: skip
 
@@ -234,8 +216,8 @@ def test_upserts_by_keys_of_any_type_leave_one_row_per_key(tmp_path_factory, kin
         merge(place, pa.table({"id": pa.array(keys, kind), "v": pa.array([number] * len(keys))}), ["id"])
         expected.update(dict.fromkeys(keys, number))
     if expected:
-        assert {row["id"]: row["v"] for row in _read(place)} == expected
-        assert len(_read(place)) == len(expected)
+        assert {row["id"]: row["v"] for row in rows_of(place)} == expected
+        assert len(rows_of(place)) == len(expected)
 
 
 def _key(kind, number):

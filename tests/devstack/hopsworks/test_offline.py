@@ -7,15 +7,15 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, QueryBuilder
+from deltalake import DeltaTable
 
 from devstack.hopsworks.columns import OFFSET, PARTITION, TableBuilder, arrow_type
 from devstack.hopsworks.featuretypes import avro_schema, canonical_text
 from devstack.hopsworks.materialize import Arguments, MaterializationError
-from devstack.hopsworks.models import FeatureGroup
 from devstack.hopsworks.offline import Written, drop_null_keys, latest_per_key, merge
 from devstack.hopsworks.offsets import Checkpoint, load_checkpoint, save_checkpoint, start_offsets
-from tests.devstack.hopsworks.test_onlinewriter import encode
+from tests.support.hopsworks_records import encode
+from tests.support.hopsworks_tables import feature_group, rows_of, table_of
 
 UTC = datetime.timezone.utc
 
@@ -103,21 +103,9 @@ def test_column_types(feature_type, expected):
     assert arrow_type(feature_type) == expected
 
 
-def _group(*features) -> FeatureGroup:
-    return FeatureGroup(
-        type="streamFeatureGroupDTO",
-        name="g",
-        version=1,
-        time_travel_format="HUDI",
-        location="file:///nowhere",
-        created="2024",
-        features=[{"name": name, "type": kind} for name, kind in features],
-    )
-
-
 def test_columns_of_every_kind():
     features = [("b", "boolean"), ("d", "date"), ("t", "timestamp"), ("n", "decimal(5,2)"), ("m", "map<string,int>")]
-    builder = TableBuilder(_group(*features), canonical_text(avro_schema("g_1", "n", features)))
+    builder = TableBuilder(feature_group(*features), canonical_text(avro_schema("g_1", "n", features)))
     # A map of one pair "k": 7, in its own encoding.
     row = {"b": True, "d": -1, "t": -1, "n": b"\x92", "m": b"\x02\x02\x02k\x02\x0e\x00"}
     table = builder.build([row, dict.fromkeys(row)], [0, 0], [1, 2])
@@ -133,33 +121,21 @@ def test_arrays_are_decoded_out_of_their_inner_encoding():
 
     text = canonical_text(avro_schema("cards_1", "demo_featurestore.db", features))
     rows = [value_decoder(text)(encode(1, amounts=[3.0, None])), value_decoder(text)(encode(2))]
-    table = TableBuilder(_group(*features), text).build(rows, [0, 0], [0, 1])
+    table = TableBuilder(feature_group(*features), text).build(rows, [0, 0], [0, 1])
     assert table["amounts"].to_pylist() == [[3.0, None], None]
 
 
 # --- the table -----------------------------------------------------------------------------------------------
 
 
-def _read(location):
-    # Not to_pyarrow_table: its threads sometimes abort the interpreter at exit.
-    table = DeltaTable(str(location))
-    reader = QueryBuilder().register("t", table).execute("SELECT * FROM t ORDER BY id")
-    return pa.table(reader.read_all()).to_pylist()
-
-
-def _table(**columns):
-    types = {"id": pa.int64(), "t": pa.timestamp("us", "UTC"), "v": pa.float64()}
-    return pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
-
-
 def test_merging_inserts_updates_and_is_idempotent(tmp_path):
     place = tmp_path / "a" / "g_1"
     moment = datetime.datetime(2024, 1, 1, tzinfo=UTC)
-    first = _table(id=[1, 2], t=[moment, None], v=[1.0, None])
+    first = table_of(id=[1, 2], t=[moment, None], v=[1.0, None])
     assert merge(place, first, ["id"]) == Written(2, 0, 2)
     assert merge(place, first, ["id"]) == Written(0, 2, 2)
-    assert merge(place, _table(id=[2, 3], t=[moment] * 2, v=[2.0, 3.0]), ["id"]) == Written(1, 1, 3)
-    assert _read(place) == [
+    assert merge(place, table_of(id=[2, 3], t=[moment] * 2, v=[2.0, 3.0]), ["id"]) == Written(1, 1, 3)
+    assert rows_of(place) == [
         {"id": 1, "t": moment, "v": 1.0},
         {"id": 2, "t": moment, "v": 2.0},
         {"id": 3, "t": moment, "v": 3.0},
@@ -167,14 +143,14 @@ def test_merging_inserts_updates_and_is_idempotent(tmp_path):
 
 
 def test_columns_appended_later_are_null_in_older_rows(tmp_path):
-    merge(tmp_path / "g_1", _table(id=[1]), ["id"])
-    merge(tmp_path / "g_1", _table(id=[2], v=[2.0]), ["id"])
-    assert _read(tmp_path / "g_1") == [{"id": 1, "v": None}, {"id": 2, "v": 2.0}]
+    merge(tmp_path / "g_1", table_of(id=[1]), ["id"])
+    merge(tmp_path / "g_1", table_of(id=[2], v=[2.0]), ["id"])
+    assert rows_of(tmp_path / "g_1") == [{"id": 1, "v": None}, {"id": 2, "v": 2.0}]
 
 
 def test_a_table_made_by_the_sdk_keeps_its_column_types(tmp_path):
     place = tmp_path / "g_1"
     place.mkdir()
     DeltaTable.create(str(place), schema=pa.schema([("id", pa.int32()), ("t", pa.timestamp("us"))]))
-    merge(place, _table(id=[1], t=[datetime.datetime(2024, 1, 1, tzinfo=UTC)]), ["id"])
-    assert _read(place) == [{"id": 1, "t": datetime.datetime(2024, 1, 1)}]
+    merge(place, table_of(id=[1], t=[datetime.datetime(2024, 1, 1, tzinfo=UTC)]), ["id"])
+    assert rows_of(place) == [{"id": 1, "t": datetime.datetime(2024, 1, 1)}]

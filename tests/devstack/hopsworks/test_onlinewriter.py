@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 
-import fastavro
 import pytest
 
-from devstack.hopsworks.featuretypes import avro_schema, encoded_schema
 from devstack.hopsworks.models import Feature
 from devstack.hopsworks.onlinestore import (
     UserDataError,
@@ -23,23 +20,10 @@ from devstack.hopsworks.onlinestore import (
 from devstack.hopsworks.onlinewriter import OnlineWriter, Record, Targets
 from devstack.hopsworks.store import MetadataStore
 from devstack.hopsworks.wire import HeaderError, Route, parse_headers
-from tests.devstack.hopsworks.conftest import GROUPS
+from tests.support.hopsworks_fixtures import GROUPS
+from tests.support.hopsworks_records import SCHEMA, encode
 
-FEATURES = [("cc_num", "bigint"), ("ts", "timestamp"), ("city", "string"), ("amounts", "array<double>")]
-SCHEMA = avro_schema("cards_1", "demo_featurestore.db", FEATURES)
 HOUR = 3_600_000_000
-
-
-def encode(cc_num, ts=0, city="x", amounts=None) -> bytes:
-    buffer = io.BytesIO()
-    inner = None
-    if amounts is not None:
-        nested = io.BytesIO()
-        fastavro.schemaless_writer(nested, fastavro.parse_schema(SCHEMA["fields"][3]["type"]), amounts)
-        inner = nested.getvalue()
-    row = {"cc_num": cc_num, "ts": ts, "city": city, "amounts": inner}
-    fastavro.schemaless_writer(buffer, fastavro.parse_schema(encoded_schema(SCHEMA)), row)
-    return buffer.getvalue()
 
 
 class Store:

@@ -17,7 +17,7 @@ from devstack.hopsworks.app import create_app
 from devstack.hopsworks.certificates import renew_client, write_certificates
 from devstack.hopsworks.setup import load_credentials, read_api_key
 from devstack.kafka.access import client_settings
-from tests.devstack.hopsworks.conftest import FS
+from tests.support.hopsworks_fixtures import FS
 
 
 def certificate(pem: bytes) -> x509.Certificate:

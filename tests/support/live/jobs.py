@@ -20,11 +20,11 @@ from hopsworks_flink.operators.hopsworks import (
 )
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
-from tests.integration.test_feature_path import assert_offline, assert_online
+from tests.support import REPOSITORY
 from tests.support.fixtures import Memory, set_connection, task_context
 from tests.support.live import events as simulated
 from tests.support.live.platform import eventually, jobs, sdk_project
+from tests.support.live.served import assert_offline, assert_online
 
 MINUTE = simulated.MINUTE
 

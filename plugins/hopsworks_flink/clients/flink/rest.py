@@ -28,8 +28,6 @@ from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError
 #: Starting a Python job takes a few seconds; on a busy JobManager a good deal more.
 RUN_SECONDS = 300.0
 _UPLOAD_SECONDS = 300.0
-# Doubled with each of the repetitions, of which the first comes at once.
-_PAUSE_SECONDS = 0.3
 _LOG_TAIL_BYTES = 512 * 1024
 
 
@@ -42,6 +40,9 @@ class FlinkRestClient:
     :raises ConfigurationError: that file is not there.
     """
 
+    #: Seconds before the second repetition of a read, doubled with each further one; the first comes at once.
+    pause_seconds = 0.3
+
     def __init__(self, base_url: str, *, auth: Auth | None = None, verify: bool | str = True) -> None:
         self.base_url = base_url.rstrip("/")
         self._session = requests.Session()
@@ -50,7 +51,7 @@ class FlinkRestClient:
         # Only GET is repeated blindly. A JobManager that restarts answers 503, one behind a proxy 502 or 504.
         retry = Retry(
             total=4,
-            backoff_factor=_PAUSE_SECONDS,
+            backoff_factor=self.pause_seconds,
             status_forcelist=sorted(UNAVAILABLE),
             allowed_methods=frozenset({"GET"}),
             raise_on_status=False,

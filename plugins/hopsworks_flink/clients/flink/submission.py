@@ -29,8 +29,6 @@ _PYTHON_DRIVER = "org.apache.flink.client.python.PythonDriver"
 _GLOBAL_PARAMETERS = "pipeline.global-job-parameters"
 _DUPLICATE = re.compile(r"Duplicate(Application|Job)Submission")
 _MARK = re.compile(r"[A-Za-z0-9_.\-]+\Z")
-# How long a job whose submission broke off may take to turn up.
-_SETTLE_SECONDS = 20.0
 
 
 class PythonSubmission:
@@ -39,6 +37,10 @@ class PythonSubmission:
     :param job_id: 32 hex digits.
     :param arguments: the program's own.
     """
+
+    #: How long a job whose submission broke off may take to turn up, and how often it is looked for.
+    settle_seconds = 20.0
+    settle_poll = 1.0
 
     def __init__(
         self, hook: FlinkHook, job_id: str, bundle: Bundle, jars: JobJars, arguments: Sequence[str] = ()
@@ -138,14 +140,14 @@ class PythonSubmission:
             self.log.warning("The uploaded program %s could not be deleted: %s", bundle_id, error)
 
     def _turns_up(self) -> bool:
-        deadline = time.monotonic() + _SETTLE_SECONDS
+        deadline = time.monotonic() + self.settle_seconds
         while time.monotonic() < deadline:
             try:
                 if self._hook.job_state(self._job_id) is not None:
                     return True
             except (FlinkConnectionError, FlinkApiError) as error:
                 self.log.debug("Flink does not answer yet: %s", error)
-            time.sleep(1.0)
+            time.sleep(self.settle_poll)
         return False
 
 

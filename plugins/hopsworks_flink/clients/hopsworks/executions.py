@@ -23,7 +23,6 @@ _SUCCESS = frozenset({"FINISHED", "SUCCEEDED"})
 _FAILURE = frozenset({"FAILED", "KILLED", "FRAMEWORK_FAILURE", "APP_MASTER_START_FAILED", "INITIALIZATION_FAILED"})
 # Their state says FINISHED while their final status may still become FAILED.
 _YARN_TYPES = frozenset({"SPARK", "PYSPARK"})
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,9 @@ class ExecutionWatch:
     :param max_errors: so many errors in a row are borne, with growing pauses; the next one is raised.
     """
 
+    #: Seconds after the first error in a row, doubled with each further one up to the longest.
+    first_pause, longest_pause = 1.0, 30.0
+
     def __init__(self, job_name: str, execution_id: int, deadline: float, max_errors: int = 10) -> None:
         self.job_name = job_name
         self.execution_id = execution_id
@@ -113,7 +115,7 @@ class ExecutionWatch:
         left = self.deadline - now
         if not isinstance(error, HopsworksConnectionError) or self.errors > self.max_errors or left <= 0:
             raise error
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.errors - 1, 20))
+        longest = min(self.longest_pause, self.first_pause * 2 ** min(self.errors - 1, 20))
         return min(left, longest * random.uniform(0.5, 1.0))
 
     def ended_by(self, error: HopsworksError, now: float) -> dict[str, Any]:
