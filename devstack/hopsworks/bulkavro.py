@@ -92,8 +92,8 @@ class BulkDecoder:
         types = {field["name"]: field["type"] for field in schema["fields"]}
         #: Of the bytes of one value.
         self.schema = encoded_schema(schema)
-        mark = {"name": _MARK_FIELD, "type": {"type": "fixed", "name": "Mark", "namespace": "devstack", "size": 8}}
-        self._reader = ContainerReader({**self.schema, "fields": [*self.schema["fields"], mark]})
+        field = {"name": _MARK_FIELD, "type": {"type": "fixed", "name": "Mark", "namespace": "devstack", "size": 8}}
+        self._reader = ContainerReader({**self.schema, "fields": [*self.schema["fields"], field]})
         features = [feature for feature in group.features if feature.name in types]
         self._columns = [(feature.name, arrow_type(feature.type or "")) for feature in features]
         self._inner = {f.name: column_builder(f, types[f.name]) for f in features if is_complex(f.type or "")}
