@@ -50,7 +50,7 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 
 .PHONY: check
-check: $(ROOT_ENV) lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
+check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
 	@$(PYTHON) -m pytest $(WITHOUT_STACK) $(ARGS)
 
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
@@ -107,6 +107,10 @@ lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy --no-error-summary
+
+.PHONY: audit
+audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached
+	@python3 devstack/audit.py --uv $(UV)
 
 .PHONY: env
 env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars

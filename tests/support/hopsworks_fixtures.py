@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
     from devstack.config import DevstackConfig
-    from devstack.hopsworks.layout import Layout
+    from devstack.hopsworks.home.layout import Layout
     from tests.support.hopsworks_server import LocalHopsworks, MemoryBroker
 
 FS = "project/119/featurestores/67"
@@ -29,7 +29,7 @@ GROUPS = f"{FS}/featuregroups"
 def hopsworks_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keys and certificates; making them takes a moment, so they are made once."""
     from devstack.config import DevstackConfig
-    from devstack.hopsworks.setup import initialise
+    from devstack.hopsworks.home.setup import initialise
 
     home = tmp_path_factory.mktemp("local-hopsworks") / "home"
     initialise(DevstackConfig(home=home))
@@ -71,7 +71,7 @@ def config(tmp_path: Path, hopsworks_home: Path) -> DevstackConfig:
 
 @pytest.fixture
 def layout(config: DevstackConfig) -> Layout:
-    from devstack.hopsworks.layout import Layout
+    from devstack.hopsworks.home.layout import Layout
 
     return Layout(config)
 
@@ -85,7 +85,7 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 def app(config: DevstackConfig, broker: MemoryBroker) -> Any:
-    from devstack.hopsworks.app import create_app
+    from devstack.hopsworks.api.app import create_app
 
     app = create_app(config)
     app.state.context.registry.broker = broker
@@ -102,7 +102,7 @@ def anonymous(app: Any) -> Iterator[TestClient]:
 
 @pytest.fixture
 def client(anonymous: TestClient, config: DevstackConfig) -> TestClient:
-    from devstack.hopsworks.setup import read_api_key
+    from devstack.hopsworks.home.setup import read_api_key
 
     anonymous.headers["Authorization"] = f"ApiKey {read_api_key(config)}"
     return anonymous

@@ -7,6 +7,7 @@ import pytest
 
 from hopsworks_flink.pipeline.plan import FeatureGroupRef
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
+from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.types import FeatureType
 from tests.support import REPOSITORY
 
@@ -75,3 +76,19 @@ COLUMNS = {
         "datetime": "bigint",
     }.items()
 }
+
+
+def pipeline(encoding: str, schema: dict[str, str]) -> Pipeline:
+    return Pipeline.parse(
+        {
+            "name": "p",
+            "source": {"topic": "t", "format": encoding, "schema": schema, "event_time": "kafka_timestamp"},
+            "feature_groups": [
+                {"name": "g", "key": [_key(schema)], "window": {"size": "1m"}, "aggregates": {"n": "count"}}
+            ],
+        }
+    )
+
+
+def _key(schema: dict[str, str]) -> str:
+    return next(name for name, kind in schema.items() if kind in ("int", "bigint"))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ObservedJob
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
@@ -101,7 +101,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
     source = pipeline.source
-    found = session.topic_differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
+    found = session.topics.differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
     if found is None:
         return Resource("topic", source.topic, "create")
     if found:
@@ -174,5 +174,5 @@ def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> Des
     return operator.desired_deployment(hook)
 
 
-def _runs(job: ObservedJob) -> str:
+def _runs(job: FlinkJob) -> str:
     return f"job {job.job_id} is {job.state}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksFlinkError
 
 #: How a wait can end.
 SUCCEEDED = "SUCCEEDED"
@@ -70,22 +69,16 @@ class Execution:
 
 
 class ExecutionWatch:
-    """Follows one execution to its end. Fed with looks, errors and a clock.
+    """Follows one execution to its end. Fed with looks and a clock.
 
     :param job_name: name of its job.
     :param deadline: epoch seconds.
-    :param max_errors: so many errors in a row are borne, with growing pauses; the next one is raised.
     """
 
-    #: Seconds after the first error in a row, doubled with each further one up to the longest.
-    first_pause, longest_pause = 1.0, 30.0
-
-    def __init__(self, job_name: str, execution_id: int, deadline: float, max_errors: int = 10) -> None:
+    def __init__(self, job_name: str, execution_id: int, deadline: float) -> None:
         self.job_name = job_name
         self.execution_id = execution_id
         self.deadline = deadline
-        self.max_errors = max_errors
-        self.errors = 0
         self.state: str | None = None
         self.final_status: str | None = None
         self.changed = False
@@ -97,7 +90,6 @@ class ExecutionWatch:
         :param now: epoch seconds.
         :return: how the wait ended, None to go on.
         """
-        self.errors = 0
         state = execution.state if execution else NOT_FOUND
         self.changed, self.state = state != self.state, state
         self.final_status = execution.final_status if execution else None
@@ -106,20 +98,8 @@ class ExecutionWatch:
             status = TIMEOUT
         return self.event(status) if status else None
 
-    def bear(self, error: HopsworksError, now: float) -> float:
-        """Seconds to wait after an error, a part of them left to chance; raises the error if it cannot be borne.
-
-        :param now: epoch seconds.
-        """
-        self.errors += 1
-        left = self.deadline - now
-        if not isinstance(error, HopsworksConnectionError) or self.errors > self.max_errors or left <= 0:
-            raise error
-        longest = min(self.longest_pause, self.first_pause * 2 ** min(self.errors - 1, 20))
-        return min(left, longest * random.uniform(0.5, 1.0))
-
-    def ended_by(self, error: HopsworksError, now: float) -> dict[str, Any]:
-        """The end of the wait by an error that was not borne."""
+    def ended_by(self, error: HopsworksFlinkError, now: float) -> dict[str, Any]:
+        """The end of the wait by an error: ``timeout`` if Hopsworks was away at the deadline, else ``error``."""
         away = isinstance(error, HopsworksConnectionError) and now >= self.deadline
         return {**self.event(TIMEOUT if away else ERROR), "message": str(error), "permanent": error.permanent}
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.decision import Start
@@ -15,9 +16,10 @@ from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
 from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import kafka_connection, source_kafka
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
-from hopsworks_flink.tasks.arguments import as_epoch_milliseconds, one_of
+from hopsworks_flink.pipeline.times import as_epoch_milliseconds
+from hopsworks_flink.tasks.arguments import one_of
 from hopsworks_flink.tasks.pipeline import growing_groups, registered_groups
 from hopsworks_flink.tasks.poison import explain_poison
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.deployment.desired import DeploymentPolicy
     from hopsworks_flink.deployment.growth import Growth
-    from hopsworks_flink.deployment.record import DeploymentMemory
+    from hopsworks_flink.deployment.record import DeploymentRecord
     from hopsworks_flink.hooks.flink import FlinkHook
     from hopsworks_flink.pipeline.plan import JobPlan
     from hopsworks_flink.pipeline.spec import Pipeline
@@ -92,6 +94,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     )
 
     can_rewarm = True
+    file_formats = (OWN_JARS,)
 
     def __init__(
         self,
@@ -122,7 +125,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Compile the pipeline against what is registered."""
         from hopsworks_flink.clients.kafka.java_properties import java_client_properties
         from hopsworks_flink.pipeline.spec import Pipeline
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         if self.start:
             one_of(self.start, "start", ("earliest", "latest"))
@@ -134,7 +136,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             java_client_properties(broker)
         self._plan = self._compile(self._parsed)
         self.job_name = self._parsed.job_name
-        self.file_formats = jar_folders(self._parsed)
 
     def _compile(self, pipeline: Pipeline) -> JobPlan:
         from hopsworks_flink.pipeline.plan import compile_plan
@@ -153,8 +154,8 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Converge, once it is known that the brokers and this worker trust each other: Flink will show the same."""
         for broker in self._brokers:
             self._check_trust(broker)
-        memory = self._memory(context, self.job_name)
-        growth = memory.growth()
+        record = self._record(context, self.job_name)
+        growth = record.growth()
         if self._lacking or (growth is not None and growth.stage == "appending"):
             undoing = self._grow(context, growth)
             if undoing is not None:
@@ -162,23 +163,23 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             self.prepare()
         elif growth is not None and growth.stage == "stopping":
             # Nothing was appended, and the pipeline does not ask for it any more.
-            memory.grown()
-        return self._grown(super().deploy(context), memory)
+            record.grown()
+        return self._grown(super().deploy(context), record)
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
+        self, context: Context, event: dict[str, Any] | None = None, rollout: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """As :meth:`FlinkDeployJobOperator.execute_complete`."""
-        result = super().execute_complete(context, event, settling)
-        return self._grown(result, self._memory(context, self.job_name))
+        result = super().execute_complete(context, event, rollout)
+        return self._grown(result, self._record(context, self.job_name))
 
     def _grow(self, context: Context, growth: Growth | None) -> dict[str, Any] | None:
         """Let the feature groups grow; a result only if that was undone, which fails the task in the end."""
-        settlement, deployment = self._begin(context)
+        steps, deployer = self._begin(context)
         growing = FeatureGrowth(
             self._parsed,
-            deployment,
-            settlement,
+            deployer,
+            steps,
             hopsworks_conn_id=self.hopsworks_conn_id,
             source_start=self.start or self._parsed.source.start,
         )
@@ -186,22 +187,22 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             growing.finish(growth)
             return None
         undoing = growing.run(self._lacking)
-        return self._see_through(settlement, deployment, undoing) if undoing else None
+        return self._see_through(steps, deployer, undoing) if undoing else None
 
     @staticmethod
-    def _grown(result: dict[str, Any], memory: DeploymentMemory) -> dict[str, Any]:
-        growth = memory.growth()
+    def _grown(result: dict[str, Any], record: DeploymentRecord) -> dict[str, Any]:
+        growth = record.growth()
         if growth is None:
             return result
-        memory.grown()
+        record.grown()
         told = {
             name: {"features": features, **growth.materialized.get(name, {})}
             for name, features in growth.groups.items()
         }
         return {**result, "grown": told}
 
-    def _policy(self, memory: DeploymentMemory) -> DeploymentPolicy:
-        policy, growth = super()._policy(memory), memory.growth()
+    def _policy(self, record: DeploymentRecord) -> DeploymentPolicy:
+        policy, growth = super()._policy(record), record.growth()
         if growth is None or growth.stage == "stopping":
             # Before: what a growing group's job has to show is its watermark.
             return policy
@@ -255,13 +256,12 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
 
         pipeline = Pipeline.parse(recipe["pipeline"])
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            sink = session.kafka_config()
+            source, sink = source_kafka(self.source_kafka_conn_id, session), session.kafka_config()
             ids = {
                 group.full_name: session.create_online_ingestion(session.get_feature_group(group.name, group.version))
                 for group in pipeline.feature_groups
                 if group.online
             }
-        source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else sink
         self.log.info("Online ingestions: %s.", ids)
         values = bindings(
             pipeline,
@@ -273,6 +273,4 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         return {_BINDINGS_FILE: json.dumps(values).encode()}
 
     def _rewarm_from(self) -> int | None:
-        if self.rewarm_from in (None, ""):
-            return None
         return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")
