@@ -142,12 +142,6 @@ def test_offline_features_are_right(path):
         assert inserted == len(offline_rows(group)) >= len(windows)
 
 
-def test_backfill_again_changes_nothing(path):
-    path.run(BACKFILL)
-    with path.feature_groups() as project:
-        assert_offline(project.get_feature_store(), simulated.expected_windows(path.events))
-
-
 def test_records_equal_those_of_the_sdks_own_encoder(path):
     from hsfs.core import kafka_engine
 
@@ -176,37 +170,15 @@ def test_records_equal_those_of_the_sdks_own_encoder(path):
     assert all(count > 1000 for count in seen.values()), seen
 
 
-def test_the_same_deployment_again_touches_nothing(path):
-    before = path.results(path.first_run)
-    after = path.results(path.run(DEPLOY))
-    assert after["deploy_streaming_job"]["action"] == "none"
-    assert jobs(path.stack, JOB) == {before["deploy_streaming_job"]["job_id"]: "RUNNING"}
-    for task in DEPLOY_TASKS[:3]:
-        assert after[task].pop("created") is False
-        before[task].pop("created")
-        assert after[task] == before[task]
+def test_an_incompatible_file_is_rolled_back(path):
+    """Through scheduler, triggerer and the asset's store: nobody but Airflow remembers what ran before.
 
-
-def test_a_changed_file_replaces_the_job(path):
-    first_job = path.results(path.first_run)["deploy_streaming_job"]["job_id"]
+    The same deployment again touches nothing.
+    """
     batch = simulated.transactions(seed=8, start=path.start + 100 * MINUTE, minutes=60, cards=25, count=4000)
     half = len(batch) // 2
     path.produce(batch[:half])
     path.held_back = batch[half:]
-
-    text = path.file.read_text()
-    changed = text.replace("max_disorder: 5s ", "max_disorder: 7s ")
-    assert changed != text
-    path.file.write_text(changed)
-    deployed = path.results(path.run(DEPLOY))["deploy_streaming_job"]
-    assert deployed["action"] == "replaced"
-    assert deployed["replaced_job_id"] == first_job
-    assert deployed["savepoint_path"]
-    assert path.running() == {deployed["job_id"]} != {first_job}
-
-
-def test_an_incompatible_file_is_rolled_back(path):
-    """Through scheduler, triggerer and the asset's store: nobody but Airflow remembers what ran before."""
     good = path.file.read_text()
     (before,) = path.running()
     known = set(jobs(path.stack, JOB))
@@ -225,11 +197,17 @@ def test_an_incompatible_file_is_rolled_back(path):
     assert back != before
     assert path.asset_events(run) == {}
 
-    again = path.results(path.run(DEPLOY))["deploy_streaming_job"]
-    assert (again["action"], again["job_id"]) == ("none", back)
+    first, again = path.results(path.first_run), path.results(path.run(DEPLOY))
+    assert (again["deploy_streaming_job"]["action"], again["deploy_streaming_job"]["job_id"]) == ("none", back)
+    assert path.running() == {back}
+    for task in DEPLOY_TASKS[:3]:
+        assert again[task].pop("created") is False
+        first[task].pop("created")
+        assert again[task] == first[task]
 
 
 def test_values_go_on_after_all_that(path):
+    """From the savepoint of the job that was replaced and came back; a backfill again brings no row twice."""
     path.produce(path.held_back + simulated.flush(8, path.start + 160 * MINUTE))
     windows = simulated.expected_windows(path.events)
     with path.feature_groups() as project:
@@ -250,6 +228,7 @@ def test_a_feature_more_makes_the_groups_grow(path):
     deployed = results["deploy_streaming_job"]
     assert [deployed["grown"][name]["features"] for name in names] == [["most_amt_per_10m"]] * 2
     assert [deployed["grown"][name]["offsets_verified"] for name in names] == [True, True]
+    assert (deployed["action"], deployed["replaced_job_id"]) == ("replaced", before)
     assert path.running() == {deployed["job_id"]} != {before}
 
 

@@ -17,6 +17,8 @@ from hopsworks_flink.sensors import hopsworks as hopsworks_sensors
 from tests.support.airflow_names import DagSerialization
 from tests.support.operators import FROM_PIPELINE, OPERATORS
 
+pytestmark = pytest.mark.airflow
+
 every_operator = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
 
 

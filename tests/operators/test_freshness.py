@@ -15,7 +15,7 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.supervising import PIPELINE, Runs
 
 GROUP = {**PIPELINE["feature_groups"][0], "event_time": "window_end"}  # type: ignore[index]
-pytestmark = pytest.mark.usefixtures("variables")
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("variables")]
 FRESH: dict[str, Any] = {**PIPELINE, "feature_groups": [GROUP], "freshness": "60s"}
 
 

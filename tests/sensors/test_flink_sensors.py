@@ -17,6 +17,8 @@ from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
 from tests.support.fixtures import set_connection, task_context
 from tests.support.flink_stub import FlinkStub
 
+pytestmark = pytest.mark.airflow
+
 
 def sensor(**kwargs: Any) -> FlinkJobHealthSensor:
     own = {"job_name": None if "job_id" in kwargs else "cards", "poke_interval": 0.1, "timeout": 5.0}

@@ -18,6 +18,8 @@ from tests.support.airflow_names import through_the_database
 from tests.support.fixtures import set_connection
 from tests.support.hopsworks_server import LocalHopsworks
 
+pytestmark = pytest.mark.airflow
+
 
 def trigger(execution_id: int, **changes: Any) -> HopsworksExecutionTrigger:
     arguments = {

@@ -15,6 +15,8 @@ from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperat
 from tests.support.flink_stub import FlinkStub, Job
 from tests.support.supervising import PIPELINE, Runs
 
+pytestmark = pytest.mark.airflow
+
 
 @pytest.fixture
 def runs(variables: dict[str, str]) -> Runs:

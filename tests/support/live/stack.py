@@ -1,4 +1,7 @@
-"""The real local stack for the integration tests: its own folder and ports, so a running demo does not matter."""
+"""The real local stack for the integration tests: its own folder and ports, so a running demo does not matter.
+
+Each process of pytest-xdist has a stack of its own: what one module does to a broker or a shared topic, no other sees.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from tests.support import REPOSITORY
 if TYPE_CHECKING:
     from devstack.stack import Stack
 
-HOME = REPOSITORY / ".devstack-test"
-# Two checkouts can be tested at the same time: each needs ports of its own.
-PORT_BASE = int(os.environ.get("DEVSTACK_TEST_PORT_BASE", "29000"))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+HOME = REPOSITORY / f".devstack-test{WORKER and '-' + WORKER}"
+# Two checkouts can be tested at the same time: each needs ports of its own. So do the workers of one: the ports of a
+# stack lie within twenty.
+PORT_BASE = int(os.environ.get("DEVSTACK_TEST_PORT_BASE", "29000")) + 20 * int(WORKER.removeprefix("gw") or 0)
 
 
 @pytest.fixture(scope="session")
