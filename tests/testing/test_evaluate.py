@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
 from hopsworks_flink.testing import evaluate
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 MINUTE = 60_000

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
-from hopsworks_flink.clients.flink import submission as flink_submission
 from hopsworks_flink.clients.flink.jobs import MAX_IDS, next_job_id
+from hopsworks_flink.clients.flink.submission import PythonSubmission
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkJobFailed,
@@ -167,7 +167,7 @@ def test_stop_then_failed_submission_keeps_the_state(deploy: Deploy, flink: Flin
 def test_flink_lost_between_stop_and_submission(
     deploy: Deploy, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flink_submission, "_SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(PythonSubmission, "settle_seconds", 0.1)
     first = deploy()
     flink.fail("POST", "/run", times=2, reset=True)
     with pytest.raises(FlinkSubmissionError, match="cannot be reached") as caught:

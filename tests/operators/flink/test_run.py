@@ -26,6 +26,8 @@ from tests.support.deferral import context_of, defer, event_of, resume
 from tests.support.fixtures import StateStore, task_context
 from tests.support.flink_stub import FlinkStub, Job
 
+pytestmark = pytest.mark.airflow
+
 Make = Callable[..., BaseOperator]
 
 

@@ -12,31 +12,10 @@ from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
 from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator
 from hopsworks_flink.operators.flink import supervise as flink_supervise
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
-from tests.support.fixtures import TaskInstance
 from tests.support.flink_stub import FlinkStub, Job
+from tests.support.supervising import PIPELINE, Runs
 
-PIPELINE = {
-    "name": "cards",
-    "source": {
-        "topic": "cards",
-        "schema": {"cc": "bigint", "at": "bigint"},
-        "event_time": {"column": "at"},
-    },
-    "feature_groups": [{"name": "g", "key": ["cc"], "window": {"size": "1m"}, "aggregates": {"n": "count"}}],
-}
-
-
-class Runs(TaskInstance):
-    """The task in one DAG run after the other, and how many deployments are at work."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.deploying = 0
-        self.asked: list[tuple[str, list[str]]] = []
-
-    def get_dr_count(self, *, dag_id: str, states: list[str]) -> int:
-        self.asked.append((dag_id, states))
-        return self.deploying
+pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture

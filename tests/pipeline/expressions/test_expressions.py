@@ -8,25 +8,8 @@ import pytest
 
 from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.types import FeatureType
+from tests.support.pipelines import COLUMNS
 
-COLUMNS = {
-    name: FeatureType.parse(kind)
-    for name, kind in {
-        "n": "int",
-        "big": "bigint",
-        "tiny": "tinyint",
-        "x": "double",
-        "f": "float",
-        "amount": "decimal(10,2)",
-        "wide": "decimal(38,10)",
-        "name": "string",
-        "ok": "boolean",
-        "day": "date",
-        "ts": "timestamp",
-        "raw": "binary",
-        "datetime": "bigint",
-    }.items()
-}
 ROW = {
     "n": 7,
     "big": 5_000_000_000,

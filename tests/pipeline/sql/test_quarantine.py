@@ -11,7 +11,7 @@ from hopsworks_flink.pipeline.plan import compile_plan, feature_statements, reco
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
 from hopsworks_flink.pipeline.state import state_signature
-from tests.pipeline.test_compile import registered
+from tests.support.pipelines import registered
 
 
 def source(minimal: dict[str, Any], **settings: Any) -> Pipeline:

@@ -23,6 +23,7 @@ from tenacity import (
 )
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
+from hopsworks_flink.clients import retry
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     import httpx
 
 log = logging.getLogger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
 # Airflow kills a task 5 s after it was asked to end.
 KILL_SECONDS = 4.0
@@ -253,7 +253,7 @@ def retrying(deadline: float, max_errors: int = 10) -> AsyncRetrying:
     :param deadline: epoch seconds; one last try is made then.
     :param max_errors: consecutive errors tolerated.
     """
-    backoff = wait_exponential_jitter(initial=_FIRST_PAUSE, max=_LONGEST_PAUSE, jitter=_FIRST_PAUSE)
+    backoff = wait_exponential_jitter(initial=retry.FIRST_PAUSE, max=retry.LONGEST_PAUSE, jitter=retry.FIRST_PAUSE)
     return AsyncRetrying(
         retry=retry_if_exception_type(HopsworksConnectionError),
         stop=stop_after_attempt(max_errors + 1) | stop_after_delay(max(0.0, deadline - time.time())),

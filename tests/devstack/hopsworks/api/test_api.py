@@ -11,7 +11,7 @@ from devstack.hopsworks.api.routes.jobs import start_arguments
 from devstack.hopsworks.home.errors import HopsworksError
 from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.home.setup import generate_api_key, initialise, read_api_key
-from tests.devstack.hopsworks.conftest import FS, GROUPS
+from tests.support.hopsworks_fixtures import FS, GROUPS
 
 JOB = "project/119/jobs/cards_1_offline_fg_materialization"
 
