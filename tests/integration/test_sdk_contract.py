@@ -350,11 +350,11 @@ def test_the_offline_store_is_read_by_the_sdk(fs: Any, name: str) -> None:
     # Online there is the newest row of each key.
     assert len(group.read(online=True)) == 2
     for condition, ids in (
-        (group.s == "it's", [1]),
-        (group.b == True, [1]),  # noqa: E712
-        (group.ts > "2024-03-31 12:30:00", [1]),
-        ((group.v >= 2) & (group.id == 2), [2]),
-        (group.id.isin([2, 3]), [2]),
+        (group["s"] == "it's", [1]),
+        (group["b"] == True, [1]),  # noqa: E712
+        (group["ts"] > "2024-03-31 12:30:00", [1]),
+        ((group["v"] >= 2) & (group["id"] == 2), [2]),
+        (group["id"].isin([2, 3]), [2]),
     ):
         assert group.filter(condition).read()["id"].tolist() == ids
     assert group.select(["v"]).read().columns.tolist() == ["v"]
