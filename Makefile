@@ -146,7 +146,7 @@ $(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
 	@$(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
 	@touch $@
 
-$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java -type f) | $(ROOT_ENV)
+$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java devstack/flink/java -type f) | $(ROOT_ENV)
 	@echo "fetching jars"
 	@$(PYTHON) -m devstack.jars
 	@touch $@

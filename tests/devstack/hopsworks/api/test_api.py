@@ -271,7 +271,7 @@ def test_topics(client, broker):
 
 
 def test_jobs_that_cannot_run_here_are_kept_but_refused(client):
-    config = {"type": "pythonJobConfiguration", "appPath": "hdfs:///Projects/demo/Resources/x.py"}
+    config = {"type": "dockerJobConfiguration", "imagePath": "x"}
     assert client.put("project/119/jobs/mine", json=config).status_code == 201
     assert client.put("project/119/jobs/mine", json=config).status_code == 200
     assert client.get("project/119/jobs").json()["count"] == 1
