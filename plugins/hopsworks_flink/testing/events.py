@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
+import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation, localcontext
@@ -18,6 +19,9 @@ from hopsworks_flink.pipeline.types import BIGINT, FeatureType
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 
 _EPOCH = datetime(1970, 1, 1)
+_MOMENT = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
+)
 
 
 def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -59,7 +63,7 @@ def _converter(kind: FeatureType) -> Callable[[Any], Any]:
         return lambda value: _decimal(value, kind)
     return {
         "boolean": _boolean,
-        "float": _number,
+        "float": _single,
         "double": _number,
         "string": _text,
         "binary": _bytes,
@@ -86,9 +90,15 @@ def _integer(value: Any, kind: FeatureType) -> int:
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise TypeError("must be a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number")
+    return float(value)
+
+
+def _single(value: Any) -> float:
+    number = _number(value)
+    try:
+        struct.pack("<f", number)
+    except OverflowError:
+        raise ValueError("is out of the range of float") from None
     return number
 
 
@@ -136,10 +146,22 @@ def _date(value: Any) -> date:
 def _timestamp(value: Any) -> datetime:
     """In UTC, without zone; a value without zone is taken as UTC."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        value = _moment(value)
     if not isinstance(value, datetime):
         raise TypeError("must be a datetime, or its ISO text such as 2025-01-31T12:00:00Z")
     return value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
+
+
+def _moment(text: str) -> datetime:
+    # Not by Python's parser alone: what it takes differs from one version to the next.
+    found = _MOMENT.fullmatch(text)
+    if not found:
+        raise ValueError("must be an ISO time such as 2025-01-31T12:00:00Z")
+    day, clock, seconds, fraction, zone = found.groups()
+    # Flink cuts what is smaller than a microsecond.
+    fraction = (fraction or "0")[:6].ljust(6, "0")
+    zone = "+00:00" if zone in (None, "Z") else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
+    return datetime.fromisoformat(f"{day}T{clock or '00:00'}:{seconds or '00'}.{fraction}{zone}")
 
 
 def _epoch_milliseconds(value: Any) -> int:

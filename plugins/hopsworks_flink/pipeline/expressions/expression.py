@@ -17,10 +17,13 @@ from sqlglot.errors import SqlglotError
 from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES, FUNCTIONS
 from hopsworks_flink.pipeline.expressions.operators import OPERATORS
 from hopsworks_flink.pipeline.expressions.scope import Columns, Node, Scope
-from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast
+from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast, clean
 from hopsworks_flink.pipeline.types import BOOLEAN, FeatureType
 
 Dialect = Literal["flink", "duckdb"]
+# Texts repeat what a check stands before: a hundred times what a file may hold is too much for the planner.
+_LONGEST = 200_000
+_TOO_DEEP = "is nested too deeply; derive columns for its parts"
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ class Expression:
         try:
             term = Scope(columns, {**OPERATORS, **FUNCTIONS}, FUNCTION_NAMES).term(tree)
         except RecursionError:
-            raise ExpressionError("is nested too deeply; derive columns for its parts") from None
+            raise ExpressionError(_TOO_DEEP) from None
+        if len(term.flink) > _LONGEST:
+            raise ExpressionError(_TOO_DEEP)
         return cls(term, frozenset(column.name for column in tree.find_all(exp.Column)))
 
     @property
@@ -53,8 +58,11 @@ class Expression:
         return self.term.kind
 
     def cast(self, kind: FeatureType) -> Expression:
-        """The expression converted to a type. Raises ExpressionError where that is not possible."""
-        return Expression(cast(self.term, kind), self.columns)
+        """The expression converted to a type, null where that does not hold its value, and for NaN.
+
+        :raises ExpressionError: there is no conversion between the two types.
+        """
+        return Expression(clean(cast(self.term, kind)), self.columns)
 
     def expect(self, kind: FeatureType) -> Expression:
         """The expression itself if it has that type. Raises ExpressionError otherwise."""

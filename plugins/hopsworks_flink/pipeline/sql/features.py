@@ -176,8 +176,7 @@ def insert(
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
     columns = pipeline.source.all_columns
-    derived = columns.keys() - pipeline.source.columns.keys()
-    produced = {name: window_aggregate(aggregate, columns, derived) for name, aggregate in group.aggregates.items()}
+    produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
     if group.event_time:
         # Windows start and end on whole seconds.
         produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
