@@ -142,3 +142,38 @@ def test_the_readme_s_cents_of_what_are_no_amounts():
     events = [{"k": 1, "at": NOON + number, "amount": amount} for number, amount in enumerate(amounts)]
     (row,) = evaluate(spec, events)["g_1"]
     assert row == {"k": 1, "n": 103, "known": 100, "total": 123_400}
+
+
+DECADE = 3650 * 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("setting", "behind", "counted"),
+    [
+        ({}, DECADE, True),
+        ({}, DECADE + 1, False),
+        ({"max_past": "1d"}, 86_400_000, True),
+        ({"max_past": "1d"}, 86_400_001, False),
+        ({"max_past": None}, NOON - 1, True),
+    ],
+)
+def test_events_of_another_age_do_not_count(setting, behind, counted):
+    spec = {
+        "name": "ages",
+        "source": {"topic": "t", "schema": {"k": "int", "at": "bigint"}, "event_time": {"column": "at"}, **setting},
+        "feature_groups": [{"name": "g", "key": ["k"], "window": {"size": "10m"}, "aggregates": {"n": "count"}}],
+    }
+    event = {"k": 1, "at": NOON - behind}
+    assert len(evaluate(spec, [{**event, "__kafka_timestamp": NOON}])["g_1"]) == counted
+    # Without a Kafka timestamp there is nothing to compare with.
+    assert len(evaluate(spec, [event])["g_1"]) == 1
+
+
+@pytest.mark.parametrize("at", [NOON // 1000, NOON // 1_000_000])
+def test_a_wrong_unit_is_no_event_of_1970(at):
+    spec = {
+        "name": "ages",
+        "source": {"topic": "t", "schema": {"k": "int", "at": "bigint"}, "event_time": {"column": "at"}},
+        "feature_groups": [{"name": "g", "key": ["k"], "window": {"size": "10m"}, "aggregates": {"n": "count"}}],
+    }
+    assert evaluate(spec, [{"k": 1, "at": at, "__kafka_timestamp": NOON}]) == {"g_1": []}

@@ -28,7 +28,7 @@ def evaluate(
     :param events: column → value, in the order of their arrival; a column that is missing is null. Dates,
         timestamps, decimals and bytes are Python's, or texts: ISO (UTC without a zone), digits, base64.
         ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
-        never too far in the future.
+        never too far in the future or past.
     :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key. Timestamps
         carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
         is what the stores keep.

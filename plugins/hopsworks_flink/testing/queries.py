@@ -51,7 +51,7 @@ def constant(value: bool | int | float | str, kind: FeatureType) -> str:
 def event_time(source: Source) -> str:
     """Event time in epoch milliseconds; null for an event that must not count.
 
-    Without a Kafka timestamp there is nothing to be in the future of.
+    Without a Kafka timestamp there is nothing to be too early or too late for.
     """
     ahead, kafka = milliseconds(source.max_future), quoted(KAFKA_TIMESTAMP)
     if source.event_time.column is None:
@@ -65,8 +65,9 @@ def event_time(source: Source) -> str:
     if source.columns[source.event_time.column] == TIMESTAMP:
         time = f"epoch_us({column}) // 1000"
     # A null bound is none.
-    limit = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
-    return f"CASE WHEN {time} BETWEEN 1 AND {limit} THEN ({time})::BIGINT END"
+    last = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
+    first = "1" if source.max_past is None else f"greatest({kafka} - {milliseconds(source.max_past)}, 1)"
+    return f"CASE WHEN {time} BETWEEN {first} AND {last} THEN ({time})::BIGINT END"
 
 
 def clean_events(pipeline: Pipeline) -> str:

@@ -169,13 +169,13 @@ def random_event(chance: random.Random, times: Times, at: int, arrival: int) -> 
 
 
 def _refused(chance: random.Random, times: Times, arrival: int) -> dict[str, Any]:
-    """An event whose time is missing, absurd or too far ahead."""
+    """An event whose time is missing, absurd, too far ahead or too far behind."""
     last = arrival + times.future
     ahead = SECOND - last % SECOND if times.kind == "seconds" else 1
     event = random_event(chance, times, last + chance.choice([ahead, MINUTE, 24 * HOUR]), arrival)
     if chance.random() < 0.4:
         event["at"] = None
     elif chance.random() < 0.5:
-        absurd = chance.choice([0, -5, 10**17, -(10**17), 2**63 - 1, -(2**63)])
+        absurd = chance.choice([1, START // SECOND, 0, -5, 10**17, -(10**17), 2**63 - 1, -(2**63)])
         event["at"] = EPOCH - timedelta(days=1) if times.kind == "timestamp" else absurd
     return event
