@@ -32,6 +32,7 @@ from hopsworks_flink.pipeline.catalog import load_pipelines
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
+from hopsworks_flink.pipeline.times import ZONED_TIME
 
 PARAMS = {
     "state": Param(
@@ -44,7 +45,7 @@ PARAMS = {
     "rewarm_from": Param(
         None,
         type=["null", "string"],
-        pattern=r"^(\d{1,15}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$",
+        pattern=ZONED_TIME,
         title="Rewarm from",
         description="For state = rewarm after a job that shows no watermark any more: a time at or before the end of "
         "the last window that is out, as ISO time with zone or epoch milliseconds.",

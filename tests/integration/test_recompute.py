@@ -95,7 +95,7 @@ def past(stack, tmp_path_factory):
         for name in ("hopsworks_default", "flink_default"):
             set_connection(patch, name, **stack.airflow_connections()[name])
         with HopsworksHook().session() as session:
-            session.create_topic(past.topic, source_avro_schema(past.pipeline), partitions=2, replication=1)
+            session.topics.create(past.topic, source_avro_schema(past.pipeline), partitions=2, replication=1)
             for group in past.pipeline.feature_groups:
                 session.create_feature_group(**feature_group_arguments(past.pipeline, group))
         yield past

@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from hypothesis import HealthCheck, Phase, given, settings
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.files import read_program
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.interval import Interval
@@ -59,7 +59,7 @@ class Cluster:
         self.hook = FlinkHook()
         self.conf = {"bootstrap.servers": stack.config.kafka_bootstrap}
         self.topics = KafkaTopics(self.conf)
-        self.jars = self.hook.find_jars()
+        self.jars = self.hook.find_jars(formats=(OWN_JARS,))
 
     def create_topic(self, name: str, partitions: int) -> None:
         # The events lie in the past: the broker must not tidy them away.
@@ -86,8 +86,8 @@ class Cluster:
         try:
             deadline = time.monotonic() + SECONDS
             while self.written(topic) < rows and time.monotonic() < deadline:
-                health = self.hook.health(job_id)
-                assert not health.root_exception, health.root_exception
+                facts = self.hook.facts(job_id=job_id)
+                assert not facts.cause, facts.cause
                 time.sleep(0.5)
             time.sleep(2)
         finally:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 from hopsworks_flink._compat import AirflowSkipException
-from hopsworks_flink.operators.flink.base import COLOUR
-from hopsworks_flink.tasks.arguments import skip_while_deploying
+from hopsworks_flink.tasks.context import skip_while_deploying
+from hopsworks_flink.tasks.links import FLINK_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -26,7 +26,7 @@ class TriggerDeploymentOperator(TriggerDagRunOperator):
     """
 
     template_fields: Sequence[str] = ("decision", *TriggerDagRunOperator.template_fields)
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(self, *, decision: str | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -17,7 +17,8 @@ from hopsworks_flink._compat import (
     conf,
 )
 from hopsworks_flink.exceptions import HopsworksFlinkError
-from hopsworks_flink.tasks.arguments import as_bool, task_errors
+from hopsworks_flink.tasks.arguments import as_bool
+from hopsworks_flink.tasks.context import task_errors
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger

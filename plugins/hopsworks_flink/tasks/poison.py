@@ -6,15 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hopsworks_flink.clients.flink.failures import stack_trace
 from hopsworks_flink.exceptions import FlinkError, HopsworksFlinkError
-from hopsworks_flink.health.wait import failure_text
 
 if TYPE_CHECKING:
     from hopsworks_flink.hooks.flink import FlinkHook
     from hopsworks_flink.pipeline.spec import Pipeline
 
 log = logging.getLogger(__name__)
-_WHOLE_TRACE = 10_000
 
 
 def explain_poison(
@@ -29,7 +28,7 @@ def explain_poison(
     from hopsworks_flink.clients.kafka.poison import find_poison, is_decoding_failure
 
     try:
-        _, stack = failure_text(hook.client.exceptions(job_id), _WHOLE_TRACE)
+        stack = stack_trace(hook.client.exceptions(job_id))
     except FlinkError as error:
         log.warning("The job's exceptions cannot be read: %s", error)
         return None

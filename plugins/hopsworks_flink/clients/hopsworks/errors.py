@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
+from hopsworks_flink.clients.tls import reason_of
 from hopsworks_flink.exceptions import (
     HopsworksConnectionError,
     HopsworksError,
@@ -87,7 +88,7 @@ def translated_login(settings: HopsworksConnection) -> Iterator[None]:
             raise HopsworksLoginError(
                 f"The CA certificate {settings.trust_store_path!r} (trust_store_path) is not there on this worker."
             ) from error
-        raise HopsworksConnectionError(f"{at} cannot be reached: {_innermost(error)}.") from error
+        raise HopsworksConnectionError(f"{at} cannot be reached: {reason_of(error)}.") from error
 
 
 def _login_error(at: str, project: str, error: Any) -> HopsworksError:
@@ -99,14 +100,3 @@ def _login_error(at: str, project: str, error: Any) -> HopsworksError:
     if getattr(error, "error_code", None) == 150004:
         return HopsworksLoginError(f"{at} has no project {project!r} that this API key may see (extra 'project').")
     return HopsworksConnectionError(f"{at}: the login failed (HTTP {status}): {error}")
-
-
-def _innermost(error: BaseException) -> str:
-    inner: Any = error
-    while True:
-        following = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
-        if not isinstance(following, BaseException):
-            following = next((arg for arg in getattr(inner, "args", ()) if isinstance(arg, BaseException)), None)
-        if following is None:
-            return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
-        inner = following

@@ -8,6 +8,7 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.pipeline.times import in_utc, parse_time
 
 _FACTORS = {"milliseconds": 1000, "seconds": 1}
 
@@ -62,7 +63,7 @@ class EventTime:
         if self.kind == "bigint":
             return datetime.fromtimestamp(int(value) / _FACTORS[self.unit], timezone.utc).isoformat()
         if isinstance(value, str):
-            value = datetime.fromisoformat(value)
+            value = parse_time(value)
         if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).isoformat()
+            return in_utc(value).isoformat()
         return value.isoformat() if isinstance(value, date) else str(value)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksFlinkError
 
 #: How a wait can end.
 SUCCEEDED = "SUCCEEDED"
@@ -23,7 +22,6 @@ _SUCCESS = frozenset({"FINISHED", "SUCCEEDED"})
 _FAILURE = frozenset({"FAILED", "KILLED", "FRAMEWORK_FAILURE", "APP_MASTER_START_FAILED", "INITIALIZATION_FAILED"})
 # Their state says FINISHED while their final status may still become FAILED.
 _YARN_TYPES = frozenset({"SPARK", "PYSPARK"})
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -71,19 +69,16 @@ class Execution:
 
 
 class ExecutionWatch:
-    """Follows one execution to its end. Fed with looks, errors and a clock.
+    """Follows one execution to its end. Fed with looks and a clock.
 
     :param job_name: name of its job.
     :param deadline: epoch seconds.
-    :param max_errors: so many errors in a row are borne, with growing pauses; the next one is raised.
     """
 
-    def __init__(self, job_name: str, execution_id: int, deadline: float, max_errors: int = 10) -> None:
+    def __init__(self, job_name: str, execution_id: int, deadline: float) -> None:
         self.job_name = job_name
         self.execution_id = execution_id
         self.deadline = deadline
-        self.max_errors = max_errors
-        self.errors = 0
         self.state: str | None = None
         self.final_status: str | None = None
         self.changed = False
@@ -95,7 +90,6 @@ class ExecutionWatch:
         :param now: epoch seconds.
         :return: how the wait ended, None to go on.
         """
-        self.errors = 0
         state = execution.state if execution else NOT_FOUND
         self.changed, self.state = state != self.state, state
         self.final_status = execution.final_status if execution else None
@@ -104,20 +98,8 @@ class ExecutionWatch:
             status = TIMEOUT
         return self.event(status) if status else None
 
-    def bear(self, error: HopsworksError, now: float) -> float:
-        """Seconds to wait after an error, a part of them left to chance; raises the error if it cannot be borne.
-
-        :param now: epoch seconds.
-        """
-        self.errors += 1
-        left = self.deadline - now
-        if not isinstance(error, HopsworksConnectionError) or self.errors > self.max_errors or left <= 0:
-            raise error
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.errors - 1, 20))
-        return min(left, longest * random.uniform(0.5, 1.0))
-
-    def ended_by(self, error: HopsworksError, now: float) -> dict[str, Any]:
-        """The end of the wait by an error that was not borne."""
+    def ended_by(self, error: HopsworksFlinkError, now: float) -> dict[str, Any]:
+        """The end of the wait by an error: ``timeout`` if Hopsworks was away at the deadline, else ``error``."""
         away = isinstance(error, HopsworksConnectionError) and now >= self.deadline
         return {**self.event(TIMEOUT if away else ERROR), "message": str(error), "permanent": error.permanent}
 

@@ -102,10 +102,9 @@ def _with_cluster(
         request.headers["Authorization"] = f"ApiKey {key}"
         return request
 
-    verify: bool | str = hopsworks.hostname_verification
     return replace(
         flink,
         url=f"{hopsworks.url}/hopsworks-api/flinkmaster/{segment(application)}",
         auth=sign,
-        verify=hopsworks.trust_store_path if verify and hopsworks.trust_store_path else verify,
+        verify=hopsworks.verify,
     )

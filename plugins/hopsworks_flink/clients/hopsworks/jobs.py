@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Sequence
@@ -9,10 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
-from hopsworks_flink.clients.hopsworks.executions import SUCCEEDED, Execution, executions_url
+from hopsworks_flink.clients.hopsworks.executions import ERROR, SUCCEEDED, Execution, ExecutionWatch, executions_url
 from hopsworks_flink.clients.hopsworks.progress import RECORDS_PER_RUN, Progress, RunOffsets
-from hopsworks_flink.exceptions import HopsworksError, HopsworksNotFoundError
+from hopsworks_flink.clients.hopsworks.rest import follow
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError, HopsworksNotFoundError
 
 _NO_COMMIT = 270227
 # An execution is running already, or too many of them are.
@@ -26,12 +29,12 @@ class HopsworksJobs:
     """Made by :attr:`HopsworksSession.jobs`.
 
     :param project: the SDK's project.
-    :param url: address of the server.
+    :param settings: of the login.
     """
 
-    def __init__(self, project: Any, url: str) -> None:
+    def __init__(self, project: Any, settings: HopsworksConnection) -> None:
         self.project = project
-        self.url = url
+        self.settings = settings
 
     def get(self, name: str) -> Any:
         """The SDK's job.
@@ -92,9 +95,24 @@ class HopsworksJobs:
                     return None
                 raise
 
+    def end_of(self, job: Any, execution_id: int, *, deadline: float, poll_interval: float, log: Any) -> str:
+        """Wait until an execution has ended.
+
+        :param deadline: epoch seconds.
+        :param poll_interval: seconds between two looks.
+        :return: ``SUCCEEDED``, ``FAILED``, ``KILLED``, ``NOT_FOUND`` or ``timeout``.
+        :raises HopsworksConnectionError: Hopsworks was away for too long.
+        """
+        watch = ExecutionWatch(job.name, execution_id, deadline)
+        common = {"project_id": self.project.id, "job_type": job.job_type or "", "poll_interval": poll_interval}
+        event = asyncio.run(follow(self.settings, watch, log=log, **common)) or {}
+        if event["status"] == ERROR:
+            raise HopsworksConnectionError(event["message"])
+        return str(event["status"])
+
     def url_of(self, job: Any) -> str:
         """Address of the job's executions in Hopsworks' UI."""
-        return executions_url(self.url, self.project.id, job.name)
+        return executions_url(self.settings.url, self.project.id, job.name)
 
     def logs(self, execution: Any) -> dict[str, str]:
         """Standard output and error of an execution, by the file's name; what cannot be read is left out."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink.clients.hopsworks.executions import FAILED, SUCCEEDED, TIMEOUT, Execution, ExecutionWatch
+from hopsworks_flink.clients.hopsworks.executions import FAILED, SUCCEEDED, TIMEOUT, Execution
 from hopsworks_flink.clients.hopsworks.progress import (
     Decision,
     Offsets,
@@ -18,7 +18,7 @@ from hopsworks_flink.clients.hopsworks.progress import (
     rows_since,
     with_text_keys,
 )
-from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksJobFailed
+from hopsworks_flink.exceptions import HopsworksJobFailed
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -81,7 +81,7 @@ def materialize(
     :return: ``end_offsets``, ``offsets_verified``, ``rows_inserted`` and ``rows_updated``.
     :raises HopsworksJobFailed: an execution failed, did not move its offsets, or did not end in time.
     """
-    deadline = time.time() + timeout
+    wait: dict[str, Any] = {"deadline": time.time() + timeout, "poll_interval": poll_interval, "log": log}
     job, end = session.jobs.materialization(group), session.topic_end_offsets(group._online_topic_name)
     since = last = newest_commit(session.jobs.commits(group))
     before, own = None, 0
@@ -99,44 +99,22 @@ def materialize(
             rows = rows_since(commits, since)
             return {"end_offsets": with_text_keys(end), "offsets_verified": decision.verified, **rows}
         if decision.action == "wait" and now.running is not None:
-            if _end_of(session, job, now.running, deadline, poll_interval) == TIMEOUT:
+            if session.jobs.end_of(job, now.running, **wait) == TIMEOUT:
                 raise HopsworksJobFailed(f"Job {job.name} was never free in {timeout:g} s.", now.running, TIMEOUT)
             continue
         before, last = now.progress, newest_commit(commits)
         started = session.jobs.start(job)
         if started is not None:
-            _succeed(session, job, started.id, deadline, poll_interval, log)
+            status = session.jobs.end_of(job, started.id, **wait)
+            if status != SUCCEEDED:
+                execution = session.jobs.execution(job, started.id)
+                for line in session.jobs.log_tail(execution).splitlines() if execution is not None else ():
+                    log.info("%s", line)
+                text = f"Execution {started.id} of job {job.name} ended {status}."
+                raise HopsworksJobFailed(text, started.id, FAILED)
             own += 1
-        elif time.time() > deadline:
+        elif time.time() > wait["deadline"]:
             raise HopsworksJobFailed(f"Job {job.name} was never free in {timeout:g} s.", None, TIMEOUT)
         else:
             # Somebody else's execution came between.
             time.sleep(poll_interval)
-
-
-def _succeed(
-    session: HopsworksSession, job: Any, execution_id: int, deadline: float, poll_interval: float, log: Any
-) -> None:
-    """Wait for an execution's success; shows its log if there is none."""
-    status = _end_of(session, job, execution_id, deadline, poll_interval)
-    if status == SUCCEEDED:
-        return
-    execution = session.jobs.execution(job, execution_id)
-    for line in session.jobs.log_tail(execution).splitlines() if execution is not None else ():
-        log.info("%s", line)
-    raise HopsworksJobFailed(f"Execution {execution_id} of job {job.name} ended {status}.", execution_id, FAILED)
-
-
-def _end_of(session: HopsworksSession, job: Any, execution_id: int, deadline: float, poll_interval: float) -> str:
-    """How an execution ended."""
-    watch = ExecutionWatch(job.name, execution_id, deadline)
-    while True:
-        try:
-            found = session.jobs.execution(job, execution_id)
-        except HopsworksConnectionError as error:
-            time.sleep(watch.bear(error, time.time()))
-            continue
-        event = watch.observe(Execution.from_sdk(found, job.job_type) if found else None, time.time())
-        if event:
-            return str(event["status"])
-        time.sleep(poll_interval)

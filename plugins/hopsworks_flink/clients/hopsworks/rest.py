@@ -6,15 +6,27 @@ Not the SDK: its login belongs to the whole process and blocks, which neither a 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
-from functools import lru_cache
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from tenacity import (
+    AsyncRetrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
-from hopsworks_flink.clients.hopsworks.executions import Execution
+from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
+from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     HopsworksConnectionError,
@@ -26,33 +38,14 @@ from hopsworks_flink.exceptions import (
 if TYPE_CHECKING:
     import httpx
 
+log = logging.getLogger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
 # Airflow kills a task 5 s after it was asked to end.
 KILL_SECONDS = 4.0
 # Too many requests or queued executions, and a server or proxy that restarts.
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _UNKNOWN_PROJECT = 150004
-
-
-@lru_cache(maxsize=8)
-def tls_context(verify: bool, ca_path: str | None) -> ssl.SSLContext:
-    """TLS as a connection asks for it; made once, because reading the CA certificates takes a while.
-
-    :raises ConfigurationError: the CA file is not there or holds no certificate.
-    """
-    if not verify:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    import certifi
-
-    try:
-        return ssl.create_default_context(cafile=ca_path or certifi.where())
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"The CA certificate {ca_path!r} (trust_store_path) cannot be read: {error}."
-        ) from error
 
 
 async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
@@ -67,7 +60,7 @@ async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
     extra = await get_async_extra_dejson(connection)
     settings = HopsworksConnection.from_airflow(connection, os.environ, extra)
     # Reads files: not on the event loop. The client finds it made.
-    await asyncio.to_thread(tls_context, settings.hostname_verification, settings.trust_store_path)
+    await asyncio.to_thread(tls_context, settings.verify, "trust_store_path")
     return settings
 
 
@@ -81,7 +74,7 @@ class _Api:
         self.url = f"{settings.url}/hopsworks-api/api"
         self._options: dict[str, Any] = {
             "headers": {"Authorization": f"ApiKey {settings.api_key}", "Accept": "application/json"},
-            "verify": tls_context(settings.hostname_verification, settings.trust_store_path),
+            "verify": tls_context(settings.verify, "trust_store_path"),
             "timeout": httpx.Timeout(read_seconds, connect=min(_CONNECT_SECONDS, read_seconds)),
         }
 
@@ -252,6 +245,54 @@ class AsyncHopsworksRest(_Api):
         except httpx.TransportError as error:
             raise self.unreachable(error, what) from error
         return self.read(response, what)
+
+
+def retrying(deadline: float, max_errors: int = 10) -> AsyncRetrying:
+    """Asks again, after growing pauses, while Hopsworks cannot be reached; then raises the last error.
+
+    :param deadline: epoch seconds; one last try is made then.
+    :param max_errors: consecutive errors tolerated.
+    """
+    backoff = wait_exponential_jitter(initial=_FIRST_PAUSE, max=_LONGEST_PAUSE, jitter=_FIRST_PAUSE)
+    return AsyncRetrying(
+        retry=retry_if_exception_type(HopsworksConnectionError),
+        stop=stop_after_attempt(max_errors + 1) | stop_after_delay(max(0.0, deadline - time.time())),
+        wait=lambda state: min(backoff(state), max(0.0, deadline - time.time())),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+        reraise=True,
+    )
+
+
+async def follow(
+    settings: HopsworksConnection,
+    watch: ExecutionWatch,
+    *,
+    project_id: int,
+    job_type: str,
+    poll_interval: float,
+    log: Any,
+    max_errors: int = 10,
+    once: bool = False,
+) -> dict[str, Any] | None:
+    """Wait until an execution has ended: the wait of the trigger, and of a worker.
+
+    :param poll_interval: seconds between two looks.
+    :param once: look once only.
+    :return: how the wait ended, as :meth:`ExecutionWatch.event`; None if it has not after one look.
+    """
+    async with AsyncHopsworksRest(settings) as hopsworks:
+        while True:
+            look = partial(hopsworks.execution, project_id, watch.job_name, watch.execution_id, job_type)
+            try:
+                execution: Execution | None = await retrying(watch.deadline, max_errors)(look)
+            except HopsworksError as error:
+                return watch.ended_by(error, time.time())
+            event = watch.observe(execution, time.time())
+            if watch.changed:
+                log.info("Execution %d of job %s is %s.", watch.execution_id, watch.job_name, watch.state)
+            if event or once:
+                return event
+            await asyncio.sleep(max(0.0, min(poll_interval, watch.deadline - time.time())))
 
 
 # What the SDK sends: form text under the name of JSON. A server may read it either way.

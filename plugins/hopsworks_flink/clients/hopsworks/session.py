@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hopsworks_flink.clients.hopsworks.certificates import keep_in_memory
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.hopsworks.jobs import HopsworksJobs
 from hopsworks_flink.clients.hopsworks.shapes import FeatureGroupShape, shape_of, wanted_shape
-from hopsworks_flink.clients.hopsworks.topics import create_topic, topic_differences
+from hopsworks_flink.clients.hopsworks.topics import HopsworksTopics
+from hopsworks_flink.clients.kafka.offsets import end_offsets
 from hopsworks_flink.clients.masking import mask_values
 from hopsworks_flink.exceptions import (
     HopsworksConflictError,
@@ -20,11 +24,9 @@ from hopsworks_flink.exceptions import (
     KafkaError,
     KafkaSecurityError,
 )
-from hopsworks_flink.hooks.kafka_connection import end_offsets
 from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
-_STORES = ("keystore", "truststore")
 _PEM_FILES = {
     "ssl.ca.location": "ssl.ca.pem",
     "ssl.certificate.location": "ssl.certificate.pem",
@@ -35,20 +37,23 @@ _PEM_FILES = {
 class HopsworksSession:
     """One login to one project; made by :meth:`HopsworksHook.session`.
 
-    :param url: address of the server.
-    :param folder: private folder that goes with the session.
+    :param settings: of the login.
     """
 
-    def __init__(self, project: Any, feature_store: Any, url: str, folder: Path) -> None:
+    def __init__(self, project: Any, feature_store: Any, settings: HopsworksConnection) -> None:
         self.project = project
         self.feature_store = feature_store
-        self.url = url
-        self.folder = folder
+        self.settings = settings
 
     @property
     def jobs(self) -> HopsworksJobs:
         """The project's jobs and their executions."""
-        return HopsworksJobs(self.project, self.url)
+        return HopsworksJobs(self.project, self.settings)
+
+    @property
+    def topics(self) -> HopsworksTopics:
+        """The project's Kafka topics and their schemas."""
+        return HopsworksTopics(self.project, self.topic_end_offsets)
 
     def platform_version(self) -> str | None:
         """The platform's own version, such as ``5.2.0``; None if it does not say."""
@@ -233,7 +238,7 @@ class HopsworksSession:
 
     def feature_group_url(self, group: Any) -> str:
         """Address of the group in Hopsworks' UI."""
-        return f"{self.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
+        return f"{self.settings.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
 
     def online_event_time(self, group: Any, event_time: EventTime, oldest: float) -> str | None:
         """An event time of the group's online values that is not older; None if there is none.
@@ -277,53 +282,24 @@ class HopsworksSession:
 
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
-    def create_topic(
-        self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
-    ) -> dict[str, Any]:
-        """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
-
-        :param schema: Avro schema.
-        :param subject: name of the schema; default: the topic's.
-        :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
-        :raises HopsworksConflictError: topic or schema exist and differ.
-        """
-        return create_topic(self, topic, schema, partitions=partitions, replication=replication, subject=subject)
-
-    def topic_differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
-        """What a topic has otherwise than asked for, one sentence part each. Only looks.
-
-        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
-        """
-        return topic_differences(self, topic, schema, partitions=partitions)
-
     def kafka_config(self) -> dict[str, str]:
         """How to reach the feature store's Kafka, in librdkafka's terms; certificates and keys inline, as PEM."""
+        return dict(self._kafka_config)
+
+    @cached_property
+    def _kafka_config(self) -> dict[str, str]:
         from hsfs.core.storage_connector_api import StorageConnectorApi
 
         with translated("read the Kafka connector of the feature store"), quiet():
             connector = StorageConnectorApi()._get_kafka_connector(self.feature_store.id, external=True)
-            self._keep_private(connector)
+            in_memory = keep_in_memory(connector)
             config = dict(connector.confluent_options())
         for location, inline in _PEM_FILES.items():
             if path := config.pop(location, None):
-                config[inline] = Path(path).read_text()
+                config[inline] = in_memory.get(path) or Path(path).read_text()
         config = {key: str(value) for key, value in config.items() if value is not None}
         mask_values(config)
         return config
-
-    def _keep_private(self, connector: Any) -> None:
-        """Have the SDK unpack key stores into this session's folder.
-
-        By itself it writes the key to a file in /tmp that outlives the process, under a name that two platforms share.
-        """
-        from hopsworks_common import client
-
-        def create_pem_files(options: Mapping[str, Any]) -> None:
-            stores = [options[f"ssl.{store}.{what}"] for store in _STORES for what in ("location", "password")]
-            paths = client._get_instance()._write_pem(*stores, str(self.folder / f"kafka_{connector.id}"))
-            connector.ca_chain_path, connector.client_cert_path, connector.client_key_path = paths
-
-        connector.create_pem_files = create_pem_files
 
     def topic_end_offsets(self, topic: str) -> dict[int, int]:
         """Partition -> offset after the last record; empty if the topic does not exist.

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hopsworks_flink._compat import BaseOperator, conf
 from hopsworks_flink.clients.hopsworks.executions import ERROR, NOT_FOUND, SUCCEEDED, TIMEOUT, ExecutionWatch
-from hopsworks_flink.clients.hopsworks.rest import KILL_SECONDS, HopsworksRest
+from hopsworks_flink.clients.hopsworks.rest import KILL_SECONDS, HopsworksRest, follow
 from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import HopsworksExecutionLink
-from hopsworks_flink.tasks.arguments import as_bool, as_float, task_errors, time_limit
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import task_errors, time_limit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
-
-COLOUR = "#d9f2e6"
 
 
 class HopsworksJobOperator(BaseOperator):
@@ -106,32 +106,19 @@ class HopsworksJobOperator(BaseOperator):
         :return: the event; in a deferrable task only that of an execution which has ended already.
         :raises TaskDeferred: the triggerer waits.
         """
-        watch = ExecutionWatch(work["job_name"], work["waiting"], work["deadline"])
         poll_interval = as_float(self.poll_interval, "poll_interval")
-        with HopsworksRest(HopsworksHook(self.hopsworks_conn_id).settings) as hopsworks:
-            while True:
-                try:
-                    execution = hopsworks.execution(
-                        work["project_id"], watch.job_name, watch.execution_id, work["job_type"]
-                    )
-                except HopsworksConnectionError as error:
-                    if watch.errors == 0:
-                        self.log.warning("%s Asking again.", error)
-                    try:
-                        time.sleep(watch.bear(error, time.time()))
-                    except HopsworksConnectionError as unbearable:
-                        return watch.ended_by(unbearable, time.time())
-                    continue
-                event = watch.observe(execution, time.time())
-                if watch.changed:
-                    self.log.info("Execution %d of job %s is %s.", watch.execution_id, watch.job_name, watch.state)
-                if event:
-                    return event
-                if as_bool(self.deferrable, "deferrable"):
-                    self._defer(work, poll_interval)
-                time.sleep(max(0.0, min(poll_interval, work["deadline"] - time.time())))
+        waiting = follow(
+            HopsworksHook(self.hopsworks_conn_id).settings,
+            ExecutionWatch(work["job_name"], work["waiting"], work["deadline"]),
+            project_id=work["project_id"],
+            job_type=work["job_type"],
+            poll_interval=poll_interval,
+            log=self.log,
+            once=as_bool(self.deferrable, "deferrable"),
+        )
+        return asyncio.run(waiting) or self._defer(work, poll_interval)
 
-    def _defer(self, work: dict[str, Any], poll_interval: float) -> None:
+    def _defer(self, work: dict[str, Any], poll_interval: float) -> NoReturn:
         from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
 
         trigger = HopsworksExecutionTrigger(

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import BaseOperator
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of, task_errors
-from hopsworks_flink.tasks.memory import TaskMemory
+from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_COLOUR = "#d9f2e6"
 _TIME_TRAVEL_FORMATS = ("HUDI", "DELTA", "NONE")
 _ON_DRIFT = ("fail", "append", "append_later", "ignore")
-_MEMORY = "hopsworks_append"
+_RECORD = "hopsworks_append"
 
 
 class HopsworksCreateFeatureGroupOperator(BaseOperator):
@@ -74,7 +75,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         "hopsworks_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -148,11 +149,11 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         self, context: Context, session: HopsworksSession, group: Any, arguments: dict[str, Any]
     ) -> tuple[Any, list[str]]:
         """Append what is missing. Remembered before, so that a retry brings the offline table along as well."""
-        memory = TaskMemory(context, _MEMORY)
-        recalled = memory.recall()
-        memory.remember({"appending": True})
+        record = Record.across_tries(context, _RECORD)
+        recalled = record.read()
+        record.write({"appending": True})
         group, names = session.append_features(group, arguments, again=recalled is not None)
-        memory.forget()
+        record.delete()
         if names:
             self.log.warning(
                 "Appended %s. Records written with the older schema that are not materialized yet will be left out; "
@@ -202,7 +203,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("topic", "schema", "partitions", "replication", "subject", "hopsworks_conn_id")
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -231,7 +232,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
             partitions = as_int(self.partitions, "partitions")
             replication = as_int(self.replication, "replication")
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                result = session.create_topic(
+                result = session.topics.create(
                     topic, schema, partitions=partitions, replication=replication, subject=self.subject or None
                 )
             self.log.info(

@@ -29,6 +29,8 @@ LARGEST = 2**63 - 1
 _INTEGER_TEXT = r"^ *[+-]?[0-9]{1,300} *\z"
 _DECIMAL_TEXT = r"^ *[+-]?([0-9]{1,300}([.][0-9]{0,300})?|[.][0-9]{1,300}) *\z"
 _NUMBER_TEXT = _DECIMAL_TEXT.replace(r" *\z", r"([eE][+-]?[0-9]{1,3})? *\z")
+# A function that reads its argument twice doubles the text, and nested ones multiply it: a line could fill the memory.
+_LONGEST_TEXT = 100_000
 
 # A timestamp, which is BIGINT microseconds in Flink, as a value with a calendar. The session's time zone is UTC.
 MOMENT = "CAST(TO_TIMESTAMP_LTZ({0}, 6) AS TIMESTAMP(6))"
@@ -77,12 +79,15 @@ class Term(NamedTuple):
 
 
 def build(kind: FeatureType | None, template: str, *terms: Term, duckdb: str | None = None) -> Term:
-    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs."""
-    return Term(
-        kind,
-        template.format(*(term.flink for term in terms)),
-        (duckdb or template).format(*(term.duckdb for term in terms)),
-    )
+    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs.
+
+    :raises ExpressionError: the text is beyond all measure.
+    """
+    flink = template.format(*(term.flink for term in terms))
+    in_duckdb = (duckdb or template).format(*(term.duckdb for term in terms))
+    if max(len(flink), len(in_duckdb)) > _LONGEST_TEXT:
+        raise ExpressionError("is too large once it is compiled; derive columns for its parts")
+    return Term(kind, flink, in_duckdb)
 
 
 def in_calendar(kind: FeatureType, template: str, term: Term, duckdb: str) -> Term:

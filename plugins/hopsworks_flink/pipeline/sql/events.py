@@ -16,7 +16,7 @@ EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"
-# Of the format `quarantine`: the value of a record that cannot be decoded, and why; null for all others.
+# With `on_decode_error: quarantine`: the value of a record that cannot be decoded, and why; null for all others.
 UNDECODABLE = "__undecodable"
 PROBLEM = "__problem"
 

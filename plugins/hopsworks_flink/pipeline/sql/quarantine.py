@@ -24,8 +24,6 @@ from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoc
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
 
 QUARANTINE_TABLE = "quarantine"
-#: Jars that a job with `on_decode_error: quarantine` brings along, a folder beside the connectors'.
-JARS = "java"
 UNDECODED = "undecodable"
 
 # Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.
@@ -39,11 +37,6 @@ COLUMNS = {
     "event": "string",
     "value": "binary",
 }
-
-
-def jar_folders(pipeline: Pipeline) -> tuple[str, ...]:
-    """Folders with the jars that a job over the pipeline's topic needs besides the connectors."""
-    return (JARS,) if pipeline.source.on_decode_error == "quarantine" else ()
 
 
 def quarantine_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
