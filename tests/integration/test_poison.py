@@ -277,6 +277,7 @@ def test_what_is_written_is_what_cannot_be_decoded_or_does_not_count(events: Top
         "at is not after 1970": event(at=-5),
         "at is further ahead of the Kafka timestamp than max_future": event(at=BASE + 61 * MINUTE),
         "card is null": event(card=None, note="who?"),
+        "at is further behind the Kafka timestamp than max_past": event(at=BASE // 1000),
     }
     places = events.put(1, list(refused.values()))
     expected |= {(1, offset): (reason, None, None) for offset, reason in zip(places, refused, strict=True)}
