@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hopsworks_flink.health.gate import HealthCriteria, HealthGate, JobHealth
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.facts import JobFacts
+from hopsworks_flink.health.gate import HealthGate
 
 
-def health(
-    state: str = "RUNNING", vertices: str = "RUNNING", completed: int = 1, restarts: int | None = 0
-) -> JobHealth:
-    return JobHealth("j1", state, {"a": vertices, "b": "RUNNING"}, completed, restarts, None, "boom")
+def health(state: str = "RUNNING", vertices: str = "RUNNING", completed: int = 1, restarts: int | None = 0) -> JobFacts:
+    behind = (f"a: {vertices}",) if vertices != "RUNNING" else ()
+    return JobFacts(
+        0.0,
+        job_id="j1",
+        state=state,
+        vertices=2,
+        behind=behind,
+        checkpoints=completed,
+        restarts_ever=restarts,
+        cause="boom",
+    )
 
 
 def gate(**kwargs: object) -> HealthGate:
-    return HealthGate(HealthCriteria(**{"grace_period": 10.0, **kwargs}))  # type: ignore[arg-type]
+    return HealthGate(Bounds(**{"grace_period": 10.0, "require_checkpoint": True, "max_restarts": 5, **kwargs}))  # type: ignore[arg-type]
 
 
 def test_healthy_after_the_grace_period() -> None:
@@ -30,7 +42,7 @@ def test_a_running_job_with_a_waiting_vertex_is_not_healthy() -> None:
 
 
 def test_no_vertices_is_not_healthy() -> None:
-    assert gate(grace_period=0).observe(JobHealth("j1", "RUNNING", {}, 1, 0), 0) == "waiting"
+    assert gate(grace_period=0).observe(replace(health(), vertices=0), 0) == "waiting"
 
 
 def test_a_restart_starts_the_grace_period_again() -> None:
@@ -65,5 +77,5 @@ def test_state_that_cannot_be_carried_over_is_not_tried_again(state: str, verdic
     """As long as the job does not run: later it may stand in the history of one that was started without state."""
     cause = "org.apache.flink.util.StateMigrationException: the new state serializer must not be incompatible"
     watched = gate()
-    assert watched.observe(JobHealth("j1", state, {"a": "RUNNING"}, 1, 1, None, cause), 0) == verdict
+    assert watched.observe(replace(health(state), cause=cause), 0) == verdict
     assert ("cannot carry over the state" in watched.reason and cause in watched.reason) == (verdict == "failed")

@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import ConfigurationError, FlinkApiError, FlinkConnectionError, FlinkJobNotFound
+from hopsworks_flink.health.facts import job_facts
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
 from tests.support.fixtures import set_connection
@@ -170,17 +172,16 @@ def test_answers_are_the_same(flink: FlinkStub, ask: Ask) -> None:
     assert job.state == "CANCELED"
 
 
-def test_hooks_see_the_same_jobs(flink: FlinkStub) -> None:
+@both
+def test_facts_are_the_same(flink: FlinkStub, ask: Ask) -> None:
     flink.add(state="FINISHED")
-    job = flink.add(user_config={"deployment_hash": "h"})
+    job = flink.add(checkpoint="chk", failures=[5.0])
     flink.add("other")
-
-    async def look() -> Any:
-        async with AsyncFlinkHook("flink_default") as hook:
-            return await hook.jobs_named("cards"), await hook.health(job.job_id), await hook.job_state("ab" * 16)
-
-    hook = FlinkHook("flink_default")
-    assert asyncio.run(look()) == (hook.jobs_named("cards"), hook.health(job.job_id), None)
+    by_name, by_id = ask("answer", job_facts("cards", None, 1.0)), ask("answer", job_facts(None, job.job_id, 1.0))
+    assert (by_name.job_id, by_name.job_ids, by_name.vertices, by_name.restarts) == (job.job_id, (job.job_id,), 2, 1)
+    assert replace(by_id, age=0.0, checkpoint_age=0.0) == replace(by_name, age=0.0, checkpoint_age=0.0)
+    assert ask("find_job", "ab" * 16) is None
+    assert ask("answer", job_facts(None, "ab" * 16, 1.0)).state == "NOT_FOUND"
 
 
 def test_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ class Cluster:
         try:
             deadline = time.monotonic() + SECONDS
             while self.written(topic) < rows and time.monotonic() < deadline:
-                health = self.hook.health(job_id)
-                assert not health.root_exception, health.root_exception
+                facts = self.hook.facts(job_id=job_id)
+                assert not facts.cause, facts.cause
                 time.sleep(0.5)
             time.sleep(2)
         finally:

@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.clients.hopsworks.rest._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr("hopsworks_flink.clients.retry.FIRST_PAUSE", 0.05)
 
 
 def test_round_trip_through_airflows_serialisation() -> None:

@@ -15,7 +15,7 @@ from hopsworks_flink.clients.flink.files import Jar, JobJars
 from hopsworks_flink.clients.flink.jobs import StatePolicy
 from hopsworks_flink.deployment.decision import Start, StartPolicy
 from hopsworks_flink.exceptions import FlinkStateError
-from hopsworks_flink.health.gate import HealthCriteria
+from hopsworks_flink.health.bounds import Bounds
 
 _FORMAT = 1
 
@@ -139,7 +139,7 @@ class DeploymentPolicy:
     savepoint_directory: str | None = None
     allow_non_restored_state: bool = False
     rewarm_from: int | None = None
-    health: HealthCriteria = field(default_factory=HealthCriteria)
+    health: Bounds = field(default_factory=Bounds)
     patience: float = 30.0
     timeout: float = 600.0
     poll_interval: float = 2.0

@@ -7,23 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hopsworks_flink.clients.flink.jobs import checkpoint_directory, derive_job_id, watermark_of
+from hopsworks_flink.clients.flink.jobs import NOT_FOUND, checkpoint_directory, derive_job_id, watermark_of
 from hopsworks_flink.deployment.decision import Start
 from hopsworks_flink.deployment.deployer import FlinkDeployment
 from hopsworks_flink.deployment.desired import DeploymentResult, DesiredJob
 from hopsworks_flink.deployment.record import Attempt, DeploymentMemory
-from hopsworks_flink.deployment.rollout_steps import NOT_FOUND, GoingBack, Outcome, Settling, consequence, is_hopeless
+from hopsworks_flink.deployment.rollout_steps import GoingBack, Outcome, Settling, consequence, is_hopeless
 from hopsworks_flink.exceptions import (
-    FlinkConnectionError,
     FlinkDeploymentRolledBack,
     FlinkError,
     FlinkJobFailed,
-    FlinkJobNotFound,
     FlinkRollbackFailed,
     FlinkSubmissionError,
     HopsworksFlinkError,
 )
-from hopsworks_flink.health.gate import HealthGate
 
 
 class Settlement:
@@ -78,26 +75,6 @@ class Settlement:
             return None
         self._log.error("%s", failure)
         return self._roll_back(attempt, previous, failure, "NOT_STARTED")
-
-    def watch(self, settling: Settling) -> Outcome:
-        """Look at the job until the health criteria hold, cannot hold any more, or time is up."""
-        job_id, gate, state, reason = settling.job_id, HealthGate(self._policy.health), "UNKNOWN", None
-        while True:
-            try:
-                health = self._hook.health(job_id)
-                verdict, state = gate.observe(health, time.monotonic()), health.state
-            except FlinkJobNotFound:
-                return Outcome("failed", "Flink does not know it (any more)", NOT_FOUND)
-            except FlinkConnectionError as error:
-                verdict, gate.reason = "waiting", str(error)
-            if gate.reason != reason:
-                self._log.info("Job %s: %s.", job_id, gate.reason)
-            reason = gate.reason
-            if verdict != "waiting":
-                return Outcome(verdict, gate.reason, state)
-            if time.time() > settling.deadline:
-                return Outcome("late", gate.reason, state)
-            time.sleep(self._policy.poll_interval)
 
     def step(self, settling: Settling, outcome: Outcome) -> DeploymentResult | Settling:
         """Draw the consequence of a watch.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hopsworks_flink.clients.flink.jobs import NOT_FOUND
 from hopsworks_flink.deployment.desired import DeploymentResult
 
-NOT_FOUND = "NOT_FOUND"
 #: Which job is watched: the deployment's, the same started again because it was not well, the previous deployment's.
 Phase = Literal["new", "recovered", "back"]
 Consequence = Literal["prove", "recover", "roll_back", "give_up", "rolled_back", "stranded"]

@@ -177,13 +177,13 @@ class _Run:
         return None
 
     def _next_time(self) -> int:
-        look = self.hook.look_at(self.canary.pipeline.job_name, 1.0)
-        if len(look.job_ids) != 1 or look.watermark is None:
+        facts = self.hook.facts(self.canary.pipeline.job_name, counts=True)
+        if len(facts.job_ids) != 1 or facts.watermark is None:
             raise AirflowSkipException(
-                f"Job {self.canary.pipeline.job_name!r} is {look.state or 'not there'} and has no watermark: the "
+                f"Job {self.canary.pipeline.job_name!r} is {facts.state or 'not there'} and has no watermark: the "
                 "verdict on it is supervise_job's."
             )
-        return self.canary.event_time(look.watermark)
+        return self.canary.event_time(facts.watermark)
 
     def _write(self, partition: int, moment: int) -> None:
         by_record = self.canary.pipeline.source.event_time.column is None

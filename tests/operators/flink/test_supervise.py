@@ -86,7 +86,7 @@ def test_a_restart_is_a_warning(flink: FlinkStub, runs: Runs) -> None:
     streaming(flink, exception="x.Y: o\nCaused by: x.Z: lost a worker", failures=[30.0])
     result = supervise(runs)
     assert (result["verdict"], result["action"]) == ("degraded", "warn")
-    assert "restarted 1 time(s) within 600 s (cause: x.Z: lost a worker)" in result["reasons"][0]["text"]
+    assert "restarted 1 time within 600 s (cause: x.Z: lost a worker)" in result["reasons"][0]["text"]
 
 
 @pytest.mark.parametrize(

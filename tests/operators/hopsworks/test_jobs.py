@@ -191,7 +191,7 @@ def test_time_is_up_on_a_worker(case: Case, make: Make) -> None:
 
 @both
 def test_server_that_is_away_for_a_moment(case: Case, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.clients.hopsworks.rest._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hopsworks_flink.clients.retry.FIRST_PAUSE", 0.01)
     trigger, _ = defer(make(case, deferrable=True), task_context())
     case.server.faults.times = 3
     case.server.end(trigger.execution_id)

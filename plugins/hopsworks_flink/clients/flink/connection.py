@@ -70,6 +70,14 @@ class FlinkConnection:
         )
 
 
+def missing_connection(conn_id: str) -> ConfigurationError:
+    """The error of an Airflow connection that does not exist."""
+    return ConfigurationError(
+        f"There is no Airflow connection {conn_id!r}. Create one of type 'flink' whose host is the URL of Flink's REST "
+        "API."
+    )
+
+
 def _refuse_own_address(connection: Any, where: str) -> None:
     if (connection.host or "").strip() or connection.login:
         raise ConfigurationError(

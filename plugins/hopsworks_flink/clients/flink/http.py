@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.flink.failures import innermost_cause
@@ -16,11 +16,13 @@ from hopsworks_flink.exceptions import (
     FlinkApiError,
     FlinkConnectionError,
     FlinkDuplicateJobId,
-    FlinkError,
     FlinkJobNotFound,
     FlinkSavepointError,
 )
 
+#: A question to a client, blocking or not: the method's name and its arguments.
+Question: TypeAlias = tuple[Any, ...]
+Ignore: TypeAlias = Callable[[FlinkApiError], bool]
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 #: What a JobManager that restarts answers, or a proxy in front of one that is away.
@@ -34,8 +36,15 @@ class FlinkCalls(ABC):
     """
 
     @abstractmethod
-    def _call(self, method: str, path: str, read: Callable[[Any], Any] = lambda answer: answer, **options: Any) -> Any:
-        """The JSON of an answer, passed through ``read``."""
+    def _call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], Any] = lambda answer: answer,
+        ignore: Ignore = lambda error: False,
+        **options: Any,
+    ) -> Any:
+        """The JSON of an answer, passed through ``read``; None instead of an error that is to be ignored."""
 
     def overview(self) -> Any:
         """``GET /overview``: slots, task managers, jobs by state, version."""
@@ -52,6 +61,10 @@ class FlinkCalls(ABC):
     def job(self, job_id: str) -> Any:
         """``GET /jobs/{id}``."""
         return self._call("GET", f"/jobs/{segment(job_id)}")
+
+    def find_job(self, job_id: str) -> Any:
+        """``GET /jobs/{id}``; None if Flink does not know it."""
+        return self._call("GET", f"/jobs/{segment(job_id)}", ignore=lambda error: isinstance(error, FlinkJobNotFound))
 
     def job_config(self, job_id: str) -> Any:
         """``GET /jobs/{id}/config``."""
@@ -72,8 +85,10 @@ class FlinkCalls(ABC):
         return self._call("GET", path, lambda answer: {entry["id"]: entry["value"] for entry in answer}, params=params)
 
     def cancel(self, job_id: str) -> Any:
-        """``PATCH /jobs/{id}?mode=cancel``: asks for the end, does not wait for it."""
-        return self._call("PATCH", f"/jobs/{segment(job_id)}", lambda _: None, params={"mode": "cancel"})
+        """``PATCH /jobs/{id}?mode=cancel``: asks for the end, does not wait for it. A job that is gone is no error."""
+        path = f"/jobs/{segment(job_id)}"
+        gone: Ignore = lambda error: error.status_code in (404, 409)  # noqa: E731 - a name for what it ignores
+        return self._call("PATCH", path, lambda _: None, gone, params={"mode": "cancel"})
 
     def stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> Any:
         """``POST /jobs/{id}/stop``: savepoint, then end; answers with the request's id, for :meth:`savepoint`.
@@ -141,7 +156,7 @@ def savepoint_path(job_id: str, answer: Mapping[str, Any]) -> str | None:
     raise FlinkSavepointError(f"The savepoint of job {job_id} failed: {innermost_cause(cause)}")
 
 
-def is_transient(error: FlinkError) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same question may well be answered in a moment: nobody answered, or the JobManager restarts."""
     if isinstance(error, FlinkApiError):
         return error.status_code in UNAVAILABLE or error.status_code == 500

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+#: What is told as the state of a job that Flink does not know (any more).
+NOT_FOUND = "NOT_FOUND"
 #: Flink is done with jobs in these states; their ids are never used again.
 TERMINAL_STATES = frozenset({"FINISHED", "CANCELED", "FAILED"})
 #: The job exists, holds or will hold slots, or may come back (SUSPENDED, RECONCILING).

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -17,14 +17,17 @@ from hopsworks_flink.clients.flink.http import (
     READ_SECONDS,
     UNAVAILABLE,
     FlinkCalls,
+    Ignore,
+    Question,
     api_error,
     certificate_error,
     effective_verify,
     not_json,
 )
 from hopsworks_flink.clients.tls import reason_of
-from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError
+from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError, FlinkError
 
+T = TypeVar("T")
 #: Starting a Python job takes a few seconds; on a busy JobManager a good deal more.
 RUN_SECONDS = 300.0
 _UPLOAD_SECONDS = 300.0
@@ -130,21 +133,45 @@ class FlinkRestClient(FlinkCalls):
                 sums[of[entry["id"]]] = sums.get(of[entry["id"]], 0.0) + float(entry["sum"])
         return sums
 
+    def answer(self, steps: Generator[Question, Any, T]) -> T:
+        """What a generator returns that yields questions to this client; errors are thrown in."""
+        question = next(steps)
+        while True:
+            try:
+                try:
+                    answer = getattr(self, question[0])(*question[1:])
+                except FlinkError as error:
+                    question = steps.throw(error)
+                else:
+                    question = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+
     # --- transport -------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, path: str, read: Callable[[Any], Any] = lambda answer: answer, **options: Any) -> Any:
-        with self._send(method, path, **options) as response:
-            if not response.content:
-                return read({})
-            try:
-                answer = response.json()
-            except requests.exceptions.ConnectionError as error:
-                raise FlinkConnectionError(
-                    f"Flink at {self.base_url} broke off its answer: {_reason(error)}."
-                ) from error
-            except ValueError:
-                raise not_json(method, self.base_url + path, response.status_code, response.text) from None
-        return read(answer)
+    def _call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], Any] = lambda answer: answer,
+        ignore: Ignore = lambda error: False,
+        **options: Any,
+    ) -> Any:
+        try:
+            with self._send(method, path, **options) as response:
+                return read(self._json(method, path, response) if response.content else {})
+        except FlinkApiError as error:
+            if not ignore(error):
+                raise
+            return None
+
+    def _json(self, method: str, path: str, response: requests.Response) -> Any:
+        try:
+            return response.json()
+        except requests.exceptions.ConnectionError as error:
+            raise FlinkConnectionError(f"Flink at {self.base_url} broke off its answer: {_reason(error)}.") from error
+        except ValueError:
+            raise not_json(method, self.base_url + path, response.status_code, response.text) from None
 
     @contextmanager
     def _send(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import httpx
 
@@ -14,12 +14,16 @@ from hopsworks_flink.clients.flink.http import (
     CONNECT_SECONDS,
     READ_SECONDS,
     FlinkCalls,
+    Ignore,
+    Question,
     api_error,
     certificate_error,
     not_json,
 )
 from hopsworks_flink.clients.tls import reason_of
-from hopsworks_flink.exceptions import FlinkConnectionError
+from hopsworks_flink.exceptions import FlinkConnectionError, FlinkError
+
+T = TypeVar("T")
 
 
 class AsyncFlinkRestClient(FlinkCalls):
@@ -44,8 +48,27 @@ class AsyncFlinkRestClient(FlinkCalls):
         """Close the connections."""
         await self._http.aclose()
 
+    async def answer(self, steps: Generator[Question, Any, T]) -> T:
+        """What a generator returns that yields questions to this client; errors are thrown in."""
+        question = next(steps)
+        while True:
+            try:
+                try:
+                    answer = await getattr(self, question[0])(*question[1:])
+                except FlinkError as error:
+                    question = steps.throw(error)
+                else:
+                    question = steps.send(answer)
+            except StopIteration as end:
+                return end.value
+
     async def _call(
-        self, method: str, path: str, read: Callable[[Any], Any] = lambda answer: answer, **options: Any
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], Any] = lambda answer: answer,
+        ignore: Ignore = lambda error: False,
+        **options: Any,
     ) -> Any:
         url = self.base_url + path
         try:
@@ -59,11 +82,12 @@ class AsyncFlinkRestClient(FlinkCalls):
                 raise certificate_error(self.base_url, str(error)) from error
             raise FlinkConnectionError(f"Flink at {self.base_url} cannot be reached: {reason_of(error)}.") from error
         if response.status_code >= 400:
-            raise api_error(method, url, response.status_code, response.text, response.reason_phrase)
-        if not response.content:
-            return read({})
+            refused = api_error(method, url, response.status_code, response.text, response.reason_phrase)
+            if ignore(refused):
+                return None
+            raise refused
         try:
-            answer = json.loads(response.content)
+            answer = json.loads(response.content) if response.content else {}
         except ValueError:
             raise not_json(method, url, response.status_code, response.text) from None
         return read(answer)

@@ -6,26 +6,17 @@ Not the SDK: its login belongs to the whole process and blocks, which neither a 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tenacity import (
-    AsyncRetrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_exponential_jitter,
-)
-
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
+from hopsworks_flink.clients.retry import ask
 from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
@@ -38,8 +29,6 @@ from hopsworks_flink.exceptions import (
 if TYPE_CHECKING:
     import httpx
 
-log = logging.getLogger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
 # Airflow kills a task 5 s after it was asked to end.
 KILL_SECONDS = 4.0
@@ -247,22 +236,6 @@ class AsyncHopsworksRest(_Api):
         return self.read(response, what)
 
 
-def retrying(deadline: float, max_errors: int = 10) -> AsyncRetrying:
-    """Asks again, after growing pauses, while Hopsworks cannot be reached; then raises the last error.
-
-    :param deadline: epoch seconds; one last try is made then.
-    :param max_errors: consecutive errors tolerated.
-    """
-    backoff = wait_exponential_jitter(initial=_FIRST_PAUSE, max=_LONGEST_PAUSE, jitter=_FIRST_PAUSE)
-    return AsyncRetrying(
-        retry=retry_if_exception_type(HopsworksConnectionError),
-        stop=stop_after_attempt(max_errors + 1) | stop_after_delay(max(0.0, deadline - time.time())),
-        wait=lambda state: min(backoff(state), max(0.0, deadline - time.time())),
-        before_sleep=before_sleep_log(log, logging.WARNING),
-        reraise=True,
-    )
-
-
 async def follow(
     settings: HopsworksConnection,
     watch: ExecutionWatch,
@@ -284,7 +257,7 @@ async def follow(
         while True:
             look = partial(hopsworks.execution, project_id, watch.job_name, watch.execution_id, job_type)
             try:
-                execution: Execution | None = await retrying(watch.deadline, max_errors)(look)
+                execution = await ask(look, watch.deadline, max_errors=max_errors)
             except HopsworksError as error:
                 return watch.ended_by(error, time.time())
             event = watch.observe(execution, time.time())

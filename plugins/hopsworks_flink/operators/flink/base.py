@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_file, read_program
+from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
@@ -17,6 +19,8 @@ from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.triggers.flink import FlinkJobTrigger
+    from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
 #: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
 STREAMING_DEFAULTS = {
@@ -115,3 +119,22 @@ class FlinkPythonJobOperator(BaseOperator):
         url = push_links(context, self, hook, job_id)
         self.log.info("Job %s: %s", job_id, url)
         return url
+
+
+def wait_for_event(
+    operator: BaseOperator,
+    hook: FlinkHook,
+    trigger: FlinkJobTrigger | FlinkDeploymentTrigger,
+    deferrable: bool,
+    kwargs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The event of a trigger: awaited here, or by deferring the task unless the job has ended already.
+
+    :param kwargs: for the operator's ``execute_complete``.
+    """
+    if deferrable:
+        state = hook.job_state(trigger.job_id)
+        if state is not None and state not in TERMINAL_STATES:
+            # The deadline is the trigger's: one of Airflow's own would leave what was begun without anybody to see it.
+            operator.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(kwargs), timeout=None)
+    return asyncio.run(trigger.report(hook.settings))

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import conf
-from hopsworks_flink.clients.flink.jobs import STATE_POLICIES, TERMINAL_STATES
+from hopsworks_flink.clients.flink.jobs import STATE_POLICIES
 from hopsworks_flink.deployment.deployer import FlinkDeployment
 from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
 from hopsworks_flink.deployment.record import DeploymentMemory
 from hopsworks_flink.deployment.rollout import Settlement, gone_back
 from hopsworks_flink.deployment.rollout_steps import Outcome, Settling
 from hopsworks_flink.exceptions import ConfigurationError, FlinkConnectionError, FlinkError
-from hopsworks_flink.health.gate import HealthCriteria
+from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.operators.flink.base import STREAMING_DEFAULTS, FlinkPythonJobOperator
+from hopsworks_flink.operators.flink.base import STREAMING_DEFAULTS, FlinkPythonJobOperator, wait_for_event
 from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of
 from hopsworks_flink.tasks.context import owner_marks, task_errors, time_limit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
 # Of use to a later moment of the same task only.
+# In a new job, before it is stable.
+_MAX_RESTARTS = 5
 _NOT_SHOWN = ("own", "kept_state", "replaced_hash")
 
 
@@ -223,33 +226,26 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
     ) -> dict[str, Any]:
         """Watch what has to be watched, here or in the triggerer, until there is a result."""
         while isinstance(step, Settling):
-            if as_bool(self.deferrable, "deferrable") and not self._has_ended(deployment, step.job_id):
-                self._defer(deployment, step)
-            step = settlement.step(step, settlement.watch(step))
+            trigger = self._trigger(deployment, step)
+            kwargs = {"settling": step.to_json()}
+            event = wait_for_event(self, deployment.hook, trigger, as_bool(self.deferrable, "deferrable"), kwargs)
+            step = settlement.step(step, self._outcome(event, back=step.back is not None))
         shown = {name: value for name, value in step.to_dict().items() if name not in _NOT_SHOWN}
         return {**shown, "web_url": deployment.hook.job_url(step.job_id)}
 
-    @staticmethod
-    def _has_ended(deployment: FlinkDeployment, job_id: str) -> bool:
-        state = deployment.hook.job_state(job_id)
-        return state is None or state in TERMINAL_STATES
-
-    def _defer(self, deployment: FlinkDeployment, settling: Settling) -> None:
+    def _trigger(self, deployment: FlinkDeployment, settling: Settling) -> FlinkDeploymentTrigger:
         from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
-        self.defer(
-            trigger=FlinkDeploymentTrigger(
-                job_id=settling.job_id,
-                **asdict(deployment.policy.health),
-                flink_conn_id=self.flink_conn_id,
-                deadline=settling.deadline,
-                poll_interval=deployment.policy.poll_interval,
-                kill_job_id=settling.job_id if settling.killable else None,
-            ),
-            method_name="execute_complete",
-            kwargs={"settling": settling.to_json()},
-            # The deadline is the trigger's: a task whose deferral times out would leave an unproven job behind.
-            timeout=None,
+        bounds = deployment.policy.health
+        return FlinkDeploymentTrigger(
+            job_id=settling.job_id,
+            require_checkpoint=bounds.require_checkpoint,
+            grace_period=bounds.grace_period,
+            max_restarts=_MAX_RESTARTS,
+            flink_conn_id=self.flink_conn_id,
+            deadline=settling.deadline,
+            poll_interval=deployment.policy.poll_interval,
+            kill_job_id=settling.job_id if settling.killable else None,
         )
 
     @staticmethod
@@ -281,7 +277,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
             savepoint_directory=self.savepoint_directory or None,
             allow_non_restored_state=as_bool(self.allow_non_restored_state, "allow_non_restored_state"),
             rewarm_from=self._rewarm_from(),
-            health=HealthCriteria(
+            health=Bounds(
                 require_checkpoint=as_bool(self.require_checkpoint, "require_checkpoint"),
                 grace_period=grace_period,
             ),

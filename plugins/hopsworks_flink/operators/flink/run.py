@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import conf
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_OWNER, OWNER, ObservedJob, derive_job_id, newest
+from hopsworks_flink.clients.flink.jobs import (
+    MARK_HASH,
+    MARK_OWNER,
+    NOT_FOUND,
+    OWNER,
+    ObservedJob,
+    derive_job_id,
+    newest,
+)
 from hopsworks_flink.clients.flink.submission import delete_left_bundles
-from hopsworks_flink.clients.retry import Patience
+from hopsworks_flink.clients.retry import ask_blocking
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
@@ -19,9 +27,9 @@ from hopsworks_flink.exceptions import (
     FlinkJobFailed,
     HopsworksFlinkError,
 )
-from hopsworks_flink.health.wait import ERROR, NOT_FOUND, TIMEOUT, JobWatch
+from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator
+from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, wait_for_event
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import owner_marks, run_mark, task_errors, time_limit
 from hopsworks_flink.tasks.links import push_links
@@ -113,29 +121,17 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             "deployment_hash": desired.hash,
             **self._facts,
         }
-        watch, patience = JobWatch(job_id, deadline), Patience()
-        while True:
-            event = watch.observe(patience.ask_blocking(lambda: hook.find_job(job_id), deadline), time.time())
-            if watch.changed:
-                self.log.info("Job %s is %s.", job_id, watch.state)
-            if event:
-                return self._settle(context, hook, event, **identity)
-            if deferrable:
-                self._defer(deadline, poll_interval, identity)
-            time.sleep(max(0.0, min(poll_interval, deadline - time.time())))
-
-    def _defer(self, deadline: float, poll_interval: float, identity: dict[str, Any]) -> None:
         from hopsworks_flink.triggers.flink import FlinkJobTrigger
 
         trigger = FlinkJobTrigger(
-            job_id=identity["job_id"],
+            job_id=job_id,
             flink_conn_id=self.flink_conn_id,
             deadline=deadline,
             poll_interval=poll_interval,
-            kill_job_id=identity["job_id"],
+            kill_job_id=job_id,
         )
-        # The deadline is the trigger's: one of Airflow's own would leave the job running, unseen.
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs=identity, timeout=None)
+        event = wait_for_event(self, hook, trigger, deferrable, identity)
+        return self._settle(context, hook, event, **identity)
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any] | None = None, **identity: Any
@@ -247,7 +243,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         if status == NOT_FOUND:
             raise FlinkJobFailed(f"Job {job_id} is NOT_FOUND: Flink has forgotten it.", job_id, NOT_FOUND)
         if status == TIMEOUT:
-            Patience(max_errors=5).ask_blocking(lambda: hook.cancel(job_id), time.time() + 60)
+            ask_blocking(lambda: hook.cancel(job_id), time.time() + 60, max_errors=5)
             seen = state if state != "None" else "out of sight"
             limit = time_limit(self, as_float(self.timeout, "timeout"))
             text = f"Job {job_id} was still {seen} after {limit:g} s and was cancelled."
