@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from tabulate import tabulate
@@ -11,13 +12,16 @@ from tabulate import tabulate
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ObservedJob
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.feature_job import feature_job, registered_groups
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
+from hopsworks_flink.pipeline.plan import compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
+from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 
 Action = Literal["create", "change", "none"]
 
@@ -86,12 +90,14 @@ def compare(file: str, deployment: Deployment) -> Comparison:
 
     :raises HopsworksFlinkError: the file or a connection is wrong, or somebody does not answer.
     """
-    pipeline = Pipeline.from_yaml(file)
+    refuse_secrets(deployment.flink_configuration, "--flink-configuration")
+    pipeline, hook = Pipeline.from_yaml(file), FlinkHook(deployment.flink_conn_id)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
-    # Without the groups' ids there is no plan yet: the job is another one for certain.
-    registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
-    job, marks = _job(pipeline, deployment, registered)
+        # Without the groups' ids there is no plan yet: the job is another one for certain.
+        registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
+        desired = partial(_desired, pipeline, deployment, hook, session) if registered else None
+        job, marks = _job(pipeline, hook, desired)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
@@ -133,9 +139,11 @@ def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[
     return "a deployment appends it (on_drift='append'): older rows are materialized first, and the job is rewarmed"
 
 
-def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[Resource, dict[str, str] | None]:
+def _job(
+    pipeline: Pipeline, hook: FlinkHook, make_desired: Callable[[], DesiredJob] | None
+) -> tuple[Resource, dict[str, str] | None]:
     """The job, and the marks of the one that runs or ran last; None if there is none."""
-    hook, name = FlinkHook(deployment.flink_conn_id), pipeline.job_name
+    name = pipeline.job_name
     jobs = hook.jobs_named(name)
     running = [job for job in jobs if not job.is_terminal]
     if len(running) > 1:
@@ -145,10 +153,10 @@ def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[
     if not running:
         last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
         return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks
-    if not registered:
+    if make_desired is None:
         details = [_runs(running[0]), "its SQL changes with the feature groups"]
         return Resource("job", name, "change", details), marks
-    desired = _desired(pipeline, deployment, hook)
+    desired = make_desired()
     assert marks is not None
     differences = [_runs(running[0])]
     if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
@@ -160,18 +168,16 @@ def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[
     return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks
 
 
-def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:
-    """The job as the operator would deploy it."""
-    operator = FlinkDeployFeaturePipelineOperator(
-        task_id="plan",
-        pipeline=pipeline.to_dict(),
-        parallelism=deployment.parallelism,
-        flink_configuration=dict(deployment.flink_configuration),
-        hopsworks_conn_id=deployment.hopsworks_conn_id,
-        flink_conn_id=deployment.flink_conn_id,
+def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook, session: HopsworksSession) -> DesiredJob:
+    """The job as `FlinkDeployFeaturePipelineOperator` would deploy it."""
+    return feature_job(
+        pipeline,
+        compile_plan(pipeline, registered_groups(session, pipeline, pipeline.feature_groups)),
+        jars=hook.find_jars(None, jar_folders(pipeline)),
+        parallelism=as_int(deployment.parallelism, "--parallelism"),
+        flink_configuration=deployment.flink_configuration,
+        brokers=[session.kafka_config()],
     )
-    operator.prepare()
-    return operator.desired_deployment(hook)
 
 
 def _runs(job: ObservedJob) -> str:

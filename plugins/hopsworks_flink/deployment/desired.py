@@ -19,6 +19,16 @@ from hopsworks_flink.health.bounds import Bounds
 
 _FORMAT = 1
 
+#: The program of a feature pipeline, and the files that it reads beside itself.
+PROGRAM, PLAN_FILE, BINDINGS_FILE = "feature_pipeline", "plan.json", "bindings.json"
+
+#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
+STREAMING_DEFAULTS = {
+    "execution.checkpointing.interval": "10 s",
+    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
+    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+}
+
 
 @dataclass(frozen=True)
 class DesiredJob:

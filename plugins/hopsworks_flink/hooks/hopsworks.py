@@ -7,14 +7,17 @@ import io
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_secret
 from hopsworks_flink.clients.hopsworks.certificates import certificate_folder
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import translated, translated_login
-from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksError
 from hopsworks_flink.hooks.connection_form import ConnectionForm
+
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
 # The SDK lets these win over the arguments of its login: what Airflow's connection says must hold.
 _OVERRIDING = (
@@ -93,6 +96,8 @@ class HopsworksHook(ConnectionForm, BaseHook):
     @contextlib.contextmanager
     def _login(self, settings: HopsworksConnection) -> Iterator[HopsworksSession]:
         import hopsworks
+
+        from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
         with certificate_folder() as folder:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.hopsworks.certificates import keep_in_memory
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
@@ -24,7 +24,9 @@ from hopsworks_flink.exceptions import (
     KafkaError,
     KafkaSecurityError,
 )
-from hopsworks_flink.pipeline.plan import FeatureGroupRef
+
+if TYPE_CHECKING:
+    from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
 _PEM_FILES = {
@@ -224,6 +226,8 @@ class HopsworksSession:
 
     def describe(self, group: Any) -> FeatureGroupRef:
         """The ids, topic and schema that a job needs to write to the group."""
+        from hopsworks_flink.pipeline.plan import FeatureGroupRef
+
         with translated(f"read the schema of feature group {group.name!r}"):
             subject = group.subject
         return FeatureGroupRef(

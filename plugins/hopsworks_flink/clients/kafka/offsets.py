@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError
-from hopsworks_flink.pipeline.recompute import PartitionHistory
+
+if TYPE_CHECKING:
+    from hopsworks_flink.pipeline.recompute import PartitionHistory
 
 _SECONDS = 30.0
 
@@ -89,6 +91,8 @@ def partition_histories(conf: Mapping[str, Any], topic: str, since: int, until: 
     :raises KafkaError: the broker does not answer, or refuses the connection.
     """
     from confluent_kafka.admin import OffsetSpec
+
+    from hopsworks_flink.pipeline.recompute import PartitionHistory
 
     answers = offsets(
         conf,

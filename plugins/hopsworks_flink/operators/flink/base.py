@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from hopsworks_flink.triggers.flink import FlinkJobTrigger
     from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
-#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
-STREAMING_DEFAULTS = {
-    "execution.checkpointing.interval": "10 s",
-    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
-    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-}
-
 #: A bounded job that fails at the same place again and again has failed: its cause belongs into the task's log.
 BOUNDED_DEFAULTS = {
     "restart-strategy.type": "fixed-delay",
@@ -101,8 +94,6 @@ class FlinkPythonJobOperator(BaseOperator):
         :raises ConfigurationError: an argument is wrong or a file is missing.
         """
         arguments = tuple(str(argument) for argument in self.arguments or ())
-        configuration = as_strings(self.flink_configuration, "flink_configuration")
-        refuse_secrets(configuration, "flink_configuration")
         refuse_secrets(option_names(arguments), "arguments")
         return DesiredJob(
             job_name=as_text(self.job_name, "job_name"),
@@ -110,9 +101,18 @@ class FlinkPythonJobOperator(BaseOperator):
             jars=hook.find_jars(self.jars, self.file_formats),
             arguments=arguments,
             parallelism=as_int(self.parallelism, "parallelism"),
-            flink_configuration={**defaults, **configuration},
+            flink_configuration={**defaults, **self.checked_configuration()},
             secret_files=self.secret_files,
         )
+
+    def checked_configuration(self) -> dict[str, str]:
+        """Flink's configuration for this job.
+
+        :raises ConfigurationError: it is not a mapping, or holds a secret.
+        """
+        configuration = as_strings(self.flink_configuration, "flink_configuration")
+        refuse_secrets(configuration, "flink_configuration")
+        return configuration
 
     def show_job(self, context: Context, hook: FlinkHook, job_id: str) -> str:
         """Make the job's button work and return the address."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import conf
 from hopsworks_flink.clients.flink.jobs import STATE_POLICIES
 from hopsworks_flink.deployment.deployer import FlinkDeployment
-from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
+from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DeploymentPolicy, DeploymentResult, DesiredJob
 from hopsworks_flink.deployment.record import DeploymentMemory
 from hopsworks_flink.deployment.rollout import Settlement, gone_back
 from hopsworks_flink.deployment.rollout_steps import Outcome, Settling
@@ -17,7 +17,7 @@ from hopsworks_flink.exceptions import ConfigurationError, FlinkConnectionError,
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.operators.flink.base import STREAMING_DEFAULTS, FlinkPythonJobOperator, wait_for_event
+from hopsworks_flink.operators.flink.base import FlinkPythonJobOperator, wait_for_event
 from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of
 from hopsworks_flink.tasks.context import owner_marks, task_errors, time_limit
 

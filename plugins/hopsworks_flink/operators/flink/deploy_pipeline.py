@@ -7,19 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.decision import Start
-from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.desired import BINDINGS_FILE, PROGRAM, DesiredJob
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
 from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import kafka_connection, source_kafka
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
 from hopsworks_flink.pipeline.times import as_epoch_milliseconds
-from hopsworks_flink.tasks.arguments import one_of
-from hopsworks_flink.tasks.pipeline import growing_groups, registered_groups
+from hopsworks_flink.tasks.arguments import as_int, one_of
 from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.plan import JobPlan
     from hopsworks_flink.pipeline.spec import Pipeline
 
-_PROGRAM = "feature_pipeline"
-_PLAN_FILE = "plan.json"
-_BINDINGS_FILE = "bindings.json"
 _TRUST_SECONDS = 5.0
 
 
@@ -108,7 +102,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         for name in ("job_name", "program", "files", "data_files", "arguments"):
             if name in kwargs:
                 raise TypeError(f"{type(self).__name__} takes no argument {name!r}: it follows from the pipeline")
-        super().__init__(job_name="", program=_PROGRAM, **kwargs)
+        super().__init__(job_name="", program=PROGRAM, **kwargs)
         self.pipeline = pipeline
         self.source_kafka_conn_id = source_kafka_conn_id
         self.hopsworks_conn_id = hopsworks_conn_id
@@ -123,7 +117,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Compile the pipeline against what is registered."""
         from hopsworks_flink.clients.kafka.java_properties import java_client_properties
         from hopsworks_flink.pipeline.spec import Pipeline
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         if self.start:
             one_of(self.start, "start", ("earliest", "latest"))
@@ -135,9 +128,9 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             java_client_properties(broker)
         self._plan = self._compile(self._parsed)
         self.job_name = self._parsed.job_name
-        self.file_formats = jar_folders(self._parsed)
 
     def _compile(self, pipeline: Pipeline) -> JobPlan:
+        from hopsworks_flink.deployment.feature_job import growing_groups, registered_groups
         from hopsworks_flink.pipeline.plan import compile_plan
 
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
@@ -225,24 +218,20 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Which records the job cannot decode, if that is the cause."""
         return explain_poison(hook, job_id, self._parsed, lambda: self._brokers[0])
 
-    def build_bundle(self) -> Bundle:
-        """The runner with the plan beside it."""
-        assert self._plan is not None
-        bundle = super().build_bundle()
-        return Bundle(bundle.module, {**bundle.files, _PLAN_FILE: self._plan.to_json().encode()})
-
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
-        """The job, its bindings made for what it begins with; its marks let `hopsworks-flink plan` know it again."""
-        from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
-        from hopsworks_flink.pipeline.state import state_signature
+        """The job, its bindings made for what it begins with."""
+        from hopsworks_flink.deployment.feature_job import feature_job
+        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         assert self._plan is not None
-        return replace(
-            super().desired_deployment(hook),
+        return feature_job(
+            self._parsed,
+            self._plan,
+            jars=hook.find_jars(self.jars, jar_folders(self._parsed)),
+            parallelism=as_int(self.parallelism, "parallelism"),
+            flink_configuration=self.checked_configuration(),
+            brokers=self._brokers,
             start_files=self.start_files,
-            recipe={"pipeline": self._parsed.to_dict()},
-            credentials=credentials_fingerprint(*self._brokers),
-            marks={**state_signature(self._parsed).marks(), MARK_PLAN: self._plan.hash},
         )
 
     def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
@@ -270,7 +259,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
         )
-        return {_BINDINGS_FILE: json.dumps(values).encode()}
+        return {BINDINGS_FILE: json.dumps(values).encode()}
 
     def _rewarm_from(self) -> int | None:
         return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")

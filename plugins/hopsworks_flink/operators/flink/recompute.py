@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import rows_written
+from hopsworks_flink.deployment.desired import BINDINGS_FILE, PLAN_FILE, PROGRAM
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -18,7 +19,6 @@ from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.outlets import emit
-from hopsworks_flink.tasks.pipeline import registered_groups
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.recompute import Interval, PartitionHistory, Reach
     from hopsworks_flink.pipeline.spec import Pipeline
 
-_PROGRAM = "feature_pipeline"
 # How much the scheduler's clock may be ahead of the worker's.
 _CLOCKS = timedelta(minutes=5)
 
@@ -99,7 +98,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        super().__init__(job_name="", program=_PROGRAM, **kwargs)
+        super().__init__(job_name="", program=PROGRAM, **kwargs)
         self.pipeline = pipeline
         self.start = start
         self.end = end
@@ -190,6 +189,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         return self._report(context, self.run_job(context))
 
     def _compile(self, pipeline: Pipeline, interval: Interval) -> JobPlan:
+        from hopsworks_flink.deployment.feature_job import registered_groups
         from hopsworks_flink.pipeline import recompute as history
         from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
@@ -233,7 +233,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         """The runner with the plan beside it."""
         assert self._plan is not None
         bundle = super().build_bundle()
-        return Bundle(bundle.module, {**bundle.files, "plan.json": self._plan.to_json().encode()})
+        return Bundle(bundle.module, {**bundle.files, PLAN_FILE: self._plan.to_json().encode()})
 
     def secret_files(self) -> Mapping[str, bytes]:
         """How to reach the brokers."""
@@ -251,7 +251,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             source_kafka=java_client_properties(source),
             sink_kafka=java_client_properties(sink),
         )
-        return {"bindings.json": json.dumps(values).encode()}
+        return {BINDINGS_FILE: json.dumps(values).encode()}
 
     def _ask_brokers(self, session: HopsworksSession) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         return source_kafka(self.source_kafka_conn_id, session), session.kafka_config()
