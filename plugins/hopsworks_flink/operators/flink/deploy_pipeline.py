@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -149,15 +150,18 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             self._check_trust(broker)
         memory = self._memory(context, self.job_name)
         growth = memory.growth()
-        if self._lacking or (growth is not None and growth.stage == "appending"):
-            undoing = self._grow(context, growth)
-            if undoing is not None:
-                return undoing
-            self.prepare()
-        elif growth is not None and growth.stage == "stopping":
-            # Nothing was appended, and the pipeline does not ask for it any more.
-            memory.grown()
-        return self._grown(super().deploy(context), memory)
+        with ExitStack() as stack:
+            if self._lacking or (growth is not None and growth.stage == "appending"):
+                # One login for all steps.
+                stack.enter_context(HopsworksHook(self.hopsworks_conn_id).session())
+                undoing = self._grow(context, growth)
+                if undoing is not None:
+                    return undoing
+                self.prepare()
+            elif growth is not None and growth.stage == "stopping":
+                # Nothing was appended, and the pipeline does not ask for it any more.
+                memory.grown()
+            return self._grown(super().deploy(context), memory)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
