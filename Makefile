@@ -47,6 +47,12 @@ status: $(ROOT_ENV) ## what runs, how it is, what it takes
 logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
+WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
+
+.PHONY: check
+check: $(ROOT_ENV) lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
+	@$(PYTHON) -m pytest $(WITHOUT_STACK) $(ARGS)
+
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
 ON_AIRFLOW := -m pytest -q -n 2 --dist loadfile --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
 
@@ -73,7 +79,7 @@ $(addprefix test-airflow-,$(OLDER_AIRFLOWS)): test-airflow-%: .venv-airflow-%/.s
 test-python: doctor ## the tests without services on another Python of this machine: VERSION=3.10, 3.12 or 3.13
 	@echo "testing with Python $(VERSION)"
 	@UV_PROJECT_ENVIRONMENT=.venv-python-$(VERSION) $(UV) sync --frozen --quiet --python $(VERSION)
-	@.venv-python-$(VERSION)/bin/python -m pytest -q -n 2 --dist loadfile --disable-warnings -m "not integration" $(ARGS)
+	@.venv-python-$(VERSION)/bin/python -m pytest --disable-warnings $(WITHOUT_STACK) $(ARGS)
 
 .PHONY: lock-airflow
 lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Airflow
@@ -101,6 +107,10 @@ lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy --no-error-summary
+
+.PHONY: audit
+audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached
+	@python3 devstack/audit.py --uv $(UV)
 
 .PHONY: env
 env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars

@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-tests-")
 
@@ -22,3 +24,16 @@ os.environ.update(
 )
 
 pytest_plugins = ["tests.support.fixtures", "tests.support.hopsworks_fixtures", "tests.support.deploying"]
+
+
+# First: pytest's own selection by -m comes among these hooks as well, and has to see the marker.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the local stack, or processes of its own, carries the marker ``integration``.
+
+    What needs Airflow's processes comes last: they keep a core busy, of which the others have more use.
+    """
+    for item in items:
+        if "integration" in item.path.parts or "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: "with_airflow" in getattr(item, "fixturenames", ()))

@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from devstack.config import REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import REPOSITORY, DevstackConfig, DevstackError
 
 ENVIRONMENT = REPOSITORY / "flink_jobs" / ".venv"
 # What a job's -pyclientexec and -pyexec name: the interpreter that has apache-flink.
@@ -26,7 +25,7 @@ def home(config: DevstackConfig) -> Path:
 def distribution() -> Path:
     """The folder that Flink calls ``FLINK_HOME``.
 
-    :raises DevstackError: when the environment of the Flink jobs was not made yet.
+    :raises DevstackError: when the environment of the Flink jobs does not exist yet.
     """
     for found in sorted(ENVIRONMENT.glob("lib/python3*/site-packages/pyflink")):
         if (found / "bin" / "jobmanager.sh").is_file():
@@ -55,7 +54,7 @@ def environment(config: DevstackConfig) -> dict[str, str]:
 
 
 def settings(config: DevstackConfig) -> dict[str, Any]:
-    """Flink options of this stack, flat keys; they go over the shipped ``config.yaml``."""
+    """Flink options of this stack, flat keys; they override the shipped ``config.yaml``."""
     state = home(config) / "state"
     prometheus = {
         "metrics.reporters": "prom",
@@ -79,7 +78,7 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
         "taskmanager.memory.process.size": config.taskmanager_memory,
         "taskmanager.memory.managed.size": "256m",
         "taskmanager.memory.jvm-metaspace.size": "384m",
-        # A recompute reads the topic once for all feature groups: one buffer pool for each, and by default 512 buffers.
+        # A recompute has one buffer pool for each feature group, of 512 buffers each by default.
         "taskmanager.network.sort-shuffle.min-buffers": 64,
         "taskmanager.numberOfTaskSlots": config.task_slots,
         "parallelism.default": 1,
@@ -109,7 +108,7 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
 
 
 def prepare(config: DevstackConfig) -> None:
-    """Write the configuration folder: the shipped one with this stack's settings over it. Idempotent."""
+    """Write the configuration folder: the shipped one, overridden by this stack's settings. Idempotent."""
     shipped = distribution() / "conf"
     conf = home(config) / "conf"
     for folder in ("conf", "log", "pid", "upload", "tmp", "state/checkpoints", "state/savepoints"):

@@ -24,19 +24,19 @@ def main() -> int:
     arguments = _arguments()
     config = DevstackConfig()
     if arguments.verb == "init":
-        from devstack.hopsworks.setup import initialise
+        from devstack.hopsworks.home.setup import initialise
 
         initialise(config)
     elif arguments.verb == "serve":
-        from devstack.hopsworks.app import serve
+        from devstack.hopsworks.api.app import serve
 
         serve(config)
     elif arguments.verb == "onlinefs":
-        from devstack.hopsworks.onlinefs import run
+        from devstack.hopsworks.online.consumer import run
 
         run(config)
     else:
-        from devstack.hopsworks.materialize import run_execution
+        from devstack.hopsworks.offline.materialize import run_execution
 
         run_execution(config, arguments.execution)
     return 0

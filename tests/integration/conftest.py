@@ -24,18 +24,6 @@ WITHOUT_AIRFLOW = [part for part in NAMES if part != "airflow"]
 PARTS = os.environ["DEVSTACK_TEST_PARTS"].split(",") if os.environ.get("DEVSTACK_TEST_PARTS") else WITHOUT_AIRFLOW
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs the stack, or processes of its own: it carries the marker.
-
-    What needs Airflow's processes comes last: they keep a core busy, of which the others have more use.
-    """
-    for item in items:
-        if "integration" in item.path.parts:
-            item.add_marker(pytest.mark.integration)
-    items.sort(key=lambda item: "with_airflow" in getattr(item, "fixturenames", ()))
-
-
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """All parts but Airflow, healthy, on an empty state. ``DEVSTACK_TEST_REUSE=1`` keeps a stack from run to run."""

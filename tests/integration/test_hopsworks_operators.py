@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from airflow.sdk import Asset
 
-from devstack.hopsworks.jobstore import JobStore
-from devstack.hopsworks.layout import Layout
-from devstack.hopsworks.store import MetadataStore
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.jobs.store import JobStore
+from devstack.hopsworks.metadata.store import MetadataStore
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.exceptions import HopsworksError, HopsworksJobFailed

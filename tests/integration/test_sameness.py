@@ -25,12 +25,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from hypothesis import HealthCheck, Phase, given, settings
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.files import read_program
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.pipeline.interval import Interval
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.recompute import (
-    Interval,
     PartitionHistory,
     compile_recompute,
     history_bindings,
@@ -58,7 +58,7 @@ class Cluster:
         self.hook = FlinkHook()
         self.conf = {"bootstrap.servers": stack.config.kafka_bootstrap}
         self.topics = KafkaTopics(self.conf)
-        self.jars = self.hook.find_jars()
+        self.jars = self.hook.find_jars(formats=(OWN_JARS,))
 
     def create_topic(self, name: str, partitions: int) -> None:
         # The events lie in the past: the broker must not tidy them away.

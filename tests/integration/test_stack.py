@@ -15,8 +15,7 @@ import pytest
 import requests
 
 from devstack import processes
-from devstack.config import HOST, PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import HOST, PYTHON, REPOSITORY, DevstackConfig, DevstackError
 from devstack.parts import NAMES
 from devstack.stack import PartStatus, Stack
 from devstack.supervision import socket_path

@@ -18,7 +18,7 @@ import requests
 
 from devstack import health, processes
 from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.hopsworks.certificates import renew_client
+from devstack.hopsworks.home.certificates import renew_client
 from devstack.kafka.access import client_settings
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException

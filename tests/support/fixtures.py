@@ -28,6 +28,8 @@ def jars_dir(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / f"flink-python-{VERSION}.jar").write_bytes(b"python jar")
     (folder / "flink-sql-connector-kafka-5.0.0.jar").write_bytes(b"kafka jar")
+    (folder / "java").mkdir()
+    (folder / "java" / "hopsworks-flink-java-1.jar").write_bytes(b"own jar")
     return folder
 
 
@@ -123,7 +125,7 @@ def program(tmp_path: Path) -> Path:
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Airflow's Variables, which live behind its API server, as a mapping of JSON texts."""
-    from hopsworks_flink.tasks import run_memory as _run_memory
+    from hopsworks_flink.deployment import record
 
     kept: dict[str, str] = {}
 
@@ -136,5 +138,5 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         def set(key: str, value: Any, description: str, serialize_json: bool) -> None:
             kept[key] = json.dumps(value)
 
-    monkeypatch.setattr(_run_memory, "Variable", Variable)
+    monkeypatch.setattr(record, "Variable", Variable)
     return kept

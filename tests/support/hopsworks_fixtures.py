@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.setup import initialise
+from devstack.hopsworks.home.setup import initialise
 from tests.support.fixtures import set_connection
 from tests.support.hopsworks_server import LocalHopsworks, free_port
 

@@ -15,11 +15,11 @@ from typing import Any
 import uvicorn
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.app import create_app
-from devstack.hopsworks.executions import Executor
-from devstack.hopsworks.layout import Layout
-from devstack.hopsworks.models import Execution
-from devstack.hopsworks.setup import initialise, read_api_key
+from devstack.hopsworks.api.app import create_app
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.home.setup import initialise, read_api_key
+from devstack.hopsworks.jobs.executions import Executor
+from devstack.hopsworks.metadata.models import Execution
 from tests.devstack.hopsworks.conftest import MemoryBroker
 
 

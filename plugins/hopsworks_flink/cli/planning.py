@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ObservedJob
+from hopsworks_flink.clients.flink.files import OWN_JARS
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.deployment.feature_job import feature_job, registered_groups
@@ -19,7 +20,6 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.pipeline.plan import compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
 from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 
@@ -173,12 +173,12 @@ def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook, sessio
     return feature_job(
         pipeline,
         compile_plan(pipeline, registered_groups(session, pipeline, pipeline.feature_groups)),
-        jars=hook.find_jars(None, jar_folders(pipeline)),
+        jars=hook.find_jars(None, (OWN_JARS,)),
         parallelism=as_int(deployment.parallelism, "--parallelism"),
         flink_configuration=deployment.flink_configuration,
         brokers=[session.kafka_config()],
     )
 
 
-def _runs(job: ObservedJob) -> str:
+def _runs(job: FlinkJob) -> str:
     return f"job {job.job_id} is {job.state}"

@@ -1,4 +1,4 @@
-"""What a deployment should do: a pure function from what is wanted, seen, remembered and asked for to one decision."""
+"""What a deployment should do: a pure function from what is wanted, facts, remembered and asked for to one decision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hopsworks_flink.clients.flink.jobs import (
     ENDING_STATES,
     UNWELL_STATES,
-    ObservedJob,
+    FlinkJob,
     RestorePoint,
     StatePolicy,
     newest,
@@ -20,21 +20,21 @@ class KnownDeployment:
     """What is remembered outside Flink about the last deployment of a name.
 
     :param job_id: the job that it submitted, or was about to submit.
-    :param proven: whether the job was seen healthy: it then has newer state than ``path``.
+    :param stable: whether the job was seen healthy: it then has newer state than ``path``.
     :param path: the state that the job before it left, or that it was started from.
     :param watermark: windows that ended until then were emitted before this job; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job.
     """
 
     job_id: str
-    proven: bool
+    stable: bool
     path: str | None = None
     watermark: int | None = None
     checkpoints: str | None = None
 
 
 @dataclass(frozen=True)
-class Seen:
+class DeploymentFacts:
     """What Flink shows at one moment.
 
     :param jobs: all jobs of the deployment's name, running and ended, in any order.
@@ -44,7 +44,7 @@ class Seen:
     :param unwell_for: seconds for which the one active job has been in one of ``UNWELL_STATES``.
     """
 
-    jobs: Sequence[ObservedJob] = ()
+    jobs: Sequence[FlinkJob] = ()
     left: RestorePoint | None = None
     watermark: int | None = None
     unwell_for: float = 0.0
@@ -99,7 +99,7 @@ class Start:
 class NoOp:
     """The desired job runs already (or is starting up)."""
 
-    job: ObservedJob
+    job: FlinkJob
     reason: str
 
 
@@ -107,7 +107,7 @@ class NoOp:
 class Submit:
     """Nothing runs: start the job."""
 
-    predecessor: ObservedJob | None
+    predecessor: FlinkJob | None
     start: Start
     reason: str
 
@@ -120,7 +120,7 @@ class Replace:
     :param start: what the new job begins with; None: the savepoint.
     """
 
-    job: ObservedJob
+    job: FlinkJob
     savepoint: bool
     start: Start | None
     reason: str
@@ -130,7 +130,7 @@ class Replace:
 class Recover:
     """The desired job itself has failed, or does not get well: cancel what is left of it and start it again."""
 
-    job: ObservedJob
+    job: FlinkJob
     start: Start
     reason: str
 
@@ -139,7 +139,7 @@ class Recover:
 class Wait:
     """``job`` is ending or not settled: look again."""
 
-    job: ObservedJob
+    job: FlinkJob
     reason: str
 
 
@@ -160,14 +160,14 @@ _BY_CHOICE = "its state is left behind because state='fresh'"
 _WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
 
 
-def decide(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
+def decide(desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
     """Choose what brings the cluster to exactly one job with ``desired_hash``.
 
     :param desired_hash: hash of the deployment that should run.
-    :param seen: what Flink shows; it is the truth about what runs.
+    :param facts: what Flink shows; it is the truth about what runs.
     :param known: what an earlier deployment remembered; it counts only where Flink has forgotten.
     """
-    active = [job for job in seen.jobs if not job.is_terminal]
+    active = [job for job in facts.jobs if not job.is_terminal]
     if len(active) > 1:
         listed = ", ".join(f"{job.job_id} ({job.state})" for job in sorted(active, key=lambda job: job.start_time))
         return Refuse(
@@ -176,19 +176,19 @@ def decide(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy:
             ambiguous=True,
         )
     if active:
-        return _decide_for_active(desired_hash, active[0], seen, known, policy)
-    return _decide_without_job(desired_hash, seen, known, policy)
+        return _decide_for_active(desired_hash, active[0], facts, known, policy)
+    return _decide_without_job(desired_hash, facts, known, policy)
 
 
 def _decide_for_active(
-    desired_hash: str, job: ObservedJob, seen: Seen, known: KnownDeployment | None, policy: StartPolicy
+    desired_hash: str, job: FlinkJob, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy
 ) -> Decision:
     if job.state in ENDING_STATES:
         return Wait(job, f"job {job.job_id} is {job.state}")
     if job.state == "INITIALIZING" and job.deployment_hash is None:
         return Wait(job, f"job {job.job_id} is INITIALIZING and does not tell yet what it was started with")
     if job.deployment_hash == desired_hash:
-        return _decide_for_same(desired_hash, job, seen, policy)
+        return _decide_for_same(desired_hash, job, facts, policy)
     if job.deployment_hash is None:
         why = f"job {job.job_id} was not started by this provider"
     else:
@@ -196,35 +196,35 @@ def _decide_for_active(
         why = f"job {job.job_id} was started with another deployment {other}"
     if policy.state == "fresh":
         return Replace(job, False, _start_as_asked(policy), f"{why}; {_BY_CHOICE}")
-    if job.state in UNWELL_STATES and seen.unwell_for < policy.patience and not policy.savepoint_path:
+    if job.state in UNWELL_STATES and facts.unwell_for < policy.patience and not policy.savepoint_path:
         return Wait(job, f"{why}, but is {job.state}; it may get well and take a savepoint")
     if policy.state == "rewarm":
-        return _replace_by_rewarming(job, seen, known, policy, why)
+        return _replace_by_rewarming(job, facts, known, policy, why)
     if job.state == "RUNNING":
         start = _start_as_asked(policy) if policy.savepoint_path else None
         return Replace(job, True, start, why)
     why = f"{why} and cannot take a savepoint ({job.state})"
-    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(seen.left)
-    return Replace(job, False, start, why) if start else Refuse(f"{_nothing_left(job, seen.left, why)} {_WAYS_OUT}")
+    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(facts.left)
+    return Replace(job, False, start, why) if start else Refuse(f"{_nothing_left(job, facts.left, why)} {_WAYS_OUT}")
 
 
-def _decide_for_same(desired_hash: str, job: ObservedJob, seen: Seen, policy: StartPolicy) -> Decision:
+def _decide_for_same(desired_hash: str, job: FlinkJob, facts: DeploymentFacts, policy: StartPolicy) -> Decision:
     if job.state == "RUNNING" and policy.credentials not in (None, job.credentials):
         why = f"job {job.job_id} is the desired one, but was given other credentials than it would be given now"
         return Replace(job, True, None, f"{why}; it continues with these")
     if job.state != "RESTARTING":
         return NoOp(job, f"job {job.job_id} was started with this very deployment ({desired_hash[:12]})")
-    if seen.unwell_for < policy.patience:
+    if facts.unwell_for < policy.patience:
         return Wait(job, f"job {job.job_id} is the desired one and RESTARTING by itself")
-    why = f"job {job.job_id} is the desired one, but has been RESTARTING for {seen.unwell_for:.0f} s"
-    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(seen.left)
-    return Recover(job, start, why) if start else Refuse(f"{_nothing_left(job, seen.left, why)} {_WAYS_OUT}")
+    why = f"job {job.job_id} is the desired one, but has been RESTARTING for {facts.unwell_for:.0f} s"
+    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(facts.left)
+    return Recover(job, start, why) if start else Refuse(f"{_nothing_left(job, facts.left, why)} {_WAYS_OUT}")
 
 
 def _replace_by_rewarming(
-    job: ObservedJob, seen: Seen, known: KnownDeployment | None, policy: StartPolicy, why: str
+    job: FlinkJob, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy, why: str
 ) -> Decision:
-    start = _rewarm(seen, known, policy)
+    start = _rewarm(facts, known, policy)
     if start is None:
         return Refuse(f"{why}; it is to be rewarmed, but shows no watermark ({job.state}). {_REWARM_WAYS_OUT}")
     return Replace(job, job.state == "RUNNING", start, f"{why}; rewarmed because state='rewarm'")
@@ -236,8 +236,10 @@ _REWARM_WAYS_OUT = (
 )
 
 
-def _decide_without_job(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
-    previous = newest(seen.jobs)
+def _decide_without_job(
+    desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy
+) -> Decision:
+    previous = newest(facts.jobs)
     if previous is None:
         ended = "no job of this name is known to Flink" if known else "first deployment: no job of this name is known"
     else:
@@ -251,25 +253,25 @@ def _decide_without_job(desired_hash: str, seen: Seen, known: KnownDeployment | 
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
     if policy.state == "rewarm":
-        start = _rewarm(seen, known, policy)
+        start = _rewarm(facts, known, policy)
         if start:
             return begin(start, "; rewarmed because state='rewarm'")
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
         return Refuse(f"{ended}; it is to be rewarmed, but its watermark is not known any more. {_REWARM_WAYS_OUT}")
-    left = seen.left or RestorePoint(None, "no earlier job is known")
+    left = facts.left or RestorePoint(None, "no earlier job is known")
     if left.path:
         return begin(Start(left.path, left.origin, watermark=left.watermark))
     if left.lost:
         return Refuse(f"The deployment has run before, but its state is not to be had: {left.origin}. {_WAYS_OUT}")
-    if known is not None and known.job_id not in {job.job_id for job in seen.jobs}:
+    if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
         return _after_amnesia(known, begin)
     return begin(Start(None, left.origin))
 
 
 def _after_amnesia(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
     """Flink knows nothing of a job that was, or was to be: it must not silently begin from nothing."""
-    if known.proven:
+    if known.stable:
         hint = f" It was itself started from {known.path}." if known.path else ""
         return Refuse(
             f"Job {known.job_id} of the last deployment was healthy, but Flink has forgotten it (the JobManager lost "
@@ -295,14 +297,14 @@ def _start_from(left: RestorePoint | None) -> Start | None:
     return Start(left.path, left.origin, watermark=left.watermark)
 
 
-def _nothing_left(job: ObservedJob, left: RestorePoint | None, why: str) -> str:
+def _nothing_left(job: FlinkJob, left: RestorePoint | None, why: str) -> str:
     return f"{why}; it was not touched, because it would leave no state: {left.origin if left else 'nothing seen'}."
 
 
-def _rewarm(seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Start | None:
+def _rewarm(facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy) -> Start | None:
     """A replay after the last window that is certainly out; None if nobody knows which one that is."""
-    watermark = policy.watermark if policy.watermark is not None else seen.watermark
-    if watermark is None and known is not None and not known.proven:
+    watermark = policy.watermark if policy.watermark is not None else facts.watermark
+    if watermark is None and known is not None and not known.stable:
         watermark = known.watermark
     if watermark is None:
         return None

@@ -129,7 +129,7 @@ class DesiredJob:
         folder = self.jars.flink_python.path.parent
         # One that has been replaced on the worker is still on the cluster, under a name that tells its content.
         jars = [present.get(digest) or Jar(folder / "superseded" / name, digest) for name, digest in names]
-        return JobJars(jars[0], tuple(jars[1:]))
+        return JobJars(jars[0], tuple(jars[1:]), self.jars.launcher)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from hopsworks_flink.deployment.decision import KnownDeployment, Seen, StartPolicy
+from hopsworks_flink.deployment.decision import DeploymentFacts, KnownDeployment, StartPolicy
 from hopsworks_flink.exceptions import FlinkStateError
 
 _WAYS_OUT = (
@@ -57,7 +57,7 @@ class Growth:
 def grow(
     groups: Mapping[str, list[str]],
     asked: StartPolicy,
-    seen: Seen,
+    facts: DeploymentFacts,
     known: KnownDeployment | None,
     remembered: Growth | None,
     *,
@@ -66,7 +66,7 @@ def grow(
     """What is to be remembered before anything is touched.
 
     :param groups: full name -> names of the features that it lacks.
-    :param seen: with the watermark of the job that runs, if it shows one.
+    :param facts: with the watermark of the job that runs, if it shows one.
     :param known: the last deployment, as Airflow remembers it.
     :param remembered: growth that was begun and not seen to its end. Once features were appended, its watermark counts,
         also if a job that was brought back has come further: that one's rows miss the offline store.
@@ -74,18 +74,18 @@ def grow(
         read from the beginning again.
     :raises FlinkStateError: nobody knows up to when the job's windows are out.
     """
-    if remembered is not None and (remembered.stage != "stopping" or seen.watermark is None):
+    if remembered is not None and (remembered.stage != "stopping" or facts.watermark is None):
         stage: Any = "stopping" if remembered.stage == "stopping" else "appending"
         groups = {**remembered.groups, **groups}
         return Growth(remembered.state, remembered.watermark, groups, stage, remembered.materialized)
     if asked.state == "fresh":
         return Growth("fresh", None, groups)
-    watermark = asked.watermark if asked.watermark is not None else seen.watermark
-    if watermark is None and known is not None and not known.proven:
+    watermark = asked.watermark if asked.watermark is not None else facts.watermark
+    if watermark is None and known is not None and not known.stable:
         watermark = known.watermark
     if watermark is not None:
         return Growth("rewarm", watermark, groups)
-    if asked.savepoint_path or may_begin_anew or (not seen.jobs and known is None):
+    if asked.savepoint_path or may_begin_anew or (not facts.jobs and known is None):
         return Growth("fresh", None, groups)
     lacking = "; ".join(f"{name} lacks {', '.join(features)}" for name, features in groups.items())
     raise FlinkStateError(

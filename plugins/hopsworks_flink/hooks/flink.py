@@ -15,7 +15,13 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.connection import FlinkConnection, missing_connection
 from hopsworks_flink.clients.flink.failures import head, innermost_cause, stack_trace
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
-from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint, lowest_watermark, restore_point
+from hopsworks_flink.clients.flink.jobs import (
+    FlinkJob,
+    RestorePoint,
+    identity_marks,
+    lowest_watermark,
+    restore_point,
+)
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
 from hopsworks_flink.clients.masking import mask
@@ -43,6 +49,7 @@ _STATISTICS_SECONDS = 3.5
 _METRICS_SECONDS = 12.0
 _METRICS_POLL = 1.0
 _RECENT_SECONDS = 60.0
+# How long a job may take from its submission until it shows its marks.
 
 
 class FlinkHook(ConnectionForm, BaseHook):
@@ -114,12 +121,12 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def jobs_named(self, job_name: str) -> list[ObservedJob]:
+    def jobs_named(self, job_name: str) -> list[FlinkJob]:
         """All jobs of exactly this name that Flink remembers, the last one started first.
 
         Those that have not ended carry the deployment hash that they were started with.
         """
-        jobs = [ObservedJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
+        jobs = [FlinkJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
         jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 
@@ -165,11 +172,11 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     def job_marks(self, job_id: str) -> dict[str, str]:
         """The job's ``pipeline.global-job-parameters``; empty while a job initialises or when Flink forgot it."""
-        try:
-            config = self.client.job_config(job_id)
-        except FlinkJobNotFound:
-            return {}
-        return dict((config.get("execution-config") or {}).get("user-config") or {})
+        return self.client.job_marks(job_id)
+
+    def is_job(self, job_id: str, job_name: str, marks: Mapping[str, str]) -> bool | None:
+        """Whether the job under an id is a certain one, see :meth:`FlinkRestClient.is_job`."""
+        return self.client.is_job(job_id, job_name, marks)
 
     def watermark(self, job_id: str) -> int | None:
         """How far event time has come in all of a running job, in epoch milliseconds; the truth is never behind it.
@@ -184,7 +191,7 @@ class FlinkHook(ConnectionForm, BaseHook):
                 return lowest
             time.sleep(_METRICS_POLL)
 
-    def restore_point(self, job: ObservedJob) -> RestorePoint:
+    def restore_point(self, job: FlinkJob) -> RestorePoint:
         """The newest state that an ended job left.
 
         Waits a few seconds if the job has just ended, until Flink's statistics are sure to show its last savepoint.
@@ -205,7 +212,8 @@ class FlinkHook(ConnectionForm, BaseHook):
         """The jars on this worker that fit the cluster's Flink version.
 
         :param connectors: see :func:`~hopsworks_flink.clients.flink.files.find_jars`; None follows the connection.
-        :param formats: file formats that the job reads and that have jars of their own, such as ``parquet``.
+        :param formats: what else the job needs that has jars of its own: `OWN_JARS`, or a file format such as
+            ``parquet``.
         :raises ConfigurationError: a jar is missing.
         """
         settings = self.settings
@@ -241,17 +249,22 @@ class FlinkHook(ConnectionForm, BaseHook):
         :param savepoint_path: state to start from.
         :param marks: put into ``pipeline.global-job-parameters``; letters, digits, ``_ . -`` only.
         :return: the job's id.
-        :raises FlinkDuplicateJobId: Flink has seen the id before.
+        :raises FlinkDuplicateJobId: Flink has seen the id before, for this very job.
+        :raises FlinkJobIdTaken: Flink has seen the id before, for another job or one that it does not show.
+        :raises FlinkForeignJobError: the job that runs under the id is not the one that was submitted.
         :raises FlinkSubmissionError: the program failed; the text holds the cause.
         :raises FlinkConnectionError: Flink could not be reached, and the job did not turn up.
         """
-        submission = PythonSubmission(self.client, job_id, bundle, jars, arguments, self.settings.python_executable)
+        configuration = job_configuration(job_name, flink_configuration or {}, marks or {})
+        identity = identity_marks(job_id, marks or {})
+        python = self.settings.python_executable
+        submission = PythonSubmission(self.client, job_id, job_name, identity, bundle, jars, arguments, python)
         return submission.send(
             {
                 "parallelism": parallelism,
                 "savepointPath": savepoint_path,
                 "allowNonRestoredState": allow_non_restored_state,
-                "flinkConfiguration": job_configuration(job_name, flink_configuration or {}, marks or {}),
+                "flinkConfiguration": configuration,
             }
         )
 

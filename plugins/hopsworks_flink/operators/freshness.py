@@ -11,6 +11,7 @@ from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, 
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.kafka.client import produce
 from hopsworks_flink.clients.kafka.offsets import end_offsets, newest_by_partition
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -19,7 +20,6 @@ from hopsworks_flink.links import FeatureGroupLink
 from hopsworks_flink.tasks.arguments import as_float
 from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
-from hopsworks_flink.tasks.run_memory import RunMemory
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -115,10 +115,10 @@ class MeasureFreshnessOperator(BaseOperator):
         from hopsworks_flink.pipeline.canary import Freshness
 
         now = time.time()
-        memory = RunMemory("freshness", pipeline.job_name)
-        samples = [sample for sample in memory.recall().get("samples") or [] if now - sample["at"] <= window]
+        record = Record.across_runs("freshness", pipeline.job_name)
+        samples = [sample for sample in (record.read() or {}).get("samples") or [] if now - sample["at"] <= window]
         samples.append({"at": round(now, 3), "seconds": round(seconds or limit, 3), "missed": seconds is None})
-        memory.remember({"samples": samples[-_MOST_SAMPLES:]})
+        record.write({"samples": samples[-_MOST_SAMPLES:]})
         freshness = Freshness.of(samples)
         get_stats().gauge(f"hopsworks_flink.{pipeline.job_name}.freshness", samples[-1]["seconds"])
         within = f"Within {window:g} s: {freshness}."

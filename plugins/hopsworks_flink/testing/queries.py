@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from hopsworks_flink.pipeline.expressions.expression import Expression
+from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds

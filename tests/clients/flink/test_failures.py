@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hopsworks_flink.clients.flink.failures import excerpt, innermost_cause, root_exception, submission_cause
 
-DRIVER = "2026-11-23 23:33:00,115 INFO  org.apache.flink.client.python.PythonDriver                  [] - "
+DRIVER = "2026-11-23 23:33:00,115 INFO  hopsworksflink.submit.PythonLauncher                  [] - "
 PLANNER = f"""\
 2026-11-23 23:32:59,511 WARN  org.apache.flink.runtime.dispatcher.DispatcherRestEndpoint   [] - Unhandled exception
 java.net.SocketException: Connection reset

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.setup import read_api_key
+from devstack.hopsworks.home.setup import read_api_key
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.rest import FlinkRestClient
 from hopsworks_flink.exceptions import ConfigurationError, FlinkApiError, FlinkConnectionError, FlinkJobNotFound

@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.app import create_app
-from devstack.hopsworks.layout import Layout
-from devstack.hopsworks.setup import initialise, read_api_key
+from devstack.hopsworks.api.app import create_app
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.home.setup import initialise, read_api_key
 
 
 class MemoryBroker:

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk import Asset
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from devstack.hopsworks.models import new_commit
+from devstack.hopsworks.metadata.models import new_commit
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException, BaseOperator
+from hopsworks_flink.clients.flink.jobs import next_job_id
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkError,
@@ -127,6 +128,29 @@ def test_kill_cancels_only_the_own_job(flink: FlinkStub, program: Path) -> None:
     with pytest.raises(FlinkJobFailed):
         operator.execute(task_context())
     assert flink.running() == [other]
+
+
+def test_an_id_that_a_stranger_has_used_up(run: Callable[..., dict[str, Any]], flink: FlinkStub) -> None:
+    expected = run()["job_id"]
+    flink.jobs.clear()
+    stranger = flink.add("theirs", job_id=expected)
+    context = {**task_context(), "task_state_store": StateStore()}
+    result = run(context)
+    assert result["job_id"] == next_job_id(expected)
+    assert stranger.state == "RUNNING"
+
+
+def test_retry_does_not_follow_a_stranger(run: Callable[..., dict[str, Any]], flink: FlinkStub) -> None:
+    """The try before has written down an id under which another program came to run."""
+    context = {**task_context(), "task_state_store": StateStore()}
+    flink.on_run = lambda job: None
+    with pytest.raises(FlinkJobFailed):
+        run(context, timeout=0.05)
+    (job,) = flink.jobs.values()
+    job.name, job.state, job.end_time = "theirs", "RUNNING", -1
+    flink.on_run = lambda job: job.end("FINISHED")
+    assert run(context)["job_id"] != job.job_id
+    assert job.state == "RUNNING"
 
 
 # --- in the triggerer -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from hopsworks_flink.pipeline.expressions.expression import Expression
+from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.types import FeatureType
 
 COLUMNS = {

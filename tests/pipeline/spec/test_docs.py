@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from hopsworks_flink.pipeline.expressions.functions import NAMES
+from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES
 from hopsworks_flink.pipeline.plan import compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import History, Pipeline
@@ -85,4 +85,4 @@ def test_every_aggregate_is_documented(setting):
 def test_every_type_and_function_is_documented():
     words = set(re.findall(r"`([A-Za-z_]+)(?:\(p,s\))?`", DOCUMENT))
     assert set(TYPE_NAMES) <= words
-    assert set(NAMES.split(", ")) <= words
+    assert set(FUNCTION_NAMES.split(", ")) <= words

@@ -175,7 +175,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, data):
 def test_a_key_that_stands_twice_in_the_file_is_refused(tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text("name: a\nname: b\n")
-    with pytest.raises(PipelineError, match=r"(?s)not valid YAML.*the key 'name' stands twice.*line 2"):
+    with pytest.raises(PipelineError, match=r"line 2, column 1: the key 'name' stands twice"):
         Pipeline.from_yaml(file)
 
 
@@ -190,15 +190,13 @@ def test_a_file_that_is_no_yaml_or_would_run_code_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: a\nsource: " + "[" * 400_000, r"nested more than 100 levels deep\s+in .*line 2,"),
-        ("{a: " * 200_000, r"nested more than 100 levels deep\s+in .*line 1,"),
-        ("\n".join(" " * level + "a:" for level in range(1000)), r"nested more than 100 levels deep\s+in .*line 101,"),
-        ("- " * 400_000, r"nested more than 100 levels deep\s+in .*line 1,"),
-        ("name: " + "9" * 5000, r"a value cannot be read: .*in quotes it is a text"),
-        ("name: 2025-02-30", r"a value cannot be read: day is out of range for month; in quotes it is a text"),
-        ("name: " + "x" * 1_000_001, "it has 1000007 characters, at most 1000000 are read"),
+        ("name: a\nsource: " + "[" * 120_000, "line 2, column 108: nested more than 100 levels deep"),
+        ("{a: " * 30_000, "line 1, column 401: nested more than 100 levels deep"),
+        ("\n".join(" " * level + "a:" for level in range(500)), "line 101, .*nested more than 100 levels deep"),
+        ("- " * 60_000, "line 1, column 201: nested more than 100 levels deep"),
+        ("name: " + "9" * 5000, "line 1, column 7: '9{59}…' cannot be read as a number; in quotes it is a text"),
     ],
-    ids=["lists", "mappings", "indented", "block", "number", "date", "long"],
+    ids=["lists", "mappings", "indented", "block", "number"],
 )
 def test_a_file_that_would_exhaust_or_confuse_the_reader_is_refused(tmp_path, text, sentence):
     file = tmp_path / "p.yaml"
@@ -212,9 +210,8 @@ def test_aliases_that_multiply_are_refused_in_few_words(tmp_path):
     levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
     file = tmp_path / "p.yaml"
     file.write_text(f"a0: &a0 [x]\n{levels}name: *a11\nsource: *a11\nfeature_groups: *a11\n")
-    with pytest.raises(PipelineError, match="unknown setting") as refused:
+    with pytest.raises(PipelineError, match=r"line 6, .*more than 50000 values .*, once aliases are written out"):
         Pipeline.from_yaml(file)
-    assert len(str(refused.value)) < 3000
 
 
 def test_a_long_value_is_shown_by_its_beginning(tmp_path):
@@ -223,6 +220,12 @@ def test_a_long_value_is_shown_by_its_beginning(tmp_path):
     with pytest.raises(PipelineError, match=r"name: must be lower case .*XXX… \(50002 characters\)") as refused:
         Pipeline.from_yaml(file)
     assert len(str(refused.value)) < 1000
+
+
+def test_a_number_without_end_is_refused_in_data_as_well(minimal):
+    minimal["source"]["partitions"] = 10**5000
+    with pytest.raises(PipelineError, match=r"source\.partitions: .*\(found: a number of 16610 bits\)"):
+        Pipeline.parse(minimal)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.plan import compile_plan, feature_statements, record_headers
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.sql.quarantine import jar_folders, quarantine_topic_arguments
+from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
 from hopsworks_flink.pipeline.state import state_signature
 from tests.pipeline.test_compile import registered
 
@@ -20,7 +20,7 @@ def source(minimal: dict[str, Any], **settings: Any) -> Pipeline:
 
 def test_nothing_is_written_by_default(minimal: dict[str, Any]) -> None:
     p = Pipeline.parse(minimal)
-    assert (p.quarantine_topic, jar_folders(p)) == (None, ())
+    assert p.quarantine_topic is None
     assert "quarantine" not in compile_plan(p, registered(p)).to_json()
     with pytest.raises(ValueError, match="has no quarantine topic"):
         quarantine_topic_arguments(p)
@@ -38,16 +38,16 @@ def test_refused_events_are_written_with_the_first_reason(minimal: dict[str, Any
     ]
     assert sorted(insert.index(reason) for reason in reasons) == [insert.index(reason) for reason in reasons]
     assert "`__problem`" not in plan.to_json()
-    assert "'format' = 'avro'" in plan.statements[0]
+    assert "'hopsworks-events.on-error' = 'fail'" in plan.statements[0]
 
 
 @pytest.mark.parametrize("format_", ["avro", "json"])
 def test_undecodable_records_pass_conditions_but_never_count(minimal: dict[str, Any], format_: str) -> None:
     p = source(minimal, on_decode_error="quarantine", format=format_, where="amount > 0")
     plan = compile_plan(p, registered(p))
-    assert "'format' = 'quarantine'" in plan.statements[0]
-    assert f"'quarantine.format' = '{format_}'" in plan.statements[0]
-    assert ("'quarantine.options.timestamp-format.standard' = 'ISO-8601'" in plan.statements[0]) == (format_ == "json")
+    assert "'format' = 'hopsworks-events'" in plan.statements[0]
+    assert f"'hopsworks-events.encoding' = '{format_}'" in plan.statements[0]
+    assert "'hopsworks-events.on-error' = 'quarantine'" in plan.statements[0]
     lines = [line.strip() for line in plan.statements[0].splitlines()]
     at = lines.index("`__undecodable` BYTES,")
     # The format takes the last two physical columns of the table.

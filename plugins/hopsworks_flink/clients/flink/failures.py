@@ -45,6 +45,10 @@ def head(text: str) -> str:
     )
 
 
+# The logger under which the JobManager keeps what a Python program prints.
+_RELAY = "PythonLauncher"
+
+
 def submission_cause(log_tail: str, secrets: Sequence[str] = ()) -> str | None:
     """The cause of a Python job's failed start, in one or two lines, secrets cut out.
 
@@ -74,7 +78,7 @@ def _python_output(log_tail: str) -> list[str]:
     """The text of the events that relay what the Python process printed (all lines, if there are none)."""
     lines = log_tail.splitlines()
     events = [event for line in lines if (event := _EVENT.match(line))]
-    relayed = [event.group("text").rstrip() for event in events if event.group("logger").endswith("PythonDriver")]
+    relayed = [event.group("text").rstrip() for event in events if event.group("logger").endswith(_RELAY)]
     return relayed or [_content(line) for line in lines]
 
 

@@ -39,10 +39,19 @@ MARK_CREDENTIALS = "credentials"
 OWNER = "airflow-provider-hopsworks-flink"
 # Flink names a Kafka table's operators "cards_1[11]: Writer" and "cards_1[11]: Committer".
 _SINK = re.compile(r"(\w+)\[\d+\]: (Writer|Committer)")
+#: The task run that a bounded job belongs to, and which of its clears.
+MARK_RUN = "run"
+MARK_EPOCH = "epoch"
+#: The id under which a job was submitted; the launcher inside Flink gives it, so no other program's job has it.
+MARK_SUBMITTED_AS = "submitted_as"
+#: So many ids in a row that foreign jobs have used up are no accident.
+MAX_IDS = 5
+# By these a job is told from all others.
+_IDENTIFYING = (MARK_HASH, MARK_RUN, MARK_EPOCH)
 
 
 @dataclass(frozen=True)
-class ObservedJob:
+class FlinkJob:
     """One job as Flink shows it.
 
     :param start_time: epoch milliseconds.
@@ -60,7 +69,7 @@ class ObservedJob:
     credentials: str = ""
 
     @classmethod
-    def from_rest(cls, entry: Mapping[str, Any]) -> ObservedJob:
+    def from_rest(cls, entry: Mapping[str, Any]) -> FlinkJob:
         """One entry of ``GET /jobs/overview``, which does not tell the marks."""
         return cls(entry["jid"], entry["name"], entry["state"], entry["start-time"], entry.get("end-time") or -1)
 
@@ -69,7 +78,7 @@ class ObservedJob:
         """Whether the job has ended for good."""
         return self.state in TERMINAL_STATES
 
-    def with_marks(self, marks: Mapping[str, str]) -> ObservedJob:
+    def with_marks(self, marks: Mapping[str, str]) -> FlinkJob:
         """The same job, with what its marks say."""
         return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=marks.get(MARK_CREDENTIALS, ""))
 
@@ -90,7 +99,7 @@ class RestorePoint:
     watermark: int | None = None
 
 
-def newest(jobs: Iterable[ObservedJob]) -> ObservedJob | None:
+def newest(jobs: Iterable[FlinkJob]) -> FlinkJob | None:
     """The job that was started last; None without jobs."""
     return max(jobs, key=lambda job: (job.start_time, job.job_id), default=None)
 
@@ -103,6 +112,16 @@ def derive_job_id(job_name: str, deployment_hash: str, predecessor_id: str | Non
     """
     text = "\n".join((job_name, deployment_hash, predecessor_id or "none"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def next_job_id(job_id: str) -> str:
+    """The id to try after one that a foreign job has used up; the same for everybody who asks."""
+    return hashlib.sha256(f"after {job_id}".encode()).hexdigest()[:32]
+
+
+def identity_marks(job_id: str, marks: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The marks that a job must show under an id to be the one that was submitted with ``marks``."""
+    return {MARK_SUBMITTED_AS: job_id, **{key: value for key, value in (marks or {}).items() if key in _IDENTIFYING}}
 
 
 def restore_point(job_id: str, checkpoints: Mapping[str, Any] | None) -> RestorePoint:

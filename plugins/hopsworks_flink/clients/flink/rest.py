@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from hopsworks_flink.clients.flink.http import (
     not_json,
 )
 from hopsworks_flink.clients.tls import reason_of
-from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError, FlinkError
+from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError, FlinkError, FlinkJobNotFound
 
 T = TypeVar("T")
 #: Starting a Python job takes a few seconds; on a busy JobManager a good deal more.
@@ -34,6 +35,8 @@ _UPLOAD_SECONDS = 300.0
 # Doubled with each of the repetitions, of which the first comes at once.
 _PAUSE_SECONDS = 0.3
 _LOG_TAIL_BYTES = 512 * 1024
+# How long a job that initialises may keep its marks to itself.
+_MARKS_SECONDS, _MARKS_POLL = 10.0, 0.5
 
 
 class FlinkRestClient(FlinkCalls):
@@ -110,6 +113,34 @@ class FlinkRestClient(FlinkCalls):
         return str(self._call("POST", f"/jars/{segment(jar_id)}/run", json=dict(request), timeout=RUN_SECONDS)["jobid"])
 
     # --- jobs ------------------------------------------------------------------------------------------------------
+
+    def job_marks(self, job_id: str) -> dict[str, str]:
+        """The job's ``pipeline.global-job-parameters``; empty while a job initialises or when Flink forgot it."""
+        try:
+            config = self.job_config(job_id)
+        except FlinkJobNotFound:
+            return {}
+        return dict((config.get("execution-config") or {}).get("user-config") or {})
+
+    def is_job(self, job_id: str, job_name: str, marks: Mapping[str, str]) -> bool | None:
+        """Whether the job under an id is a certain one: has its name, and was started with these marks.
+
+        :return: None if Flink does not know the job, or cannot tell what it was started with (it has never run).
+        """
+        deadline = time.monotonic() + _MARKS_SECONDS
+        while True:
+            job = self.find_job(job_id)
+            if job is None:
+                return None
+            if job["name"] != job_name:
+                return False
+            found = self.job_marks(job_id)
+            if found or job["state"] != "INITIALIZING" or time.monotonic() > deadline:
+                break
+            time.sleep(_MARKS_POLL)
+        # It shows its marks once it is initialised: one that was ended before that never will.
+        untold = not found and job["state"] in ("INITIALIZING", "FAILED", "CANCELED")
+        return None if untold else marks.items() <= found.items()
 
     def checkpoint_config(self, job_id: str) -> dict[str, Any]:
         """``GET /jobs/{id}/checkpoints/config``."""

@@ -44,7 +44,7 @@ class FlinkPythonJobOperator(BaseOperator):
         "jars",
         "flink_conn_id",
     )
-    #: Formats that the program reads and that have jars of their own.
+    #: What the program reads with that has jars of its own, see `find_jars`.
     file_formats: Sequence[str] = ()
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
     ui_color = FLINK_COLOUR
@@ -95,13 +95,14 @@ class FlinkPythonJobOperator(BaseOperator):
         """
         arguments = tuple(str(argument) for argument in self.arguments or ())
         refuse_secrets(option_names(arguments), "arguments")
+        configuration = self.checked_configuration()
         return DesiredJob(
             job_name=as_text(self.job_name, "job_name"),
             bundle=self.build_bundle(),
             jars=hook.find_jars(self.jars, self.file_formats),
             arguments=arguments,
             parallelism=as_int(self.parallelism, "parallelism"),
-            flink_configuration={**defaults, **self.checked_configuration()},
+            flink_configuration={**defaults, **configuration},
             secret_files=self.secret_files,
         )
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.decision import Start
 from hopsworks_flink.deployment.desired import BINDINGS_FILE, PROGRAM, DesiredJob
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.deployment.desired import DeploymentPolicy
     from hopsworks_flink.deployment.growth import Growth
-    from hopsworks_flink.deployment.record import DeploymentMemory
+    from hopsworks_flink.deployment.record import DeploymentRecord
     from hopsworks_flink.hooks.flink import FlinkHook
     from hopsworks_flink.pipeline.plan import JobPlan
     from hopsworks_flink.pipeline.spec import Pipeline
@@ -148,8 +149,8 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Converge, once it is known that the brokers and this worker trust each other: Flink will show the same."""
         for broker in self._brokers:
             self._check_trust(broker)
-        memory = self._memory(context, self.job_name)
-        growth = memory.growth()
+        record = self._record(context, self.job_name)
+        growth = record.growth()
         with ExitStack() as stack:
             if self._lacking or (growth is not None and growth.stage == "appending"):
                 # One login for all steps.
@@ -160,23 +161,23 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
                 self.prepare()
             elif growth is not None and growth.stage == "stopping":
                 # Nothing was appended, and the pipeline does not ask for it any more.
-                memory.grown()
-            return self._grown(super().deploy(context), memory)
+                record.grown()
+            return self._grown(super().deploy(context), record)
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
+        self, context: Context, event: dict[str, Any] | None = None, rollout: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """As :meth:`FlinkDeployJobOperator.execute_complete`."""
-        result = super().execute_complete(context, event, settling)
-        return self._grown(result, self._memory(context, self.job_name))
+        result = super().execute_complete(context, event, rollout)
+        return self._grown(result, self._record(context, self.job_name))
 
     def _grow(self, context: Context, growth: Growth | None) -> dict[str, Any] | None:
         """Let the feature groups grow; a result only if that was undone, which fails the task in the end."""
-        settlement, deployment = self._begin(context)
+        steps, deployer = self._begin(context)
         growing = FeatureGrowth(
             self._parsed,
-            deployment,
-            settlement,
+            deployer,
+            steps,
             hopsworks_conn_id=self.hopsworks_conn_id,
             source_start=self.start or self._parsed.source.start,
         )
@@ -184,22 +185,22 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             growing.finish(growth)
             return None
         undoing = growing.run(self._lacking)
-        return self._see_through(settlement, deployment, undoing) if undoing else None
+        return self._see_through(steps, deployer, undoing) if undoing else None
 
     @staticmethod
-    def _grown(result: dict[str, Any], memory: DeploymentMemory) -> dict[str, Any]:
-        growth = memory.growth()
+    def _grown(result: dict[str, Any], record: DeploymentRecord) -> dict[str, Any]:
+        growth = record.growth()
         if growth is None:
             return result
-        memory.grown()
+        record.grown()
         told = {
             name: {"features": features, **growth.materialized.get(name, {})}
             for name, features in growth.groups.items()
         }
         return {**result, "grown": told}
 
-    def _policy(self, memory: DeploymentMemory) -> DeploymentPolicy:
-        policy, growth = super()._policy(memory), memory.growth()
+    def _policy(self, record: DeploymentRecord) -> DeploymentPolicy:
+        policy, growth = super()._policy(record), record.growth()
         if growth is None or growth.stage == "stopping":
             # Before: what a growing group's job has to show is its watermark.
             return policy
@@ -225,15 +226,14 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
         """The job, its bindings made for what it begins with."""
         from hopsworks_flink.deployment.feature_job import feature_job
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         assert self._plan is not None
         return feature_job(
             self._parsed,
             self._plan,
-            jars=hook.find_jars(self.jars, jar_folders(self._parsed)),
             parallelism=as_int(self.parallelism, "parallelism"),
             flink_configuration=self.checked_configuration(),
+            jars=hook.find_jars(self.jars, (OWN_JARS,)),
             brokers=self._brokers,
             start_files=self.start_files,
         )

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import rows_written
 from hopsworks_flink.deployment.desired import BINDINGS_FILE, PLAN_FILE, PROGRAM
 from hopsworks_flink.exceptions import ConfigurationError
@@ -23,8 +24,9 @@ from hopsworks_flink.tasks.outlets import emit
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+    from hopsworks_flink.pipeline.interval import Interval
     from hopsworks_flink.pipeline.plan import JobPlan
-    from hopsworks_flink.pipeline.recompute import Interval, PartitionHistory, Reach
+    from hopsworks_flink.pipeline.recompute import PartitionHistory, Reach
     from hopsworks_flink.pipeline.spec import Pipeline
 
 # How much the scheduler's clock may be ahead of the worker's.
@@ -137,7 +139,8 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _checked(self, context: Context) -> tuple[Pipeline, Interval]:
         """What the arguments say, before anything remote is touched."""
-        from hopsworks_flink.pipeline.recompute import resolve_interval, select_groups
+        from hopsworks_flink.pipeline.interval import resolve_interval
+        from hopsworks_flink.pipeline.recompute import select_groups
         from hopsworks_flink.pipeline.spec import Pipeline
 
         pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
@@ -160,7 +163,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         return names.replace(",", " ").split() if isinstance(names, str) else list(names or ())
 
     def _margin(self) -> timedelta:
-        from hopsworks_flink.pipeline.recompute import as_margin
+        from hopsworks_flink.pipeline.interval import as_margin
 
         return as_margin(self.arrival_margin)
 
@@ -191,7 +194,6 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
     def _compile(self, pipeline: Pipeline, interval: Interval) -> JobPlan:
         from hopsworks_flink.deployment.feature_job import registered_groups
         from hopsworks_flink.pipeline import recompute as history
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         groups = history.select_groups(pipeline, self._names())
         left_out = [group.full_name for group in pipeline.feature_groups if group not in groups]
@@ -203,11 +205,11 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             self._brokers = self._ask_brokers(session)
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
         if pipeline.history:
-            self.file_formats = ("parquet",) if pipeline.history.format == "parquet" else ()
+            self.file_formats = (OWN_JARS, *(("parquet",) if pipeline.history.format == "parquet" else ()))
             self._facts.update(files=pipeline.history.path, offsets={}, records_read=None)
             self.log.info("Interval %s: reading %s.", interval, pipeline.history.path)
             return history.compile_recompute(pipeline, registered, groups, interval, None)
-        self.file_formats = jar_folders(pipeline)
+        self.file_formats = (OWN_JARS,)
         partitions = self._partitions(pipeline, history.reach(pipeline, groups, interval, self._margin()), interval)
         offsets = {str(one.partition): [one.first, one.end] for one in partitions}
         self._facts.update(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import BaseOperator, conf
-from hopsworks_flink.clients.flink.jobs import ENDING_STATES, NOT_FOUND, TERMINAL_STATES, ObservedJob, newest
+from hopsworks_flink.clients.flink.jobs import ENDING_STATES, NOT_FOUND, TERMINAL_STATES, FlinkJob, newest
 from hopsworks_flink.exceptions import (
     FlinkAmbiguousJobError,
     FlinkApiError,
@@ -119,12 +119,12 @@ class FlinkStopJobOperator(BaseOperator):
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
-    def _find(self, context: Context, hook: FlinkHook, mode: str) -> tuple[ObservedJob | None, str | None]:
+    def _find(self, context: Context, hook: FlinkHook, mode: str) -> tuple[FlinkJob | None, str | None]:
         """The job, and the request of an earlier try that Flink knows."""
         check_name_or_id(self.job_name, self.job_id)
         if self.job_id:
             state = hook.job_state(self.job_id)
-            job = ObservedJob(self.job_id, "", state) if state else None
+            job = FlinkJob(self.job_id, "", state) if state else None
             return job, self._earlier_request(context, hook, job, mode)
         jobs = hook.jobs_named(str(self.job_name))
         active = [job for job in jobs if not job.is_terminal]
@@ -138,7 +138,7 @@ class FlinkStopJobOperator(BaseOperator):
         request_id = self._earlier_request(context, hook, last, mode)
         return (last, request_id) if request_id else (None, None)
 
-    def _earlier_request(self, context: Context, hook: FlinkHook, job: ObservedJob | None, mode: str) -> str | None:
+    def _earlier_request(self, context: Context, hook: FlinkHook, job: FlinkJob | None, mode: str) -> str | None:
         if job is None or mode == "cancel":
             return None
         this = int(context["ti"].try_number)
@@ -160,7 +160,7 @@ class FlinkStopJobOperator(BaseOperator):
         parts = (run_mark(context), job_id, mode, str(self.savepoint_directory or ""), str(try_number))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    def _request(self, context: Context, hook: FlinkHook, job: ObservedJob, mode: str) -> str | None:
+    def _request(self, context: Context, hook: FlinkHook, job: FlinkJob, mode: str) -> str | None:
         if mode == "cancel":
             self.log.info("Cancelling job %s (%s).", job.job_id, job.state)
             hook.cancel(job.job_id)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, BaseOperator, get_stats
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
 from hopsworks_flink.health.verdict import (
@@ -25,7 +26,6 @@ from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
 from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
-from hopsworks_flink.tasks.run_memory import RunMemory
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -101,8 +101,8 @@ class FlinkSuperviseJobOperator(BaseOperator):
             if self.deploy_dag_id:
                 skip_while_deploying(context, self.deploy_dag_id)
             hook = FlinkHook(self.flink_conn_id)
-            memory = RunMemory("supervision", pipeline.job_name)
-            saved = memory.recall()
+            record = Record.across_runs("supervision", pipeline.job_name)
+            saved = record.read() or {}
             before = JobFacts.from_json(saved.get("facts"))
             bounds = bounds_of(pipeline.supervision)
             found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
@@ -111,10 +111,10 @@ class FlinkSuperviseJobOperator(BaseOperator):
                 push_links(context, self, hook, facts.job_id)
             verdict = judge(pipeline.job_name, facts, before, bounds)
             verdict = self._explained(hook, pipeline, facts, verdict)
-        return self._follow_up(pipeline, facts, verdict, memory, saved)
+        return self._follow_up(pipeline, facts, verdict, record, saved)
 
     def _follow_up(
-        self, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, memory: RunMemory, saved: Mapping[str, Any]
+        self, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, record: Record, saved: Mapping[str, Any]
     ) -> dict[str, Any]:
         settings, job_name = pipeline.supervision, pipeline.job_name
         window = settings.attempt_window.total_seconds()
@@ -124,7 +124,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         exhausted = action == "alert" and settings.policy == "redeploy" and verdict.curable
         if action == "redeploy":
             attempts = [*attempts, facts.at]
-        memory.remember({"facts": facts.to_json(), "attempts": attempts, "parallelism": parallelism})
+        record.write({"facts": facts.to_json(), "attempts": attempts, "parallelism": parallelism})
         self._tell_metrics(job_name, facts, verdict)
         text = f"Job {job_name!r} is {verdict.kind}: {verdict}."
         if action == "alert":

@@ -15,20 +15,20 @@ from hopsworks_flink.clients.hopsworks.progress import (
     with_number_keys,
     with_text_keys,
 )
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
 from hopsworks_flink.operators.hopsworks.base import HopsworksJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float, as_int, as_text
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
-from hopsworks_flink.tasks.memory import TaskMemory
 from hopsworks_flink.tasks.outlets import emit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_MEMORY = "hopsworks_executions"
+_RECORD = "hopsworks_executions"
 
 
 class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
@@ -145,7 +145,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         self.log.info("Rows inserted: %d, updated: %d.", rows["rows_inserted"], rows["rows_updated"])
         if not decision.verified:
             self.log.warning("No offsets prove the result: see the operator's documentation.")
-        TaskMemory(context, _MEMORY).forget()
+        Record.across_tries(context, _RECORD).delete()
         return self._result(work, last_seen, progress, rows, decision.verified)
 
     def _start(
@@ -158,7 +158,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
             return None
         self.follow(work, started.id, stoppable=True)
         work["mine"] = True
-        TaskMemory(context, _MEMORY).remember({"ids": [*self._remembered(context), started.id]})
+        Record.across_tries(context, _RECORD).write({"ids": [*self._remembered(context), started.id]})
         self.log.info("Started execution %d of %s; end offsets %s.", started.id, job.name, work["end"])
         if as_bool(self.wait_for_completion, "wait_for_completion"):
             return None
@@ -191,7 +191,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
     @staticmethod
     def _remembered(context: Context) -> list[int]:
         """Executions that this task has started, in any try."""
-        return list((TaskMemory(context, _MEMORY).recall() or {}).get("ids") or ())
+        return list((Record.across_tries(context, _RECORD).read() or {}).get("ids") or ())
 
     @staticmethod
     def _result(

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import BaseOperator
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink
 from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
-from hopsworks_flink.tasks.memory import TaskMemory
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TIME_TRAVEL_FORMATS = ("HUDI", "DELTA", "NONE")
 _ON_DRIFT = ("fail", "append", "append_later", "ignore")
-_MEMORY = "hopsworks_append"
+_RECORD = "hopsworks_append"
 
 
 class HopsworksCreateFeatureGroupOperator(BaseOperator):
@@ -149,11 +149,11 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         self, context: Context, session: HopsworksSession, group: Any, arguments: dict[str, Any]
     ) -> tuple[Any, list[str]]:
         """Append what is missing. Remembered before, so that a retry brings the offline table along as well."""
-        memory = TaskMemory(context, _MEMORY)
-        recalled = memory.recall()
-        memory.remember({"appending": True})
+        record = Record.across_tries(context, _RECORD)
+        recalled = record.read()
+        record.write({"appending": True})
         group, names = session.append_features(group, arguments, again=recalled is not None)
-        memory.forget()
+        record.delete()
         if names:
             self.log.warning(
                 "Appended %s. Records written with the older schema that are not materialized yet will be left out; "

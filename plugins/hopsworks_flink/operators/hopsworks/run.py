@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.hopsworks.executions import FAILED, KILLED, TIMEOUT, Execution
 from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import HopsworksExecutionLink
@@ -15,14 +16,13 @@ from hopsworks_flink.operators.hopsworks.base import HopsworksJobOperator
 from hopsworks_flink.pipeline.times import as_time
 from hopsworks_flink.tasks.arguments import as_bool, as_text
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
-from hopsworks_flink.tasks.memory import TaskMemory
 from hopsworks_flink.tasks.outlets import emit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_MEMORY = "hopsworks_execution"
+_RECORD = "hopsworks_execution"
 
 
 class HopsworksRunJobOperator(HopsworksJobOperator):
@@ -95,7 +95,7 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
                 execution = self._start(session, job, start, end)
                 self.log.info("Started execution %d of %s: %s", execution.execution_id, name, work["url"])
             self.follow(work, execution.execution_id, stoppable=True)
-            TaskMemory(context, _MEMORY).remember({"id": execution.execution_id, "job": name})
+            Record.across_tries(context, _RECORD).write({"id": execution.execution_id, "job": name})
         if not as_bool(self.wait_for_completion, "wait_for_completion"):
             return self._result(context, work, execution.state, execution.final_status)
         return self.go_on(context, work, self.wait(work))
@@ -123,7 +123,7 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
 
     def _earlier(self, context: Context, session: HopsworksSession, job: Any) -> Execution | None:
         """The execution of an earlier try, running or well ended."""
-        recalled = TaskMemory(context, _MEMORY).recall()
+        recalled = Record.across_tries(context, _RECORD).read()
         if not recalled or recalled["job"] != job.name:
             return None
         found = session.jobs.execution(job, recalled["id"])

@@ -10,11 +10,23 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, STRING, TIMESTAMP, FeatureType, decimal
+from hopsworks_flink.pipeline.types import (
+    BIGINT,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    STRING,
+    TIMESTAMP,
+    FeatureType,
+    decimal,
+    sql_literal,
+)
 from hopsworks_flink.pipeline.values import fits
 
 _DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
 _INTEGER_TEXT = "^ *[+-]?[0-9]+ *$"
+# A function that reads its argument twice doubles the text, and nested ones multiply it: a line could fill the memory.
+_LONGEST_TEXT = 100_000
 _NUMBER_TEXT = "^ *[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)? *$"
 
 # A timestamp, which is BIGINT microseconds in Flink, as a value with a calendar. The session's time zone is UTC.
@@ -47,12 +59,15 @@ class Term(NamedTuple):
 
 
 def build(kind: FeatureType, template: str, *terms: Term, duckdb: str | None = None) -> Term:
-    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs."""
-    return Term(
-        kind,
-        template.format(*(term.flink for term in terms)),
-        (duckdb or template).format(*(term.duckdb for term in terms)),
-    )
+    """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs.
+
+    :raises ExpressionError: the text is beyond all measure.
+    """
+    flink = template.format(*(term.flink for term in terms))
+    in_duckdb = (duckdb or template).format(*(term.duckdb for term in terms))
+    if max(len(flink), len(in_duckdb)) > _LONGEST_TEXT:
+        raise ExpressionError("is too large once it is compiled; derive columns for its parts")
+    return Term(kind, flink, in_duckdb)
 
 
 def alike(kind: FeatureType | None, text: str) -> Term:
@@ -75,6 +90,11 @@ def _double_text(number: Decimal) -> str:
     if "inf" in text:
         raise ExpressionError(f"{number} is too large for double")
     return text if "e" in text else f"{text}e0"
+
+
+def quoted(value: str) -> Term:
+    """String literal."""
+    return alike(STRING, sql_literal(value))
 
 
 def unify(terms: Sequence[Term], what: str) -> tuple[FeatureType, list[Term]]:
@@ -106,6 +126,14 @@ def _widest(kinds: Sequence[FeatureType], what: str) -> FeatureType:
     scale = max(kind.scale for kind in kinds)
     whole = max(kind.precision - kind.scale for kind in kinds)
     return exact_decimal(whole + scale, scale, what)
+
+
+def choice(conditions: list[Term], results: list[Term], what: str) -> Term:
+    """CASE with a result for each condition and one more for none."""
+    kind, results = unify(results, what)
+    count = len(conditions)
+    branches = " ".join(f"WHEN {{{n}}} THEN {{{count + n}}}" for n in range(count))
+    return build(kind, f"CASE {branches} ELSE {{{2 * count}}} END", *conditions, *results)
 
 
 def exact_decimal(precision: int, scale: int, what: str) -> FeatureType:

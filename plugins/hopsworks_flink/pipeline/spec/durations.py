@@ -15,8 +15,8 @@ _UNIT = {
     "s": timedelta(seconds=1),
     "ms": timedelta(milliseconds=1),
 }
-_PART = re.compile(r"(\d+)(ms|[dhms])")
-_DURATION = re.compile(r"(?:\d+(?:ms|[dhms]))+")
+_PART = re.compile(r"([0-9]+)(ms|[dhms])")
+_DURATION = re.compile(r"(?:[0-9]+(?:ms|[dhms]))+")
 _LONGEST = timedelta(days=3650)
 
 
@@ -28,8 +28,10 @@ def parse_duration(value: Any) -> timedelta:
         raise ValueError("a duration is a number with a unit, such as 500ms, 30s, 10m, 1h or 1h30m")
     total = timedelta()
     for count, unit in _PART.findall(value):
-        if len(count) > 15 or (total := total + int(count) * _UNIT[unit]) > _LONGEST:
+        # Compared before it is multiplied: what a timedelta cannot hold is another error.
+        if len(count) > 15 or int(count) > (_LONGEST - total) / _UNIT[unit]:
             raise ValueError("a duration of more than ten years is surely a mistake")
+        total += int(count) * _UNIT[unit]
     return total
 
 

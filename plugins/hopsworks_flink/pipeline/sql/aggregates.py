@@ -28,7 +28,7 @@ def template_text(sql: str) -> str:
 
 def condition(text: str, columns: Columns) -> str:
     """A condition of the pipeline file, in Flink SQL."""
-    from hopsworks_flink.pipeline.expressions.expression import Expression
+    from hopsworks_flink.pipeline.expressions import Expression
 
     return template_text(Expression.parse(text, columns).sql("flink"))
 

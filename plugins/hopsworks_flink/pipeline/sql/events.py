@@ -16,7 +16,7 @@ EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"
-# Of the format `quarantine`: the value of a record that cannot be decoded, and why; null for all others.
+# With `on_decode_error: quarantine`: the value of a record that cannot be decoded, and why; null for all others.
 UNDECODABLE = "__undecodable"
 PROBLEM = "__problem"
 
@@ -44,7 +44,7 @@ def views(pipeline: Pipeline, groups: Iterable[FeatureGroup]) -> list[str]:
 
 def events_table(pipeline: Pipeline) -> str:
     """Name of what holds all events with their derived columns."""
-    return EVENTS if _prepared(pipeline) else SOURCE_TABLE
+    return EVENTS if _is_prepared(pipeline) else SOURCE_TABLE
 
 
 def events_view_name(key: Sequence[str]) -> str:
@@ -59,6 +59,16 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
     counted = "\n  AND ".join(usable)
     view, table = sql_identifier(events_view_name(key)), sql_identifier(events_table(pipeline))
     return f"CREATE TEMPORARY VIEW {view} AS\nSELECT * FROM {table}\nWHERE {counted}"
+
+
+def _is_prepared(pipeline: Pipeline) -> bool:
+    """Whether `_prepared` has a query."""
+    source = pipeline.source
+    return bool(source.derive) or source.where is not None or uses_order(pipeline) or _has_texts_as_timestamps(source)
+
+
+def _has_texts_as_timestamps(source: Source) -> bool:
+    return source.format == "json" and TIMESTAMP in source.columns.values()
 
 
 def _prepared(pipeline: Pipeline) -> str | None:
@@ -80,7 +90,7 @@ def _prepared(pipeline: Pipeline) -> str | None:
 def _plain_columns(pipeline: Pipeline) -> str | None:
     """Columns of the source as values of their types, and the order of events; None if they are as they must be."""
     source, selected = pipeline.source, []
-    converted = source.format == "json" and TIMESTAMP in source.columns.values()
+    converted = _has_texts_as_timestamps(source)
     if converted:
         for name, kind in source.columns.items():
             column = sql_identifier(name)
@@ -105,7 +115,7 @@ def _derived(source: Source) -> list[str]:
     """What each layer of queries selects: a derived column stands in the layer above those that it reads."""
     if not source.derive:
         return []
-    from hopsworks_flink.pipeline.expressions.expression import Expression
+    from hopsworks_flink.pipeline.expressions import Expression
 
     known: dict[str, FeatureType] = dict(source.columns)
     level: dict[str, int] = dict.fromkeys(known, 0)

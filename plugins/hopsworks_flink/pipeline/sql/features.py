@@ -39,6 +39,8 @@ HEADERS = "__headers"
 AT = "__at"
 MILLISECONDS = "__milliseconds"
 JSON_TIMESTAMP = "TIMESTAMP_LTZ(6)"
+#: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
+FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
@@ -118,11 +120,6 @@ def epoch_milliseconds(moment: str) -> str:
     return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
 
 
-def epoch_microseconds(moment: str) -> str:
-    """Microseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ."""
-    return f"EXTRACT(EPOCH FROM {moment}) * 1000000 + EXTRACT(MICROSECOND FROM {moment})"
-
-
 def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     options = {
         "connector": "kafka",
@@ -130,14 +127,15 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         # Offsets are committed under this name for people and monitoring; Flink itself resumes from its checkpoints.
         "properties.group.id": consumer_group,
     }
-    # With zone, so that nothing is left to guess: 2025-03-01T12:00:00.123Z.
-    decoding = {"timestamp-format.standard": "ISO-8601"} if source.format == "json" else {}
-    if source.on_decode_error == "quarantine":
-        # Of this package: flink_jobs/java.
-        options |= {"format": "quarantine", "quarantine.format": source.format}
-        options |= {f"quarantine.options.{name}": value for name, value in decoding.items()}
-    else:
-        options |= {"format": source.format, **{f"{source.format}.{name}": value for name, value in decoding.items()}}
+    options |= {
+        "format": FORMAT,
+        f"{FORMAT}.encoding": source.format,
+        f"{FORMAT}.on-error": source.on_decode_error,
+    }
+    timestamps = [name for name, kind in source.columns.items() if kind == TIMESTAMP]
+    if source.format == "avro" and timestamps:
+        # They are BIGINT there, which alone does not say what is in range.
+        options[f"{FORMAT}.timestamps"] = ";".join(timestamps)
     if source.idle_timeout is not None:
         options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
     return options
