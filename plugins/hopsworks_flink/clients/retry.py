@@ -52,7 +52,7 @@ def _options(
 
     def pause(state: RetryCallState) -> float:
         # A part is left to chance, so that many waits do not come back at once.
-        return max(0.0, min(deadline - time.time(), growing(state) * random.uniform(0.5, 1.0)))
+        return max(0.0, min(deadline - time.time(), growing(state) * random.uniform(0.5, 1.0)))  # noqa: S311
 
     return {
         "retry": retry_if_exception(_will_pass),
