@@ -28,7 +28,7 @@ Action = Literal["create", "change", "none"]
 
 @dataclass(frozen=True)
 class Deployment:
-    """How the file would be deployed; named like the arguments of `FlinkDeployFeaturePipelineOperator`."""
+    """How the file would be deployed, with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
     state: str = "restore"
     parallelism: int = 1
@@ -39,9 +39,9 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Resource:
-    """One thing that a deployment looks after.
+    """One resource of a deployment.
 
-    :param details: what is otherwise, sentence parts.
+    :param details: the differences, sentence parts.
     """
 
     kind: Literal["topic", "feature_group", "job"]
@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def changes(self) -> int:
-        """How many resources would not stay as they are."""
+        """Number of resources that would change."""
         return sum(resource.action != "none" for resource in self.resources)
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,13 +88,13 @@ class Comparison:
 def compare(file: str, deployment: Deployment) -> Comparison:
     """Compare a pipeline file with what is registered in Hopsworks and runs in Flink.
 
-    :raises HopsworksFlinkError: the file or a connection is wrong, or somebody does not answer.
+    :raises HopsworksFlinkError: the file or a connection is wrong, or Hopsworks or Flink does not answer.
     """
     refuse_secrets(deployment.flink_configuration, "--flink-configuration")
     pipeline, hook = Pipeline.from_yaml(file), FlinkHook(deployment.flink_conn_id)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
-        # Without the groups' ids there is no plan yet: the job is another one for certain.
+        # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
         desired = partial(_desired, pipeline, deployment, hook, session) if registered else None
         job, marks = _job(pipeline, hook, desired)
@@ -160,7 +160,7 @@ def _job(
     assert marks is not None
     differences = [_runs(running[0])]
     if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
-        differences.append("the SQL is another one")
+        differences.append("the SQL differs")
     elif marks.get(MARK_HASH) != desired.hash:
         differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
     elif desired.credentials not in (None, running[0].credentials):

@@ -1,4 +1,4 @@
-"""Airflow's hook to Hopsworks, on the platform's own Python SDK."""
+"""Airflow's hook for Hopsworks, on the platform's Python SDK."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hopsworks_flink.hooks.connection_form import ConnectionForm
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-# The SDK lets these win over the arguments of its login: what Airflow's connection says must hold.
+# They override the arguments of the SDK's login; Airflow's connection has to decide.
 _OVERRIDING = (
     "HOPSWORKS_HOSTNAME_VERIFICATION",
     "HOPSWORKS_TRUST_STORE_PATH",
@@ -68,9 +68,9 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[HopsworksSession]:
-        """Log in, and log out at the end; within a session of the same connection: go on with that one.
+        """Log in, and log out at the end; within a session of the same connection, that session.
 
-        The SDK's login belongs to the whole process.
+        The SDK's login is global to the process.
 
         :raises HopsworksLoginError: key, project or certificate are wrong.
         :raises HopsworksConnectionError: the server cannot be reached.
@@ -123,7 +123,7 @@ class HopsworksHook(ConnectionForm, BaseHook):
         return self.session()
 
     def test_connection(self) -> tuple[bool, str]:
-        """One authenticated read, for Airflow's test button; without the SDK, whose login asks for much more."""
+        """One authenticated request, for Airflow's test button; without the SDK, whose login makes many more."""
         from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 
         try:

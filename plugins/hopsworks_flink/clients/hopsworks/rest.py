@@ -1,6 +1,6 @@
 """Executions of Hopsworks jobs over plain REST: for triggers, sensors and kills.
 
-Not the SDK: its login belongs to the whole process and blocks, which neither a triggerer nor a signal handler can bear.
+Not the SDK: its login is global to the process and blocks, which rules it out in a triggerer or a signal handler.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
 
 
 class _Api:
-    """Addresses of the API, and what its answers mean; shared by the blocking and the asynchronous client."""
+    """Addresses and answers of the API, for the blocking and for the asynchronous client."""
 
     def __init__(self, settings: HopsworksConnection, read_seconds: float = _READ_SECONDS) -> None:
         import httpx
@@ -111,7 +111,7 @@ class _Api:
         raise (HopsworksConnectionError if status in _TRANSIENT else HopsworksError)(message)
 
     def unreachable(self, error: Exception, what: str) -> HopsworksError:
-        """The error of a question that was not answered."""
+        """The error for a request without an answer."""
         inner = error.__cause__ or error.__context__
         if isinstance(inner, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             return HopsworksLoginError(
@@ -188,7 +188,7 @@ class HopsworksRest(_Api):
 
 
 class AsyncHopsworksRest(_Api):
-    """The same for an event loop; an asynchronous context manager.
+    """Client for an event loop; an asynchronous context manager.
 
     :param settings: the connection.
     :param read_seconds: how long to wait for an answer.
@@ -247,11 +247,11 @@ async def follow(
     max_errors: int = 10,
     once: bool = False,
 ) -> dict[str, Any] | None:
-    """Wait until an execution has ended: the wait of the trigger, and of a worker.
+    """Wait until an execution has ended: in the triggerer and on a worker.
 
     :param poll_interval: seconds between two looks.
-    :param once: look once only.
-    :return: how the wait ended, as :meth:`ExecutionWatch.event`; None if it has not after one look.
+    :param once: look only once.
+    :return: :meth:`ExecutionWatch.event`; None if one look did not end the wait.
     """
     async with AsyncHopsworksRest(settings) as hopsworks:
         while True:

@@ -1,4 +1,4 @@
-"""What a broker says about a topic's records: offsets, timestamps, and what its retention has left."""
+"""Offsets and timestamps of a topic's records, and which of them its retention has kept."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def end_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
 
 
 def offsets(conf: Mapping[str, Any], topic: str, *specs: Any) -> list[dict[int, Any] | None]:
-    """For each of the questions: partition -> what the broker answers; None if the topic does not exist.
+    """For each spec: partition -> the broker's answer; None if the topic does not exist.
 
     :param conf: librdkafka settings that reach the broker.
     :param specs: confluent-kafka's ``OffsetSpec``.
@@ -115,7 +115,7 @@ def partition_histories(conf: Mapping[str, Any], topic: str, since: int, until: 
 
 
 def kept_since(conf: Mapping[str, Any], topic: str) -> int | None:
-    """Kafka timestamp since which no record of a topic can have grown too old; None where its settings do not tell.
+    """Kafka timestamp since which a topic keeps every record; None where its settings do not say.
 
     :raises KafkaError: the broker does not answer, or refuses the connection.
     """
