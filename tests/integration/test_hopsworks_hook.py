@@ -273,7 +273,7 @@ def test_topic_is_created_once() -> None:
 def test_topic_drift_is_refused_and_changes_nothing() -> None:
     first = create_topic(topic=f"drift_{RUN}")
     other = {**SCHEMA, "fields": [{"name": "b", "type": "string"}]}
-    with pytest.raises(AirflowFailException, match=r"exists \(version 1\) and is another one"):
+    with pytest.raises(AirflowFailException, match=r"exists \(version 1\) and differs"):
         create_topic(topic=f"drift_{RUN}", schema=other)
     with pytest.raises(AirflowFailException, match=r"exists with 2 partition\(s\), wanted 3"):
         create_topic(topic=f"drift_{RUN}", partitions=3)

@@ -291,5 +291,5 @@ def test_half_made_group_is_named(hook: HopsworksHook) -> None:
     create("half", FEATURES)
     with hook.session() as session:
         session.jobs.get(f"half_{RUN}_1_offline_fg_materialization").delete()
-    with pytest.raises(HopsworksError, match="is half made: it has no materialization job"):
+    with pytest.raises(HopsworksError, match="is incomplete: it has no materialization job"):
         create("half", FEATURES)

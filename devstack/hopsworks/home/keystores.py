@@ -16,7 +16,7 @@ from devstack.config import DevstackError
 from devstack.jars import java
 
 AUTHORITY_ALIAS = "hops_root_ca"
-_PASSWORD_VARIABLE = "DEVSTACK_STORE_PASSWORD"
+_PASSWORD_VARIABLE = "DEVSTACK_STORE_PASSWORD"  # noqa: S105 (its name, not its value)
 _TIMEOUT_SECONDS = 60
 
 

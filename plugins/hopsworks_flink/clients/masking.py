@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_SECRET = (
+_WORDS = (
     r"passw(or)?d|secret|token|credential|(api|access|secret|private|service|ssl|store)[._-]?key([._-]?pem)?"
     r"|jaas[._-]config|basic[._-]auth|auth[._-]params|http[._-]headers|account\.key\..+"
 )
 #: The name of a setting or an option whose value is a secret: it ends like one. Flink's own list is part of it.
-SECRET_NAME = re.compile(rf"({_SECRET})\Z", re.IGNORECASE)
+SECRET_NAME = re.compile(rf"({_WORDS})\Z", re.IGNORECASE)
 # Hides rather too much than too little: values below any name that holds such a word.
-_HIDDEN_NAME = re.compile(_SECRET, re.IGNORECASE)
+_HIDDEN_NAME = re.compile(_WORDS, re.IGNORECASE)
 _QUOTED = re.compile(r"""(?:password|secret|token)\s*=\s*(["'])(.+?)\1""", re.IGNORECASE)
 _PEM_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 # Shorter values ("true", "PEM") would cut words out of every message.

@@ -1,4 +1,4 @@
-"""Asking Flink again while it is away: a JobManager restarts, a proxy answers 503, a connection breaks."""
+"""Asking again while Flink or Hopsworks is away: a JobManager restarts, a proxy answers 503, a connection breaks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from hopsworks_flink.clients.flink.http import is_transient
+from hopsworks_flink.exceptions import FlinkError, HopsworksConnectionError
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -24,7 +25,7 @@ async def ask(question: Callable[[], Awaitable[T]], deadline: float, **options: 
     :param deadline: epoch seconds; one last try is made then.
     :param options: ``max_errors`` in a row are tolerated, the next one is raised (default: 10); ``first_pause`` seconds
         after the first error, doubled with each further one, up to ``longest_pause``.
-    :raises FlinkError: an error that would stay, one error too many, or the last one at the deadline.
+    :raises HopsworksFlinkError: an error that would stay, one error too many, or the last one at the deadline.
     """
 
     async def asked() -> T:
@@ -51,15 +52,19 @@ def _options(
 
     def pause(state: RetryCallState) -> float:
         # A part is left to chance, so that many waits do not come back at once.
-        return max(0.0, min(deadline - time.time(), growing(state) * random.uniform(0.5, 1.0)))
+        return max(0.0, min(deadline - time.time(), growing(state) * random.uniform(0.5, 1.0)))  # noqa: S311
 
     return {
-        "retry": retry_if_exception(is_transient),
+        "retry": retry_if_exception(_will_pass),
         "stop": lambda state: state.attempt_number > max_errors or time.time() >= deadline,
         "wait": pause,
         "before_sleep": _tell_first_error,
         "reraise": True,
     }
+
+
+def _will_pass(error: BaseException) -> bool:
+    return isinstance(error, HopsworksConnectionError) or (isinstance(error, FlinkError) and is_transient(error))
 
 
 def _tell_first_error(state: RetryCallState) -> None:
@@ -69,4 +74,4 @@ def _tell_first_error(state: RetryCallState) -> None:
 
 def _tell_recovery(statistics: dict[str, Any]) -> None:
     if errors := statistics["attempt_number"] - 1:
-        log.info("Flink answers again after %d error(s).", errors)
+        log.info("Answered again after %d error(s).", errors)

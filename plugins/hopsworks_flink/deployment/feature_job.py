@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The program that executes a plan; it lies beside the plan and the bindings.
 PROGRAM = "feature_pipeline"
-_PLAN_FILE, _BINDINGS_FILE = "plan.json", "bindings.json"
+PLAN_FILE, BINDINGS_FILE = "plan.json", "bindings.json"
 _NO_REPLAY = (
     "The job cannot be rewarmed, and nothing was touched: topic {} no longer holds all events since {} (epoch "
     "milliseconds), which the windows that are open need"
@@ -82,7 +82,7 @@ class FeatureJob:
 
     def with_plan(self, bundle: Bundle) -> Bundle:
         """The program's bundle, with the plan beside it."""
-        return Bundle(bundle.module, {**bundle.files, _PLAN_FILE: self.plan.to_json().encode()})
+        return Bundle(bundle.module, {**bundle.files, PLAN_FILE: self.plan.to_json().encode()})
 
     def desired(self, job: DesiredJob) -> DesiredJob:
         """The job that should run, with bindings for what it begins with and marks by which it is known again.
@@ -146,7 +146,7 @@ class FeatureJob:
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
         )
-        return {_BINDINGS_FILE: json.dumps(values).encode()}
+        return {BINDINGS_FILE: json.dumps(values).encode()}
 
 
 def registered_groups(

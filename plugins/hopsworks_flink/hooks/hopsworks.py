@@ -1,4 +1,4 @@
-"""Airflow's hook to Hopsworks, on the platform's own Python SDK."""
+"""Airflow's hook for Hopsworks, on the platform's Python SDK."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import io
 import os
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_secret
 from hopsworks_flink.clients.hopsworks.certificates import certificate_folder
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import translated, translated_login
-from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksError
 from hopsworks_flink.hooks.connection_form import ConnectionForm
 
-# The SDK lets these win over the arguments of its login: what Airflow's connection says must hold.
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+
+# They override the arguments of the SDK's login; Airflow's connection has to decide.
 _OVERRIDING = (
     "HOPSWORKS_HOSTNAME_VERIFICATION",
     "HOPSWORKS_TRUST_STORE_PATH",
@@ -65,9 +68,9 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[HopsworksSession]:
-        """Log in, and log out at the end; within a session of the same connection: go on with that one.
+        """Log in, and log out at the end; within a session of the same connection, that session.
 
-        The SDK's login belongs to the whole process.
+        The SDK's login is global to the process.
 
         :raises HopsworksLoginError: key, project or certificate are wrong.
         :raises HopsworksConnectionError: the server cannot be reached.
@@ -94,6 +97,8 @@ class HopsworksHook(ConnectionForm, BaseHook):
     def _login(self, settings: HopsworksConnection) -> Iterator[HopsworksSession]:
         import hopsworks
 
+        from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+
         with certificate_folder() as folder:
             try:
                 with _without(_OVERRIDING), translated_login(settings), contextlib.redirect_stdout(io.StringIO()):
@@ -118,7 +123,7 @@ class HopsworksHook(ConnectionForm, BaseHook):
         return self.session()
 
     def test_connection(self) -> tuple[bool, str]:
-        """One authenticated read, for Airflow's test button; without the SDK, whose login asks for much more."""
+        """One authenticated request, for Airflow's test button; without the SDK, whose login makes many more."""
         from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 
         try:

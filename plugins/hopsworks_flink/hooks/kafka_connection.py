@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook
 from hopsworks_flink.clients.masking import mask_values
 from hopsworks_flink.exceptions import ConfigurationError
-from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -41,5 +40,7 @@ def source_kafka(kafka_conn_id: str | None, hopsworks: HopsworksSession | str) -
         return kafka_connection(kafka_conn_id)
     if not isinstance(hopsworks, str):
         return hopsworks.kafka_config()
+    from hopsworks_flink.hooks.hopsworks import HopsworksHook
+
     with HopsworksHook(hopsworks).session() as session:
         return session.kafka_config()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.canary import Canary
     from hopsworks_flink.pipeline.spec import Pipeline
 
-# Flink's figures of watermarks are that old at most; a canary that came behind them is followed by another one.
+# Flink refreshes watermarks at most every 10 s; a canary that turns out to be behind is followed by another one.
 _AGAIN_SECONDS = 10.0
 _MOST_SAMPLES = 500
 
@@ -92,7 +92,7 @@ class MeasureFreshnessOperator(BaseOperator):
         self.flink_conn_id = flink_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Write, wait, and hold the time against the pipeline's bound."""
+        """Write a canary, wait until it can be read, and compare the time with the pipeline's bound."""
         from hopsworks_flink.pipeline.canary import Canary
         from hopsworks_flink.pipeline.spec import Pipeline
 

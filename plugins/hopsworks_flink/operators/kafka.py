@@ -1,4 +1,4 @@
-"""Operator that makes Kafka topics on any broker."""
+"""Operator that creates Kafka topics on any broker."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class KafkaCreateTopicOperator(BaseOperator):
         self.kafka_conn_id = kafka_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create the topic, or bring it to what is wanted."""
+        """Create the topic, or alter it as wanted."""
         with task_errors():
             wanted = Topic(
                 as_text(self.topic, "topic"),

@@ -1,4 +1,4 @@
-"""Operator that has a pipeline deployed again where its supervision decided so."""
+"""Operator that triggers a deployment when the supervision has decided on one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TriggerDeploymentOperator(TriggerDagRunOperator):
         self.decision = decision
 
     def execute(self, context: Context) -> Any:
-        """Look at the decision, and once more at what runs."""
+        """Trigger the deployment that was decided on, unless one is running."""
         decision = json.loads(self.decision) if isinstance(self.decision, str) else self.decision
         if decision.get("action") != "redeploy":
             raise AirflowSkipException(f"Nothing to deploy: the job is {decision.get('verdict')}.")

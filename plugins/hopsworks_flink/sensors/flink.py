@@ -157,14 +157,14 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
 
     def _name(self) -> str | None:
-        """The job's name, if that is what names it."""
+        """The job's name; None if the job is given by its id."""
         if self.job_name or self.job_id:
             return self.job_name or None
         pipeline = self._parsed()
         return pipeline.job_name if pipeline else None
 
     def _explained(self, facts: Mapping[str, Any]) -> str:
-        """Which record the job cannot decode, if that is what ails it; begins with a blank."""
+        """The record that the job cannot decode, if that is the cause; begins with a blank."""
         pipeline, job_id = self._parsed(), facts.get("job_id")
         if pipeline is None or job_id is None:
             return ""
@@ -175,7 +175,7 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     def _tell(self, context: Context, hook: FlinkHook, found: Mapping[str, Any]) -> None:
-        """One line and the buttons when the verdict changes; the end where waiting makes no sense."""
+        """Log and show a changed verdict; fail if the job cannot become healthy any more."""
         explained, healthy, facts = "", found["status"] == "healthy", found["facts"]
         if found["kind"] != self._kind:
             explained = "" if healthy else self._explained(facts)

@@ -108,7 +108,7 @@ class HopsworksExecutionSensor(DeferrableSensor):
         return self._settle(event or {})
 
     def _job(self, hopsworks: HopsworksRest, name: str) -> tuple[int, str]:
-        """Number of the project and type of the job; asked once."""
+        """Id of the project and type of the job; requested once."""
         if self._known is None:
             project_id = hopsworks.project_id()
             self._known = (project_id, hopsworks.job_type(project_id, name))
@@ -226,7 +226,7 @@ class FeatureFreshnessSensor(BaseSensorOperator):
         return PokeReturnValue(True, {"not_before": limit, "event_time": found})
 
     def _not_yet(self, missing: str, text: str) -> PokeReturnValue:
-        """One line when another thing is missing than at the look before."""
+        """Log the reason if it is not that of the previous look."""
         if missing != self._missing:
             self.log.info("%s", text)
         self._missing = missing

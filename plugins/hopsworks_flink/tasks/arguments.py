@@ -11,9 +11,9 @@ from hopsworks_flink.exceptions import ConfigurationError
 
 
 def as_int(value: Any, argument: str, minimum: int = 1) -> int:
-    """A whole number out of a rendered argument.
+    """Parse an integer from a rendered argument.
 
-    :raises ConfigurationError: it is none, or below ``minimum``.
+    :raises ConfigurationError: not an integer, or below ``minimum``.
     """
     try:
         number = int(str(value))
@@ -25,9 +25,10 @@ def as_int(value: Any, argument: str, minimum: int = 1) -> int:
 
 
 def as_float(value: Any, argument: str, zero: bool = False) -> float:
-    """A number above zero out of a rendered argument; zero itself only where it is allowed.
+    """Parse a positive number from a rendered argument.
 
-    :raises ConfigurationError: it is none.
+    :param zero: whether zero is allowed.
+    :raises ConfigurationError: not a number, or out of range.
     """
     try:
         number = float(str(value))
@@ -39,9 +40,9 @@ def as_float(value: Any, argument: str, zero: bool = False) -> float:
 
 
 def as_bool(value: Any, argument: str) -> bool:
-    """A truth value out of a rendered argument: a boolean, or the words ``true`` and ``false``.
+    """Parse a boolean from a rendered argument: a boolean, or ``true`` or ``false`` as text.
 
-    :raises ConfigurationError: it is neither.
+    :raises ConfigurationError: neither.
     """
     if isinstance(value, bool):
         return value
@@ -51,9 +52,9 @@ def as_bool(value: Any, argument: str) -> bool:
 
 
 def as_text(value: Any, argument: str) -> str:
-    """A text that is not empty.
+    """Parse a non-empty string; blanks at its ends are removed.
 
-    :raises ConfigurationError: it is empty or not a text.
+    :raises ConfigurationError: empty, or not a string.
     """
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{argument} must be a text that is not empty, not {value!r}.")
@@ -61,9 +62,9 @@ def as_text(value: Any, argument: str) -> str:
 
 
 def one_of(value: Any, argument: str, allowed: Sequence[str]) -> str:
-    """One of some words.
+    """Check that a value is one of the allowed words.
 
-    :raises ConfigurationError: it is another one.
+    :raises ConfigurationError: it is not.
     """
     if value not in allowed:
         raise ConfigurationError(f"{argument} must be one of {', '.join(allowed)}, not {value!r}.")
@@ -71,9 +72,9 @@ def one_of(value: Any, argument: str, allowed: Sequence[str]) -> str:
 
 
 def as_strings(value: Mapping[str, Any] | None, argument: str) -> dict[str, str]:
-    """A mapping of texts; numbers and booleans are written as Flink and Kafka write them.
+    """Parse a mapping of strings; numbers and booleans are written as Flink and Kafka write them.
 
-    :raises ConfigurationError: it is no mapping, or a value of it is nested.
+    :raises ConfigurationError: not a mapping, or a value is nested.
     """
     if value is not None and not isinstance(value, Mapping):
         raise ConfigurationError(f"{argument} must be a mapping, not {value!r}.")
@@ -88,7 +89,7 @@ def as_strings(value: Mapping[str, Any] | None, argument: str) -> dict[str, str]
 def refuse_secrets(names: Iterable[str], argument: str) -> None:
     """Refuse settings and options that would show a secret in Flink's and Airflow's pages.
 
-    :raises ConfigurationError: one is called like a secret; the text does not repeat its value.
+    :raises ConfigurationError: a name is that of a secret; the text does not repeat its value.
     """
     for name in names:
         if SECRET_NAME.search(name):
@@ -104,9 +105,9 @@ def option_names(arguments: Sequence[str]) -> list[str]:
 
 
 def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
-    """A job is named by exactly one of the two.
+    """Check that a job is given either by its name or by its id.
 
-    :raises ConfigurationError: by both or by none.
+    :raises ConfigurationError: both are given, or neither.
     """
     if bool(job_name) == bool(job_id):
         both = "both" if job_id else "neither"

@@ -1,4 +1,4 @@
-"""A task within its run: how errors end it, how long it may take, what it is called, and what else is running."""
+"""A task within its DAG run: how errors end it, its time limit, its id, and whether a deployment is running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def task_errors() -> Iterator[None]:
-    """Let errors that no retry can cure fail the task for good."""
+    """Fail the task without further retries on errors that a retry cannot cure."""
     try:
         yield
     except HopsworksFlinkError as error:
@@ -26,30 +26,30 @@ def task_errors() -> Iterator[None]:
 
 
 def time_limit(operator: BaseOperator, timeout: float) -> float:
-    """How long a deferred wait may take, seconds.
+    """Seconds that a wait may take, deferral included: ``timeout``, or ``execution_timeout`` if that is shorter.
 
-    A deferred task's ``execution_timeout`` would only count the moments on a worker: here it bounds the whole.
+    Airflow itself counts only the time on a worker against ``execution_timeout``.
     """
     limit = operator.execution_timeout
     return min(timeout, limit.total_seconds()) if limit else timeout
 
 
 def run_mark(context: Context) -> str:
-    """Names this task in this DAG run, the same on every try: 16 hex digits."""
+    """An id of this task in this DAG run, the same on every try: 16 hex digits."""
     instance = context["ti"]
     parts = (instance.dag_id, instance.run_id, instance.task_id, str(getattr(instance, "map_index", -1)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def owner_marks(context: Context) -> dict[str, str]:
-    """Who started a job: DAG and task, shown in the job's configuration in Flink."""
+    """DAG and task that start a job, shown in the job's configuration in Flink."""
     return {"dag_id": context["ti"].dag_id, "task_id": context["ti"].task_id}
 
 
 def skip_while_deploying(context: Context, dag_id: str) -> None:
-    """End the task, skipped, if the DAG that deploys is at work.
+    """Skip the task while the DAG that deploys the pipeline runs or is queued.
 
-    :raises AirflowSkipException: it is.
+    :raises AirflowSkipException: it runs or is queued.
     """
     number = context["ti"].get_dr_count(dag_id=dag_id, states=["running", "queued"])
     if number:

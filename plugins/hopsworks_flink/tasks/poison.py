@@ -1,4 +1,4 @@
-"""Names the record that made a pipeline's job fail, for logs and errors."""
+"""Finds the record that a failing job cannot decode, for logs and error texts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 def explain_poison(
     hook: FlinkHook, job_id: str, pipeline: Pipeline, kafka: Callable[[], Mapping[str, Any]]
 ) -> str | None:
-    """Which records the job cannot decode, and what to do about them; None if that is not why it fails.
+    """The records that the job cannot decode, and the remedy; None if the job fails for another reason.
 
-    A help for a failure that is being reported, never a reason for another one: what goes wrong here is a sentence.
+    It adds to a failure that is being reported, so it never raises: problems of the search become a sentence.
 
-    :param kafka: gives librdkafka settings that reach the source topic's broker; called only if they are needed.
+    :param kafka: returns librdkafka settings of the source topic's broker; called only when needed.
     """
     from hopsworks_flink.clients.kafka.poison import find_poison, is_decoding_failure
 
@@ -45,14 +45,14 @@ def explain_poison(
         searched = "" if found.complete else " in the time given"
         return (
             f"The job cannot decode a record of topic {topic}, but none was found among {found.examined} records"
-            f"{searched}: it may have been deleted, or only Flink takes offence at it."
+            f"{searched}: it may have been deleted, or only Flink rejects it."
         )
     named = "; ".join(str(record) for record in found.records)
     return f"The job cannot decode {named}. {remedy(pipeline)}"
 
 
 def remedy(pipeline: Pipeline) -> str:
-    """What to do about records that the pipeline's schema does not fit."""
+    """The remedy for records that do not match the pipeline's schema."""
     # Otherwise the job gets another shape, for which its state is not.
     state = "" if pipeline.quarantine_topic else " with state='rewarm'"
     return (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from hopsworks_flink.clients.hopsworks.executions import ExecutionWatch
-from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_settings, follow, retrying
+from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_settings, follow
+from hopsworks_flink.clients.retry import ask
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
 
@@ -104,5 +106,5 @@ class HopsworksExecutionTrigger(BaseTrigger):
             return
         self.log.info("The task was killed: stopping execution %d of job %s.", self.execution_id, self.job_name)
         async with AsyncHopsworksRest(await async_settings(self.hopsworks_conn_id)) as hopsworks:
-            ask = retrying(time.time() + _KILL_SECONDS, self.max_errors)
-            await ask(hopsworks.stop, self.project_id, self.job_name, self.execution_id)
+            stop = partial(hopsworks.stop, self.project_id, self.job_name, self.execution_id)
+            await ask(stop, time.time() + _KILL_SECONDS, max_errors=self.max_errors)

@@ -58,7 +58,7 @@ def start(server: LocalHopsworks, name: str = "flink") -> Any:
 
 
 def ask(question: str, *arguments: Any) -> Any:
-    """Through the asynchronous hook."""
+    """Through the asynchronous hook's client."""
 
     async def run() -> Any:
         async with AsyncFlinkHook("flink_default") as hook:

@@ -149,7 +149,7 @@ class PythonSubmission:
                     raise
                 log.info("The JobManager starts one program at a time: %s", error)
             # Those that were sent away together do not come back together.
-            time.sleep(pause * random.uniform(0.5, 1.0))
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
             pause = min(pause * 1.5, longest)
 
     def _checked(self, answered: str) -> str:

@@ -16,7 +16,7 @@ _HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class HopsworksConnection:
-    """How to log in to one project.
+    """Address and credentials of one project.
 
     :param hostname_verification: whether to check the server's certificate and name.
     :param trust_store_path: PEM file with the CA's certificate; None: the CAs that Python knows.

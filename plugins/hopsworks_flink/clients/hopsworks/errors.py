@@ -1,4 +1,4 @@
-"""Says what the Hopsworks SDK's errors are about, as errors of this package."""
+"""Translates the Hopsworks SDK's errors into errors of this package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hopsworks_flink.exceptions import (
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The SDK talks on stdout, in progress bars and in warnings that users of an operator can do nothing about."""
+    """Silence the SDK, whose prints, progress bars and warnings are of no use in a task's log."""
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -30,7 +30,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn the SDK's REST errors into ours.
+    """Translate the SDK's REST errors into this package's.
 
     :param what: infinitive for the message: "Could not <what>: …".
     """
@@ -62,7 +62,7 @@ def _message(error: Any) -> str:
 
 @contextlib.contextmanager
 def translated_login(settings: HopsworksConnection) -> Iterator[None]:
-    """Say what a failed login is about: the SDK reports a wrong key as a project that it could not find."""
+    """Translate the errors of a login: the SDK reports a wrong API key as a project that it cannot find."""
     import requests
     from hopsworks.client.exceptions import HopsworksSSLClientError, ProjectException, RestAPIError
 

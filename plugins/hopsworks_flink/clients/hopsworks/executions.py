@@ -1,4 +1,4 @@
-"""What a look at an execution of a Hopsworks job means to somebody who waits. No I/O."""
+"""States of executions of Hopsworks jobs, and when a wait for one ends. No I/O."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _YARN_TYPES = frozenset({"SPARK", "PYSPARK"})
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of a job, as Hopsworks' REST API or the SDK tell it.
+    """One execution of a job, from Hopsworks' REST API or from the SDK.
 
     :param job_type: ``SPARK``, ``PYSPARK``, ``PYTHON`` …; it decides which of the two states counts.
-    :param state: where it is: ``INITIALIZING``, ``RUNNING``, ``FINISHED`` …
+    :param state: ``INITIALIZING``, ``RUNNING``, ``FINISHED`` …
     :param final_status: ``UNDEFINED`` until it has ended.
     """
 
@@ -40,7 +40,7 @@ class Execution:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], job_type: str) -> Execution:
-        """Out of an answer of ``GET …/jobs/{name}/executions/{id}``."""
+        """Parse an answer of ``GET …/jobs/{name}/executions/{id}``."""
         return cls(
             execution_id=int(body["id"]),
             job_type=job_type.upper(),
@@ -50,7 +50,7 @@ class Execution:
 
     @classmethod
     def from_sdk(cls, execution: Any, job_type: str) -> Execution:
-        """Out of the SDK's object."""
+        """Read the SDK's object."""
         body = {"id": execution.id, "state": execution.state, "finalStatus": execution.final_status}
         return cls.from_json(body, job_type)
 
@@ -69,7 +69,7 @@ class Execution:
 
 
 class ExecutionWatch:
-    """Follows one execution to its end. Fed with looks and a clock.
+    """The wait for one execution's end, as a state machine: fed with observations and a clock.
 
     :param job_name: name of its job.
     :param deadline: epoch seconds.
@@ -84,11 +84,11 @@ class ExecutionWatch:
         self.changed = False
 
     def observe(self, execution: Execution | None, now: float) -> dict[str, Any] | None:
-        """Take the next look; ``changed`` then says whether the state is another one than before.
+        """Take the next observation; ``changed`` then says whether the state has changed.
 
         :param execution: None if Hopsworks does not know it.
         :param now: epoch seconds.
-        :return: how the wait ended, None to go on.
+        :return: the event that ends the wait; None to go on.
         """
         state = execution.state if execution else NOT_FOUND
         self.changed, self.state = state != self.state, state
@@ -99,12 +99,12 @@ class ExecutionWatch:
         return self.event(status) if status else None
 
     def ended_by(self, error: HopsworksFlinkError, now: float) -> dict[str, Any]:
-        """The end of the wait by an error: ``timeout`` if Hopsworks was away at the deadline, else ``error``."""
+        """The event of a wait that an error ends: ``timeout`` if Hopsworks is away at the deadline, else ``error``."""
         away = isinstance(error, HopsworksConnectionError) and now >= self.deadline
         return {**self.event(TIMEOUT if away else ERROR), "message": str(error), "permanent": error.permanent}
 
     def event(self, status: str) -> dict[str, Any]:
-        """The end of the wait, as triggers report it: JSON."""
+        """The event that ends the wait, JSON."""
         return {
             "status": status,
             "job_name": self.job_name,

@@ -18,7 +18,7 @@ from hopsworks_flink.exceptions import (
 )
 
 _RUNNING = "UNDEFINED"
-# Asks (address, infinitive for an error's text), is sent the answer.
+# Yields requests (address, infinitive for an error's text), and is sent their answers.
 _Steps = Generator[tuple[str, str], dict[str, Any], FlinkConnection]
 
 

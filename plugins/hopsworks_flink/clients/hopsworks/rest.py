@@ -1,32 +1,22 @@
 """Executions of Hopsworks jobs over plain REST: for triggers, sensors and kills.
 
-Not the SDK: its login belongs to the whole process and blocks, which neither a triggerer nor a signal handler can bear.
+Not the SDK: its login is global to the process and blocks, which rules it out in a triggerer or a signal handler.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tenacity import (
-    AsyncRetrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_exponential_jitter,
-)
-
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
-from hopsworks_flink.clients import retry
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
+from hopsworks_flink.clients.retry import ask
 from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
@@ -39,7 +29,6 @@ from hopsworks_flink.exceptions import (
 if TYPE_CHECKING:
     import httpx
 
-log = logging.getLogger(__name__)
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 30.0
 # Airflow kills a task 5 s after it was asked to end.
 KILL_SECONDS = 4.0
@@ -65,7 +54,7 @@ async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
 
 
 class _Api:
-    """Addresses of the API, and what its answers mean; shared by the blocking and the asynchronous client."""
+    """Addresses and answers of the API, for the blocking and for the asynchronous client."""
 
     def __init__(self, settings: HopsworksConnection, read_seconds: float = _READ_SECONDS) -> None:
         import httpx
@@ -122,7 +111,7 @@ class _Api:
         raise (HopsworksConnectionError if status in _TRANSIENT else HopsworksError)(message)
 
     def unreachable(self, error: Exception, what: str) -> HopsworksError:
-        """The error of a question that was not answered."""
+        """The error for a request without an answer."""
         inner = error.__cause__ or error.__context__
         if isinstance(inner, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             return HopsworksLoginError(
@@ -199,7 +188,7 @@ class HopsworksRest(_Api):
 
 
 class AsyncHopsworksRest(_Api):
-    """The same for an event loop; an asynchronous context manager.
+    """Client for an event loop; an asynchronous context manager.
 
     :param settings: the connection.
     :param read_seconds: how long to wait for an answer.
@@ -247,22 +236,6 @@ class AsyncHopsworksRest(_Api):
         return self.read(response, what)
 
 
-def retrying(deadline: float, max_errors: int = 10) -> AsyncRetrying:
-    """Asks again, after growing pauses, while Hopsworks cannot be reached; then raises the last error.
-
-    :param deadline: epoch seconds; one last try is made then.
-    :param max_errors: consecutive errors tolerated.
-    """
-    backoff = wait_exponential_jitter(initial=retry.FIRST_PAUSE, max=retry.LONGEST_PAUSE, jitter=retry.FIRST_PAUSE)
-    return AsyncRetrying(
-        retry=retry_if_exception_type(HopsworksConnectionError),
-        stop=stop_after_attempt(max_errors + 1) | stop_after_delay(max(0.0, deadline - time.time())),
-        wait=lambda state: min(backoff(state), max(0.0, deadline - time.time())),
-        before_sleep=before_sleep_log(log, logging.WARNING),
-        reraise=True,
-    )
-
-
 async def follow(
     settings: HopsworksConnection,
     watch: ExecutionWatch,
@@ -274,17 +247,17 @@ async def follow(
     max_errors: int = 10,
     once: bool = False,
 ) -> dict[str, Any] | None:
-    """Wait until an execution has ended: the wait of the trigger, and of a worker.
+    """Wait until an execution has ended: in the triggerer and on a worker.
 
     :param poll_interval: seconds between two looks.
-    :param once: look once only.
-    :return: how the wait ended, as :meth:`ExecutionWatch.event`; None if it has not after one look.
+    :param once: look only once.
+    :return: :meth:`ExecutionWatch.event`; None if one look did not end the wait.
     """
     async with AsyncHopsworksRest(settings) as hopsworks:
         while True:
             look = partial(hopsworks.execution, project_id, watch.job_name, watch.execution_id, job_type)
             try:
-                execution: Execution | None = await retrying(watch.deadline, max_errors)(look)
+                execution = await ask(look, watch.deadline, max_errors=max_errors)
             except HopsworksError as error:
                 return watch.ended_by(error, time.time())
             event = watch.observe(execution, time.time())

@@ -46,14 +46,14 @@ class HopsworksTopics:
             known = _latest_schema(kafka, subject)
             if known is not None and not same_schema(known.schema, schema):
                 raise HopsworksConflictError(
-                    f"Schema {subject!r} exists (version {known.version}) and is another one: it is "
+                    f"Schema {subject!r} exists (version {known.version}) and differs: it is "
                     f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject."
                 )
             registered = known or kafka.create_schema(subject, dict(schema))
             existing, created = kafka.get_topic(topic), False
             as_wanted = existing is not None and int(existing._num_of_partitions) == partitions
             if as_wanted and not self._is_on_broker(topic):
-                # Deleted on the broker, behind the platform's back: both have to forget it before it is made anew.
+                # Deleted on the broker only: it has to be deleted in Hopsworks too before it can be created again.
                 existing.delete()
                 existing = None
             if existing is None:
@@ -72,7 +72,7 @@ class HopsworksTopics:
         if existing is not None and int(existing._num_of_partitions) != partitions:
             raise HopsworksConflictError(
                 f"Topic {topic!r} exists with {existing._num_of_partitions} partition(s), wanted {partitions}: "
-                "say the number it has, or choose another topic."
+                "use that number, or choose another topic."
             )
         return {
             "topic": topic,
@@ -95,17 +95,17 @@ class HopsworksTopics:
         found = []
         if known is None or not same_schema(known.schema, schema):
             has = f"it is {_compact(known.schema)}" if known else "there is none"
-            found.append(f"its schema is another one: {has}, wanted {_compact(schema)}")
+            found.append(f"its schema differs: {has}, wanted {_compact(schema)}")
         if int(existing._num_of_partitions) != partitions:
             found.append(f"it has {existing._num_of_partitions} partition(s), wanted {partitions}")
         try:
             return found if found or self._is_on_broker(topic) else None
         except HopsworksConnectionError:
-            # Who only looks need not be able to reach the broker.
+            # A comparison works without access to the broker.
             return found
 
     def _is_on_broker(self, topic: str) -> bool:
-        """Whether the broker has a topic. It is asked several times before the answer is no."""
+        """Whether the broker has a topic; asked several times before the answer is no."""
         for look in range(_LOOKS):
             if look:
                 time.sleep(_PAUSE_SECONDS)

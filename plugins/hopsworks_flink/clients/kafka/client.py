@@ -1,4 +1,4 @@
-"""A worker's connection to a Kafka cluster; where it fails, one sentence says why and what to do."""
+"""A worker's connection to a Kafka cluster; a failure is one sentence with cause and remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERIFICATION_FAILED = "certificate verify failed"
 
 
 class KafkaClient:
-    """An admin client of one cluster that remembers why its connections failed.
+    """An admin client of one cluster that records why its connections failed.
 
     :param conf: librdkafka settings that reach the broker.
     :raises ConfigurationError: librdkafka does not accept them.
@@ -32,7 +32,7 @@ class KafkaClient:
         self._conf = dict(conf)
         self._reasons: list[str] = []
         try:
-            # Failures are told by exceptions, once: librdkafka would print each attempt to connect.
+            # Failures become exceptions; librdkafka would print each attempt to connect.
             settings: dict[str, Any] = {"log_level": 0, **conf, "error_cb": self._note}
             self.admin = AdminClient(settings)
         except KafkaException as error:
@@ -43,7 +43,7 @@ class KafkaClient:
     def topics(self, timeout: float = 30.0) -> dict[str, Any]:
         """All topics by name, as librdkafka describes them.
 
-        Of all topics: asking for one by name could create it on a broker that makes topics by itself.
+        All topics, because a request for one by name could create it on a broker with automatic creation.
 
         :param timeout: seconds; a refused certificate or password ends the wait at once.
         :raises KafkaSecurityError: broker and client do not trust each other.
@@ -98,7 +98,7 @@ class KafkaClient:
                 raise KafkaSecurityError(f"{at} does not speak TLS there: check the port and security.protocol.")
 
     def _diagnosis(self, reason: str) -> str:
-        """OpenSSL's own word on the certificate, which librdkafka keeps to itself."""
+        """OpenSSL's verdict on the certificate, which librdkafka does not report."""
         address = reason.partition("://")[2].partition("/")[0]
         host, _, port = address.rpartition(":")
         host = host.strip("[]")

@@ -1,14 +1,16 @@
-"""What a broker says about a topic's records: offsets, timestamps, and what its retention has left."""
+"""Offsets and timestamps of a topic's records, and which of them its retention has kept."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError
-from hopsworks_flink.pipeline.recompute import PartitionHistory
+
+if TYPE_CHECKING:
+    from hopsworks_flink.pipeline.recompute import PartitionHistory
 
 _SECONDS = 30.0
 
@@ -53,7 +55,7 @@ def end_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
 
 
 def offsets(conf: Mapping[str, Any], topic: str, *specs: Any) -> list[dict[int, Any] | None]:
-    """For each of the questions: partition -> what the broker answers; None if the topic does not exist.
+    """For each spec: partition -> the broker's answer; None if the topic does not exist.
 
     :param conf: librdkafka settings that reach the broker.
     :param specs: confluent-kafka's ``OffsetSpec``.
@@ -90,6 +92,8 @@ def partition_histories(conf: Mapping[str, Any], topic: str, since: int, until: 
     """
     from confluent_kafka.admin import OffsetSpec
 
+    from hopsworks_flink.pipeline.recompute import PartitionHistory
+
     answers = offsets(
         conf,
         topic,
@@ -111,7 +115,7 @@ def partition_histories(conf: Mapping[str, Any], topic: str, since: int, until: 
 
 
 def kept_since(conf: Mapping[str, Any], topic: str) -> int | None:
-    """Kafka timestamp since which no record of a topic can have grown too old; None where its settings do not tell.
+    """Kafka timestamp since which a topic keeps every record; None where its settings do not say.
 
     :raises KafkaError: the broker does not answer, or refuses the connection.
     """

@@ -1,4 +1,4 @@
-"""Finds the records that a Flink job cannot decode: its exception names neither topic nor partition nor offset."""
+"""Finds the records that a Flink job cannot decode, which Flink's exception does not name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PoisonedRecord:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search came to.
+    """The result of a search.
 
     :param records: the first one of each partition that has any; ordered by partition.
     :param examined: how many records were decoded.
@@ -59,7 +59,7 @@ class Search:
 
 
 def is_decoding_failure(stack_trace: str) -> bool:
-    """Whether a job's stack trace says that its source met a record that it cannot decode."""
+    """Whether a job's stack trace is that of a source that cannot decode a record."""
     return any(mark in stack_trace for mark in _MARKS)
 
 

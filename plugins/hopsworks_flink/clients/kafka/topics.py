@@ -1,4 +1,4 @@
-"""Kafka topics as they should be and as they are: what differs (pure), and the calls that look and change."""
+"""Kafka topics: how an existing one differs from a wanted one (pure), and the calls that read, create and alter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class TopicChanges:
-    """What makes an existing topic the wanted one.
+    """The changes that turn an existing topic into the wanted one.
 
     :param partitions: new number of partitions; None: it has them.
     :param config: settings to alter.
@@ -42,7 +42,7 @@ class TopicChanges:
 
 
 def compare(wanted: Topic, existing: Topic) -> TopicChanges:
-    """What has to change; pure. Settings that are not wanted explicitly do not count."""
+    """The changes needed; pure. Only settings that are wanted explicitly count."""
     impossible, differences, grown = [], [], None
     if wanted.partitions != existing.partitions:
         text = f"it has {existing.partitions} partition(s), wanted {wanted.partitions}"
@@ -62,7 +62,7 @@ def compare(wanted: Topic, existing: Topic) -> TopicChanges:
 
 
 class KafkaTopics:
-    """Looks at topics of one cluster and changes them.
+    """Reads, creates and alters topics of one cluster.
 
     :param conf: librdkafka settings that reach the broker.
     """
@@ -75,7 +75,7 @@ class KafkaTopics:
         self.servers, self._admin = self._client.servers, self._client.admin
 
     def find(self, name: str) -> Topic | None:
-        """The topic as it is, with all its settings; None if there is none."""
+        """The existing topic with all its settings; None if there is none."""
         from confluent_kafka.admin import ConfigResource, ResourceType
 
         metadata = self._client.topics(self.answer_seconds).get(name)
@@ -89,7 +89,7 @@ class KafkaTopics:
         return Topic(name, len(metadata.partitions), replication, config)
 
     def create(self, topic: Topic) -> bool:
-        """Create it; False if another one was faster."""
+        """Create a topic; False if it exists meanwhile."""
         from confluent_kafka import KafkaError as Code
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import NewTopic

@@ -1,4 +1,4 @@
-"""What the operators that follow executions of Hopsworks jobs have in common."""
+"""Base of the operators that follow executions of Hopsworks jobs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class HopsworksJobOperator(BaseOperator):
 
     @abstractmethod
     def go_on(self, context: Context, work: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
-        """Do the rest of the work after the end of an execution that was waited for in the triggerer."""
+        """Go on after the end of an execution that the triggerer has waited for."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start what is needed and wait for it."""
@@ -96,14 +96,14 @@ class HopsworksJobOperator(BaseOperator):
         HopsworksExecutionLink().persist(context, self, url)
 
     def follow(self, work: dict[str, Any], execution_id: int, stoppable: bool) -> None:
-        """From now on the work waits for this execution; a kill stops it if it is this task's own."""
+        """Follow this execution; a kill stops it if ``stoppable``."""
         work.update(waiting=execution_id, stoppable=stoppable)
         self._followed = work
 
     def wait(self, work: dict[str, Any]) -> dict[str, Any]:
         """Wait for the end of the execution that is followed.
 
-        :return: the event; in a deferrable task only that of an execution which has ended already.
+        :return: its event; a deferrable task gets one only if the execution has already ended.
         :raises TaskDeferred: the triggerer waits.
         """
         poll_interval = as_float(self.poll_interval, "poll_interval")
@@ -135,7 +135,7 @@ class HopsworksJobOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete", kwargs={"work": work}, timeout=None)
 
     def failure(self, work: Mapping[str, Any], event: Mapping[str, Any]) -> HopsworksError | None:
-        """The error that the end of the wait means; None for success. A failed execution's logs go to the task's."""
+        """The error for an event; None for success. The log of a failed execution is copied into the task's."""
         status = event.get("status")
         if status == SUCCEEDED:
             return None
@@ -159,18 +159,18 @@ class HopsworksJobOperator(BaseOperator):
         )
 
     def show_logs(self, work: Mapping[str, Any], execution_id: int) -> None:
-        """Bring the end of an execution's logs into the task's log; not within a session, for it logs in itself."""
+        """Copy the end of an execution's logs into the task's log."""
         try:
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
                 execution = session.jobs.execution(session.jobs.get(work["job_name"]), execution_id)
                 text = session.jobs.log_tail(execution) if execution else "(Hopsworks does not know it any more)"
         except HopsworksError as error:
             # The execution's own failure is what matters.
-            text = f"(not to be had: {error})"
+            text = f"(cannot be read: {error})"
         self.print_log(execution_id, text)
 
     def print_log(self, execution_id: int, text: str) -> None:
-        """The log of an execution, as a group that can be folded: Airflow wants its marks on lines of their own."""
+        """Print an execution's log as a group that Airflow's UI folds; the marks need lines of their own."""
         self.log.info("::group::Logs of execution %d", execution_id)
         for line in text.splitlines():
             self.log.info("%s", line)

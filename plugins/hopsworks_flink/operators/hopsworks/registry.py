@@ -29,7 +29,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
 
     A group that exists is success if it has the same features, primary key, event time and online flag; otherwise
     ``on_drift`` decides. An answer that got lost while the group was made is no harm: the group is found, and completed
-    where Hopsworks can still do so; one that stays half made fails the task, naming what is missing.
+    where Hopsworks can still do so; one that stays incomplete fails the task, naming what is missing.
 
     **Appending features** gives the group's topic a new schema. Materialization leaves out records written with an
     older one: materialize first, append then, and deploy the job that writes the group again (its plan holds the id of
@@ -58,7 +58,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         ``location``, ``created``, ``appended`` (names of the features that were added), ``lacking`` (with
         ``append_later``: names of those that are to be) and ``url``.
     :raises AirflowFailException: an argument or the connection is wrong, or the group differs.
-    :raises HopsworksError: the group is half made and cannot be completed, or Hopsworks refused.
+    :raises HopsworksError: the group is incomplete and cannot be completed, or Hopsworks refused.
     """
 
     template_fields: Sequence[str] = (
@@ -148,7 +148,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
     def _append(
         self, context: Context, session: HopsworksSession, group: Any, arguments: dict[str, Any]
     ) -> tuple[Any, list[str]]:
-        """Append what is missing. Remembered before, so that a retry brings the offline table along as well."""
+        """Append the features that the group lacks. Recorded first, so that a retry also updates the offline table."""
         record = Record.across_tries(context, _RECORD)
         recalled = record.read()
         record.write({"appending": True})

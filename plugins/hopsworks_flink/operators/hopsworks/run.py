@@ -101,7 +101,7 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
         return self.go_on(context, work, self.wait(work))
 
     def go_on(self, context: Context, work: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
-        """The result, or the error, that the end of the execution means."""
+        """The result of the execution, or its error."""
         self._followed = None
         error = self.failure(work, event)
         if event.get("status") == TIMEOUT and as_bool(self.cancel_on_kill, "cancel_on_kill"):
@@ -122,7 +122,7 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
         return Execution.from_sdk(started, job.job_type)
 
     def _earlier(self, context: Context, session: HopsworksSession, job: Any) -> Execution | None:
-        """The execution of an earlier try, running or well ended."""
+        """The execution of an earlier try, if it runs or has succeeded."""
         recalled = Record.across_tries(context, _RECORD).read()
         if not recalled or recalled["job"] != job.name:
             return None
