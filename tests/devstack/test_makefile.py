@@ -90,6 +90,26 @@ def test_check_is_lint_types_and_tests() -> None:
     assert plan.index("ruff check") < plan.index("mypy") < plan.index("-m pytest")
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_run_of_ci_ends_with_the_summary_of_all_tests_and_their_verdict(code: int, tmp_path: Path) -> None:
+    """The script itself, with a recorder in place of make."""
+    script, summary = tmp_path / ".ci/run", "===== 2 failed, 7 passed, 1 skipped in 61.50s (0:01:01) ====="
+    script.parent.mkdir()
+    shutil.copy(REPOSITORY / ".ci/run", script)
+    logs = tmp_path / ".devstack-test-gw0/logs"
+    logs.mkdir(parents=True)
+    (logs / "kafka.log").write_text("the broker's last words\n")
+    recorder = tmp_path / "bin/make"
+    recorder.parent.mkdir()
+    recorder.write_text(f'#!/bin/sh\necho "$@"\necho "3 passed in 1.00s"\necho "{summary}"\necho more\nexit {code}\n')
+    recorder.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{recorder.parent}:{os.environ['PATH']}"}
+    run = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    lines = run.stdout.splitlines()
+    assert (lines[0], lines[-1], run.returncode) == ("test", summary, code)
+    assert ("the broker's last words" in lines) is bool(code)
+
+
 def test_wipe_is_asked_for() -> None:
     assert "--wipe" not in make("-n", "down").stdout
     assert make("-n", "down", "WIPE=1").stdout.rstrip().endswith("devstack down --wipe")
