@@ -95,6 +95,10 @@ sameness: env ## stream, batch and DuckDB on random pipelines, against each othe
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
 		$(PYTHON) -m pytest tests/integration/test_sameness.py
 
+.PHONY: changes
+changes: env ## every kind of change of a running pipeline, its rows against an independent computation
+	@CHANGES=all $(PYTHON) -m pytest tests/integration/test_changes.py $(ARGS)
+
 .PHONY: chaos
 chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for another order
 	@FAULTS_LONG=1 FAULTS_SEED=$(or $(SEED),1) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager,hopsworks,hopsworks-onlinefs \
