@@ -119,7 +119,7 @@ CASES = [
         None,
         REWARM,
         Refuse,
-        "shows no watermark.*rewarm_from",
+        "its watermark is not known.*rewarm_from",
     ),
     ("another restarts", seen(job("RESTARTING", OTHER)), None, RESTORE, Wait, None),
     (

@@ -19,6 +19,9 @@ FIRST = replace(OWN, action="submitted", kept_state=None, replaced_hash=None)
 BACK = Rollback("cards", "new", "FAILED", "broken", "h1", "sp", 17)
 HEALTHY = HealthResult("healthy", "well", "RUNNING")
 FAILED = HealthResult("failed", "broken", "RESTARTING")
+STILL_ENDING = HealthResult(
+    "failed", "x.Y: The library registration references a different set of library BLOBs", "FAILED"
+)
 LATE = HealthResult("late", "no checkpoint", "RUNNING")
 FORGOTTEN = HealthResult("failed", "Flink does not know it", "NOT_FOUND")
 
@@ -36,6 +39,9 @@ GOING_BACK = Rollout("back", "old2", 1.0, back=BACK)
         (watching(OWN), HEALTHY, True, "stable"),
         (watching(OWN), FAILED, True, "roll_back"),
         (watching(OWN), LATE, True, "roll_back"),
+        (watching(OWN), STILL_ENDING, True, "recover"),
+        (watching(FIRST), STILL_ENDING, True, "recover"),
+        (watching(OWN, "recovered"), STILL_ENDING, True, "roll_back"),
         (watching(OWN), FAILED, False, "give_up"),
         (watching(OWN), FORGOTTEN, True, "give_up"),
         (watching(FIRST), HEALTHY, False, "stable"),

@@ -72,6 +72,22 @@ def test_many_restarts_fail_early_and_old_ones_do_not_count() -> None:
     assert watched.observe(health("RESTARTING", restarts=53), 2) == "failed"
 
 
+STILL_ENDING = (
+    "java.lang.IllegalStateException: The library registration references a different set of library BLOBs than "
+    "previous registrations for this job:"
+)
+
+
+def test_restarts_until_a_lost_job_has_ended_do_not_count() -> None:
+    watched = gate(max_restarts=2)
+    facts = replace(health("RESTARTING", "CREATED", completed=0), cause=STILL_ENDING)
+    for restarts in range(9):
+        assert watched.observe(replace(facts, restarts_ever=restarts), restarts) == "waiting"
+    other = replace(facts, cause="java.lang.ArithmeticException: / by zero")
+    assert watched.observe(replace(other, restarts_ever=10), 9) == "waiting"
+    assert watched.observe(replace(other, restarts_ever=11), 10) == "failed"
+
+
 @pytest.mark.parametrize(("state", "verdict"), [("RESTARTING", "failed"), ("RUNNING", "waiting")])
 def test_state_that_cannot_be_carried_over_is_not_tried_again(state: str, verdict: str) -> None:
     """As long as the job does not run: later it may stand in the history of one that was started without state."""

@@ -10,12 +10,14 @@ from functools import cache
 
 import uvicorn
 from confluent_kafka import KafkaException
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.routing import BaseRoute
 
 from devstack.config import DevstackConfig
 from devstack.hopsworks.api.auth import ApiKeyMiddleware
 from devstack.hopsworks.api.errorhandlers import install_error_handlers
+from devstack.hopsworks.api.inputs import NullByteMiddleware, check_json
+from devstack.hopsworks.api.protocol import BoundedProtocol
 from devstack.hopsworks.api.routes import (
     connectors,
     datasets,
@@ -51,6 +53,8 @@ def create_app(config: DevstackConfig) -> FastAPI:
 
     app = FastAPI(title="Local Hopsworks", lifespan=lifespan, openapi_url=None, routes=_routes())
     app.state.context = context
+    # The last one added is the first to see a request.
+    app.add_middleware(NullByteMiddleware)
     app.add_middleware(ApiKeyMiddleware, api_key=read_api_key(config))
     install_error_handlers(app)
     return app
@@ -59,7 +63,7 @@ def create_app(config: DevstackConfig) -> FastAPI:
 @cache
 def _routes() -> list[BaseRoute]:
     """Built once: routes take time to build and hold no state of a server."""
-    api = APIRouter(prefix=API)
+    api = APIRouter(prefix=API, dependencies=[Depends(check_json)])
     # `query` before `featuregroups`: both have a route .../featurestores/{one segment}.
     for module in (platform, query, featuregroups, groupdetails, connectors, jobs, datasets):
         api.include_router(module.router)
@@ -98,6 +102,7 @@ def serve(config: DevstackConfig) -> None:
         ssl_certfile=certs / "server.pem",
         ssl_keyfile=str(certs / "server.key"),
         log_config=None,
+        http=BoundedProtocol,
         timeout_graceful_shutdown=5,
         # Longer than any client's poll interval: a connection must not close just as the next request is sent.
         timeout_keep_alive=75,

@@ -9,6 +9,14 @@ from devstack.hopsworks.metadata.featuretypes import EVENT_TIME_TYPES, avro_fiel
 from devstack.hopsworks.metadata.models import CACHED, STREAM, Feature, FeatureGroup, FeatureGroupRequest
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+TOPIC_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
+ONLINE_TYPE = re.compile(
+    r"(?:boolean|tinyint|smallint|mediumint|int|bigint|float|double|date|time|datetime|timestamp|tinytext|text|"
+    r"mediumtext|longtext|tinyblob|blob|mediumblob|longblob"
+    r"|(?:time|datetime|timestamp)\([0-6]\)|(?:var)?(?:char|binary)\([0-9]{1,5}\)|decimal(?:\([0-9]{1,2}(?:,[0-9]{1,2})?\))?)\Z"
+)
+# Of RonDB's tables, and of a Delta table here.
+MOST_ONLINE_FEATURES, MOST_FEATURES = 512, 4096
 MAX_DESCRIPTION = 256
 TIME_TRAVEL_FORMATS = ("DELTA", "HUDI", "NONE")
 
@@ -35,6 +43,10 @@ def _check_supported(request: FeatureGroupRequest) -> None:
     if (request.time_travel_format or "DELTA") not in TIME_TRAVEL_FORMATS:
         allowed = ", ".join(TIME_TRAVEL_FORMATS)
         raise errors.ILLEGAL_ARGUMENT(f"timeTravelFormat {request.time_travel_format!r}: allowed are {allowed}.")
+    check_topic(request.topic_name)
+    most = MOST_ONLINE_FEATURES if request.online_enabled else MOST_FEATURES
+    if len(request.features) > most:
+        raise errors.ILLEGAL_ARGUMENT(f"{len(request.features)} features: at most {most} are taken.")
     unsupported = {
         "embeddingIndex": request.embedding_index,
         "transformationFunctions": request.transformation_functions,
@@ -43,6 +55,12 @@ def _check_supported(request: FeatureGroupRequest) -> None:
     for name, value in unsupported.items():
         if value:
             raise errors.ILLEGAL_ARGUMENT(f"{name}: this local server does not support it; leave it out.")
+
+
+def check_topic(name: str | None) -> None:
+    """Refuse a topic name that Kafka would refuse."""
+    if name and (not TOPIC_NAME.match(name) or name in (".", "..")):
+        raise errors.ILLEGAL_ARGUMENT(f"topicName {name!r}: letters, digits, '.', '_' and '-', at most 249.")
 
 
 def _check_duplicates(features: list[Feature]) -> None:
@@ -57,7 +75,13 @@ def _check_names(request: FeatureGroupRequest) -> None:
         raise errors.ILLEGAL_ENTITY_NAME(
             f"name {request.name!r}: lower case letters, digits and underscores, a letter first, at most 63."
         )
-    if len(request.description or "") > MAX_DESCRIPTION:
+    if request.name.startswith("sqlite_"):
+        raise errors.ILLEGAL_ENTITY_NAME(f"name {request.name!r}: the online store here reserves names with sqlite_.")
+    check_description(request.description)
+
+
+def check_description(description: str | None) -> None:
+    if len(description or "") > MAX_DESCRIPTION:
         raise errors.ILLEGAL_ENTITY_DESCRIPTION(f"description: at most {MAX_DESCRIPTION} characters.")
 
 
@@ -71,6 +95,11 @@ def check_feature(feature: Feature) -> None:
         raise errors.ILLEGAL_FEATURE_DESCRIPTION(f"feature {feature.name}: at most {MAX_DESCRIPTION} characters.")
     if not (feature.type or "").strip():
         raise errors.OFFLINE_TYPE_MISSING(f"feature {feature.name}: give it a type, e.g. bigint.")
+    if feature.online_type is not None and not ONLINE_TYPE.match(normalise(feature.online_type)):
+        # It becomes part of a statement.
+        raise errors.ILLEGAL_ARGUMENT(
+            f"feature {feature.name}: onlineType {feature.online_type[:100]!r} is none, e.g. bigint, varchar(200)."
+        )
 
 
 def _check_event_time(request: FeatureGroupRequest) -> None:

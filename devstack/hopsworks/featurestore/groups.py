@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from devstack.hopsworks.featurestore.groupcheck import appended_features, check_new
+from devstack.hopsworks.featurestore.groupcheck import appended_features, check_description, check_new, check_topic
 from devstack.hopsworks.featurestore.registry import Registry
 from devstack.hopsworks.home import errors
 from devstack.hopsworks.home.layout import FEATURE_STORE_ID, HOPSWORKS_VERSION, Layout
@@ -18,7 +18,14 @@ from devstack.hopsworks.home.times import iso, utc_now
 from devstack.hopsworks.jobs.store import JobStore
 from devstack.hopsworks.metadata.db import Database
 from devstack.hopsworks.metadata.featuretypes import avro_schema, online_type
-from devstack.hopsworks.metadata.models import STREAM, Feature, FeatureGroup, FeatureGroupRequest, StatisticsConfig
+from devstack.hopsworks.metadata.models import (
+    STREAM,
+    Feature,
+    FeatureGroup,
+    FeatureGroupRequest,
+    MaterializationConf,
+    StatisticsConfig,
+)
 from devstack.hopsworks.metadata.store import MetadataStore, SubjectVersion
 from devstack.hopsworks.online.store import columns_of, create_table_statements, quote, sqlite_type
 
@@ -70,7 +77,7 @@ class FeatureGroups:
             self.layout.warehouse.mkdir(parents=True, exist_ok=True)
             stored = self.store.insert_feature_group(group)
             if stored.type == STREAM:
-                self._make_job(stored, request.delta_streamer_job_conf or {})
+                self._make_job(stored, request.delta_streamer_job_conf or MaterializationConf())
         log.info("feature group %s made: id %d, topic %s", stored.full_name, stored.id, stored.online_topic_name)
         return stored
 
@@ -115,8 +122,8 @@ class FeatureGroups:
             for statement in create_table_statements(group):
                 tx.execute(statement)
 
-    def _make_job(self, group: FeatureGroup, conf: dict[str, Any]) -> None:
-        options = {option["name"]: option["value"] for option in conf.get("writeOptions") or []}
+    def _make_job(self, group: FeatureGroup, conf: MaterializationConf) -> None:
+        options = {option.name: option.value for option in conf.write_options or []}
         folder = f"Resources/jobs/{group.job_name}"
         file_name = f"config_{int(time.time() * 1000)}"
         target = self.layout.datasets / folder / file_name
@@ -135,7 +142,7 @@ class FeatureGroups:
             "mainClass": "com.logicalclocks.utils.MainClass",
             "appPath": f"hdfs:///user/spark/hsfs-utils-{HOPSWORKS_VERSION}.jar",
             "defaultArgs": f"-op offline_fg_materialization -path {path}",
-            **(conf.get("sparkJobConfiguration") or {}),
+            **(conf.spark_job_configuration or {}),
         }
         self.jobs.put_job(group.job_name, "SPARK", config)
 
@@ -143,6 +150,8 @@ class FeatureGroups:
 
     def update_metadata(self, group: FeatureGroup, request: FeatureGroupRequest) -> FeatureGroup:
         """Descriptions, topic, time to live, and new features at the end of the list."""
+        check_description(request.description)
+        check_topic(request.topic_name)
         with self._lock:
             new = [_completed(feature) for feature in appended_features(group, request.features)]
             descriptions = {feature.name: feature.description for feature in request.features}

@@ -7,6 +7,8 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +17,20 @@ from pydantic import BaseModel
 from devstack.hopsworks.home import errors
 from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.home.times import iso
+
+# Of a file system; what lies above the project has to fit as well.
+MOST_NAME_BYTES, MOST_PATH_BYTES = 255, 2048
+MOST_CHUNKS = 1_000_000
+
+
+@contextmanager
+def refused_by_the_file_system(path: str) -> Iterator[None]:
+    """Turn what the file system refuses (a file in place of a folder, a path that is too long) into fault 110005."""
+    try:
+        yield
+    except (OSError, shutil.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        raise errors.PATH_REFUSED(f"{path[:200]!r}: {reason}.") from error
 
 
 def relative_parts(path: str, project: str) -> list[str]:
@@ -30,7 +46,10 @@ def relative_parts(path: str, project: str) -> list[str]:
             raise errors.DATASET_NOT_FOUND(f"{path!r}: this server has the project {project!r} only.")
         parts = parts[2:]
     if ".." in parts or any("\x00" in part for part in parts):
-        raise errors.PATH_REFUSED(f"{path!r} would leave the project's folder.")
+        raise errors.PATH_REFUSED(f"{path[:200]!r} would leave the project's folder.")
+    if any(len(os.fsencode(part)) > MOST_NAME_BYTES for part in parts) or len(os.fsencode(path)) > MOST_PATH_BYTES:
+        limits = f"at most {MOST_PATH_BYTES} bytes, and {MOST_NAME_BYTES} a name"
+        raise errors.PATH_REFUSED(f"{path[:200]!r} is too long: {limits}.")
     return parts
 
 
@@ -54,14 +73,18 @@ class Datasets:
     def resolve(self, path: str) -> Path:
         """The local path. Refuses symbolic links that lead out of the project."""
         target = self.layout.datasets.joinpath(*relative_parts(path, self.layout.project))
-        if not target.resolve().is_relative_to(self.layout.datasets.resolve()):
+        with refused_by_the_file_system(path):
+            inside = target.resolve().is_relative_to(self.layout.datasets.resolve())
+        if not inside:
             raise errors.PATH_REFUSED(f"{path!r} would leave the project's folder.")
         return target
 
     def existing(self, path: str) -> Path:
         """Like :meth:`resolve`, but the file or folder must be there."""
         target = self.resolve(path)
-        if not target.exists():
+        with refused_by_the_file_system(path):
+            exists = target.exists()
+        if not exists:
             parts = relative_parts(path, self.layout.project)
             if not (self.layout.datasets / parts[0]).exists():
                 raise errors.DATASET_NOT_FOUND(f"{parts[0]!r} of {path!r}")
@@ -97,7 +120,8 @@ class Datasets:
         target = self.resolve(path)
         if target.exists():
             raise errors.FOLDER_EXISTS(f"{path!r}")
-        target.mkdir(parents=True)
+        with refused_by_the_file_system(path):
+            target.mkdir(parents=True)
         return target
 
     def remove(self, path: str) -> None:
@@ -116,24 +140,32 @@ class Datasets:
             target = target / origin.name
         if target.exists():
             raise errors.DESTINATION_EXISTS(f"{destination!r}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if move:
-            shutil.move(origin, target)
-        elif origin.is_dir():
-            shutil.copytree(origin, target)
-        else:
-            shutil.copy2(origin, target)
+        if target.is_relative_to(origin):
+            raise errors.PATH_REFUSED(f"{destination!r} is inside of {source!r}.")
+        with refused_by_the_file_system(destination):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if move:
+                shutil.move(origin, target)
+            elif origin.is_dir():
+                shutil.copytree(origin, target)
+            else:
+                shutil.copy2(origin, target)
 
     # --- upload ---------------------------------------------------------------------------------------------
 
     def add_chunk(self, folder: str, form: ChunkForm, content: BinaryIO) -> bool:
         """Keep one chunk; when the last missing one is in, the file appears at once and whole (True)."""
         directory = self.existing(folder)
-        if not form.filename or "/" in form.filename or form.filename in (".", ".."):
-            raise errors.UPLOAD_REFUSED(f"flowFilename {form.filename!r} is no file name.")
+        if not directory.is_dir():
+            raise errors.PATH_REFUSED(f"{folder!r} is a file, not a folder.")
+        name = form.filename
+        if not name or "/" in name or "\0" in name or name in (".", "..") or len(os.fsencode(name)) > MOST_NAME_BYTES:
+            raise errors.UPLOAD_REFUSED(f"flowFilename {name[:200]!r} is not a file name.")
         total = max(form.total, 1)
-        if not 1 <= form.number <= total:
-            raise errors.UPLOAD_REFUSED(f"flowChunkNumber {form.number} is not between 1 and {total}.")
+        if not 1 <= form.number <= total <= MOST_CHUNKS:
+            raise errors.UPLOAD_REFUSED(
+                f"flowChunkNumber {form.number} is not between 1 and {total}, or they are more than {MOST_CHUNKS}."
+            )
         target = directory / form.filename
         key = hashlib.sha256(f"{directory}\0{form.identifier}\0{form.filename}".encode()).hexdigest()
         parts = self.layout.uploads / key

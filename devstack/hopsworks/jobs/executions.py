@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -22,6 +23,45 @@ from devstack.hopsworks.metadata.models import Execution, Job
 
 log = get_logger("executions")
 STOP_TIMEOUT_SECONDS = 10.0
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+MOST_VARIABLE = 32_768
+# Of the loader, the interpreter, the network and the certificates of a process, and of this stack.
+RESERVED_VARIABLES = tuple(
+    [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "BASH_",
+        "LD_",
+        "DYLD_",
+        "GLIBC_",
+        "MALLOC_",
+        "PYTHON",
+        "VIRTUAL_ENV",
+        "JAVA_",
+        "_JAVA_",
+        "JDK_",
+        "SSL_",
+        "REQUESTS_",
+        "CURL_",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "DEVSTACK_",
+    ]
+)
+
+
+def check_variables(variables: dict[str, str]) -> None:
+    """Refuse environment variables that would change how a process of this server runs, or that none can have."""
+    for name, value in variables.items():
+        if not VARIABLE.fullmatch(name) or len(value) > MOST_VARIABLE:
+            raise errors.ILLEGAL_ARGUMENT(
+                f"envVars {name[:100]!r}: letters, digits and '_', with at most {MOST_VARIABLE} characters as value."
+            )
+        if name.upper().startswith(RESERVED_VARIABLES):
+            raise errors.ILLEGAL_ARGUMENT(f"envVars {name!r}: this name is reserved; choose another one.")
 
 
 class Executor:
@@ -61,7 +101,7 @@ class Executor:
                     stdout=out,
                     stderr=err,
                     cwd=REPOSITORY,
-                    env={**os.environ, **execution.env_vars, **self.config.environment()},
+                    env={**os.environ, **self.config.environment()},
                     pass_fds=(lock,),
                 )
         finally:

@@ -21,7 +21,8 @@ _PRIMITIVES = {
     "binary": "bytes",
 }
 _COMPLEX = ("array", "map", "struct", "uniontype")
-_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)\Z")
+_DECIMAL = re.compile(r"decimal\(([0-9]{1,2}),([0-9]{1,2})\)\Z")
+_DEEPEST_TYPE = 32
 EVENT_TIME_TYPES = frozenset({"timestamp", "date", "bigint"})
 
 
@@ -96,6 +97,8 @@ class _AvroBuilder:
         if not match:
             raise AVRO_MALFORMED(f"feature {self.feature}: {feature_type!r}; write decimal(precision,scale).")
         precision, scale = map(int, match.groups())
+        if not 1 <= precision <= 38 or scale > precision:
+            raise AVRO_MALFORMED(f"feature {self.feature}: {feature_type!r}; at most 38 digits, scale within them.")
         return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
 
     def _array(self, _: str, inner: str, namespace: str) -> dict[str, Any]:
@@ -132,6 +135,8 @@ class _AvroBuilder:
 
 def avro_field(name: str, feature_type: str) -> dict[str, Any]:
     """The field of one feature in the group's schema. Raises faults 270151, 270152, 270153."""
+    if feature_type.count("<") > _DEEPEST_TYPE:
+        raise AVRO_MALFORMED(f"feature {name}: more than {_DEEPEST_TYPE} nested types.")
     return {"name": name, "type": _AvroBuilder(name).union(normalise(feature_type), name)}
 
 

@@ -47,6 +47,18 @@ class StatisticsConfig(Wire):
     columns: list[str] = Field(default_factory=list)
 
 
+class Option(Wire):
+    name: str
+    value: Any = None
+
+
+class MaterializationConf(Wire):
+    """Configuration of the job that materializes a group."""
+
+    write_options: list[Option] | None = None
+    spark_job_configuration: dict[str, Any] | None = None
+
+
 class FeatureGroupRequest(Wire):
     """Body of POST and PUT ``featuregroups``."""
 
@@ -64,7 +76,7 @@ class FeatureGroupRequest(Wire):
     deprecated: bool | None = False
     ttl: int | None = None
     ttl_enabled: bool | None = False
-    delta_streamer_job_conf: dict[str, Any] | None = None
+    delta_streamer_job_conf: MaterializationConf | None = None
     embedding_index: dict[str, Any] | None = None
     transformation_functions: list[dict[str, Any]] | None = None
     expectation_suite: dict[str, Any] | None = None

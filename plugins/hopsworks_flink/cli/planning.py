@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hopsworks_flink.clients.flink.files import OWN_JARS
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
-from hopsworks_flink.deployment.desired import DesiredJob
-from hopsworks_flink.deployment.feature_job import feature_job, registered_groups
+from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
+from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.pipeline.plan import compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
@@ -28,7 +27,7 @@ Action = Literal["create", "change", "none"]
 
 @dataclass(frozen=True)
 class Deployment:
-    """How the file would be deployed, with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
+    """How the file would be deployed; with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
     state: str = "restore"
     parallelism: int = 1
@@ -90,18 +89,16 @@ def compare(file: str, deployment: Deployment) -> Comparison:
 
     :raises HopsworksFlinkError: the file or a connection is wrong, or Hopsworks or Flink does not answer.
     """
-    refuse_secrets(deployment.flink_configuration, "--flink-configuration")
-    pipeline, hook = Pipeline.from_yaml(file), FlinkHook(deployment.flink_conn_id)
+    pipeline = Pipeline.from_yaml(file)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
-        desired = partial(_desired, pipeline, deployment, hook, session) if registered else None
-        job, marks = _job(pipeline, hook, desired)
+        job, marks = _job(session if registered else None, pipeline, deployment)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
-        outcome, reasons = state_outcome(state_signature(pipeline), marks, fresh=deployment.state == "fresh")
+        outcome, reasons = state_outcome(state_signature(pipeline).marks(), marks, fresh=deployment.state == "fresh")
     return Comparison(pipeline.name, [*resources, job], outcome, reasons)
 
 
@@ -140,10 +137,13 @@ def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[
 
 
 def _job(
-    pipeline: Pipeline, hook: FlinkHook, make_desired: Callable[[], DesiredJob] | None
+    session: HopsworksSession | None, pipeline: Pipeline, deployment: Deployment
 ) -> tuple[Resource, dict[str, str] | None]:
-    """The job, and the marks of the one that runs or ran last; None if there is none."""
-    name = pipeline.job_name
+    """The job, and the marks of the one that runs or ran last; None if there is none.
+
+    :param session: None while the feature groups are not registered as the file says.
+    """
+    hook, name = FlinkHook(deployment.flink_conn_id), pipeline.job_name
     jobs = hook.jobs_named(name)
     running = [job for job in jobs if not job.is_terminal]
     if len(running) > 1:
@@ -153,10 +153,10 @@ def _job(
     if not running:
         last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
         return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks
-    if make_desired is None:
+    if session is None:
         details = [_runs(running[0]), "its SQL changes with the feature groups"]
         return Resource("job", name, "change", details), marks
-    desired = make_desired()
+    desired = _desired(session, pipeline, deployment, hook)
     assert marks is not None
     differences = [_runs(running[0])]
     if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
@@ -168,15 +168,19 @@ def _job(
     return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks
 
 
-def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook, session: HopsworksSession) -> DesiredJob:
-    """The job as `FlinkDeployFeaturePipelineOperator` would deploy it."""
-    return feature_job(
-        pipeline,
-        compile_plan(pipeline, registered_groups(session, pipeline, pipeline.feature_groups)),
-        jars=hook.find_jars(None, (OWN_JARS,)),
-        parallelism=as_int(deployment.parallelism, "--parallelism"),
-        flink_configuration=deployment.flink_configuration,
-        brokers=[session.kafka_config()],
+def _desired(session: HopsworksSession, pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:
+    """The job as the operator would deploy it."""
+    refuse_secrets(deployment.flink_configuration, "flink_configuration")
+    job = FeatureJob.compile(session, pipeline, hopsworks_conn_id=deployment.hopsworks_conn_id)
+    module, program = read_program(PROGRAM)
+    return job.desired(
+        DesiredJob(
+            job_name=job.plan.job_name,
+            bundle=job.with_plan(Bundle(module, {f"{module}.py": program})),
+            jars=hook.find_jars(formats=(OWN_JARS,)),
+            parallelism=as_int(deployment.parallelism, "parallelism"),
+            flink_configuration={**STREAMING_DEFAULTS, **deployment.flink_configuration},
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Brings a cluster to exactly one job of one name: decides by ``flink_decision``, acts through the hook."""
+"""Brings a cluster to exactly one job of one name: carries out what `decision` decides, through the hook."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ from hopsworks_flink.deployment.decision import (
     Refuse,
     Replace,
     Start,
+    StartPolicy,
     Submit,
     Wait,
     decide,
+    with_state,
 )
 from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
 from hopsworks_flink.deployment.record import Attempt, DeploymentRecord
@@ -55,7 +57,7 @@ _ENDING_POLL = 0.5
 
 
 class Deployer:
-    """One deployment of one job.
+    """Converges on one job: looks, decides, acts, until exactly that job runs.
 
     :param record: what is known besides Flink.
     :param on_job: called with the job's id as soon as it is known.
@@ -91,7 +93,7 @@ class Deployer:
         """Bring the cluster to exactly one job with the desired hash; does not wait for its health.
 
         :raises FlinkAmbiguousJobError: more than one job of the name runs.
-        :raises FlinkStateError: an earlier job's state is not to be had and nobody said to start without it.
+        :raises FlinkStateError: state is unavailable or does not fit, and a start without it was not requested.
         :raises FlinkSavepointError: the running job could not be stopped with a savepoint; it runs on.
         :raises FlinkSubmissionError: the job did not start; carries the savepoint of the one that it was to replace.
         """
@@ -100,8 +102,7 @@ class Deployer:
         last_reason = None
         while True:
             facts = self.look()
-            asked = replace(self.policy.start, credentials=self.desired.credentials)
-            decision = decide(self._hash, facts, self.record.known(), asked)
+            decision = decide(self._hash, facts, self.record.known(), self._asked())
             if decision.reason != last_reason:
                 self.log.info("%s: %s.", type(decision).__name__, decision.reason)
             last_reason = decision.reason
@@ -117,6 +118,9 @@ class Deployer:
             if result is not None:
                 self.on_job(result.job_id)
                 return result
+
+    def _asked(self) -> StartPolicy:
+        return replace(self.policy.start, credentials=self.desired.credentials, marks=self.desired.marks)
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Deployer:
         self._unwell_since = None
         if jobs:
             jobs[0] = jobs[0].with_marks(self.hook.job_marks(jobs[0].job_id))
-        wanted = self.policy.state == "restore" and not self.policy.savepoint_path
+        wanted = self.policy.state in ("auto", "restore") and not self.policy.savepoint_path
         left = self._restore_points.by_ended(jobs, self.record.known()) if wanted else None
         attempt = self._unfinished(jobs[0] if jobs else None)
         return DeploymentFacts(jobs, left, attempt.watermark if attempt else None)
@@ -150,10 +154,18 @@ class Deployer:
         unwell_for, left, watermark = self._unwell_for(job), None, None
         if job.state in UNWELL_STATES and unwell_for >= self.policy.patience:
             left = self._restore_points.by([job, *(other for other in jobs if other.is_terminal)])
-        rewarm = self.policy.state == "rewarm" and self.policy.rewarm_from is None
+        rewarm = with_state(self._asked(), job.marks).state == "rewarm" and self.policy.rewarm_from is None
         if ask or (rewarm and job.deployment_hash != self._hash):
             watermark = self._watermark(job)
-        return DeploymentFacts(jobs, left, watermark, unwell_for)
+        nothing_emitted = rewarm and watermark is None and self.has_emitted_nothing(job)
+        return DeploymentFacts(jobs, left, watermark, unwell_for, nothing_emitted)
+
+    def has_emitted_nothing(self, job: FlinkJob) -> bool:
+        """Whether a job without watermark began without state, at the beginning of its source."""
+        if not self.desired.from_beginning or job.state != "RUNNING":
+            return False
+        restored = (self.hook.client.checkpoints(job.job_id).get("counts") or {}).get("restored", 0)
+        return not restored and watermark_of(self.hook.job_marks(job.job_id)) is None
 
     def _unwell_for(self, job: FlinkJob) -> float:
         if job.state not in UNWELL_STATES:
@@ -164,7 +176,7 @@ class Deployer:
         return time.monotonic() - self._unwell_since[1]
 
     def _watermark(self, job: FlinkJob) -> int | None:
-        """Up to when the job's windows are out: what it shows, or what it left out from the beginning."""
+        """Windows ending by then have been emitted: the watermark that the job shows, or the one it started with."""
         shown, marked = self.hook.watermark(job.job_id), watermark_of(self.hook.job_marks(job.job_id))
         return max((value for value in (shown, marked) if value is not None), default=None)
 
@@ -207,6 +219,8 @@ class Deployer:
         old = decision.job
         watermark = watermark_of(self.hook.job_marks(old.job_id))
         replay = decision.start if decision.start and decision.start.replay else None
+        if replay:
+            self.desired.check_replay(replay)
         attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
         self.record.begin(attempt)
         try:
@@ -248,6 +262,8 @@ class Deployer:
             # A job that was never healthy is not gone back to, but to the one before it.
             replaced_hash=unstable.replaced_hash if unstable else old.deployment_hash,
             watermark=watermark,
+            marks=dict(self.desired.marks),
+            predecessor=old.job_id,
         )
         return attempt, unstable.path if unstable else None
 
@@ -304,6 +320,8 @@ class Deployer:
     def _start(self, decision: Submit | Recover, facts: DeploymentFacts) -> DeploymentResult:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor
         start, unfinished = decision.start, self._unfinished(job)
+        if start.replay:
+            self.desired.check_replay(start)
         if isinstance(decision, Recover) and not decision.job.is_terminal:
             self.hook.cancel(decision.job.job_id)
             self.log.info("Cancelled job %s.", decision.job.job_id)
@@ -312,18 +330,29 @@ class Deployer:
                 start = replace(start, path=newest_state)
         if start.path and start.watermark is None and job is not None:
             start = replace(start, watermark=watermark_of(self.hook.job_marks(job.job_id)))
+        predecessor = job.job_id if job else self._forgotten()
         attempt = Attempt(
-            self._job_id(self._hash, job.job_id if job else None),
+            self._job_id(self._hash, predecessor),
             path=(unfinished.path if unfinished else None) or start.path,
             replaced_job_id=unfinished.replaced_job_id if unfinished else None,
             replaced_hash=unfinished.replaced_hash if unfinished else None,
             watermark=start.watermark,
+            marks=dict(self.desired.marks),
+            predecessor=predecessor,
         )
         self.record.begin(attempt)
         self.log.info("To be %s%s.", start.words, f": {start.path}" if start.path else "")
         attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
         action = "recovered" if isinstance(decision, Recover) else "submitted"
         return self._result(action, attempt, start, f"{decision.reason}; {start.words}")
+
+    def _forgotten(self) -> str | None:
+        """The deployment before this one, where Flink has forgotten all of them: ids must not repeat.
+
+        A retry answers as the try before did, so that it finds that one's job.
+        """
+        attempt, known = self.record.attempt(), self.record.known()
+        return attempt.predecessor if attempt else known.job_id if known else None
 
     def restart(self, job_id: str, why: str) -> DeploymentResult:
         """End an unhealthy job and start the desired one from the newest state that it left.
@@ -381,7 +410,7 @@ class Deployer:
             **job.marks,
             MARK_HASH: job.hash,
             MARK_OWNER: OWNER,
-            MARK_STATE: "restore" if back else self.policy.state,
+            MARK_STATE: "restore" if back else start.policy if self.policy.state == "auto" else self.policy.state,
         }
         if job.credentials:
             marks[MARK_CREDENTIALS] = job.credentials

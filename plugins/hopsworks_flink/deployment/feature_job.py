@@ -1,57 +1,121 @@
-"""How a pipeline and its registered feature groups become the job that should run: for a deployment, and for `plan`."""
+"""The job of a feature pipeline: its plan, made from the file and what Hopsworks has registered, and its bindings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.files import JobJars, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN
-from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
-from hopsworks_flink.deployment.decision import Start
-from hopsworks_flink.deployment.desired import PLAN_FILE, PROGRAM, STREAMING_DEFAULTS, DesiredJob
-from hopsworks_flink.pipeline.plan import JobPlan
-from hopsworks_flink.pipeline.resources import feature_group_arguments
-from hopsworks_flink.pipeline.state import state_signature
-from hopsworks_flink.pipeline.types import avro_type
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
-    from hopsworks_flink.pipeline.plan import FeatureGroupRef
+    from hopsworks_flink.deployment.decision import Start
+    from hopsworks_flink.deployment.desired import DesiredJob
+    from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan
     from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
+#: The program that executes a plan; it lies beside the plan and the bindings.
+PROGRAM = "feature_pipeline"
+_PLAN_FILE, _BINDINGS_FILE = "plan.json", "bindings.json"
+log = logging.getLogger(__name__)
 
-def feature_job(
-    pipeline: Pipeline,
-    plan: JobPlan,
-    *,
-    jars: JobJars,
-    parallelism: int,
-    flink_configuration: Mapping[str, str],
-    brokers: Sequence[Mapping[str, Any]],
-    start_files: Callable[[Start, Mapping[str, Any]], Mapping[str, bytes]] | None = None,
-) -> DesiredJob:
-    """The job of a pipeline: the runner with the plan beside it.
 
-    :param brokers: librdkafka settings of the brokers that the job connects to.
-    :param start_files: as for :class:`DesiredJob`; None for a job that is compared only.
+@dataclass(frozen=True)
+class FeatureJob:
+    """One pipeline's streaming job.
+
+    :param brokers: librdkafka settings: of the source topic, if that is not on the feature store's broker, and of the
+        feature store.
+    :param hopsworks_conn_id: Airflow connection of the feature store.
+    :param start: for a job that begins without state: ``earliest`` or ``latest``; None: what the pipeline says.
+    :param lacking: full name of a feature group -> names of the features that it lacks.
     """
-    module, program = read_program(PROGRAM)
-    return DesiredJob(
-        job_name=pipeline.job_name,
-        bundle=Bundle(module, {f"{module}.py": program, PLAN_FILE: plan.to_json().encode()}),
-        jars=jars,
-        parallelism=parallelism,
-        flink_configuration={**STREAMING_DEFAULTS, **flink_configuration},
-        start_files=start_files,
-        recipe={"pipeline": pipeline.to_dict()},
-        credentials=credentials_fingerprint(*brokers),
-        # The next deployment, and `plan`, know the job by them.
-        marks={**state_signature(pipeline).marks(), MARK_PLAN: plan.hash},
-    )
+
+    pipeline: Pipeline
+    plan: JobPlan
+    brokers: Sequence[Mapping[str, Any]]
+    hopsworks_conn_id: str
+    start: str | None = None
+    lacking: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def compile(
+        cls,
+        session: HopsworksSession,
+        pipeline: Pipeline,
+        source_kafka: Mapping[str, Any] | None = None,
+        *,
+        hopsworks_conn_id: str,
+        start: str | None = None,
+        append: bool = False,
+    ) -> FeatureJob:
+        """Compile a pipeline against its registered feature groups.
+
+        :param source_kafka: librdkafka settings of the source topic's broker; None: it is the feature store's.
+        :param append: whether registered groups may lack features, which are then in the plan all the same.
+        :raises HopsworksNotFoundError: a group is not registered.
+        :raises HopsworksConflictError: one differs from the pipeline.
+        """
+        from hopsworks_flink.pipeline.plan import compile_plan
+
+        if append:
+            registered, lacking = growing_groups(session, pipeline)
+        else:
+            registered, lacking = registered_groups(session, pipeline, pipeline.feature_groups), {}
+        brokers = (*((source_kafka,) if source_kafka else ()), session.kafka_config())
+        plan = compile_plan(pipeline, registered)
+        return cls(pipeline, plan, brokers, hopsworks_conn_id, start, lacking)
+
+    def with_plan(self, bundle: Bundle) -> Bundle:
+        """The program's bundle, with the plan beside it."""
+        return Bundle(bundle.module, {**bundle.files, _PLAN_FILE: self.plan.to_json().encode()})
+
+    def desired(self, job: DesiredJob) -> DesiredJob:
+        """The job that should run, with bindings for what it begins with and marks by which it is known again.
+
+        :param job: the same without them.
+        """
+        from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
+        from hopsworks_flink.pipeline.state import state_signature
+
+        return replace(
+            job,
+            start_files=self.start_files,
+            recipe={"pipeline": self.pipeline.to_dict()},
+            credentials=credentials_fingerprint(*self.brokers),
+            marks={**state_signature(self.pipeline).marks(), MARK_PLAN: self.plan.hash},
+        )
+
+    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """How to reach the brokers, new online ingestion ids, and where to begin.
+
+        :param recipe: holds the pipeline, which is the previous one's when that is brought back.
+        """
+        from hopsworks_flink.clients.kafka.java_properties import java_client_properties
+        from hopsworks_flink.pipeline.plan import Begin, bindings
+        from hopsworks_flink.pipeline.spec import Pipeline
+
+        pipeline = Pipeline.parse(recipe["pipeline"])
+        with HopsworksHook(self.hopsworks_conn_id).session() as session:
+            ids = {
+                group.full_name: session.create_online_ingestion(session.get_feature_group(group.name, group.version))
+                for group in pipeline.feature_groups
+                if group.online
+            }
+        log.info("Online ingestions: %s.", ids)
+        values = bindings(
+            pipeline,
+            source_kafka=java_client_properties(self.brokers[0]),
+            sink_kafka=java_client_properties(self.brokers[-1]),
+            ingestion_ids=ids,
+            begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
+        )
+        return {_BINDINGS_FILE: json.dumps(values).encode()}
 
 
 def registered_groups(
@@ -62,6 +126,8 @@ def registered_groups(
     :raises HopsworksNotFoundError: one of them is not registered.
     :raises HopsworksConflictError: one is registered with other features, key or event time.
     """
+    from hopsworks_flink.pipeline.resources import feature_group_arguments
+
     found = []
     for wanted in groups:
         group = session.get_feature_group(wanted.name, wanted.version)
@@ -78,6 +144,8 @@ def growing_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list[
     :raises HopsworksNotFoundError: a group is not registered.
     :raises HopsworksConflictError: one differs in something that appending features would not mend.
     """
+    from hopsworks_flink.pipeline.resources import feature_group_arguments
+
     found, growing = [], {}
     for wanted in pipeline.feature_groups:
         arguments = feature_group_arguments(pipeline, wanted)
@@ -91,6 +159,8 @@ def growing_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list[
 
 
 def _with_features(ref: FeatureGroupRef, types: dict[str, str]) -> FeatureGroupRef:
+    from hopsworks_flink.pipeline.types import avro_type
+
     schema = json.loads(ref.avro_schema)
     schema["fields"] += [{"name": name, "type": avro_type(kind)} for name, kind in types.items()]
     return replace(ref, avro_schema=json.dumps(schema))

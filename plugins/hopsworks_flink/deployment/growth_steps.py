@@ -1,9 +1,8 @@
-"""A pipeline's feature groups get the features that they lack, and no row is lost on the way."""
+"""Adds the features that a pipeline's registered feature groups lack, without losing a row."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES, FlinkJob, waterm
 from hopsworks_flink.clients.hopsworks.materialization import materialize
 from hopsworks_flink.deployment.growth import Growth, grow
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, FlinkError, HopsworksFlinkError
-from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 
 if TYPE_CHECKING:
@@ -34,15 +32,15 @@ class FeatureGrowth:
         pipeline: Pipeline,
         deployer: Deployer,
         steps: RolloutSteps,
+        session: HopsworksSession,
         *,
-        hopsworks_conn_id: str,
         source_start: str,
     ) -> None:
         self._groups = {group.full_name: group for group in pipeline.feature_groups}
         self._pipeline = pipeline
         self._deployer = deployer
         self._steps = steps
-        self._hopsworks_conn_id = hopsworks_conn_id
+        self._session = session
         self._source_start = source_start
         self._log = deployer.log
         self._record = deployer.record
@@ -53,7 +51,7 @@ class FeatureGrowth:
 
         :param lacking: full name -> names of the features that the group lacks.
         :return: None; or the watch over the job before, which was brought back because something failed.
-        :raises FlinkStateError: nobody knows from when on windows have to be computed once more.
+        :raises FlinkStateError: it is not known from when on windows have to be computed again.
         :raises HopsworksFlinkError: something failed; the text says in which state things are.
         """
         deployer = self._deployer
@@ -67,27 +65,21 @@ class FeatureGrowth:
         for name, features in growth.groups.items():
             self._log.info("Feature group %s gets %s.", name, ", ".join(features))
         if running:
-            with self._session() as session:
-                self._materialize(session, growth, "while the job runs, so that it has to rest less long")
+            self._materialize(growth, "while the job runs, so that it is stopped for a shorter time")
         self._record.grow(growth)
         if running:
-            self._log.info("Stopping the job; windows up to %s (epoch milliseconds) are out.", growth.watermark)
+            self._log.info("Stopping the job; windows up to %s (epoch ms) have been emitted.", growth.watermark)
             deployer.halt(running, growth.watermark)
         try:
-            with self._session() as session:
-                growth = self._materialize(session, growth, "all that the job has written")
-                self._append(session, growth)
+            growth = self._materialize(growth, "all that the job has written")
+            self._append(growth)
         except HopsworksFlinkError as error:
             return self._undo(error)
         return None
 
     def finish(self, growth: Growth) -> None:
         """Do the rest where all features are there already, but their offline tables may not have followed."""
-        with self._session() as session:
-            self._append(session, growth)
-
-    def _session(self) -> AbstractContextManager[HopsworksSession]:
-        return HopsworksHook(self._hopsworks_conn_id).session()
+        self._append(growth)
 
     def _running(self, facts: DeploymentFacts) -> FlinkJob | None:
         """The pipeline's job, if it can be stopped with a savepoint."""
@@ -121,11 +113,11 @@ class FeatureGrowth:
         for job in self._deployer.hook.client.jobs():
             if str(job["name"]).startswith(prefix) and job["state"] not in TERMINAL_STATES:
                 raise FlinkError(
-                    f"Job {job['name']!r} recomputes features just now, in their older schema: wait for its end, then "
+                    f"Job {job['name']!r} is recomputing features in their older schema: wait for its end, then "
                     "deploy again. Nothing was touched."
                 )
 
-    def _materialize(self, session: HopsworksSession, growth: Growth, why: str) -> Growth:
+    def _materialize(self, growth: Growth, why: str) -> Growth:
         done = dict(growth.materialized)
         for name in growth.groups:
             group = self._groups.get(name)
@@ -133,23 +125,23 @@ class FeatureGrowth:
                 continue
             self._log.info("Materializing %s: %s.", name, why)
             done[name] = materialize(
-                session,
-                session.get_feature_group(group.name, group.version),
+                self._session,
+                self._session.get_feature_group(group.name, group.version),
                 timeout=self._policy.timeout,
                 poll_interval=self._policy.poll_interval,
                 log=self._log,
             )
         return replace(growth, materialized=done)
 
-    def _append(self, session: HopsworksSession, growth: Growth) -> None:
+    def _append(self, growth: Growth) -> None:
         growth = replace(growth, stage="appending")
         self._record.grow(growth)
         for name in growth.groups:
             group = self._groups.get(name)
             if group is None:
                 continue
-            _, names = session.append_features(
-                session.get_feature_group(group.name, group.version),
+            _, names = self._session.append_features(
+                self._session.get_feature_group(group.name, group.version),
                 feature_group_arguments(self._pipeline, group),
                 # An earlier try may have left the offline table behind.
                 again=True,

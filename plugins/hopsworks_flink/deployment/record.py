@@ -65,7 +65,7 @@ class Record:
         return cls(_Variables(), f"{_VARIABLES}.{what}.{name}")
 
     def read(self) -> dict[str, Any] | None:
-        """What was written last; None if nothing was, or somebody wrote something else there."""
+        """What was written last; None if nothing was, or it is not an object of ours."""
         saved = self._store.get(self._key) if self._store is not None else None
         if not isinstance(saved, dict) or (self._epoch is not None and saved.get(_EPOCH) != self._epoch):
             return None
@@ -106,6 +106,8 @@ class Attempt:
     :param replaced_hash: the last stable deployment before this one, which left ``path``.
     :param watermark: windows ending by then have been emitted; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job, once it is known.
+    :param marks: what the job says about its state; None in records of older versions.
+    :param predecessor: the deployment before this one, from which the job's id follows.
     """
 
     job_id: str
@@ -114,6 +116,8 @@ class Attempt:
     replaced_hash: str | None = None
     watermark: int | None = None
     checkpoints: str | None = None
+    marks: Mapping[str, str] | None = None
+    predecessor: str | None = None
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Attempt:
@@ -164,11 +168,10 @@ class DeploymentRecord:
         """The last deployment of the job, as far as anything remembers it."""
         attempt, last = self.attempt(), self._last.read()
         if attempt and (attempt.path or not last):
-            return KnownDeployment(attempt.job_id, False, attempt.path, attempt.watermark, attempt.checkpoints)
+            return _known(attempt, False)
         if not last:
             return None
-        read = Attempt.read(last)
-        return KnownDeployment(read.job_id, bool(last.get("stable")), read.path, read.watermark, read.checkpoints)
+        return _known(Attempt.read(last), bool(last.get("stable")))
 
     def unfinished(self) -> Attempt | None:
         """A deployment of this or an earlier task run whose job was never stable."""
@@ -225,6 +228,11 @@ class DeploymentRecord:
         """The folder of all checkpoints is the cluster's, and outlives each job."""
         known = (self._last.read() or {}).get("checkpoints")
         return attempt if attempt.checkpoints or not known else replace(attempt, checkpoints=known)
+
+
+def _known(attempt: Attempt, stable: bool) -> KnownDeployment:
+    parts = (attempt.path, attempt.watermark, attempt.checkpoints, attempt.marks)
+    return KnownDeployment(attempt.job_id, stable, *parts)
 
 
 class _Event:

@@ -1,7 +1,7 @@
 """A rollout: from a submitted job to a stable one, or to a rollback.
 
-Pure rules say what follows from the health of the job; they are carried out step by step. Between two steps somebody
-watches the job, here or in the triggerer.
+The next step follows from the job's health by pure rules, and is then carried out. Between two steps the job is
+watched, on this worker or in the triggerer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hopsworks_flink.exceptions import (
     FlinkSubmissionError,
     HopsworksFlinkError,
 )
+from hopsworks_flink.health.gate import is_still_ending
 
 #: Which job is watched: the deployment's, the same started again because it was not well, the previous deployment's.
 Phase = Literal["new", "recovered", "back"]
@@ -32,7 +33,7 @@ Step = Literal["stable", "recover", "roll_back", "give_up", "rolled_back", "stra
 
 @dataclass(frozen=True)
 class HealthResult:
-    """What the watch over a job came to.
+    """How the watch over a job ended.
 
     :param verdict: ``late``: neither healthy nor failed when time was up.
     :param reason: words for logs, with the root cause if there is one.
@@ -54,7 +55,7 @@ class Rollback:
     :param failure: why, in words.
     :param deployment_hash: of the deployment that is brought back.
     :param path: the state that it was started from.
-    :param watermark: windows that ended until then are out; epoch milliseconds.
+    :param watermark: windows ending by then have been emitted; epoch milliseconds.
     """
 
     job_name: str
@@ -72,8 +73,8 @@ class Rollout:
 
     :param job_id: the job that is watched.
     :param deadline: of the watch, epoch seconds.
-    :param result: what the deployment had done; None if the rollback is all there is to watch.
-    :param back: set while a rollback is watched.
+    :param result: what the deployment had done; None in a rollback.
+    :param back: set in a rollback.
     """
 
     phase: Phase
@@ -105,11 +106,11 @@ class Rollout:
 
 
 def next_step(rollout: Rollout, health: HealthResult, previous: bool) -> Step:
-    """What is to be done.
+    """The next step of a rollout, from the job's health.
 
     - ``stable``: the job is healthy; remember it as what a later deployment goes back to.
-    - ``recover``: it runs what is wanted but is not well, and this deployment has not started it: start it anew from
-      its newest state. Done once.
+    - ``recover``: it is the desired job but unhealthy, and this deployment has not started it, or it met tasks of a
+      lost JobManager's job of the same id: start it again from its newest state. Done once.
     - ``roll_back``: bring the previous deployment back from the state that it left.
     - ``give_up``: there is nothing to go back to.
     - ``rolled_back``, ``stranded``: the previous deployment is healthy again, or is not.
@@ -121,21 +122,23 @@ def next_step(rollout: Rollout, health: HealthResult, previous: bool) -> Step:
     if health.verdict == "healthy":
         return "stable"
     result = rollout.result
+    if rollout.phase == "new" and health.verdict == "failed" and is_still_ending(health.reason):
+        return "recover"
     if result is None or not result.own:
         return "recover" if rollout.phase == "new" and health.verdict == "failed" else "give_up"
-    # A JobManager that has forgotten the job may have forgotten everything: what runs is not known.
+    # A JobManager that has forgotten this job may have forgotten all: what runs is not known.
     if result.kept_state and previous and health.state != NOT_FOUND:
         return "roll_back"
     return "give_up"
 
 
 def is_hopeless(health: HealthResult) -> bool:
-    """Whether a job is to be ended: one that is only slow may still get there, and the next try finds it."""
+    """Whether to cancel a job: one that is only slow may still become healthy, and the next try finds it."""
     return health.state != NOT_FOUND and (health.verdict == "failed" or health.state != "RUNNING")
 
 
 class RolloutSteps:
-    """Sees a deployment through, or undoes it, step by step: between two steps a job is watched, here or elsewhere.
+    """Carries a rollout on, step by step, to its result or to a rollback.
 
     :param deployer: has converged, or is about to.
     :param how_to_resume: the call that starts the job from a savepoint, with ``{path}`` in it; for error messages.
@@ -175,7 +178,7 @@ class RolloutSteps:
         """Bring back the job that was halted for something that then failed.
 
         :param failure: why, in words.
-        :return: what is to be watched now; None if there is no copy of the job, or nobody knows what it left.
+        :return: what is to be watched now; None if there is no copy of the job, or its state is unknown.
         :raises FlinkRollbackFailed: it could not be started again.
         """
         return self._back_from(self._deployer.record.unfinished(), failure)
@@ -188,7 +191,7 @@ class RolloutSteps:
         return self._roll_back(attempt, previous, failure, "NOT_STARTED")
 
     def step(self, rollout: Rollout, health: HealthResult) -> DeploymentResult | Rollout:
-        """Draw the consequence of a watch.
+        """Take the next step after a watch.
 
         :return: the deployment's result, or what is to be watched next.
         :raises FlinkDeploymentRolledBack: the new job was not healthy; the previous deployment runs again.

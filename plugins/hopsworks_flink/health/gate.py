@@ -10,6 +10,13 @@ from hopsworks_flink.health.facts import JobFacts
 
 # No restart cures this: it reads the same state with the same program once more.
 _STATE_UNREADABLE = "org.apache.flink.util.StateMigrationException"
+# A TaskManager still runs the job of this id that a lost JobManager had started: it ends that one by itself.
+_STILL_ENDING = "different set of library BLOBs"
+
+
+def is_still_ending(cause: str | None) -> bool:
+    """Whether a job failed only because tasks of the same id, whose JobManager was lost, have not ended yet."""
+    return _STILL_ENDING in (cause or "")
 
 
 class HealthGate:
@@ -60,7 +67,7 @@ class HealthGate:
         restarts = facts.restarts_ever
         if restarts is None:
             return False
-        if self._first_restarts is None:
+        if self._first_restarts is None or is_still_ending(facts.cause):
             self._first_restarts = restarts
         if self._last_restarts is not None and restarts > self._last_restarts:
             self._well_since = None

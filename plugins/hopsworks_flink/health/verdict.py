@@ -62,7 +62,7 @@ class Verdict:
         return "; ".join(reason.text for reason in self.reasons) or "all bounds are kept"
 
     def because(self, *reasons: Reason) -> Verdict:
-        """The verdict with more reasons, of somebody who knows more than Flink tells."""
+        """The verdict with more reasons, from a source other than Flink."""
         return Verdict((*self.reasons, *reasons))
 
 

@@ -36,6 +36,22 @@ def test_unhealthy_deployment_is_rolled_back(make: Make, flink: FlinkStub, memor
     assert make(arguments=["one"]).execute(memory.context())["job_id"] == back.job_id
 
 
+def test_a_lost_job_of_the_same_id_that_still_ends_is_no_failure(make: Make, flink: FlinkStub, memory: Memory) -> None:
+    """Where the job is given so few restarts that it fails before."""
+
+    def fail_once(job: Job) -> None:
+        if len(flink.jobs) == 1:
+            job.exception = "x.Y: o\nCaused by: x.Z: a different set of library BLOBs than previous registrations"
+            job.completed = 0
+            job.end("FAILED")
+
+    flink.on_run = fail_once
+    result = make().execute(memory.context())
+    first, second = flink.jobs.values()
+    assert (result["action"], result["job_id"]) == ("recovered", second.job_id)
+    assert (first.state, second.state) == ("FAILED", "RUNNING")
+
+
 def test_roll_back_whose_id_a_stranger_has_used_up(make: Make, flink: FlinkStub, memory: Memory) -> None:
     first = make(arguments=["one"]).execute(memory.context())
     memory.new_run()

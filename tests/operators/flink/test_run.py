@@ -120,6 +120,33 @@ def test_failed_run_tells_the_cause(run: Callable[..., dict[str, Any]], flink: F
         run()
 
 
+STILL_ENDING = "java.lang.IllegalStateException: The library registration references a different set of library BLOBs"
+
+
+def test_a_lost_job_of_the_same_id_that_still_ends_is_no_failure(
+    run: Callable[..., dict[str, Any]], flink: FlinkStub
+) -> None:
+    def fail_once(job: Job) -> None:
+        job.exception = f"x.Y: o\nCaused by: {STILL_ENDING}"
+        job.end("FAILED" if len(flink.jobs) == 1 else "FINISHED")
+
+    flink.on_run = fail_once
+    result = run()
+    first, second = flink.jobs.values()
+    assert (first.state, second.state, result["job_id"]) == ("FAILED", "FINISHED", second.job_id)
+
+
+def test_it_is_a_failure_the_second_time(run: Callable[..., dict[str, Any]], flink: FlinkStub) -> None:
+    def fail(job: Job) -> None:
+        job.exception = f"x.Y: o\nCaused by: {STILL_ENDING}"
+        job.end("FAILED")
+
+    flink.on_run = fail
+    with pytest.raises(FlinkJobFailed, match="library BLOBs"):
+        run()
+    assert len(flink.jobs) == 2
+
+
 def test_kill_cancels_only_the_own_job(flink: FlinkStub, program: Path) -> None:
     operator = FlinkRunJobOperator(task_id="run", job_name="sim", program=str(program), timeout=5, poll_interval=0.01)
     operator.on_kill()

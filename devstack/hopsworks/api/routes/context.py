@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import pydantic
 from fastapi import Body, Depends, Request
 
 from devstack.config import DevstackConfig
+from devstack.hopsworks.api.inputs import Number
 from devstack.hopsworks.featurestore.broker import Broker
 from devstack.hopsworks.featurestore.groups import FeatureGroups
 from devstack.hopsworks.featurestore.registry import Registry
@@ -74,7 +76,7 @@ def _context(request: Request) -> Context:
 ContextDep = Annotated[Context, Depends(_context)]
 
 
-def _project(project_id: int) -> int:
+def _project(project_id: Number) -> int:
     if project_id != PROJECT_ID:
         raise errors.PROJECT_UNKNOWN_ID(f"project id {project_id}; this server has {PROJECT_ID}.")
     return project_id
@@ -83,7 +85,7 @@ def _project(project_id: int) -> int:
 ProjectDep = Annotated[int, Depends(_project)]
 
 
-def _feature_store(project: ProjectDep, feature_store_id: int) -> int:
+def _feature_store(project: ProjectDep, feature_store_id: Number) -> int:
     if feature_store_id != FEATURE_STORE_ID:
         raise errors.FEATURE_STORE_NOT_FOUND(
             f"feature store id {feature_store_id}; this server has {FEATURE_STORE_ID}."
@@ -94,7 +96,7 @@ def _feature_store(project: ProjectDep, feature_store_id: int) -> int:
 FeatureStoreDep = Annotated[int, Depends(_feature_store)]
 
 
-def _feature_group(_: FeatureStoreDep, feature_group_id: int, context: ContextDep) -> FeatureGroup:
+def _feature_group(_: FeatureStoreDep, feature_group_id: Number, context: ContextDep) -> FeatureGroup:
     return context.groups.get(feature_group_id)
 
 
@@ -102,4 +104,5 @@ FeatureGroupDep = Annotated[FeatureGroup, Depends(_feature_group)]
 
 
 JsonObject = Annotated[dict[str, Any], Body()]
-JsonValue = Annotated[Any, Body()]
+# Not Any: to that, FastAPI gives the bytes of a body that is no JSON.
+JsonValue = Annotated[pydantic.JsonValue, Body()]

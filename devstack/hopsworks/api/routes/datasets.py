@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Form, Response, UploadFile
 from fastapi.responses import FileResponse
 
+from devstack.hopsworks.api.inputs import Limit, Offset
 from devstack.hopsworks.api.routes.context import ContextDep, ProjectDep
 from devstack.hopsworks.home import errors
 from devstack.hopsworks.home.datasets import ChunkForm
@@ -51,15 +52,16 @@ def stat_or_list(
     path: str,
     context: ContextDep,
     action: str = "stat",
-    offset: int = 0,
-    limit: int | None = None,
+    offset: Offset = 0,
+    limit: Limit = None,
 ) -> dict[str, Any]:
     target = context.datasets.existing(path)
     if action != "listing":
         return context.datasets.inode(target)
     if not target.is_dir():
         raise errors.PATH_REFUSED(f"{path!r} is a file, not a folder.")
-    children = sorted(target.iterdir())
+    # A link may lead nowhere.
+    children = sorted(child for child in target.iterdir() if child.exists())
     page = children[offset : None if limit is None else offset + limit]
     return {"count": len(children), "items": [context.datasets.inode(child) for child in page]}
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from devstack.hopsworks.api.inputs import Number, natural_number
 from devstack.hopsworks.api.routes.context import Context, ContextDep, FeatureGroupDep, FeatureStoreDep, ProjectDep
 from devstack.hopsworks.api.routes.jobs import job_response
 from devstack.hopsworks.home.errors import FEATURE_STORE_NOT_FOUND
@@ -61,10 +62,11 @@ def create(_: FeatureStoreDep, request: FeatureGroupRequest, context: ContextDep
 
 
 @router.get(GROUPS + "/{name_or_id}")
-def feature_group(_: FeatureStoreDep, name_or_id: str, context: ContextDep, version: int | None = None) -> Any:
+def feature_group(_: FeatureStoreDep, name_or_id: str, context: ContextDep, version: Number | None = None) -> Any:
     """By id: the group. By name: a list, of one version or of all."""
-    if name_or_id.isdigit():
-        return context.groups.response(context.groups.get(int(name_or_id)))
+    number = natural_number(name_or_id)
+    if number is not None:
+        return context.groups.response(context.groups.get(number))
     return [context.groups.response(group) for group in context.groups.named(name_or_id, version)]
 
 

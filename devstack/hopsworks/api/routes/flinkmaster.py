@@ -45,6 +45,9 @@ async def forward(application: str, request: Request, context: ContextDep) -> Re
         answer = await client.send(
             client.build_request(request.method, url, headers=headers, content=body), stream=True
         )
+    except httpx.InvalidURL as error:
+        await client.aclose()
+        return PlainTextResponse(f"Not an address of Flink's: {error}.", status_code=400)
     except httpx.HTTPError as error:
         await client.aclose()
         return PlainTextResponse(f"Flink does not answer: {type(error).__name__}.", status_code=502)

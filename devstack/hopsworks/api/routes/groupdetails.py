@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from devstack.hopsworks.api.inputs import Limit, Offset, natural_number
 from devstack.hopsworks.api.routes.context import Context, ContextDep, FeatureGroupDep, JsonObject, JsonValue
 from devstack.hopsworks.home.errors import COMMIT_NOT_FOUND, ILLEGAL_ARGUMENT, TAG_NOT_FOUND
 from devstack.hopsworks.online.store import ingestion_results
@@ -69,17 +70,17 @@ def commits(
     group: FeatureGroupDep,
     request: Request,
     context: ContextDep,
-    offset: int = 0,
-    limit: int | None = None,
+    offset: Offset = 0,
+    limit: Limit = None,
     filter_by: str | None = None,
 ) -> dict[str, Any]:
     until = None
     if filter_by:
         name, _, value = filter_by.partition(":")
         # The first spelling is the SDK's.
-        if name not in ("commited_on_ltoeq", "committed_on_ltoeq") or not value.isdigit():
+        until = natural_number(value)
+        if name not in ("commited_on_ltoeq", "committed_on_ltoeq") or until is None:
             raise ILLEGAL_ARGUMENT(f"filter_by {filter_by!r}: commited_on_ltoeq:<epoch milliseconds> is supported.")
-        until = int(value)
     found = context.store.commits(group.id, until)
     if not found:
         raise COMMIT_NOT_FOUND(f"feature group {group.full_name} has no commit yet.")
@@ -102,8 +103,9 @@ def start_ingestion(group: FeatureGroupDep, context: ContextDep, body: JsonObjec
 def ingestions(group: FeatureGroupDep, context: ContextDep, filter_by: str | None = None) -> dict[str, Any]:
     rows = context.store.online_ingestions(group.id)
     name, _, value = (filter_by or "").partition(":")
-    if name == "ID" and value.isdigit():
-        rows = [row for row in rows if row["id"] == int(value)]
+    number = natural_number(value)
+    if name == "ID" and number is not None:
+        rows = [row for row in rows if row["id"] == number]
     elif name == "LATEST":
         rows = rows[:1]
     elif filter_by:

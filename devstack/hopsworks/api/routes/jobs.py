@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from devstack.hopsworks.api.inputs import Limit, Number, Offset
 from devstack.hopsworks.api.routes.context import Context, ContextDep, JsonObject, JsonValue, ProjectDep
 from devstack.hopsworks.api.routes.groupdetails import tag_list
 from devstack.hopsworks.home import errors
 from devstack.hopsworks.jobs import clusters
+from devstack.hopsworks.jobs.executions import check_variables
 from devstack.hopsworks.metadata.models import MATERIALIZATION_SUFFIX, Execution, Job
 
 router = APIRouter(prefix="/project/{project_id}/jobs")
@@ -24,6 +26,7 @@ JOB_TYPES = {
     "pythonAppJobConfiguration": "PYTHON_APP",
     "flinkJobConfiguration": "FLINK",
 }
+MOST_NAME = 128
 PYTHON_RUNNER = "org.apache.spark.deploy.PythonRunner"
 
 
@@ -37,7 +40,7 @@ def _job(project: ProjectDep, name: str, context: ContextDep) -> Job:
 JobDep = Annotated[Job, Depends(_job)]
 
 
-def _execution(job: JobDep, execution_id: int, context: ContextDep) -> Execution:
+def _execution(job: JobDep, execution_id: Number, context: ContextDep) -> Execution:
     execution = context.jobs.execution(execution_id)
     if execution is None:
         raise errors.EXECUTION_NOT_FOUND(f"execution {execution_id}")
@@ -65,7 +68,7 @@ def _page(items: list[dict[str, Any]], offset: int, limit: int | None) -> dict[s
 
 
 @router.get("")
-def jobs(project: ProjectDep, context: ContextDep, offset: int = 0, limit: int | None = None) -> dict[str, Any]:
+def jobs(project: ProjectDep, context: ContextDep, offset: Offset = 0, limit: Limit = None) -> dict[str, Any]:
     return _page([job_response(job, context) for job in context.jobs.jobs()], offset, limit)
 
 
@@ -90,11 +93,14 @@ def put_job(
     project: ProjectDep, name: str, context: ContextDep, response: Response, config: JsonObject
 ) -> dict[str, Any]:
     name = config.get("appName") or name
-    kind = JOB_TYPES.get(config.get("type", ""))
+    kind = JOB_TYPES.get(str(config.get("type")))
     if kind is None:
         raise errors.ILLEGAL_ARGUMENT(f"type {config.get('type')!r}; known are {', '.join(JOB_TYPES)}.")
-    if not isinstance(name, str) or not name.strip() or "/" in name:
-        raise errors.JOB_NAME(f"job name {name!r}: not empty, without slashes.")
+    if not isinstance(name, str) or not name.strip() or "/" in name or len(name) > MOST_NAME:
+        raise errors.JOB_NAME(f"job name {str(name)[:MOST_NAME]!r}: not empty, without slashes, at most {MOST_NAME}.")
+    for field in ("appPath", "defaultArgs"):
+        if not isinstance(config.get(field, ""), str | None):
+            raise errors.ILLEGAL_ARGUMENT(f"{field} {config[field]!r}: a text.")
     if kind == "SPARK" and config.get("mainClass") == PYTHON_RUNNER:
         kind = "PYSPARK"
     job, created = context.jobs.put_job(name, kind, config)
@@ -115,7 +121,12 @@ def delete_job(job: JobDep, context: ContextDep) -> Response:
 
 def start_arguments(body: bytes, content_type: str) -> tuple[str, dict[str, str]]:
     """Arguments and environment of a POST: plain text, or the JSON of a run for a logical time."""
-    text = body.decode("utf-8")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise errors.ILLEGAL_ARGUMENT(f"body of the execution is not UTF-8: {error}") from error
+    if "\0" in text:
+        raise errors.ILLEGAL_ARGUMENT("body of the execution contains a null byte.")
     if not content_type.startswith("application/json") or not text.strip():
         return text.strip(), {}
     try:
@@ -125,7 +136,8 @@ def start_arguments(body: bytes, content_type: str) -> tuple[str, dict[str, str]
         raise errors.ILLEGAL_ARGUMENT(f"body of the execution is no JSON object: {error}") from error
     for name, variable in (("logicalDate", "HOPS_LOGICAL_DATE"), ("dataIntervalEnd", "HOPS_DATA_INTERVAL_END")):
         if document.get(name):
-            env_vars.setdefault(variable, document[name])
+            env_vars.setdefault(variable, str(document[name]))
+    check_variables(env_vars)
     return str(document.get("args") or "").strip(), env_vars
 
 
@@ -156,8 +168,8 @@ def _stop(job: Job, execution: Execution, context: Context) -> Execution:
 def executions(
     job: JobDep,
     context: ContextDep,
-    offset: int = 0,
-    limit: int | None = None,
+    offset: Offset = 0,
+    limit: Limit = None,
     sort_by: str = "submissiontime:desc",
     filter_by: str | None = None,
 ) -> dict[str, Any]:
@@ -211,7 +223,7 @@ def log(execution: ExecutionDep, stream: str, context: ContextDep) -> dict[str, 
         raise errors.ILLEGAL_ARGUMENT(f"log {stream!r}: out or err.")
     if not execution.finished:
         raise errors.EXECUTION_RUNNING(f"execution {execution.id} is {execution.state}.")
-    text = context.datasets.resolve(paths[stream]).read_text(errors="replace")
+    text = context.datasets.existing(paths[stream]).read_text(errors="replace")
     return {"log": text, "path": paths[stream], "type": stream.upper(), "retriable": False}
 
 

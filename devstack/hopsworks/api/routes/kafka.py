@@ -7,7 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from devstack.hopsworks.api.inputs import Number
 from devstack.hopsworks.api.routes.context import ContextDep, ProjectDep
+from devstack.hopsworks.featurestore.groupcheck import TOPIC_NAME
 from devstack.hopsworks.featurestore.registry import unknown_subject
 from devstack.hopsworks.metadata.models import Wire
 from devstack.hopsworks.metadata.store import SubjectVersion, Topic
@@ -20,11 +22,11 @@ class SchemaBody(Wire):
 
 
 class TopicBody(Wire):
-    name: str
+    name: str = Field(pattern=TOPIC_NAME.pattern.replace("\\Z", "$"))
     schema_name: str
-    schema_version: int
-    num_of_replicas: int = 1
-    num_of_partitions: int = 1
+    schema_version: Number
+    num_of_replicas: int = Field(1, ge=1, le=32767)
+    num_of_partitions: int = Field(1, ge=1, le=10_000)
 
 
 def _version(version: SubjectVersion) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def delete_version(project: ProjectDep, subject: str, version: str, context: Con
 
 
 @router.get("/schemas/ids/{schema_id}")
-def schema_by_id(project: ProjectDep, schema_id: int, context: ContextDep) -> dict[str, Any]:
+def schema_by_id(project: ProjectDep, schema_id: Number, context: ContextDep) -> dict[str, Any]:
     text = context.store.schema_text(schema_id)
     if text is None:
         raise unknown_subject(f"id {schema_id}")

@@ -1,4 +1,4 @@
-"""Construction of queries: the SDK sends features, joins and filters, and gets SQL for the online store."""
+"""Construction of queries: the SDK sends features, joins and filters, and gets the SQL of both stores."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 from fastapi import APIRouter
 
 from devstack.hopsworks.api.routes.context import ContextDep, JsonObject, ProjectDep
-from devstack.hopsworks.featurestore.querysql import render
+from devstack.hopsworks.featurestore.querysql import build, online_text, parse
 
 router = APIRouter(prefix="/project/{project_id}/featurestores")
 
 
 @router.put("/query")
 def construct(project: ProjectDep, context: ContextDep, body: JsonObject) -> dict[str, Any]:
-    sql = render(body, context.groups.get)
+    query, load = parse(body), context.groups.get
+    offline = build(query, load, online=False)
+    online = all(group.online_enabled for group in offline.groups.values())
     return {
-        "query": sql,
-        "queryOnline": sql,
+        "query": offline.text(database=context.layout.feature_store_name),
+        "queryOnline": online_text(build(query, load, online=True)) if online else None,
         "onDemandFeatureGroups": [],
         "hudiCachedFeatureGroups": [],
         "deltaCachedFeatureGroups": [],

@@ -126,7 +126,7 @@ def api_error(method: str, url: str, status: int, body: str, reason: str) -> Fli
 
 
 def not_json(method: str, url: str, status: int, body: str) -> FlinkApiError:
-    """The error of an answer that Flink cannot have given."""
+    """The error of an answer that is not Flink's."""
     return FlinkApiError(
         f"{method} {url} answered {status} with something that is not JSON ({body[:120]!r}): "
         "is this the address of Flink's REST API?",
@@ -157,14 +157,14 @@ def savepoint_path(job_id: str, answer: Mapping[str, Any]) -> str | None:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same question may well be answered in a moment: nobody answered, or the JobManager restarts."""
+    """Whether the same call may succeed in a moment: no answer came, or the JobManager restarts."""
     if isinstance(error, FlinkApiError):
         return error.status_code in UNAVAILABLE or error.status_code == 500
     return isinstance(error, FlinkConnectionError)
 
 
 def effective_verify(verify: bool | str) -> bool | str:
-    """What to check a server's certificate with: the connection's word, else the environment's CA bundle.
+    """How to verify a server's certificate: as the connection says, else with the CA bundle of the environment.
 
     :raises ConfigurationError: the CA file is not there.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 #: What is told as the state of a job that Flink does not know (any more).
@@ -19,11 +19,11 @@ ACTIVE_STATES = frozenset(
 #: Active, but on the way out: wait for the end before anything is decided.
 ENDING_STATES = frozenset({"FAILING", "CANCELLING"})
 
-#: States in which a job may get well by itself, but cannot take a savepoint.
+#: States from which a job may recover by itself, but in which it cannot take a savepoint.
 UNWELL_STATES = frozenset({"INITIALIZING", "CREATED", "RESTARTING", "SUSPENDED", "RECONCILING"})
 
-StatePolicy = Literal["restore", "rewarm", "fresh"]
-STATE_POLICIES: tuple[StatePolicy, ...] = ("restore", "rewarm", "fresh")
+StatePolicy = Literal["auto", "restore", "rewarm", "fresh"]
+STATE_POLICIES: tuple[StatePolicy, ...] = ("auto", "restore", "rewarm", "fresh")
 
 #: Keys in a job's ``pipeline.global-job-parameters`` by which a deployment recognises its jobs.
 MARK_HASH = "deployment_hash"
@@ -32,7 +32,7 @@ MARK_OWNER = "deployed_by"
 MARK_PLAN = "plan_hash"
 #: The state policy that the job was started with.
 MARK_STATE = "state_policy"
-#: Epoch milliseconds: windows that ended until then are an earlier job's, this one leaves them out.
+#: Epoch milliseconds: an earlier job has emitted the windows ending by then, and this one does not.
 MARK_WATERMARK = "rewarmed_at"
 #: Tells whether the job was given the credentials that a deployment would give it now; holds no secret.
 MARK_CREDENTIALS = "credentials"
@@ -58,6 +58,7 @@ class FlinkJob:
     :param end_time: epoch milliseconds; -1 while it has not ended.
     :param deployment_hash: what the job was started with; None for jobs that another tool started.
     :param credentials: fingerprint of the credentials that it was given; empty for none.
+    :param marks: all that it says about itself; empty if nobody has asked.
     """
 
     job_id: str
@@ -67,6 +68,7 @@ class FlinkJob:
     end_time: int = -1
     deployment_hash: str | None = None
     credentials: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_rest(cls, entry: Mapping[str, Any]) -> FlinkJob:
@@ -80,7 +82,8 @@ class FlinkJob:
 
     def with_marks(self, marks: Mapping[str, str]) -> FlinkJob:
         """The same job, with what its marks say."""
-        return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=marks.get(MARK_CREDENTIALS, ""))
+        credentials = marks.get(MARK_CREDENTIALS, "")
+        return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=credentials, marks=dict(marks))
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,15 @@ class RestorePoint:
     :param path: what Flink takes as ``savepointPath``; None if there is nothing to restore.
     :param lost: True if the job had durable state that is gone.
     :param origin: words for logs.
-    :param watermark: epoch milliseconds; windows that ended until then are not this state's to emit.
+    :param watermark: epoch milliseconds; a job that starts from this state does not emit windows ending by then.
+    :param marks: of the job that left it.
     """
 
     path: str | None
     origin: str
     lost: bool = False
     watermark: int | None = None
+    marks: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def newest(jobs: Iterable[FlinkJob]) -> FlinkJob | None:
@@ -167,17 +172,17 @@ def checkpoint_directory(job_id: str, checkpoints: Mapping[str, Any]) -> str | N
 def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -> RestorePoint:
     """What a new job starts from, given what its predecessors left, the last one first.
 
-    A job that never ran (Flink keeps neither its marks nor what it was to be restored from) is passed over; one that
-    was started with ``state="fresh"`` on purpose ends the search.
+    A job that never ran (Flink keeps neither its marks nor what it was to be restored from) is passed over. One that
+    left the state before it behind (``fresh``, ``rewarm``) ends the search: that state is of another lineage.
 
     :param left: each ended job's restore point and marks; read lazily, no further than needed.
     """
     passed = []
     for point, marks in left:
         if point.path or point.lost:
-            return replace(point, watermark=watermark_of(marks))
+            return replace(point, watermark=watermark_of(marks), marks=dict(marks))
         passed.append(point.origin)
-        if marks.get(MARK_STATE) == "fresh":
+        if marks.get(MARK_STATE) in ("fresh", "rewarm"):
             break
     return RestorePoint(None, "; ".join(passed) or "no earlier job is known")
 

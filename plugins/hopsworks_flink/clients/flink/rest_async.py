@@ -1,4 +1,4 @@
-"""The asynchronous client of Flink's REST API, for waits: it holds up nobody else in the event loop."""
+"""The asynchronous client of Flink's REST API, for waits in an event loop: no call blocks it."""
 
 from __future__ import annotations
 

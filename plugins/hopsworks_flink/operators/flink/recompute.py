@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import rows_written
-from hopsworks_flink.deployment.desired import BINDINGS_FILE, PLAN_FILE, PROGRAM
+from hopsworks_flink.deployment.feature_job import registered_groups
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.recompute import PartitionHistory, Reach
     from hopsworks_flink.pipeline.spec import Pipeline
 
+_PROGRAM = "feature_pipeline"
 # How much the scheduler's clock may be ahead of the worker's.
 _CLOCKS = timedelta(minutes=5)
 
@@ -100,7 +101,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        super().__init__(job_name="", program=PROGRAM, **kwargs)
+        super().__init__(job_name="", program=_PROGRAM, **kwargs)
         self.pipeline = pipeline
         self.start = start
         self.end = end
@@ -192,7 +193,6 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         return self._report(context, self.run_job(context))
 
     def _compile(self, pipeline: Pipeline, interval: Interval) -> JobPlan:
-        from hopsworks_flink.deployment.feature_job import registered_groups
         from hopsworks_flink.pipeline import recompute as history
 
         groups = history.select_groups(pipeline, self._names())
@@ -235,7 +235,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         """The runner with the plan beside it."""
         assert self._plan is not None
         bundle = super().build_bundle()
-        return Bundle(bundle.module, {**bundle.files, PLAN_FILE: self._plan.to_json().encode()})
+        return Bundle(bundle.module, {**bundle.files, "plan.json": self._plan.to_json().encode()})
 
     def secret_files(self) -> Mapping[str, bytes]:
         """How to reach the brokers."""
@@ -253,7 +253,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             source_kafka=java_client_properties(source),
             sink_kafka=java_client_properties(sink),
         )
-        return {BINDINGS_FILE: json.dumps(values).encode()}
+        return {"bindings.json": json.dumps(values).encode()}
 
     def _ask_brokers(self, session: HopsworksSession) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         return source_kafka(self.source_kafka_conn_id, session), session.kafka_config()

@@ -34,6 +34,7 @@ from hopsworks_flink.exceptions import (
     FlinkJobIdTaken,
     HopsworksFlinkError,
 )
+from hopsworks_flink.health.gate import is_still_ending
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, wait_for_event
@@ -100,6 +101,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         self._facts: dict[str, Any] = {}
         self._started: tuple[FlinkHook, str] | None = None
         self._submitting: Callable[[], None] | None = None
+        self._began_again = False
         self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -269,6 +271,10 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             return {**identity, "state": status, **duration}
         if status in ("FAILED", "CANCELED"):
             cause = hook.failure(job_id, self._secrets())
+            if is_still_ending(cause) and not self._began_again:
+                self.log.warning("Job %s failed (%s); starting it under another id.", job_id, cause)
+                self._began_again = True
+                return self.execute(context)
             raise FlinkJobFailed(f"Job {job_id} is {status}" + (f": {cause}." if cause else "."), job_id, status)
         if status == NOT_FOUND:
             raise FlinkJobFailed(f"Job {job_id} is NOT_FOUND: Flink has forgotten it.", job_id, NOT_FOUND)

@@ -18,6 +18,7 @@ from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES, FUNCT
 from hopsworks_flink.pipeline.expressions.operators import OPERATORS
 from hopsworks_flink.pipeline.expressions.scope import Columns, Node, Scope
 from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast
+from hopsworks_flink.pipeline.expressions.words import reason, with_reserved_words_quoted
 from hopsworks_flink.pipeline.types import BOOLEAN, FeatureType
 
 Dialect = Literal["flink", "duckdb"]
@@ -40,6 +41,29 @@ class Expression:
 
         :raises ExpressionError: it is not one expression, names an unknown column, or uses what is not allowed.
         """
+        try:
+            return cls._parse(text, columns)
+        except ExpressionError as error:
+            raise ExpressionError(cls._hint(text, columns) or str(error)) from None
+
+    @classmethod
+    def _hint(cls, text: str, columns: Columns) -> str | None:
+        """What would be right, where the name of a column is also a word of SQL."""
+        was_read = _is_read(text)
+        for names, quoted in with_reserved_words_quoted(text, columns):
+            try:
+                cls._parse(quoted, columns)
+            except ExpressionError:
+                if was_read or not _is_read(quoted):
+                    continue
+            words, remedy = (", ".join(f"{sign}{name}{sign}" for name in names) for sign in '`"')
+            if len(names) == 1:
+                return f"{words} is a reserved word: quote it as {remedy}"
+            return f"{words} are reserved words: quote them as {remedy}"
+        return None
+
+    @classmethod
+    def _parse(cls, text: str, columns: Columns) -> Expression:
         tree = _tree(text)
         try:
             term = Scope(columns, {**OPERATORS, **FUNCTIONS}, FUNCTION_NAMES).term(tree)
@@ -68,6 +92,14 @@ class Expression:
         return self.term.flink if dialect == "flink" else self.term.duckdb
 
 
+def _is_read(text: str) -> bool:
+    """Whether the parser makes a value of a text, whatever is wrong with it; and not a statement, or nothing."""
+    try:
+        return isinstance(_tree(text), exp.Condition)
+    except ExpressionError:
+        return False
+
+
 def _quoted(text: str) -> str:
     return repr(text if len(text) <= 100 else f"{text[:99]}…")
 
@@ -79,8 +111,7 @@ def _tree(text: str) -> Node:
     try:
         trees = sqlglot.parse(text)
     except (SqlglotError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition("\n")[0]
-        raise ExpressionError(f"{_quoted(text)} is no SQL expression: {reason.rstrip('.')}") from None
+        raise ExpressionError(f"{_quoted(text)} is no SQL expression: {reason(error)}") from None
     finally:
         logger.disabled = before
     if len(trees) != 1 or trees[0] is None:

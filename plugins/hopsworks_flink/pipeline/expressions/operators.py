@@ -168,11 +168,18 @@ def _moment(text: str, target: str) -> Term:
     )
 
 
+def _constant(kind: FeatureType | None, word: str, scope: Scope) -> Term:
+    for column in scope.columns:
+        if column.upper() == word:
+            raise ExpressionError(f'`{column}` is a reserved word: quote it as "{column}"')
+    return alike(kind, word)
+
+
 OPERATORS: dict[type, Handler] = {
     exp.Column: _column,
     exp.Literal: _literal,
-    exp.Boolean: lambda node, _: alike(BOOLEAN, "TRUE" if node.this else "FALSE"),
-    exp.Null: lambda node, _: alike(None, "NULL"),
+    exp.Boolean: lambda node, scope: _constant(BOOLEAN, "TRUE" if node.this else "FALSE", scope),
+    exp.Null: lambda node, scope: _constant(None, "NULL", scope),
     exp.Paren: lambda node, scope: scope.term(node.this),
     exp.Add: _arithmetic("+"),
     exp.Sub: _arithmetic("-"),

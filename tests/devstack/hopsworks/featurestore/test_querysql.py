@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from devstack.hopsworks.featurestore.querysql import render
+from devstack.hopsworks.featurestore.querysql import build, online_text, parse
 from devstack.hopsworks.home.errors import HopsworksError
 from devstack.hopsworks.metadata.models import FeatureGroup
 
@@ -54,7 +54,7 @@ def database():
 
 
 def run(database, body):
-    sql = render(body, GROUPS.__getitem__).replace("\\:", ":")
+    sql = online_text(build(parse(body), GROUPS.__getitem__, online=True)).replace("\\:", ":")
     return database.execute(sql).fetchall()
 
 
@@ -109,4 +109,4 @@ def test_join_limit_and_prefix(database):
 )
 def test_queries_that_cannot_be_answered_are_refused(body, text):
     with pytest.raises(HopsworksError, match=text):
-        render(body, GROUPS.__getitem__)
+        build(parse(body), GROUPS.__getitem__, online=True)
