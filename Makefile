@@ -48,23 +48,26 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
+# Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
+EVERYTHING := -n 3 --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1
 
 .PHONY: check
-check: $(ROOT_ENV) lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
+check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
 	@$(PYTHON) -m pytest $(WITHOUT_STACK) $(ARGS)
 
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
-ON_AIRFLOW := -m pytest -q -n 2 --dist loadfile --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
+ON_AIRFLOW := -m pytest -q -n 2 --dist worksteal --disable-warnings -m airflow \
+	$(shell grep -rl --include='test_*.py' 'pytest.mark.airflow' tests)
 
 .PHONY: test
-test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: lint, unit, DAG and integration tests, older Airflows; ARGS="-k kafka" goes to pytest
+test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: check, older Airflows, and what needs the stack; ARGS="-k kafka" goes to pytest
 	@code=0; \
 		$(if $(ARGS),,$(foreach version,$(OLDER_AIRFLOWS),echo "testing with Airflow $(version)"; .venv-airflow-$(version)/bin/python $(ON_AIRFLOW) || code=1;)) \
-		$(PYTHON) -m pytest $(or $(ARGS),--durations 15 --durations-min 20) || code=1; \
+		$(PYTHON) -m pytest $(if $(ARGS),,$(EVERYTHING)) $(ARGS) || code=1; \
 		exit $$code
 
 .PHONY: test-airflow
-test-airflow: test-airflow-$(VERSION) ## the tests that Airflow has a part in, on VERSION=3.0.6, 3.1.8 or 3.3.2; needs no stack
+test-airflow: test-airflow-$(VERSION) ## what differs between Airflows, on VERSION=3.0.6, 3.1.8 or 3.3.2; needs no stack
 
 .PHONY: $(addprefix test-airflow-,$(AIRFLOW) $(OLDER_AIRFLOWS))
 test-airflow-$(AIRFLOW): $(ROOT_ENV)
@@ -143,7 +146,7 @@ $(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
 	@$(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
 	@touch $@
 
-$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java -type f) | $(ROOT_ENV)
+$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java devstack/flink/java -type f) | $(ROOT_ENV)
 	@echo "fetching jars"
 	@$(PYTHON) -m devstack.jars
 	@touch $@

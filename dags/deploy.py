@@ -36,18 +36,19 @@ from hopsworks_flink.pipeline.times import ZONED_TIME
 
 PARAMS = {
     "state": Param(
-        "restore",
-        enum=["restore", "rewarm", "fresh"],
+        "auto",
+        enum=["auto", "restore", "rewarm", "fresh"],
         title="State",
-        description="restore: continue from what the previous job left. rewarm: leave it behind, but read again what "
-        "the open windows need (exact after any change of the file). fresh: leave it behind.",
+        description="auto: continue from the previous job's state where it still means the same, else rewarm. restore: "
+        "continue from it, or refuse. rewarm: leave it behind, but read again what the open windows need (exact after "
+        "any change of the file). fresh: leave it behind.",
     ),
     "rewarm_from": Param(
         None,
         type=["null", "string"],
         pattern=ZONED_TIME,
         title="Rewarm from",
-        description="For state = rewarm after a job that shows no watermark any more: a time at or before the end of "
+        description="For a rewarm after a job that shows no watermark any more: a time at or before the end of "
         "the last window that is out, as ISO time with zone or epoch milliseconds.",
         section="Flink",
     ),

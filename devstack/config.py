@@ -29,6 +29,7 @@ PORT_OFFSETS = {
     "kafka_ssl_port": 94,
     "kafka_sasl_port": 95,
     "hopsworks_port": 443,
+    "hopsworks_query_port": 444,
     "airflow_log_port": 793,
 }
 
@@ -55,6 +56,7 @@ class DevstackConfig(BaseSettings):
     kafka_ssl_port: int = 0
     kafka_sasl_port: int = 0
     hopsworks_port: int = 0
+    hopsworks_query_port: int = 0
 
     # Where the parts listen, and the name under which their clients reach them. They differ in containers only.
     bind_host: str = HOST

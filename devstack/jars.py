@@ -21,6 +21,8 @@ PARQUET_POM = REPOSITORY / "flink_jobs" / "connectors" / "parquet" / "pom.xml"
 PARQUET_JARS = CONNECTOR_JARS / "parquet"
 JAVA_POM = REPOSITORY / "flink_jobs" / "java" / "pom.xml"
 JAVA_JARS = CONNECTOR_JARS / "java"
+CLUSTER_POM = REPOSITORY / "devstack" / "flink" / "java" / "pom.xml"
+CLUSTER_JARS = CACHE / "flink"
 
 _STAMP = ".fetched-for"
 _TIMEOUT_SECONDS = 900
@@ -76,6 +78,7 @@ def fetch_all() -> None:
     # After the connectors, whose folder they are in: fetching replaces it.
     fetch(PARQUET_POM, PARQUET_JARS)
     fetch(JAVA_POM, JAVA_JARS)
+    fetch(CLUSTER_POM, CLUSTER_JARS)
 
 
 def _is_fresh(stamp: Path, wanted: str) -> bool:

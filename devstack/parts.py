@@ -66,7 +66,13 @@ def declare(config: DevstackConfig) -> dict[str, Part]:
             (),
             health.flink_taskmanager,
         ),
-        Part("hopsworks", (_hopsworks("hopsworks", "serve"),), ("hopsworks_port",), health.hopsworks, ("kafka",)),
+        Part(
+            "hopsworks",
+            (_hopsworks("hopsworks", "serve"),),
+            ("hopsworks_port", "hopsworks_query_port"),
+            health.hopsworks,
+            ("kafka",),
+        ),
         Part(
             "hopsworks-onlinefs",
             (_hopsworks("hopsworks-onlinefs", "onlinefs"),),

@@ -18,7 +18,7 @@ from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql import features
 from tests.benchmarks.cluster import Cluster
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 # Ends the job at what is in the topic when it starts; a last checkpoint would only add its interval to the wall time.

@@ -66,6 +66,15 @@ def test_a_failure_on_any_airflow_fails_the_whole_and_the_others_still_run(faili
     assert [tmp_path / call for call in (tmp_path / "calls").read_text().split()] == pythons
 
 
+def test_everything_is_one_run_in_parallel_that_names_the_slowest_tests() -> None:
+    plan = make("-n", "test").stdout
+    (everything,) = [line for line in plan.splitlines() if "--dist loadgroup" in line]
+    assert "--durations 10" in everything
+    assert " -m " not in everything.partition("-m pytest")[2]
+    older = [line for line in plan.splitlines() if "-m airflow" in line]
+    assert all("tests/triggers/test_flink_triggers.py" in line for line in older)
+
+
 def test_chosen_tests_run_on_the_newest_airflow_only() -> None:
     assert ".venv-airflow-" not in make("-n", "test", "ARGS=-k kafka").stdout
 

@@ -11,7 +11,7 @@ import pytest
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
 from hopsworks_flink.health.verdict import KINDS, Reason, Verdict, judge, next_action
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 BOUNDS = Bounds(max_checkpoint_age=60, max_restarts=2, restart_window=600, max_lag=1000, max_silence=120)
 WELL = JobFacts(

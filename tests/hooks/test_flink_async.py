@@ -25,6 +25,8 @@ from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub
 
+pytestmark = pytest.mark.airflow
+
 Ask = Callable[..., Any]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hopsworks_flink.exceptions import HopsworksError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection
 from tests.support.hopsworks_server import LocalHopsworks
 

@@ -19,7 +19,7 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.platform import jobs
 

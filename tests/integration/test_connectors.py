@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, PARQUET_JARS, PARQUET_POM, fetch
 from devstack.kafka.access import client_settings
 from devstack.stack import Stack
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 COLUMNS = {
     "id": ("BIGINT", pa.int64(), [1, 2**62, None]),

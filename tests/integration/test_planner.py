@@ -11,9 +11,9 @@ import pytest
 from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, JAVA_JARS, JAVA_POM, fetch
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
 from tests.pipeline.expressions.test_reserved_words import spec
-from tests.pipeline.test_compile import EVERYTHING, PLAIN, REFERENCE, registered
+from tests.support import REPOSITORY
+from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
 
 END = "== END ==\n"
 # Numbers whose squares can be summed as they are.

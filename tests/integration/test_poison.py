@@ -31,6 +31,7 @@ from hopsworks_flink.pipeline.sql.quarantine import quarantine_avro_schema, quar
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
 from tests.pipeline.strict_format import CASES, value_of
 from tests.support.fixtures import set_connection, task_context
+from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import eventually, jobs, records, sdk_project
 from tests.support.undecodable import EVENT, SCHEMA, avro
 
@@ -184,7 +185,8 @@ def event(**values: Any) -> bytes:
 
 
 def deploy(**kwargs: Any) -> dict[str, Any]:
-    arguments = {"grace_period": 2.0, "poll_interval": 0.5, "timeout": 180, "pipeline": spec(), **kwargs}
+    arguments = {"grace_period": 2.0, "poll_interval": 0.5, "timeout": 180, "flink_configuration": OFTEN}
+    arguments |= {"pipeline": spec(), **kwargs}
     return FlinkDeployFeaturePipelineOperator(task_id="deploy", **arguments).execute(task_context())
 
 
@@ -275,6 +277,7 @@ def test_what_is_written_is_what_cannot_be_decoded_or_does_not_count(events: Top
         "at is not after 1970": event(at=-5),
         "at is further ahead of the Kafka timestamp than max_future": event(at=BASE + 61 * MINUTE),
         "card is null": event(card=None, note="who?"),
+        "at is further behind the Kafka timestamp than max_past": event(at=BASE // 1000),
     }
     places = events.put(1, list(refused.values()))
     expected |= {(1, offset): (reason, None, None) for offset, reason in zip(places, refused, strict=True)}

@@ -8,7 +8,7 @@ import pytest
 
 from hopsworks_flink.clients.kafka.poison import PoisonedRecord, is_decoding_failure
 from hopsworks_flink.pipeline.decoding import value_check
-from tests.pipeline.test_strict_format import pipeline
+from tests.support.pipelines import pipeline
 from tests.support.undecodable import EVENT, SCHEMA, avro
 
 

@@ -16,30 +16,14 @@ from hypothesis import strategies as st
 
 from hopsworks_flink.pipeline.decoding import UndecodableError, decoder
 from hopsworks_flink.pipeline.resources import source_avro_schema
-from hopsworks_flink.pipeline.spec import Pipeline
 from tests.pipeline.strict_format import CASES, JavaFormat, row_of, texts, value_of
+from tests.support.pipelines import pipeline
 
 ALL = [pytest.param(encoding, case, id=case["what"]) for encoding in ("avro", "json") for case in CASES[encoding]]
 TYPES = CASES["schemas"]["types"]
 relaxed = settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-
-
-def pipeline(encoding: str, schema: dict[str, str]) -> Pipeline:
-    return Pipeline.parse(
-        {
-            "name": "p",
-            "source": {"topic": "t", "format": encoding, "schema": schema, "event_time": "kafka_timestamp"},
-            "feature_groups": [
-                {"name": "g", "key": [_key(schema)], "window": {"size": "1m"}, "aggregates": {"n": "count"}}
-            ],
-        }
-    )
-
-
-def _key(schema: dict[str, str]) -> str:
-    return next(name for name, kind in schema.items() if kind in ("int", "bigint"))
 
 
 def judged(encoding: str, schema: dict[str, str], value: bytes) -> dict[str, Any]:

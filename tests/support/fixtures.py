@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.flink import rest as flink_rest
-from hopsworks_flink.hooks import flink as flink_hook
 from tests.support.flink_stub import VERSION, FlinkStub
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many repetitions of a read as ever, with shorter pauses between them."""
-    monkeypatch.setattr(flink_rest, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(flink_hook, "_METRICS_SECONDS", 0.5)
-    monkeypatch.setattr(flink_hook, "_METRICS_POLL", 0.02)
+    from hopsworks_flink.clients.flink.rest import FlinkRestClient
+    from hopsworks_flink.clients.flink.submission import PythonSubmission
+    from hopsworks_flink.hooks.flink import FlinkHook
+
+    monkeypatch.setattr(FlinkRestClient, "pause_seconds", 0.01)
+    monkeypatch.setattr(FlinkHook, "metrics_seconds", 0.5)
+    monkeypatch.setattr(FlinkHook, "metrics_poll", 0.02)
+    monkeypatch.setattr(PythonSubmission, "settle_poll", 0.02)
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def set_connection(monkeypatch: pytest.MonkeyPatch, conn_id: str, **fields: Any)
 
 
 @pytest.fixture
-def flink(monkeypatch: pytest.MonkeyPatch, jars_dir: Path) -> Iterator[FlinkStub]:
+def flink(monkeypatch: pytest.MonkeyPatch, jars_dir: Path, brisk: None) -> Iterator[FlinkStub]:
     with FlinkStub() as stub:
         extra = {
             "python_executable": "/opt/python",

@@ -11,7 +11,7 @@ import pytest
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.testing.events import typed_columns
 from tests.pipeline.strict_format import CASES, row_of
-from tests.pipeline.test_strict_format import pipeline
+from tests.support.pipelines import pipeline
 
 
 def _refuse(constant: str) -> None:

@@ -22,6 +22,8 @@ from tests.support.airflow_names import through_the_database
 from tests.support.flink_stub import FlinkStub
 from tests.support.waiting import JOB, common, fire, health_trigger, job_trigger, only_event, until
 
+pytestmark = pytest.mark.airflow
+
 # --- as Airflow stores them -----------------------------------------------------------------------------------------
 
 

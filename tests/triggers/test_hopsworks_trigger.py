@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.clients import retry
 from hopsworks_flink.triggers import hopsworks as module
 from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
 from tests.support.airflow_names import through_the_database
 from tests.support.fixtures import set_connection
 from tests.support.hopsworks_server import LocalHopsworks
+
+pytestmark = pytest.mark.airflow
 
 
 def trigger(execution_id: int, **changes: Any) -> HopsworksExecutionTrigger:
@@ -51,7 +54,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.clients.retry.FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.05)
 
 
 def test_round_trip_through_airflows_serialisation() -> None:

@@ -18,6 +18,7 @@ from devstack.hopsworks.api.auth import ApiKeyMiddleware
 from devstack.hopsworks.api.errorhandlers import install_error_handlers
 from devstack.hopsworks.api.inputs import NullByteMiddleware, check_json
 from devstack.hopsworks.api.protocol import BoundedProtocol
+from devstack.hopsworks.api.queryservice import QueryService
 from devstack.hopsworks.api.routes import (
     connectors,
     datasets,
@@ -27,6 +28,7 @@ from devstack.hopsworks.api.routes import (
     jobs,
     kafka,
     platform,
+    quality,
     query,
 )
 from devstack.hopsworks.api.routes.context import build_context
@@ -65,7 +67,7 @@ def _routes() -> list[BaseRoute]:
     """Built once: routes take time to build and hold no state of a server."""
     api = APIRouter(prefix=API, dependencies=[Depends(check_json)])
     # `query` before `featuregroups`: both have a route .../featurestores/{one segment}.
-    for module in (platform, query, featuregroups, groupdetails, connectors, jobs, datasets):
+    for module in (platform, query, featuregroups, groupdetails, quality, connectors, jobs, datasets):
         api.include_router(module.router)
     for prefix in ("/project/{project_id}", "/project/{project_id}/featurestores/{feature_store_id}"):
         api.include_router(kafka.router, prefix=f"{prefix}/kafka")
@@ -95,8 +97,11 @@ def serve(config: DevstackConfig) -> None:
     certs = Layout(config).certs
     _register_user(config)
     log.info("project %r at %s", config.project, config.hopsworks_url)
+    app = create_app(config)
+    service = QueryService(config, app.state.context.groups)
+    app.state.context.offline_queries = True
     uvicorn.run(
-        create_app(config),
+        app,
         host=config.bind_host,
         port=config.hopsworks_port,
         ssl_certfile=certs / "server.pem",
@@ -107,3 +112,4 @@ def serve(config: DevstackConfig) -> None:
         # Longer than any client's poll interval: a connection must not close just as the next request is sent.
         timeout_keep_alive=75,
     )
+    service.shutdown()

@@ -50,7 +50,6 @@ def _check_supported(request: FeatureGroupRequest) -> None:
     unsupported = {
         "embeddingIndex": request.embedding_index,
         "transformationFunctions": request.transformation_functions,
-        "expectationSuite": request.expectation_suite,
     }
     for name, value in unsupported.items():
         if value:

@@ -221,7 +221,7 @@ class FeatureGroups:
         body |= {
             "featurestoreId": FEATURE_STORE_ID,
             "featurestoreName": self.layout.feature_store_name,
-            "creator": {"username": self.layout.config.user},
+            "creator": self.layout.creator,
             "parents": [],
         }
         if group.time_travel_format == "DELTA":

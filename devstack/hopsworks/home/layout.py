@@ -68,6 +68,12 @@ class Layout:
         return f"{self.feature_store_name}.db"
 
     @property
+    def creator(self) -> dict[str, str]:
+        """The project's one user, as what it has made names it."""
+        user = self.config.user
+        return {"username": user, "email": f"{user}@{DOMAIN}", "firstName": user, "lastName": user}
+
+    @property
     def project_path(self) -> str:
         """The project's folder as the dataset API calls it."""
         return f"/Projects/{self.project}"

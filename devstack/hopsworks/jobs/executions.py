@@ -22,6 +22,9 @@ from devstack.hopsworks.jobs.store import JobStore
 from devstack.hopsworks.metadata.models import Execution, Job
 
 log = get_logger("executions")
+# Verbs of `python -m devstack.hopsworks`.
+MATERIALIZE, PROGRAM = "materialize", "program"
+PYTHON_TYPE = "PYTHON"
 STOP_TIMEOUT_SECONDS = 10.0
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MOST_VARIABLE = 32_768
@@ -65,7 +68,7 @@ def check_variables(variables: dict[str, str]) -> None:
 
 
 class Executor:
-    """Runs materializations as child processes, at most one per job at a time."""
+    """Runs executions as child processes, at most one per job at a time."""
 
     def __init__(self, config: DevstackConfig, jobs: JobStore) -> None:
         self.config = config
@@ -75,7 +78,7 @@ class Executor:
 
     def start(self, job: Job, args: str, env_vars: dict[str, str]) -> Execution:
         """Start one execution; refuses (130040) while another one of the job has not finished."""
-        folder = f"{self.layout.project_path}/Logs/Spark"
+        folder = f"{self.layout.project_path}/Logs/{'Python' if job.job_type == PYTHON_TYPE else 'Spark'}"
         execution = self.jobs.new_execution(job, args, env_vars, folder)
         if execution is None:
             raise errors.EXECUTION_LIMIT(f"job {job.name!r} is running already; wait for it or stop it.")
@@ -88,6 +91,8 @@ class Executor:
         return execution
 
     def _spawn(self, execution: Execution) -> None:
+        job = self.jobs.job_by_id(execution.job_id)
+        verb = PROGRAM if job and job.job_type == PYTHON_TYPE else MATERIALIZE
         lock = self._open_lock(execution.id)
         try:
             # The child shares this open file, so it stays locked until the child's copy is closed too.
@@ -96,13 +101,15 @@ class Executor:
             stdout.parent.mkdir(parents=True, exist_ok=True)
             with stdout.open("wb") as out, stderr.open("wb") as err:
                 process = subprocess.Popen(
-                    [PYTHON, "-m", "devstack.hopsworks", "materialize", "--execution", str(execution.id)],
+                    [PYTHON, "-m", "devstack.hopsworks", verb, "--execution", str(execution.id)],
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
                     cwd=REPOSITORY,
                     env={**os.environ, **self.config.environment()},
                     pass_fds=(lock,),
+                    # A group of its own, so that stopping ends what a program has started, too.
+                    start_new_session=True,
                 )
         finally:
             os.close(lock)
@@ -152,7 +159,7 @@ class Executor:
             gone = self._gone.get(execution.id)
             if execution.pid and gone is not None and not gone.is_set():
                 try:
-                    os.kill(execution.pid, signal.SIGKILL)
+                    os.killpg(execution.pid, signal.SIGKILL)
                 except ProcessLookupError:
                     log.info("execution %d had ended by itself", execution.id)
             if gone is not None:

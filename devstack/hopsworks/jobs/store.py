@@ -21,6 +21,10 @@ class JobStore:
         rows = self.db.connection.execute("SELECT * FROM job WHERE name = ?", (name,)).fetchall()
         return _job(rows[0]) if rows else None
 
+    def job_by_id(self, job_id: int) -> Job | None:
+        rows = self.db.connection.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchall()
+        return _job(rows[0]) if rows else None
+
     def jobs(self) -> list[Job]:
         return [_job(row) for row in self.db.connection.execute("SELECT * FROM job ORDER BY id")]
 

@@ -47,6 +47,26 @@ class StatisticsConfig(Wire):
     columns: list[str] = Field(default_factory=list)
 
 
+class Expectation(Wire):
+    id: int | None = None
+    expectation_type: str
+    arguments: str = Field("{}", alias="kwargs")
+    meta: str | None = "{}"
+
+
+class ExpectationSuite(Wire):
+    """Expectations of Great Expectations, which clients validate."""
+
+    id: int | None = None
+    expectation_suite_name: str
+    expectations: list[Expectation] = Field(default_factory=list)
+    meta: str | None = "{}"
+    ge_cloud_id: str | None = None
+    data_asset_type: str | None = None
+    run_validation: bool = True
+    validation_ingestion_policy: str = "ALWAYS"
+
+
 class Option(Wire):
     name: str
     value: Any = None
@@ -79,7 +99,7 @@ class FeatureGroupRequest(Wire):
     delta_streamer_job_conf: MaterializationConf | None = None
     embedding_index: dict[str, Any] | None = None
     transformation_functions: list[dict[str, Any]] | None = None
-    expectation_suite: dict[str, Any] | None = None
+    expectation_suite: ExpectationSuite | None = None
 
 
 class FeatureGroup(Wire):

@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS feature_group_commit (
 CREATE TABLE IF NOT EXISTS online_ingestion (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   feature_group_id INTEGER NOT NULL REFERENCES feature_group ON DELETE CASCADE, num_entries INTEGER);
+CREATE TABLE IF NOT EXISTS attachment (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, feature_group_id INTEGER NOT NULL REFERENCES feature_group ON DELETE CASCADE,
+  kind TEXT NOT NULL, document TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS avro_schema (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS subject_version (
   subject TEXT NOT NULL, version INTEGER NOT NULL, schema_id INTEGER NOT NULL REFERENCES avro_schema,
@@ -157,6 +160,23 @@ class MetadataStore:
         """Rows (id, num_entries) of a group, newest first."""
         sql = "SELECT id, num_entries FROM online_ingestion WHERE feature_group_id = ? ORDER BY id DESC"
         return self._query(sql, feature_group_id)
+
+    # --- attachments: what clients store with a group -------------------------------------------------------
+
+    def add_document(self, feature_group_id: int, kind: str, document: dict[str, Any]) -> int:
+        sql = "INSERT INTO attachment (feature_group_id, kind, document) VALUES (?, ?, ?)"
+        return int(self._write(sql, feature_group_id, kind, json.dumps(document)).lastrowid or 0)
+
+    def documents(self, feature_group_id: int, kind: str) -> list[tuple[int, dict[str, Any]]]:
+        """(id, document) of a kind, oldest first."""
+        sql = "SELECT id, document FROM attachment WHERE feature_group_id = ? AND kind = ? ORDER BY id"
+        return [(row["id"], json.loads(row["document"])) for row in self._query(sql, feature_group_id, kind)]
+
+    def put_document(self, document_id: int, document: dict[str, Any]) -> None:
+        self._write("UPDATE attachment SET document = ? WHERE id = ?", json.dumps(document), document_id)
+
+    def delete_documents(self, feature_group_id: int, kind: str) -> None:
+        self._write("DELETE FROM attachment WHERE feature_group_id = ? AND kind = ?", feature_group_id, kind)
 
     # --- Avro subjects --------------------------------------------------------------------------------------
 

@@ -26,7 +26,6 @@ from devstack.hopsworks.metadata.wire import DecodeError
 from devstack.hopsworks.offline.columns import arrow_type, column_builder
 
 _MARK_FIELD = "__mark"
-_MARK = os.urandom(8)
 _SYNC = os.urandom(16)
 
 
@@ -83,15 +82,19 @@ class BulkDecoder:
 
     Complex features are encoded twice; their inner values are decoded one by one, because a broken block count can
     send the bulk reader into a loop without end. Scalar records hold no counts.
+
+    :param mark: stands behind each value, and shows where one was longer or shorter than its schema says; eight bytes
+        that nobody can guess.
     """
 
-    def __init__(self, group: FeatureGroup, schema_text: str) -> None:
+    def __init__(self, group: FeatureGroup, schema_text: str, mark: bytes | None = None) -> None:
+        self._mark = mark or os.urandom(8)
         schema = json.loads(schema_text)
         types = {field["name"]: field["type"] for field in schema["fields"]}
         #: Of the bytes of one value.
         self.schema = encoded_schema(schema)
-        mark = {"name": _MARK_FIELD, "type": {"type": "fixed", "name": "Mark", "namespace": "devstack", "size": 8}}
-        self._reader = ContainerReader({**self.schema, "fields": [*self.schema["fields"], mark]})
+        field = {"name": _MARK_FIELD, "type": {"type": "fixed", "name": "Mark", "namespace": "devstack", "size": 8}}
+        self._reader = ContainerReader({**self.schema, "fields": [*self.schema["fields"], field]})
         features = [feature for feature in group.features if feature.name in types]
         self._columns = [(feature.name, arrow_type(feature.type or "")) for feature in features]
         self._inner = {f.name: column_builder(f, types[f.name]) for f in features if is_complex(f.type or "")}
@@ -101,9 +104,9 @@ class BulkDecoder:
 
         :param values: as a list, or as an Arrow array of binary without nulls.
         """
-        table = self._reader.read(_marked(values), len(values), least=len(_MARK))
+        table = self._reader.read(_marked(values, self._mark), len(values), least=len(self._mark))
         marks = table[_MARK_FIELD].cast(pa.binary())
-        if not pc.all(pc.equal(marks, pa.scalar(_MARK))).as_py():
+        if not pc.all(pc.equal(marks, pa.scalar(self._mark))).as_py():
             raise DecodeError("a record is longer or shorter than its schema says")
         return self.columns(table)
 
@@ -131,13 +134,13 @@ def _check_digits(name: str, column: pa.ChunkedArray, target: pa.Decimal128Type)
             raise DecodeError(f"{name}: a value has more digits than {target.precision}")
 
 
-def _marked(values: list[bytes] | pa.Array) -> bytes | memoryview:
+def _marked(values: list[bytes] | pa.Array, mark: bytes) -> bytes | memoryview:
     """All values, each followed by a mark."""
     try:
         if isinstance(values, list):
-            return _MARK.join([*values, b""])
+            return mark.join([*values, b""])
     except TypeError as error:
         raise DecodeError("a record has no value") from error
-    joined = pc.binary_join_element_wise(values, pa.scalar(_MARK), pa.scalar(b""))
+    joined = pc.binary_join_element_wise(values, pa.scalar(mark), pa.scalar(b""))
     # The array is new, so its bytes begin with its first value.
     return memoryview(joined.buffers()[2])

@@ -10,8 +10,9 @@ from tabulate import tabulate
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+from hopsworks_flink.deployment.decision import StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
@@ -29,7 +30,7 @@ Action = Literal["create", "change", "none"]
 class Deployment:
     """How the file would be deployed; with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
-    state: str = "restore"
+    state: StatePolicy = "auto"
     parallelism: int = 1
     flink_configuration: Mapping[str, str] = field(default_factory=dict)
     hopsworks_conn_id: str = HopsworksHook.default_conn_name
@@ -38,9 +39,9 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource of a deployment.
+    """One thing that a deployment looks after.
 
-    :param details: the differences, sentence parts.
+    :param details: what is otherwise, sentence parts.
     """
 
     kind: Literal["topic", "feature_group", "job"]
@@ -53,7 +54,7 @@ class Resource:
 class Comparison:
     """What a deployment would do.
 
-    :param state: what becomes of the job's state: ``keeps``, ``rewarms`` or ``resets``.
+    :param state: what becomes of the job's state: ``keeps``, ``rewarms``, ``resets`` or ``refused``.
     :param state_reasons: why, sentence parts.
     """
 
@@ -64,7 +65,7 @@ class Comparison:
 
     @property
     def changes(self) -> int:
-        """Number of resources that would change."""
+        """How many resources would not stay as they are."""
         return sum(resource.action != "none" for resource in self.resources)
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class Comparison:
 def compare(file: str, deployment: Deployment) -> Comparison:
     """Compare a pipeline file with what is registered in Hopsworks and runs in Flink.
 
-    :raises HopsworksFlinkError: the file or a connection is wrong, or Hopsworks or Flink does not answer.
+    :raises HopsworksFlinkError: the file or a connection is wrong, or somebody does not answer.
     """
     pipeline = Pipeline.from_yaml(file)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
@@ -98,8 +99,20 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
-        outcome, reasons = state_outcome(state_signature(pipeline).marks(), marks, fresh=deployment.state == "fresh")
+        outcome, reasons = _state(pipeline, deployment, marks)
     return Comparison(pipeline.name, [*resources, job], outcome, reasons)
+
+
+def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:
+    """What the deployment will decide about the job's state, by the deployment's own judge."""
+    wanted = state_signature(pipeline).marks()
+    outcome, reasons = state_outcome(wanted, running, fresh=deployment.state == "fresh")
+    if running is None or deployment.state == "fresh":
+        return outcome, reasons
+    policy = with_state(StartPolicy(deployment.state, marks=wanted), running)
+    if policy.state == "rewarm":
+        return "rewarms", reasons or ["state='rewarm' was asked for"]
+    return ("refused", [policy.why, "state='restore' was asked for"]) if policy.why else ("keeps", reasons)
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
@@ -160,7 +173,7 @@ def _job(
     assert marks is not None
     differences = [_runs(running[0])]
     if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
-        differences.append("the SQL differs")
+        differences.append("the SQL is another one")
     elif marks.get(MARK_HASH) != desired.hash:
         differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
     elif desired.credentials not in (None, running[0].credentials):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.exceptions import FlinkStateError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 if TYPE_CHECKING:
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 
 #: The program that executes a plan; it lies beside the plan and the bindings.
 PROGRAM = "feature_pipeline"
-_PLAN_FILE, _BINDINGS_FILE = "plan.json", "bindings.json"
+PLAN_FILE, BINDINGS_FILE = "plan.json", "bindings.json"
+_NO_REPLAY = (
+    "The job cannot be rewarmed, and nothing was touched: topic {} no longer holds all events since {} (epoch "
+    "milliseconds), which the windows that are open need"
+)
+_WAYS_OUT = (
+    "Deploy with state='fresh': windows that are open now will lack events. Or give the changed feature groups a new "
+    "version beside the old ones, and leave the old ones as they are."
+)
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +82,7 @@ class FeatureJob:
 
     def with_plan(self, bundle: Bundle) -> Bundle:
         """The program's bundle, with the plan beside it."""
-        return Bundle(bundle.module, {**bundle.files, _PLAN_FILE: self.plan.to_json().encode()})
+        return Bundle(bundle.module, {**bundle.files, PLAN_FILE: self.plan.to_json().encode()})
 
     def desired(self, job: DesiredJob) -> DesiredJob:
         """The job that should run, with bindings for what it begins with and marks by which it is known again.
@@ -89,7 +98,29 @@ class FeatureJob:
             recipe={"pipeline": self.pipeline.to_dict()},
             credentials=credentials_fingerprint(*self.brokers),
             marks={**state_signature(self.pipeline).marks(), MARK_PLAN: self.plan.hash},
+            from_beginning=(self.start or self.pipeline.source.start) == "earliest",
+            check_replay=self.check_replay,
         )
+
+    def check_replay(self, start: Start) -> None:
+        """Refuse a replay of events that the source topic no longer holds.
+
+        :raises FlinkStateError: records were deleted that open windows need.
+        """
+        from hopsworks_flink.clients.kafka.offsets import kept_since, partition_histories
+        from hopsworks_flink.pipeline.plan import replay_since
+        from hopsworks_flink.pipeline.recompute import first_complete
+
+        topic, broker = self.pipeline.source.topic, self.brokers[0]
+        since = replay_since(self.pipeline, start.watermark or 0)
+        histories = partition_histories(broker, topic, since, since)
+        untold = any(one.low and one.oldest is None for one in histories)
+        try:
+            earliest = first_complete(histories, since, kept_since(broker, topic) if untold else None)
+        except LookupError as error:
+            raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: it has lost {error}. {_WAYS_OUT}") from None
+        if earliest:
+            raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
 
     def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
         """How to reach the brokers, new online ingestion ids, and where to begin.
@@ -115,7 +146,7 @@ class FeatureJob:
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
         )
-        return {_BINDINGS_FILE: json.dumps(values).encode()}
+        return {BINDINGS_FILE: json.dumps(values).encode()}
 
 
 def registered_groups(

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES, FlinkJob, watermark_of
+from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES, FlinkJob
 from hopsworks_flink.clients.hopsworks.materialization import materialize
+from hopsworks_flink.deployment.decision import Start
 from hopsworks_flink.deployment.growth import Growth, grow
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, FlinkError, HopsworksFlinkError
 from hopsworks_flink.pipeline.resources import feature_group_arguments
@@ -24,7 +25,6 @@ class FeatureGrowth:
     """Materialize while the job runs, stop it, materialize the rest, append. Each step may be done again.
 
     :param deployer: of the pipeline as it will be, which is not submitted; its policy is what the task asks for.
-    :param source_start: where a job without state begins to read.
     """
 
     def __init__(
@@ -33,15 +33,12 @@ class FeatureGrowth:
         deployer: Deployer,
         steps: RolloutSteps,
         session: HopsworksSession,
-        *,
-        source_start: str,
     ) -> None:
         self._groups = {group.full_name: group for group in pipeline.feature_groups}
         self._pipeline = pipeline
         self._deployer = deployer
         self._steps = steps
         self._session = session
-        self._source_start = source_start
         self._log = deployer.log
         self._record = deployer.record
         self._policy = deployer.policy
@@ -58,9 +55,10 @@ class FeatureGrowth:
         facts = deployer.look(watermark=True)
         remembered, known = self._record.growth(), self._record.known()
         running = self._running(facts)
-        growth = grow(
-            dict(lacking), self._policy.start, facts, known, remembered, may_begin_anew=self._may_begin_anew(running)
-        )
+        nothing_emitted = running is not None and self._deployer.has_emitted_nothing(running)
+        growth = grow(dict(lacking), self._policy.start, facts, known, remembered, may_begin_anew=nothing_emitted)
+        if growth.state == "rewarm":
+            self._deployer.desired.check_replay(Start(None, "", replay=True, watermark=growth.watermark))
         self._refuse_recomputation()
         for name, features in growth.groups.items():
             self._log.info("Feature group %s gets %s.", name, ", ".join(features))
@@ -99,13 +97,6 @@ class FeatureGrowth:
                 "(FlinkStopJobOperator). Nothing was touched."
             )
         return job
-
-    def _may_begin_anew(self, job: FlinkJob | None) -> bool:
-        if job is None or self._source_start != "earliest":
-            return False
-        hook, job_id = self._deployer.hook, job.job_id
-        restored = (hook.client.checkpoints(job_id).get("counts") or {}).get("restored", 0)
-        return not restored and watermark_of(hook.job_marks(job_id)) is None
 
     def _refuse_recomputation(self) -> None:
         """A recomputation writes rows of the older schema as well, for as long as it runs."""

@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # Flink caches its checkpoint statistics (web.refresh-interval, 3 s): an answer this old may lack the last savepoint.
 _STATISTICS_SECONDS = 3.5
-# It answers with metrics as they were when last asked for, and fetches them anew for the next question, at most every
-# 10 s (metrics.fetcher.update-interval). A job that nobody has asked about since its start seems to have seen nothing.
-_METRICS_SECONDS = 12.0
-_METRICS_POLL = 1.0
 _RECENT_SECONDS = 60.0
 # How long a job may take from its submission until it shows its marks.
 
@@ -66,6 +62,12 @@ class FlinkHook(ConnectionForm, BaseHook):
     default_conn_name = "flink_default"
     conn_type = "flink"
     hook_name = "Apache Flink (REST)"
+
+    #: How long a watermark is asked for, and the seconds between two questions. Flink answers with metrics as they were
+    #: when last asked for, and fetches them anew for the next question, at most every 10 s
+    #: (metrics.fetcher.update-interval). A job that nobody has asked about since its start seems to have seen nothing.
+    metrics_seconds = 12.0
+    metrics_poll = 1.0
 
     def __init__(self, flink_conn_id: str = default_conn_name) -> None:
         super().__init__()
@@ -183,13 +185,13 @@ class FlinkHook(ConnectionForm, BaseHook):
 
         None, after some seconds in which Flink gathers its metrics, if a part of the job has seen no event.
         """
-        deadline = time.monotonic() + _METRICS_SECONDS
+        deadline = time.monotonic() + self.metrics_seconds
         while True:
             vertices = self.client.job(job_id).get("vertices") or ()
             lowest = lowest_watermark([self.client.watermarks(job_id, vertex["id"]) for vertex in vertices])
             if lowest is not None or time.monotonic() > deadline:
                 return lowest
-            time.sleep(_METRICS_POLL)
+            time.sleep(self.metrics_poll)
 
     def restore_point(self, job: FlinkJob) -> RestorePoint:
         """The newest state that an ended job left.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_program
+from hopsworks_flink.deployment.feature_job import BINDINGS_FILE, PROGRAM
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _PROGRAM = "transaction_simulator"
 # The simulator shares the reading of bindings with the pipeline's runner.
-_LIBRARY = "feature_pipeline"
+_LIBRARY = PROGRAM
 
 
 class FlinkSimulateEventsOperator(FlinkRunJobOperator):
@@ -124,7 +125,7 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
 
         kafka = java_client_properties(self._kafka or self._broker())
         bindings = {"values": {"kafka": kafka_options(kafka)}, "secrets": secret_values([kafka])}
-        return {"bindings.json": json.dumps(bindings).encode()}
+        return {BINDINGS_FILE: json.dumps(bindings).encode()}
 
     def _checked(self) -> dict[str, Any]:
         return {

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
-Outcome = Literal["keeps", "rewarms", "resets"]
+Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = ("partitions", "replication", "schema", "max_disorder", "idle_timeout", "start", "on_decode_error")

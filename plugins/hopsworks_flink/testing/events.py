@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
@@ -22,7 +23,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
 
     :raises PipelineError: an event has an unknown column, or a value that its column cannot hold.
     """
-    converters = {name: _converter(kind) for name, kind in source.columns.items()}
+    converters = {name: _converter(kind, source.format) for name, kind in source.columns.items()}
     converters[KAFKA_TIMESTAMP] = _epoch_milliseconds
     columns: dict[str, list[Any]] = {name: [] for name in converters}
     for number, event in enumerate(events):
@@ -48,12 +49,15 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
     return columns
 
 
-def _converter(kind: FeatureType) -> Callable[[Any], Any]:
+def _converter(kind: FeatureType, format_: str) -> Callable[[Any], Any]:
     """From a value as people write it to what the column's type holds: as in a JSON event, or as Python's own."""
     of_json = json_values.reader(kind)
     own: Any = {"binary": (bytes, bytearray), "date": date, "timestamp": datetime}.get(kind.name, ())
 
     def convert(value: Any) -> Any:
+        # Avro has them; JSON has not.
+        if kind.is_floating and format_ == "avro" and isinstance(value, float) and not math.isfinite(value):
+            return value
         if not isinstance(value, own) or (kind.name == "date" and isinstance(value, datetime)):
             return of_json(value)
         if isinstance(value, datetime):

@@ -51,6 +51,8 @@ class Platform:
         #: Lives as long as this object.
         self.broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
         (address,) = self.broker.list_topics(timeout=10).brokers.values()
+        self.broker.produce(SPEC["source"]["topic"], b"event")
+        assert self.broker.flush(10) == 0
         self.bootstrap = f"{address.host}:{address.port}"
         server.context.config = server.config.model_copy(update={"kafka_bootstrap": self.bootstrap})
         self.server, self.flink, self.memory = server, flink, Memory(ASSET)

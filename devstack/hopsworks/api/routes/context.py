@@ -41,6 +41,8 @@ class Context:
     executor: Executor
     clusters: FlinkClusters
     datasets: Datasets
+    # Whether the query service runs beside the API.
+    offline_queries: bool = False
 
     @property
     def credentials(self) -> Credentials:

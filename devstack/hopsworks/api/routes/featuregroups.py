@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Response
 from devstack.hopsworks.api.inputs import Number, natural_number
 from devstack.hopsworks.api.routes.context import Context, ContextDep, FeatureGroupDep, FeatureStoreDep, ProjectDep
 from devstack.hopsworks.api.routes.jobs import job_response
+from devstack.hopsworks.api.routes.quality import SUITE, attach_suite, stored_suite, suite_response
 from devstack.hopsworks.home.errors import FEATURE_STORE_NOT_FOUND
 from devstack.hopsworks.home.layout import CREATED, FEATURE_STORE_ID, PROJECT_ID
-from devstack.hopsworks.metadata.models import FeatureGroupRequest
+from devstack.hopsworks.metadata.models import FeatureGroup, FeatureGroupRequest
 
 router = APIRouter(prefix="/project/{project_id}/featurestores")
 GROUPS = "/{feature_store_id}/featuregroups"
@@ -50,15 +51,27 @@ def feature_store(project: ProjectDep, feature_store: str, context: ContextDep) 
     return _feature_store(context)
 
 
+def _response(group: FeatureGroup, context: Context) -> dict[str, Any]:
+    """The group with its address and what clients stored with it."""
+    api = f"{context.config.hopsworks_url}/hopsworks-api/api"
+    href = f"{api}/project/{PROJECT_ID}/featurestores/{FEATURE_STORE_ID}/featuregroups/{group.id}"
+    suite = stored_suite(group, context)
+    more = {"expectationSuite": suite_response(suite, group, f"{href}/{SUITE}/{suite.id}")} if suite else {}
+    return {**context.groups.response(group), "href": href, **more}
+
+
 @router.get(GROUPS)
 def feature_groups(_: FeatureStoreDep, context: ContextDep) -> dict[str, Any]:
-    groups = [context.groups.response(group) for group in context.store.feature_groups()]
+    groups = [_response(group, context) for group in context.store.feature_groups()]
     return {"count": len(groups), **({"items": groups} if groups else {})}
 
 
 @router.post(GROUPS, status_code=201)
 def create(_: FeatureStoreDep, request: FeatureGroupRequest, context: ContextDep) -> dict[str, Any]:
-    return context.groups.response(context.groups.create(request))
+    group = context.groups.create(request)
+    if request.expectation_suite is not None:
+        attach_suite(request.expectation_suite, group, context)
+    return _response(group, context)
 
 
 @router.get(GROUPS + "/{name_or_id}")
@@ -66,8 +79,8 @@ def feature_group(_: FeatureStoreDep, name_or_id: str, context: ContextDep, vers
     """By id: the group. By name: a list, of one version or of all."""
     number = natural_number(name_or_id)
     if number is not None:
-        return context.groups.response(context.groups.get(number))
-    return [context.groups.response(group) for group in context.groups.named(name_or_id, version)]
+        return _response(context.groups.get(number), context)
+    return [_response(group, context) for group in context.groups.named(name_or_id, version)]
 
 
 @router.put(GROUP)
@@ -85,7 +98,7 @@ def update(
         group = context.groups.update_fields(group, statistics_config=request.statistics_config)
     if deprecate is not None:
         group = context.groups.update_fields(group, deprecated=deprecate)
-    return context.groups.response(group)
+    return _response(group, context)
 
 
 @router.post(GROUP + "/updatetableschema")
@@ -98,7 +111,7 @@ def update_table_schema(group: FeatureGroupDep, context: ContextDep) -> dict[str
 
 @router.post(GROUP + "/clear")
 def clear(group: FeatureGroupDep, context: ContextDep) -> dict[str, Any]:
-    return context.groups.response(context.groups.clear(group))
+    return _response(context.groups.clear(group), context)
 
 
 @router.delete(GROUP)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import unquote, urlencode
 
 import httpx
 from fastapi import APIRouter, Request, Response
@@ -37,6 +39,7 @@ async def forward(application: str, request: Request, context: ContextDep) -> Re
     # Not decoded and encoded again: a slash inside a segment would change the path.
     raw = request.scope["raw_path"].decode("ascii").removeprefix(f"{PREFIX}/").partition("/")[2]
     query = request.scope["query_string"].decode("ascii")
+    raw, query = program_arguments(raw, query)
     url = f"{context.clusters.url}/{raw}" + (f"?{query}" if query else "")
     headers = {name: value for name, value in request.headers.items() if name in _REQUEST_HEADERS}
     client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
@@ -53,6 +56,24 @@ async def forward(application: str, request: Request, context: ContextDep) -> Re
         return PlainTextResponse(f"Flink does not answer: {type(error).__name__}.", status_code=502)
     kept = {name: value for name, value in answer.headers.items() if name in _RESPONSE_HEADERS}
     return StreamingResponse(_relay(client, answer), status_code=answer.status_code, headers=kept)
+
+
+def program_arguments(path: str, query: str) -> tuple[str, str]:
+    """Path and query of ``jars/{id}/run`` as Flink reads them.
+
+    The client of SDK 4.8 writes the query into the last segment of the path, and the program's arguments as they are:
+    everything behind the first ``&program-args=`` is theirs, ``&`` and ``=`` included.
+    """
+    match = re.fullmatch(r"(jars/[^/]+/run)(?:%3[Ff]|\?)(.*)", path)
+    if match is None:
+        return path, query
+    first, mark, arguments = unquote(match[2]).partition("&program-args=")
+    name, equals, entry_class = first.partition("=")
+    if not equals:
+        # Without arguments it leaves out the equals sign.
+        entry_class = name.removeprefix("entry-class")
+    values = {"entry-class": entry_class, **({"program-args": arguments} if mark else {})}
+    return match[1], urlencode(values)
 
 
 async def _relay(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:

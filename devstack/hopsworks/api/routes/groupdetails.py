@@ -1,4 +1,4 @@
-"""Details of a feature group: expectation suite, tags, commits, online ingestions, schema of the topic."""
+"""Details of a feature group: tags, commits, online ingestions, schema of the topic."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ from devstack.hopsworks.online.store import ingestion_results
 
 router = APIRouter(prefix="/project/{project_id}/featurestores/{feature_store_id}/featuregroups/{feature_group_id}")
 KEPT_INGESTIONS = 100
-
-
-@router.get("/expectationsuite")
-def expectation_suite(group: FeatureGroupDep, request: Request) -> dict[str, Any]:
-    """There never is one; the SDK asks before every insert."""
-    return {"href": str(request.url), "count": 0}
 
 
 # --- tags ----------------------------------------------------------------------------------------------------

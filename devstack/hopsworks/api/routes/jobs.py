@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -12,8 +13,9 @@ from devstack.hopsworks.api.inputs import Limit, Number, Offset
 from devstack.hopsworks.api.routes.context import Context, ContextDep, JsonObject, JsonValue, ProjectDep
 from devstack.hopsworks.api.routes.groupdetails import tag_list
 from devstack.hopsworks.home import errors
+from devstack.hopsworks.home.layout import PROJECT_ID
 from devstack.hopsworks.jobs import clusters
-from devstack.hopsworks.jobs.executions import check_variables
+from devstack.hopsworks.jobs.executions import PYTHON_TYPE, check_variables
 from devstack.hopsworks.metadata.models import MATERIALIZATION_SUFFIX, Execution, Job
 
 router = APIRouter(prefix="/project/{project_id}/jobs")
@@ -53,13 +55,14 @@ ExecutionDep = Annotated[Execution, Depends(_execution)]
 
 
 def job_response(job: Job, context: Context) -> dict[str, Any]:
-    return {**job.wire(), "creator": {"username": context.config.user}}
+    href = f"{context.config.hopsworks_url}/hopsworks-api/api/project/{PROJECT_ID}/jobs/{quote(job.name, safe='')}"
+    return {**job.wire(), "creator": context.layout.creator, "href": href}
 
 
 def execution_response(execution: Execution, context: Context) -> dict[str, Any]:
     body = execution.model_dump(by_alias=True, exclude={"job_id", "pid", "stop_requested"})
-    project, user = context.layout.project, context.config.user
-    return {**body, "hdfsUser": f"{project}__{user}", "user": {"username": user}, "rerunCount": 0}
+    user = f"{context.layout.project}__{context.config.user}"
+    return {**body, "hdfsUser": user, "user": context.layout.creator, "rerunCount": 0}
 
 
 def _page(items: list[dict[str, Any]], offset: int, limit: int | None) -> dict[str, Any]:
@@ -150,10 +153,14 @@ async def start(request: Request, job: JobDep, context: ContextDep) -> dict[str,
 def _start(job: Job, args: str, env_vars: dict[str, str], context: Context) -> Execution:
     if job.job_type == clusters.TYPE:
         return context.clusters.start(job, args, env_vars)
-    if not job.name.endswith(MATERIALIZATION_SUFFIX):
+    if job.job_type == PYTHON_TYPE:
+        program = str(job.config.get("appPath") or "")
+        if not program.endswith(".py") or not context.datasets.existing(program).is_file():
+            raise errors.JOB_START_FAILED(f"job {job.name!r}: appPath {program!r} is not a Python file of the project.")
+    elif not job.name.endswith(MATERIALIZATION_SUFFIX):
         raise errors.JOB_START_FAILED(
-            f"job {job.name!r} is of type {job.job_type}; this local server runs materialization jobs "
-            f"(names ending in {MATERIALIZATION_SUFFIX}) and Flink clusters only."
+            f"job {job.name!r} is of type {job.job_type}; this local server runs jobs of type {PYTHON_TYPE}, "
+            f"materialization jobs (names ending in {MATERIALIZATION_SUFFIX}) and Flink clusters only."
         )
     return context.executor.start(job, args or job.config.get("defaultArgs") or "", env_vars)
 

@@ -14,13 +14,11 @@ router = APIRouter()
 
 VARIABLES = {
     "service_discovery_domain": DOMAIN,
-    # No Arrow Flight server here yet; saying so spares the SDK a minute of retries.
-    "enable_flyingduck": "false",
     "enable_data_science_profile": "false",
 }
 
 
-SERVICES = ("mysqld", "feature_query", "kafka", "online_store_rest_server", "datanode", "namenode")
+SERVICES = ("mysqld", "kafka", "online_store_rest_server", "datanode", "namenode")
 
 
 @router.get("/variables/versions")
@@ -30,6 +28,12 @@ def versions() -> list[dict[str, str]]:
 
 @router.get("/variables/{name}")
 def variable(name: str, context: ContextDep) -> dict[str, str]:
+    if name == "enable_flyingduck":
+        # Without the service the SDK would try for a minute to reach it.
+        return {"successMessage": str(context.offline_queries).lower()}
+    if name == "loadbalancer_external_domain_feature_query":
+        # To what it takes for a host name the SDK appends ":5005"; behind a slash that is a path, which nobody reads.
+        return {"successMessage": f"{context.config.public_host}:{context.config.hopsworks_query_port}/"}
     if name.removeprefix("loadbalancer_external_domain_") in SERVICES:
         return {"successMessage": context.config.public_host}
     if name not in VARIABLES:
@@ -39,7 +43,7 @@ def variable(name: str, context: ContextDep) -> dict[str, str]:
 
 @router.get("/project")
 def projects(context: ContextDep) -> list[dict[str, Any]]:
-    user = {"username": context.config.user, "email": f"{context.config.user}@devstack.local", "uid": 10000}
+    user = {**context.layout.creator, "uid": 10000}
     return [{"project": {"id": PROJECT_ID, "name": context.layout.project, "owner": user}, "user": user}]
 
 

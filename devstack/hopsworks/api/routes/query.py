@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from devstack.hopsworks.api.queryservice import payload
 from devstack.hopsworks.api.routes.context import ContextDep, JsonObject, ProjectDep
 from devstack.hopsworks.featurestore.querysql import build, online_text, parse
 
@@ -13,7 +14,7 @@ router = APIRouter(prefix="/project/{project_id}/featurestores")
 
 
 @router.put("/query")
-def construct(project: ProjectDep, context: ContextDep, body: JsonObject) -> dict[str, Any]:
+def construct(project: ProjectDep, context: ContextDep, body: JsonObject, hqs: bool = False) -> dict[str, Any]:
     query, load = parse(body), context.groups.get
     offline = build(query, load, online=False)
     online = all(group.online_enabled for group in offline.groups.values())
@@ -23,4 +24,6 @@ def construct(project: ProjectDep, context: ContextDep, body: JsonObject) -> dic
         "onDemandFeatureGroups": [],
         "hudiCachedFeatureGroups": [],
         "deltaCachedFeatureGroups": [],
+        # Without a signature the SDK would send its key stores instead. The payload is a query, checked when it is run.
+        **({"hqsPayload": payload(body), "hqsPayloadSignature": "none"} if hqs else {}),
     }

@@ -32,11 +32,7 @@ T = TypeVar("T")
 #: Starting a Python job takes a few seconds; on a busy JobManager a good deal more.
 RUN_SECONDS = 300.0
 _UPLOAD_SECONDS = 300.0
-# Doubled with each of the repetitions, of which the first comes at once.
-_PAUSE_SECONDS = 0.3
 _LOG_TAIL_BYTES = 512 * 1024
-# How long a job that initialises may keep its marks to itself.
-_MARKS_SECONDS, _MARKS_POLL = 10.0, 0.5
 
 
 class FlinkRestClient(FlinkCalls):
@@ -48,6 +44,11 @@ class FlinkRestClient(FlinkCalls):
     :raises ConfigurationError: that file is not there.
     """
 
+    #: Seconds before the second repetition of a read, doubled with each further one; the first comes at once.
+    pause_seconds = 0.3
+    #: How long a job that initialises may keep its marks to itself, and how often it is asked for them.
+    marks_seconds, marks_poll = 10.0, 0.5
+
     def __init__(self, base_url: str, *, auth: Auth | None = None, verify: bool | str = True) -> None:
         self.base_url = base_url.rstrip("/")
         self._session = requests.Session()
@@ -56,7 +57,7 @@ class FlinkRestClient(FlinkCalls):
         # Only GET is repeated blindly. A JobManager that restarts answers 503, one behind a proxy 502 or 504.
         retry = Retry(
             total=4,
-            backoff_factor=_PAUSE_SECONDS,
+            backoff_factor=self.pause_seconds,
             status_forcelist=sorted(UNAVAILABLE),
             allowed_methods=frozenset({"GET"}),
             raise_on_status=False,
@@ -127,7 +128,7 @@ class FlinkRestClient(FlinkCalls):
 
         :return: None if Flink does not know the job, or cannot tell what it was started with (it has never run).
         """
-        deadline = time.monotonic() + _MARKS_SECONDS
+        deadline = time.monotonic() + self.marks_seconds
         while True:
             job = self.find_job(job_id)
             if job is None:
@@ -137,7 +138,7 @@ class FlinkRestClient(FlinkCalls):
             found = self.job_marks(job_id)
             if found or job["state"] != "INITIALIZING" or time.monotonic() > deadline:
                 break
-            time.sleep(_MARKS_POLL)
+            time.sleep(self.marks_poll)
         # It shows its marks once it is initialised: one that was ended before that never will.
         untold = not found and job["state"] in ("INITIALIZING", "FAILED", "CANCELED")
         return None if untold else marks.items() <= found.items()

@@ -35,13 +35,9 @@ if TYPE_CHECKING:
 _LAUNCHER = "hopsworksflink.submit.PythonLauncher"
 # What the launcher says when another program is being started; nothing has happened then.
 _BUSY = "hopsworksflink.submit.BusyException"
-_BUSY_SECONDS = 900.0
-_BUSY_PAUSES = (1.0, 10.0)
 _GLOBAL_PARAMETERS = "pipeline.global-job-parameters"
 _DUPLICATE = re.compile(r"Duplicate(Application|Job)Submission")
 _MARK = re.compile(r"[A-Za-z0-9_.\-]+\Z")
-# How long a job whose submission broke off may take to turn up.
-_SETTLE_SECONDS = 20.0
 _BUNDLE = re.compile(r"[A-Za-z_][\w.]*-([0-9a-f]{32})\.jar")
 # Longer than any submission takes, its uploads and second try included.
 _SUBMISSION_MILLISECONDS = 30 * 60 * 1000
@@ -58,6 +54,13 @@ class PythonSubmission:
     :param arguments: the program's own.
     :param python: the cluster's Python that has PyFlink; None: Flink's own default.
     """
+
+    #: How long a job whose submission broke off may take to turn up, and how often it is looked for.
+    settle_seconds = 20.0
+    settle_poll = 1.0
+    #: How long other programs that are being started are waited for; the first pause of that, and the longest.
+    busy_seconds = 900.0
+    busy_pauses = (1.0, 10.0)
 
     def __init__(
         self,
@@ -137,7 +140,7 @@ class PythonSubmission:
 
     def _run(self, launcher: str, request: Mapping[str, Any]) -> str:
         """Call the launcher, again and again while other programs are being started."""
-        deadline, (pause, longest) = time.monotonic() + _BUSY_SECONDS, _BUSY_PAUSES
+        deadline, (pause, longest) = time.monotonic() + self.busy_seconds, self.busy_pauses
         while True:
             try:
                 return self._client.run_jar(launcher, request)
@@ -220,14 +223,14 @@ class PythonSubmission:
             log.warning("The uploaded program %s could not be deleted: %s", bundle_id, error)
 
     def _turns_up(self) -> bool:
-        deadline = time.monotonic() + _SETTLE_SECONDS
+        deadline = time.monotonic() + self.settle_seconds
         while time.monotonic() < deadline:
             try:
                 if _state_of(self._client, self._job_id) is not None:
                     return True
             except (FlinkConnectionError, FlinkApiError) as error:
                 log.debug("Flink does not answer yet: %s", error)
-            time.sleep(1.0)
+            time.sleep(self.settle_poll)
         return False
 
 

@@ -13,7 +13,8 @@ from hopsworks_flink.pipeline.decoding import Check
 
 # In every trace of a source that cannot decode, whatever the format says below it.
 _MARKS = ("Failed to deserialize consumer record", "Failed to deserialize Avro record", "Failed to deserialize JSON")
-_SECONDS = 30.0
+#: Bound on a search.
+SEARCH_SECONDS = 30.0
 _BATCH = 2000
 _SHOWN_BYTES = 64
 
@@ -80,7 +81,7 @@ def find_poison(
     """
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    seconds = _SECONDS if seconds is None else seconds
+    seconds = SEARCH_SECONDS if seconds is None else seconds
     deadline = time.monotonic() + seconds
     metadata = KafkaClient(conf).topics(seconds).get(topic)
     if metadata is None:

@@ -10,8 +10,6 @@ from typing import Any
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.exceptions import KafkaConflictError, KafkaError
 
-_SECONDS = 30.0
-
 
 @dataclass(frozen=True)
 class Topic:
@@ -69,6 +67,9 @@ class KafkaTopics:
     :param conf: librdkafka settings that reach the broker.
     """
 
+    #: How long the broker may take for an answer.
+    answer_seconds = 30.0
+
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self._client = KafkaClient(conf)
         self.servers, self._admin = self._client.servers, self._client.admin
@@ -77,12 +78,12 @@ class KafkaTopics:
         """The existing topic with all its settings; None if there is none."""
         from confluent_kafka.admin import ConfigResource, ResourceType
 
-        metadata = self._client.topics(_SECONDS).get(name)
+        metadata = self._client.topics(self.answer_seconds).get(name)
         if metadata is None:
             return None
         with self._errors(f"look at topic {name!r}"):
             resource = ConfigResource(ResourceType.TOPIC, name)
-            entries = self._admin.describe_configs([resource], request_timeout=_SECONDS)[resource].result()
+            entries = self._admin.describe_configs([resource], request_timeout=self.answer_seconds)[resource].result()
         replication = min((len(p.replicas) for p in metadata.partitions.values()), default=0)
         config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
         return Topic(name, len(metadata.partitions), replication, config)
@@ -101,7 +102,7 @@ class KafkaTopics:
         )
         with self._errors(f"create topic {topic.name!r}"):
             try:
-                self._admin.create_topics([new], request_timeout=_SECONDS)[topic.name].result()
+                self._admin.create_topics([new], request_timeout=self.answer_seconds)[topic.name].result()
             except KafkaException as error:
                 if error.args[0].code() != Code.TOPIC_ALREADY_EXISTS:
                     raise
@@ -125,10 +126,11 @@ class KafkaTopics:
                     for key, value in changes.config.items()
                 ]
                 resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-                self._admin.incremental_alter_configs([resource], request_timeout=_SECONDS)[resource].result()
+                altered = self._admin.incremental_alter_configs([resource], request_timeout=self.answer_seconds)
+                altered[resource].result()
             if changes.partitions:
                 new = NewPartitions(name, changes.partitions)
-                self._admin.create_partitions([new], request_timeout=_SECONDS)[name].result()
+                self._admin.create_partitions([new], request_timeout=self.answer_seconds)[name].result()
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:

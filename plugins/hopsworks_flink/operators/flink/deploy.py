@@ -70,9 +70,10 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         the default; shown, as the arguments are (templated).
     :param jars: names or paths of the connector jars that the job brings along; None: all of the connection's folder,
         an empty list: none (templated).
-    :param state: ``restore`` continues from the state of the job before; ``fresh`` leaves it behind; ``rewarm``, for
-        feature pipelines, leaves it behind as well, but reads again what the open windows need; default: ``restore``
-        (templated).
+    :param state: ``auto`` continues from the state of the previous job where old and new job mean the same by it, and
+        rewarms a feature pipeline otherwise; ``restore`` continues from it, and refuses a pipeline whose state means
+        something else; ``fresh`` leaves it behind; ``rewarm``, for feature pipelines, leaves it behind as well, but
+        reads again what the open windows need; default: ``auto`` (templated).
     :param savepoint_path: start from this savepoint or retained checkpoint instead; None: as ``state`` says
         (templated).
     :param allow_non_restored_state: start also if the savepoint holds state that the job has no use for; default: false
@@ -113,7 +114,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
     def __init__(
         self,
         *,
-        state: str = "restore",
+        state: str = "auto",
         savepoint_path: str | None = None,
         allow_non_restored_state: bool | str = False,
         savepoint_directory: str | None = None,
@@ -263,7 +264,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         if state == "rewarm" and not self.can_rewarm:
             raise ConfigurationError(
                 "state='rewarm' is for feature pipelines (FlinkDeployFeaturePipelineOperator): only there it is known "
-                "what a program has to read again. Choose 'restore' or 'fresh'."
+                "what a program has to read again. Choose 'auto', 'restore' or 'fresh'."
             )
         grace_period, timeout = as_float(self.grace_period, "grace_period"), as_float(self.timeout, "timeout")
         return DeploymentPolicy(

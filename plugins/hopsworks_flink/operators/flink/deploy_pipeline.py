@@ -179,7 +179,6 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             deployer,
             steps,
             session,
-            source_start=self.start or self.job.pipeline.source.start,
         )
         if not self.job.lacking and growth is not None:
             growing.finish(growth)

@@ -139,7 +139,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
             "facts": facts.to_json(),
             "attempts": len(attempts),
             # As it ran; what a person chose at the last deployment must not change by healing.
-            "deploy_conf": {"state": "restore", **({"parallelism": parallelism} if parallelism else {})},
+            "deploy_conf": {"state": "auto", **({"parallelism": parallelism} if parallelism else {})},
         }
 
     def _explained(self, hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict) -> Verdict:

@@ -11,7 +11,7 @@ from devstack.hopsworks.api.routes.jobs import start_arguments
 from devstack.hopsworks.home.errors import HopsworksError
 from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.home.setup import generate_api_key, initialise, read_api_key
-from tests.devstack.hopsworks.conftest import FS, GROUPS
+from tests.support.hopsworks_fixtures import FS, GROUPS
 
 JOB = "project/119/jobs/cards_1_offline_fg_materialization"
 
@@ -271,7 +271,7 @@ def test_topics(client, broker):
 
 
 def test_jobs_that_cannot_run_here_are_kept_but_refused(client):
-    config = {"type": "pythonJobConfiguration", "appPath": "hdfs:///Projects/demo/Resources/x.py"}
+    config = {"type": "dockerJobConfiguration", "imagePath": "x"}
     assert client.put("project/119/jobs/mine", json=config).status_code == 201
     assert client.put("project/119/jobs/mine", json=config).status_code == 200
     assert client.get("project/119/jobs").json()["count"] == 1

@@ -12,7 +12,7 @@ import pytest
 
 from devstack.hopsworks.api.app import API, _routes
 from devstack.hopsworks.home.errors import AVRO_MALFORMED
-from tests.devstack.hopsworks.conftest import FS, GROUPS
+from tests.support.hopsworks_fixtures import FS, GROUPS
 
 DEEP: Any = None
 for _ in range(200):
@@ -117,6 +117,28 @@ BODIES: dict[str, tuple[str, str, Any]] = {
     "ingestion": ("POST", f"{GROUPS}/1/online_ingestion", {"numEntries": 3}),
     "tag": ("PUT", f"{GROUPS}/1/tags/t", {"a": [1, {"b": "x"}]}),
     "job tag": ("PUT", "project/119/jobs/stored/tags/t", {"a": [1, {"b": "x"}]}),
+    "statistics": (
+        "POST",
+        f"{GROUPS}/1/statistics",
+        {
+            "computationTime": 1,
+            "rowPercentage": 1.0,
+            "windowEndCommitTime": 1,
+            "featureDescriptiveStatistics": [{"featureName": "cc_num", "count": 3}],
+        },
+    ),
+    "suite": (
+        "POST",
+        f"{GROUPS}/1/expectationsuite",
+        {
+            "id": None,
+            "expectationSuiteName": "s",
+            "expectations": [{"id": 3, "expectationType": "expect_x", "kwargs": "{}", "meta": "{}"}],
+            "meta": "{}",
+            "runValidation": True,
+            "validationIngestionPolicy": "ALWAYS",
+        },
+    ),
     "subject": (
         "POST",
         "project/119/kafka/subjects/fuzzed/versions",
@@ -206,6 +228,7 @@ def addresses() -> list[tuple[str, str]]:
 KNOWN = {
     **{"project_id": "119", "feature_store_id": "67", "feature_group_id": "1", "name_or_id": "cards", "name": "stored"},
     **{"execution_id": "1", "subject": "cards_1", "version": "1", "schema_id": "1", "tag": "t", "stream": "out"},
+    **{"suite_id": "1", "expectation_id": "1"},
     **{"path": "Resources", "job_type": "PYTHON", "feature_store": "67", "application": "application_1_0001"},
 }
 
@@ -232,6 +255,7 @@ def test_every_part_of_every_address(stocked, method, path):
         (f"{GROUPS}/cards", ("version",)),
         (f"{GROUPS}/1/commits", ("offset", "limit", "filter_by")),
         (f"{GROUPS}/1/online_ingestion", ("filter_by",)),
+        (f"{GROUPS}/1/statistics", ("offset", "limit", "filter_by", "sort_by", "fields", "feature_names")),
         ("project/119/dataset/Resources", ("action", "offset", "limit")),
     ],
 )

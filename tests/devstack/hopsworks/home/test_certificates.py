@@ -16,8 +16,8 @@ from devstack.hopsworks.api.app import create_app
 from devstack.hopsworks.home.certificates import renew_client, write_certificates
 from devstack.hopsworks.home.setup import load_credentials, read_api_key
 from devstack.kafka.access import client_settings
-from tests.devstack.hopsworks.conftest import FS
 from tests.devstack.hopsworks.samples import opened
+from tests.support.hopsworks_fixtures import FS
 
 
 def certificate(pem: bytes) -> x509.Certificate:

@@ -126,20 +126,13 @@ def test_the_broken_record_is_found_among_many(broken):
     assert table["id"].to_pylist() == [n for n in range(number) if n != PIECE + 7]
 
 
-@pytest.fixture(scope="module")
-def set_mark():
-    with pytest.MonkeyPatch.context() as patch:
-        yield lambda mark: patch.setattr("devstack.hopsworks.offline.bulkavro._MARK", mark)
-
-
 @settings(max_examples=100, deadline=None)
 @given(random=st.randoms(use_true_random=True))
-def test_bytes_left_behind_a_record_never_hold_up_the_reader(set_mark, random):
+def test_bytes_left_behind_a_record_never_hold_up_the_reader(random):
     mark = random.randbytes(8)
-    set_mark(mark)
     for broken in (small(1) + b"\x00", small(1) + mark[:5], small(1)[:-1]):
         with pytest.raises(DecodeError):
-            BulkDecoder(make_group(*SMALL), SMALL_TEXT).decode([small(1), small(2), broken, small(3)])
+            BulkDecoder(make_group(*SMALL), SMALL_TEXT, mark).decode([small(1), small(2), broken, small(3)])
 
 
 def test_only_the_own_records_of_the_latest_schema_that_are_not_online_only_are_kept():

@@ -20,8 +20,8 @@ from devstack.hopsworks.online.store import (
     upsert_sql,
 )
 from devstack.hopsworks.online.writer import OnlineWriter, Record, Targets
-from tests.devstack.hopsworks.conftest import GROUPS
 from tests.devstack.hopsworks.samples import CARD_SCHEMA, card
+from tests.support.hopsworks_fixtures import GROUPS
 
 HOUR = 3_600_000_000
 
