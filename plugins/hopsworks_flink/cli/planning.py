@@ -28,7 +28,7 @@ Action = Literal["create", "change", "none"]
 
 @dataclass(frozen=True)
 class Deployment:
-    """How the file would be deployed; named like the arguments of `FlinkDeployFeaturePipelineOperator`."""
+    """How the file would be deployed; with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
     state: StatePolicy = "auto"
     parallelism: int = 1
@@ -93,7 +93,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     pipeline = Pipeline.from_yaml(file)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
-        # Without the groups' ids there is no plan yet: the job is another one for certain.
+        # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
         job, marks = _job(session if registered else None, pipeline, deployment)
     outcome: Outcome = "keeps"
