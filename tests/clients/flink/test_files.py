@@ -49,3 +49,10 @@ def test_jars_are_known_by_their_content(tmp_path: Path) -> None:
     (tmp_path / "a.jar").write_bytes(b"another version")
     assert find_jars(tmp_path, "2.3.0", None).digests != before
     assert find_jars(tmp_path, "2.3.0", []).connectors == ()
+
+
+def test_the_jar_that_starts_programs_is_built_where_it_is_missing(tmp_path: Path) -> None:
+    for name in ("flink-python-2.3.0.jar", "kafka.jar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=rf"`mvn -f .*java/pom.xml package -DoutputDirectory={tmp_path}/java`"):
+        find_jars(tmp_path, "2.3.0", [])
