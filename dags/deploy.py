@@ -29,24 +29,26 @@ from hopsworks_flink.assets import flink_job_asset
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
-from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
+from hopsworks_flink.pipeline.times import ZONED_TIME
 
 PARAMS = {
     "state": Param(
-        "restore",
-        enum=["restore", "rewarm", "fresh"],
+        "auto",
+        enum=["auto", "restore", "rewarm", "fresh"],
         title="State",
-        description="restore: continue from what the previous job left. rewarm: leave it behind, but read again what "
-        "the open windows need (exact after any change of the file). fresh: leave it behind.",
+        description="auto: continue from the previous job's state where it still means the same, else rewarm. restore: "
+        "continue from it, or refuse. rewarm: leave it behind, but read again what the open windows need (exact after "
+        "any change of the file). fresh: leave it behind.",
     ),
     "rewarm_from": Param(
         None,
         type=["null", "string"],
-        pattern=r"^(\d{1,15}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$",
+        pattern=ZONED_TIME,
         title="Rewarm from",
-        description="For state = rewarm after a job that shows no watermark any more: a time at or before the end of "
+        description="For a rewarm after a job that shows no watermark any more: a time at or before the end of "
         "the last window that is out, as ISO time with zone or epoch milliseconds.",
         section="Flink",
     ),
@@ -74,13 +76,7 @@ for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
         default_args={"owner": "feature-platform", "retries": 1, "retry_delay": pendulum.duration(seconds=30)},
         tags=["hopsworks", "flink", pipeline.name],
     ):
-        create_topic = HopsworksCreateTopicOperator(
-            task_id="create_source_topic",
-            topic=pipeline.source.topic,
-            schema=source_avro_schema(pipeline),
-            partitions=pipeline.source.partitions,
-            replication=pipeline.source.replication,
-        )
+        create_topic = HopsworksCreateTopicOperator(task_id="create_source_topic", **source_topic_arguments(pipeline))
         create_feature_groups = [
             HopsworksCreateFeatureGroupOperator(
                 task_id=f"create_{group.full_name}",

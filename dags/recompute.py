@@ -28,8 +28,9 @@ from hopsworks_flink.assets import feature_group_asset, flink_job_asset
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
-from hopsworks_flink.pipeline.recompute import arrivals_over, recomputable
-from hopsworks_flink.pipeline.spec.durations import ISO_TIME
+from hopsworks_flink.pipeline.interval import arrivals_over
+from hopsworks_flink.pipeline.recompute import recomputable
+from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
     "start": Param(

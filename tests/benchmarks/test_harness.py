@@ -28,7 +28,7 @@ def test_a_verdict_is_about_the_medians_of_warm_runs():
     assert warm["pipeline"].per_cpu_second == pytest.approx(1_000_000 / 3)
     assert (warm["pipeline"].smallest, warm["pipeline"].largest) == (20_000, 500_000)
     found = {one.goal: one for one in verdicts(warm, {"latency": {"on_event": {"p99_ms": 1001.0}}})}
-    assert [one.met for one in found.values()] == [True, False, None, True, False, False, None, None, None]
+    assert [one.met for one in found.values()] == [True, False, None, True, False, False, None, None, None, None]
     shown = [one.found for one in found.values()]
     assert shown[0] == "3.17 x (2.62 x with compilation)"
     assert shown[3] == "1.50 x (1.33 x with compilation)"

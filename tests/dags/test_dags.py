@@ -5,9 +5,12 @@ import json
 import shutil
 
 import pytest
+import yaml
 
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY, bad_files
 from tests.support.airflow_names import DagBag, DagSerialization, ParamValidationError
+
+pytestmark = pytest.mark.airflow
 
 DAGS = REPOSITORY / "dags"
 EXPECTED = {
@@ -73,9 +76,9 @@ def test_groups_grow_in_the_task_of_the_job_only(bag):
 @pytest.mark.parametrize(
     ("form", "state", "rewarm_from", "savepoint_path"),
     [
-        ({}, "restore", "", ""),
+        ({}, "auto", "", ""),
         ({"state": "rewarm", "rewarm_from": "2025-03-01T00:00:00+00:00"}, "rewarm", "2025-03-01T00:00:00+00:00", ""),
-        ({"savepoint_path": "file:/savepoints/1"}, "restore", "", "file:/savepoints/1"),
+        ({"savepoint_path": "file:/savepoints/1"}, "auto", "", "file:/savepoints/1"),
     ],
 )
 def test_the_deploy_form_reaches_the_operator(bag, form, state, rewarm_from, savepoint_path):
@@ -137,19 +140,25 @@ def test_recompute_waits_for_late_events(bag):
 
 
 @pytest.mark.parametrize(
-    ("form", "start", "groups"),
+    ("form", "start", "end"),
     [
-        ({}, None, ["card_transactions_10m_agg_2"]),
-        ({"start": "2025-03-01T00:00:00+00:00"}, "2025-03-01T00:00:00+00:00", ["card_transactions_10m_agg_2"]),
+        ({}, None, None),
+        ({"start": "2025-03-01T00:00:00+00:00"}, "2025-03-01T00:00:00+00:00", None),
+        (
+            {"start": "2025-03-01T00:00:00+00:00", "end": "2025-03-01T06:00:00+00:00"},
+            "2025-03-01T00:00:00+00:00",
+            "2025-03-01T06:00:00+00:00",
+        ),
     ],
 )
-def test_the_recompute_form_reaches_the_operator(bag, form, start, groups):
+def test_the_recompute_form_reaches_the_operator(bag, form, start, end):
     dag = bag.dags["card_transactions__recompute"]
     params = copy.deepcopy(dag.params)
     params.update(form)
     task = copy.copy(dag.task_dict["recompute"])
     task.render_template_fields({"params": params.dump(), "dag": dag})
-    assert (task.start, task.end, task.feature_groups, task.allow_deleted) == (start, None, groups, False)
+    assert (task.start, task.end) == (start, end)
+    assert (task.feature_groups, task.allow_deleted) == (["card_transactions_10m_agg_2"], False)
     assert (task.arrival_margin, task.parallelism) == ("1h", 1)
 
 
@@ -269,6 +278,55 @@ def test_a_broken_pipeline_file_is_shown_and_leaves_the_others_alone(tmp_path):
     (error,) = bag.import_errors.values()
     assert "broken.yaml has 3 problems" in error
     assert "source: is required" in error
+
+
+def test_bad_files_of_every_kind_leave_the_dags_of_the_others_alone(tmp_path):
+    shutil.copytree(DAGS, tmp_path / "dags")
+    kinds = [*bad_files.TEXTS, *bad_files.KINDS]
+    paths = [bad_files.put(name, tmp_path / "dags" / "pipelines", number) for number, name in enumerate(kinds)]
+    bag = parse(tmp_path / "dags")
+    assert set(bag.dags) == EXPECTED
+    ((file, error),) = bag.import_errors.items()
+    assert file.endswith("pipeline_errors.py")
+    assert len(paths) > 40
+    for path in paths:
+        assert str(path) in error
+    assert bad_files.SECRET not in error
+
+
+EXTREMES = [
+    {"name": "p" * 63, "feature_groups.0.name": "g" * 63, "feature_groups.0.version": 2**31 - 1},
+    {"feature_groups.0.window": {"size": "3650d", "step": "3650d"}, "source.max_future": "3650d"},
+    {"source.topic": "t" * 249, "source.partitions": 10_000, "source.replication": 100, "source.max_disorder": "0s"},
+    {"description": "x" * 90_000, "feature_groups.0.key": ["cc_num", "datetime", "tid"]},
+    {"source.schema.m": "decimal(38,38)", "feature_groups.0.aggregates.m": {"sum": "m", "default": 1e-38}},
+    {"source.schema": {f"c{n}": "bigint" for n in range(2000)}, "source.event_time.column": "c0"},
+    {"feature_groups.0.aggregates": {f"a{n}": "count" for n in range(2000)}},
+    {"freshness": "1s", "supervision": {"policy": "redeploy", "max_lag": 10**40}},
+]
+
+
+def test_whatever_a_file_may_say_its_dags_can_be_made(tmp_path):
+    """Extremes of each setting: what is refused is refused when the file is read, and not where DAGs are made."""
+    shutil.copytree(DAGS, tmp_path / "dags")
+    for number, changes in enumerate(EXTREMES):
+        spec = yaml.safe_load((DAGS / "pipelines" / "card_transactions.yaml").read_text())
+        spec["name"] = f"extreme_{number}"
+        del spec["feature_groups"][0]
+        spec["feature_groups"][0]["name"] = f"group_{number}"
+        for place, value in changes.items():
+            *parents, last = place.split(".")
+            part = spec
+            for parent in parents:
+                part = part[int(parent)] if isinstance(part, list) else part[parent]
+            part[last] = value
+        if "c0" in spec["source"]["schema"]:
+            spec["feature_groups"][0].update(key=["c1"], aggregates={"n": "count"})
+        (tmp_path / "dags" / "pipelines" / f"extreme_{number}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    bag = parse(tmp_path / "dags")
+    assert bag.import_errors == {}
+    assert len(bag.dags) == 5 * (1 + len(EXTREMES))
+    assert set(serialised(bag)) == set(bag.dags)
 
 
 def test_a_wide_pipeline_has_a_late_topic_and_leaves_out_online_only_groups(tmp_path):

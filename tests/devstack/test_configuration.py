@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 
 from devstack import airflow, flink, kafka
-from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig, DevstackError
 
 SECURITIES = ("PLAINTEXT", "SSL", "SASL_SSL")
 

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from airflow.sdk import Asset
 
-from devstack.hopsworks.jobstore import JobStore
-from devstack.hopsworks.layout import Layout
-from devstack.hopsworks.store import MetadataStore
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.jobs.store import JobStore
+from devstack.hopsworks.metadata.store import MetadataStore
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.exceptions import HopsworksError, HopsworksJobFailed
@@ -221,6 +221,29 @@ def test_job_fails_with_its_log(insert: Insert, monkeypatch: pytest.MonkeyPatch,
     assert "nonsense" in "\n".join(log_lines)
 
 
+@pytest.mark.parametrize(("word", "deferrable"), [("good", False), ("good", True), ("bad", False)])
+def test_a_python_job_is_run_for_a_data_interval(
+    stack: Stack, jobs: JobStore, monkeypatch: pytest.MonkeyPatch, log_lines: list[str], word: str, deferrable: bool
+) -> None:
+    set_connection(monkeypatch, "hopsworks_default", **stack.airflow_connections()["hopsworks_default"])
+    monkeypatch.setattr(HopsworksRunJobOperator, "log", HopsworksMaterializeFeatureGroupOperator.log)
+    program = Layout(stack.config).datasets / "Resources" / "interval.py"
+    told = "print(sys.argv[1], os.environ['HOPS_START_TIME'])"
+    program.write_text(f"import os, sys\n{told}\nsys.exit(7 if sys.argv[1] == 'bad' else 0)\n")
+    name = f"python_{word}_{deferrable}_{RUN}"
+    config = {"type": "pythonJobConfiguration", "appName": name, "appPath": "Resources/interval.py"}
+    jobs.put_job(name, "PYTHON", config)
+    operator = run_job(name, args=word, deferrable=deferrable, start_time="2026-01-31T00:00:00Z")
+    if word == "bad":
+        with pytest.raises(HopsworksJobFailed, match="ended FAILED"):
+            operator.execute(task_context())
+        assert "exit code 7" in "\n".join(log_lines)
+        assert "bad 2026-01-31T00:00:00+00:00" in "\n".join(log_lines)
+        return
+    result, _ = drive(operator, task_context())
+    assert (result["state"], result["final_status"]) == ("FINISHED", "SUCCEEDED")
+
+
 # --- freshness ------------------------------------------------------------------------------------------------------
 
 
@@ -291,5 +314,5 @@ def test_half_made_group_is_named(hook: HopsworksHook) -> None:
     create("half", FEATURES)
     with hook.session() as session:
         session.jobs.get(f"half_{RUN}_1_offline_fg_materialization").delete()
-    with pytest.raises(HopsworksError, match="is half made: it has no materialization job"):
+    with pytest.raises(HopsworksError, match="is incomplete: it has no materialization job"):
         create("half", FEATURES)

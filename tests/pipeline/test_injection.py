@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 
 from feature_pipeline import bind
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.expressions.expression import Expression
-from hopsworks_flink.pipeline.expressions.functions import NAMES
+from hopsworks_flink.pipeline.expressions import Expression
+from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES
 from hopsworks_flink.pipeline.expressions.terms import ExpressionError
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.files import source_tables
-from tests.pipeline.conftest import MINIMAL
-from tests.pipeline.expressions.test_expressions import COLUMNS
-from tests.pipeline.test_compile import PLAIN, registered
+from tests.support.pipelines import COLUMNS, MINIMAL, PLAIN, registered
 
 TOKEN = r"""(?P<text>'(?:[^']|'')*')|(?P<name>{0}(?:[^{0}]|{0}{0})*{0})|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
     |(?P<word>[A-Za-z_]\w*)|(?P<sign><>|<=|>=|\|\||[-+*/%=<>(),.\[\]])|(?P<blank>\s+)"""
@@ -176,7 +174,7 @@ KNOWN = """
     BOOLEAN TINYINT SMALLINT INT BIGINT FLOAT DOUBLE DECIMAL STRING BYTES
     YEAR QUARTER MONTH WEEK DAY DOY ISODOW HOUR MINUTE SECOND EPOCH MICROSECOND
 """
-WORDS = {*NAMES.split(", "), *KNOWN.split()}
+WORDS = {*FUNCTION_NAMES.split(", "), *KNOWN.split()}
 OTHERS = """
     ( ( ) ) , + - - * / % = < > <> || . : :: [ ] { } ? @ # ~ ^ & | ! ; -- /* */ $ ${source_kafka} ` " '
     SELECT FROM WHERE UNION VALUES TABLE INSERT DROP EXISTS OVER PARTITION LATERAL UNNEST INTERVAL AT
@@ -184,7 +182,7 @@ OTHERS = """
     1 0 2.5 1e3 'a' 'it''s' 'x;--' "name" `name` DATE TIMESTAMP '2025-01-01' int string double
     COUNT SUM RAND NOW CURRENT_TIMESTAMP CURRENT_WATERMARK ENCODE MD5 JSON_VALUE PYTHON_CALL
 """
-FRAGMENTS = st.sampled_from([*COLUMNS, *NAMES.split(", "), *OTHERS.split()])
+FRAGMENTS = st.sampled_from([*COLUMNS, *FUNCTION_NAMES.split(", "), *OTHERS.split()])
 
 
 @settings(max_examples=400, deadline=None)

@@ -11,8 +11,9 @@ import pytest
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
 from hopsworks_flink.pipeline import recompute as history
+from hopsworks_flink.pipeline.interval import Interval, arrivals_over, resolve_interval
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, compile_plan
-from hopsworks_flink.pipeline.recompute import Interval, PartitionHistory, Reach
+from hopsworks_flink.pipeline.recompute import PartitionHistory, Reach
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 
@@ -61,7 +62,7 @@ def _text(schema):
     ],
 )
 def test_interval_of_a_run(start, end, run, expected):
-    interval = history.resolve_interval(start, end, run)
+    interval = resolve_interval(start, end, run)
     assert (interval.start, interval.end) == expected
     assert interval.end_ms > interval.start_ms
 
@@ -79,16 +80,16 @@ def test_interval_of_a_run(start, end, run, expected):
 )
 def test_intervals_that_cannot_be(start, end, run, problem):
     with pytest.raises(ConfigurationError, match=problem):
-        history.resolve_interval(start, end, run)
+        resolve_interval(start, end, run)
 
 
 def test_when_all_events_can_be_there():
-    assert history.arrivals_over(None, "1h30m", DAY[1]) == "2025-03-02T01:30:00+00:00"
-    assert history.arrivals_over("2025-03-01T12:00", "0s", None) == "2025-03-01T12:00:00+00:00"
+    assert arrivals_over(None, "1h30m", DAY[1]) == "2025-03-02T01:30:00+00:00"
+    assert arrivals_over("2025-03-01T12:00", "0s", None) == "2025-03-01T12:00:00+00:00"
     with pytest.raises(ConfigurationError, match=r"^end must be given"):
-        history.arrivals_over("", "1h", None)
+        arrivals_over("", "1h", None)
     with pytest.raises(ConfigurationError, match=r"arrival_margin 'soon': a duration is"):
-        history.arrivals_over(None, "soon", DAY[1])
+        arrivals_over(None, "soon", DAY[1])
 
 
 def test_interval_in_milliseconds_and_words():

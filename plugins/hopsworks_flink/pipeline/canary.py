@@ -12,43 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hopsworks_flink.pipeline.resources import source_avro_schema
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
 
-if TYPE_CHECKING:
-    from hopsworks_flink.pipeline.spec.groups import FeatureGroup
-    from hopsworks_flink.pipeline.spec.pipeline import Pipeline
-
-#: The reserved key of each type that can carry one.
-RESERVED_KEYS: Mapping[str, str | int] = {"string": "__canary__", "bigint": -(2**63) + 1, "int": -(2**31) + 1}
 _FACTORS = {"seconds": 0.001, "milliseconds": 1, "microseconds": 1000}
-
-
-def problem_with(pipeline: Pipeline) -> str | None:
-    """Why a pipeline can have no canary; None if it can."""
-    if pipeline.source.where is not None:
-        return "source.where would leave the canary's event out, which has nothing but key and time; remove one of them"
-    if _candidates(pipeline):
-        return None
-    return (
-        "it is measured in a feature group that is online, has event_time: window_end, and whose key is one column of "
-        f"source.schema of type {', '.join(RESERVED_KEYS)}; there is none"
-    )
-
-
-def _candidates(pipeline: Pipeline) -> list[FeatureGroup]:
-    columns = pipeline.source.columns
-    return [
-        group
-        for group in pipeline.feature_groups
-        if group.online
-        and group.event_time == "window_end"
-        and len(group.key) == 1
-        and group.key[0] in columns
-        and group.key[0] != pipeline.source.event_time.column
-        and columns[group.key[0]].name in RESERVED_KEYS
-    ]
 
 
 @dataclass(frozen=True)
@@ -68,7 +39,7 @@ class Canary:
     @classmethod
     def of(cls, pipeline: Pipeline) -> Canary:
         """The canary of a pipeline that can have one, in the group whose windows close most often."""
-        group = min(_candidates(pipeline), key=lambda group: _step(group))
+        group = min(pipeline.canary_groups, key=_step)
         (key,) = group.key
         return cls(pipeline, group, key, RESERVED_KEYS[pipeline.source.columns[key].name])
 
@@ -100,8 +71,6 @@ class Canary:
     def _avro(self, event: Mapping[str, Any]) -> bytes:
         import fastavro
 
-        from hopsworks_flink.pipeline.resources import source_avro_schema
-
         buffer = io.BytesIO()
         fastavro.schemaless_writer(buffer, fastavro.parse_schema(source_avro_schema(self.pipeline)), event)
         return buffer.getvalue()
@@ -118,7 +87,7 @@ def _step(group: FeatureGroup) -> timedelta:
 
 @dataclass(frozen=True)
 class Freshness:
-    """What a number of canaries came to; seconds.
+    """Summary of a number of canary measurements, in seconds.
 
     :param measured: how many, with those that were not read in time.
     :param missed: how many of these were not read in time; they count with the time that they were waited for.

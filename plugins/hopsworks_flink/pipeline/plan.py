@@ -16,9 +16,9 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql import features as sql
 from hopsworks_flink.pipeline.sql import late, quarantine
 from hopsworks_flink.pipeline.sql.events import views
+from hopsworks_flink.pipeline.sql.features import insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
 
@@ -129,13 +129,13 @@ def feature_statements(
         )
     if bounded:
         _refuse_distinct_over_events(pipeline, groups)
-    statements = [sql.source_table(pipeline), *views(pipeline, groups)]
+    statements = [source_table(pipeline), *views(pipeline, groups)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
         order = _wire_order(pipeline, group, ref)
-        statements.append(sql.sink_table(pipeline, group, ref.topic, order))
-        inserts.append(sql.insert(pipeline, group, headers(group, ref), order, bounded=bounded))
+        statements.append(sink_table(pipeline, group, ref.topic, order))
+        inserts.append(insert(pipeline, group, headers(group, ref), order, bounded=bounded))
     return statements, inserts
 
 
@@ -232,6 +232,12 @@ class Begin:
     replay: bool = False
 
 
+def replay_since(pipeline: Pipeline, watermark: int) -> int:
+    """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
+    longest = max(milliseconds(group.window.size) for group in pipeline.feature_groups)
+    return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
+
+
 # Before every window: nothing is left out.
 _ALL_WINDOWS = "0001-01-01 00:00:00.000"
 
@@ -253,11 +259,10 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
         if begin.watermark is not None:
             by_start = group.emit == "on_window" and not group.window.is_cumulating
             first = _timestamp(begin.watermark - (milliseconds(group.window.size) if by_start else 0))
-        values[sql.windows_placeholder(group.full_name)] = first
+        values[windows_placeholder(group.full_name)] = first
     mode = {"scan.startup.mode": f"{begin.offset or pipeline.source.start}-offset"}
     if begin.replay and begin.watermark is not None:
-        longest = max(milliseconds(group.window.size) for group in pipeline.feature_groups)
-        since = max(0, begin.watermark - longest - milliseconds(pipeline.source.max_future))
+        since = replay_since(pipeline, begin.watermark)
         mode = {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(since)}
     values["source_start"] = ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in mode.items())
     return values

@@ -1,4 +1,4 @@
-"""Recomputing the past: which interval, which records it needs, and the plan of the bounded job. Pure, no I/O.
+"""Recomputing a past interval: which records it needs, and the plan of the bounded job. Pure, no I/O.
 
 An interval [start, end) stands for the windows that end in (start, end]. With windows of up to ``size`` these hold
 events of [start - size, end). How an event's time and its record's Kafka timestamp go together bounds what is read:
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
+from hopsworks_flink.pipeline.interval import Interval
 from hopsworks_flink.pipeline.plan import (
     Begin,
     FeatureGroupRef,
@@ -27,114 +28,14 @@ from hopsworks_flink.pipeline.plan import (
     secret_values,
 )
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.durations import format_duration, milliseconds, parse_duration
-from hopsworks_flink.pipeline.sql import features as sql
+from hopsworks_flink.pipeline.spec.durations import format_duration, milliseconds
 from hopsworks_flink.pipeline.sql import files as history_files
+from hopsworks_flink.pipeline.sql.features import SOURCE_START
 from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
 
 #: The first version of the platform whose online store leaves out records marked ``storage=offline``.
 FIRST_PLATFORM = (5, 1)
-_NO_INTERVAL = "{} must be given: the run has no data interval (it was started by an asset, or without a logical date)."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Event time from ``start`` (included) to ``end`` (excluded), both with their zone."""
-
-    start: datetime
-    end: datetime
-
-    @property
-    def start_ms(self) -> int:
-        """Milliseconds since the epoch."""
-        return (self.start - _EPOCH) // timedelta(milliseconds=1)
-
-    @property
-    def end_ms(self) -> int:
-        """Milliseconds since the epoch."""
-        return (self.end - _EPOCH) // timedelta(milliseconds=1)
-
-    def to_json(self) -> list[str]:
-        """Both in ISO 8601, UTC."""
-        return [moment.astimezone(timezone.utc).isoformat() for moment in (self.start, self.end)]
-
-    def __str__(self) -> str:
-        return "[{}, {})".format(*self.to_json())
-
-
-def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, datetime] | None) -> Interval:
-    """The interval that is meant: what was given, and for what was not the run's data interval.
-
-    :param start: a datetime, or text in ISO 8601 (a date, or a time; UTC unless it says otherwise); None, or empty.
-    :param end: the same.
-    :param data_interval: of the run; None where it has none (started by an asset, or without a logical date).
-    :raises ConfigurationError: something is missing, no time, or the interval is empty.
-    """
-    given_start, given_end = as_moment(start, "start"), as_moment(end, "end")
-    missing = [name for name, value in (("start", given_start), ("end", given_end)) if value is None]
-    if missing and data_interval is None:
-        raise ConfigurationError(_NO_INTERVAL.format(" and ".join(missing)))
-    default_start, default_end = data_interval or (given_start, given_end)
-    interval = Interval(_utc(given_start or default_start), _utc(given_end or default_end))
-    if interval.start_ms >= interval.end_ms:
-        hint = "start must be before end"
-        if len(missing) == 2:
-            hint = (
-                "the run's data interval has no length. Give the DAG a timetable with intervals, such as "
-                "CronDataIntervalTimetable, or give start and end"
-            )
-        raise ConfigurationError(f"The interval {interval} is empty: {hint}.")
-    return interval
-
-
-def as_moment(value: Any, argument: str) -> datetime | None:
-    """A moment out of a rendered argument, UTC unless it says otherwise; None for nothing.
-
-    :raises ConfigurationError: it is none.
-    """
-    if value is None or (isinstance(value, str) and value.strip() in ("", "None", "null")):
-        return None
-    if isinstance(value, datetime):
-        return _utc(value)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    try:
-        return _utc(datetime.fromisoformat(str(value).strip().replace("Z", "+00:00")))
-    except ValueError:
-        raise ConfigurationError(
-            f"{argument} must be a time in ISO 8601 such as 2025-03-01T12:00:00+00:00, or a date, not {value!r}."
-        ) from None
-
-
-def as_margin(value: Any) -> timedelta:
-    """How long after its time an event may arrive, out of a rendered argument such as ``1h``.
-
-    :raises ConfigurationError: it is no duration.
-    """
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise ConfigurationError(f"arrival_margin {value!r}: {error}.") from None
-
-
-def arrivals_over(end: Any, arrival_margin: Any, data_interval_end: datetime | None) -> str:
-    """When all events of an interval can be in the topic, ISO 8601: a macro for templates.
-
-    :param end: of the interval, as for `resolve_interval`; None: ``data_interval_end``.
-    :raises ConfigurationError: neither is there, or an argument cannot be read.
-    """
-    last = as_moment(end, "end") or data_interval_end
-    if last is None:
-        raise ConfigurationError(_NO_INTERVAL.format("end"))
-    return (_utc(last) + as_margin(arrival_margin)).isoformat()
-
-
-def _utc(moment: datetime | None) -> datetime:
-    assert moment is not None
-    # Airflow gives pendulum's, whose differences are of a class of their own.
-    plain = datetime.fromisoformat(moment.isoformat())
-    return plain.replace(tzinfo=timezone.utc) if plain.tzinfo is None else plain
 
 
 def recomputable(pipeline: Pipeline) -> list[FeatureGroup]:
@@ -213,15 +114,13 @@ class PartitionHistory:
     oldest: int | None
 
 
-def refuse_deleted(
-    topic: str, partitions: Iterable[PartitionHistory], interval: Interval, needs: Reach, kept_since: int | None = None
-) -> None:
-    """Refuse an interval whose records are not all there any more.
+def first_complete(partitions: Iterable[PartitionHistory], since: int, kept_since: int | None = None) -> int:
+    """Kafka timestamp since which every partition holds its records, if that is later than ``since``; else 0.
 
     A partition that never lost a record holds what there was, however young its first record is.
 
     :param kept_since: records since then cannot have been deleted, milliseconds; None where the topic does not tell.
-    :raises ConfigurationError: records were deleted that may be needed; the text names the earliest start possible.
+    :raises LookupError: an emptied partition tells nothing; the text names it.
     """
     earliest = 0
     for one in partitions:
@@ -230,13 +129,30 @@ def refuse_deleted(
         # An emptied partition shows no time: only the retention tells what it may have lost.
         known = one.oldest if one.oldest is not None else kept_since
         if known is None:
-            raise ConfigurationError(
-                f"Topic {topic} has lost all records of partition {one.partition} (the first offset is {one.low}), and "
-                f"nothing tells their times: the interval {interval} may be incomplete. Set allow_deleted to "
-                "recompute it nevertheless, or give the pipeline a history of files."
+            raise LookupError(
+                f"all records of partition {one.partition} (the first offset is {one.low}), and nothing tells their "
+                "times"
             )
-        if known > needs.since:
+        if known > since:
             earliest = max(earliest, known)
+    return earliest
+
+
+def refuse_deleted(
+    topic: str, partitions: Iterable[PartitionHistory], interval: Interval, needs: Reach, kept_since: int | None = None
+) -> None:
+    """Refuse an interval whose records are not all there any more.
+
+    :param kept_since: records since then cannot have been deleted, milliseconds; None where the topic does not tell.
+    :raises ConfigurationError: records were deleted that may be needed; the text names the earliest start possible.
+    """
+    try:
+        earliest = first_complete(partitions, needs.since, kept_since)
+    except LookupError as error:
+        raise ConfigurationError(
+            f"Topic {topic} has lost {error}: the interval {interval} may be incomplete. Set allow_deleted to "
+            "recompute it nevertheless, or give the pipeline a history of files."
+        ) from None
     if earliest:
         possible = datetime.fromtimestamp(earliest / 1000, timezone.utc) + needs.warm_up
         raise ConfigurationError(
@@ -278,7 +194,7 @@ def compile_recompute(
     if partitions is not None:
         # The offsets are part of the plan and so of the job's identity: a retry follows a job only if it reads the
         # same.
-        statements[0] = statements[0].replace(sql.SOURCE_START, _offsets(partitions))
+        statements[0] = statements[0].replace(SOURCE_START, _offsets(partitions))
     else:
         first = interval.start_ms - max(milliseconds(group.window.size) for group in groups)
         statements[:1] = history_files.source_tables(source, statements[0], first, interval.end_ms)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hopsworks_flink.clients.flink.files import find_jars, read_program
+from hopsworks_flink.clients.flink.files import OWN_JARS, find_jars, read_program
 from hopsworks_flink.exceptions import ConfigurationError
 
 
@@ -56,3 +56,16 @@ def test_the_jar_that_starts_programs_is_built_where_it_is_missing(tmp_path: Pat
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ConfigurationError, match=rf"`mvn -f .*java/pom.xml package -DoutputDirectory={tmp_path}/java`"):
         find_jars(tmp_path, "2.3.0", [])
+
+
+@pytest.mark.parametrize("connectors", [None, [], ["a.jar"]])
+def test_this_packages_own_jar_comes_along_wherever_the_connectors_are(
+    tmp_path: Path, connectors: list[str] | None
+) -> None:
+    for name in ("flink-python-2.3.0.jar", "a.jar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"needs the jars of java.*mvn -f \S+/java/pom\.xml package"):
+        find_jars(tmp_path, "2.3.0", connectors, (OWN_JARS,))
+    (tmp_path / OWN_JARS).mkdir()
+    (tmp_path / OWN_JARS / "own.jar").write_bytes(b"")
+    assert find_jars(tmp_path, "2.3.0", connectors, (OWN_JARS,)).connectors[-1].path.name == "own.jar"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.flink import submission as flink_submission
+from hopsworks_flink.clients.flink.rest import FlinkRestClient
+from hopsworks_flink.clients.flink.submission import PythonSubmission
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkConnectionError,
@@ -20,7 +21,6 @@ from hopsworks_flink.exceptions import (
     FlinkJobIdTaken,
     FlinkSubmissionError,
 )
-from hopsworks_flink.hooks import flink as flink_hook
 from hopsworks_flink.hooks.flink import FlinkHook
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import UPLOADS, FlinkStub, Job
@@ -205,7 +205,7 @@ def test_accepted_job_that_is_another(hook: FlinkHook, flink: FlinkStub, name: s
 
 
 def test_job_that_shows_its_marks_late(hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flink_hook, "_MARKS_POLL", 0.01)
+    monkeypatch.setattr(FlinkRestClient, "marks_poll", 0.01)
 
     def initialise(job: Job) -> None:
         job.state = "INITIALIZING"
@@ -220,7 +220,7 @@ BUSY = {"errors": ["x.Y: outer\nCaused by: hopsworksflink.submit.BusyException: 
 
 
 def test_other_programs_are_waited_for(hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flink_submission, "_BUSY_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(PythonSubmission, "busy_pauses", (0.01, 0.02))
     flink.fail("POST", "/run", times=5, status=400, body=BUSY)
     assert run(hook) == JOB_ID
     assert len(flink.calls("POST", "/jars/upload")) == 4
@@ -229,8 +229,8 @@ def test_other_programs_are_waited_for(hook: FlinkHook, flink: FlinkStub, monkey
 def test_other_programs_are_not_waited_for_without_end(
     hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flink_submission, "_BUSY_PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(flink_submission, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(PythonSubmission, "busy_pauses", (0.01, 0.02))
+    monkeypatch.setattr(PythonSubmission, "busy_seconds", 0.05)
     flink.fail("POST", "/run", times=99, status=400, body=BUSY)
     with pytest.raises(FlinkSubmissionError, match="BusyException: being started: job_7"):
         run(hook)

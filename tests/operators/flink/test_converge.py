@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
-from hopsworks_flink.clients.flink import submission as flink_submission
 from hopsworks_flink.clients.flink.jobs import MAX_IDS, next_job_id
+from hopsworks_flink.clients.flink.submission import PythonSubmission
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkJobFailed,
@@ -59,7 +59,7 @@ def test_first_deployment(deploy: Deploy, flink: FlinkStub) -> None:
         "task_id": "deploy",
         "deployment_hash": result["deployment_hash"],
         "deployed_by": "airflow-provider-hopsworks-flink",
-        "state_policy": "restore",
+        "state_policy": "fresh",
         "submitted_as": result["job_id"],
     }
     assert context["ti"].pushed["flink_job_url"] == result["web_url"]
@@ -167,7 +167,7 @@ def test_stop_then_failed_submission_keeps_the_state(deploy: Deploy, flink: Flin
 def test_flink_lost_between_stop_and_submission(
     deploy: Deploy, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flink_submission, "_SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(PythonSubmission, "settle_seconds", 0.1)
     first = deploy()
     flink.fail("POST", "/run", times=2, reset=True)
     with pytest.raises(FlinkSubmissionError, match="cannot be reached") as caught:
@@ -270,7 +270,7 @@ def test_job_without_checkpoints(deploy: Deploy, flink: FlinkStub) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"state": "warm"}, "state must be one of restore, rewarm, fresh, not 'warm'"),
+        ({"state": "warm"}, "state must be one of auto, restore, rewarm, fresh, not 'warm'"),
         ({"state": "rewarm"}, "state='rewarm' is for feature pipelines"),
         ({"parallelism": "many"}, "parallelism must be a whole number, not 'many'"),
         ({"parallelism": 0}, "parallelism must be at least 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from hopsworks_flink.operators.flink import FlinkRunJobOperator
 from tests.support.deferral import context_of, defer, event_of, resume
 from tests.support.fixtures import StateStore, task_context
 from tests.support.flink_stub import FlinkStub, Job
+
+pytestmark = pytest.mark.airflow
 
 Make = Callable[..., BaseOperator]
 
@@ -178,6 +181,20 @@ def test_retry_does_not_follow_a_stranger(run: Callable[..., dict[str, Any]], fl
     flink.on_run = lambda job: job.end("FINISHED")
     assert run(context)["job_id"] != job.job_id
     assert job.state == "RUNNING"
+
+
+def test_kill_by_a_signal_interrupts_the_wait(flink: FlinkStub, program: Path) -> None:
+    """As Airflow's task runner does it: in the main thread, while the wait's event loop runs there."""
+    operator = FlinkRunJobOperator(task_id="run", job_name="sim", program=str(program), timeout=30, poll_interval=0.05)
+    handler = signal.signal(signal.SIGALRM, lambda *_: operator.on_kill())
+    flink.on_run = lambda job: signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    try:
+        with pytest.raises(FlinkJobFailed, match="is CANCELED"):
+            operator.execute(task_context())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert flink.running() == []
 
 
 # --- in the triggerer -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import Aggregate
 from hopsworks_flink.pipeline.spec.durations import format_duration, parse_duration
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 REMOVE = object()
@@ -35,7 +35,7 @@ BROKEN = [
     ("source.event_time", "datetime", r"source\.event_time: write \{column: …\} with a column.*or kafka_timestamp"),
     ("source.event_time.column", None, r"event_time: column must be a name; for Kafka's timestamp write"),
     ("source.late", "keep", r"source\.late: must be one of 'drop' or 'topic'"),
-    ("source.where", "amount >", r"source: where: 'amount >' is no SQL expression"),
+    ("source.where", "amount >", r"source: where: 'amount >' is not an SQL expression"),
     ("source.where", "amount", r"source: where: must be a condition, such as amount > 0, and is double"),
     ("source.where", "price > 0", r"source: where: column 'price' does not exist; there are tid, datetime"),
     ("source.where", "", r"source\.where: .*at least 1 character"),
@@ -78,8 +78,8 @@ BROKEN = [
     ("feature_groups.0.aggregates.m", {"where": "ok"}, r"aggregates\.m: .*is not an aggregate"),
     ("feature_groups.0.aggregates.m", {"count": "*", "where": "tid"}, r"m: where: must be a condition.*is string"),
     ("feature_groups.0.aggregates.m", {"count": "*", "default": 1}, r"m: default: count is 0 where there is nothing"),
-    ("feature_groups.0.aggregates.m", {"sum": "amount", "default": "x"}, r"m: default: 'x' is no finite number"),
-    ("feature_groups.0.aggregates.m", {"max": "tid", "default": 1}, r"m: default: 1 is no text; quote it"),
+    ("feature_groups.0.aggregates.m", {"sum": "amount", "default": "x"}, r"m: default: 'x' is not a finite number"),
+    ("feature_groups.0.aggregates.m", {"max": "tid", "default": 1}, r"m: default: 1 is not a text; quote it"),
     ("source.schema.window_end", "bigint", r"source\.schema: column name 'window_end' is taken"),
     ("source.schema.a b", "bigint", r"source\.schema: column name 'a b' must be letters"),
     ("source.schema.__key", "bigint", r"source\.schema: column name '__key' must"),
@@ -95,6 +95,7 @@ BROKEN = [
     ("source.max_disorder", "5 minutes", r"source\.max_disorder: a duration is a number with a unit"),
     ("source.max_disorder", "99999d", r"source\.max_disorder: a duration of more than ten years"),
     ("source.max_future", "0s", r"source: max_future must be positive"),
+    ("source.max_past", "0s", r"source: max_past must be positive, e\.g\. 3650d, or null"),
     ("source.start", "yesterday", r"source\.start: must be one of 'earliest' or 'latest'"),
     ("feature_groups", [], r"feature_groups: .*at least 1 item"),
     ("feature_groups.0.version", 0, r"feature_groups\[0\]\.version: .*greater than or equal to 1"),
@@ -175,7 +176,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, data):
 def test_a_key_that_stands_twice_in_the_file_is_refused(tmp_path):
     file = tmp_path / "p.yaml"
     file.write_text("name: a\nname: b\n")
-    with pytest.raises(PipelineError, match=r"(?s)not valid YAML.*the key 'name' stands twice.*line 2"):
+    with pytest.raises(PipelineError, match=r"line 2, column 1: the key 'name' stands twice"):
         Pipeline.from_yaml(file)
 
 
@@ -190,15 +191,13 @@ def test_a_file_that_is_no_yaml_or_would_run_code_is_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name: a\nsource: " + "[" * 400_000, r"nested more than 100 levels deep\s+in .*line 2,"),
-        ("{a: " * 200_000, r"nested more than 100 levels deep\s+in .*line 1,"),
-        ("\n".join(" " * level + "a:" for level in range(1000)), r"nested more than 100 levels deep\s+in .*line 101,"),
-        ("- " * 400_000, r"nested more than 100 levels deep\s+in .*line 1,"),
-        ("name: " + "9" * 5000, r"a value cannot be read: .*in quotes it is a text"),
-        ("name: 2025-02-30", r"a value cannot be read: day is out of range for month; in quotes it is a text"),
-        ("name: " + "x" * 1_000_001, "it has 1000007 characters, at most 1000000 are read"),
+        ("name: a\nsource: " + "[" * 120_000, "line 2, column 108: nested more than 100 levels deep"),
+        ("{a: " * 30_000, "line 1, column 401: nested more than 100 levels deep"),
+        ("\n".join(" " * level + "a:" for level in range(500)), "line 101, .*nested more than 100 levels deep"),
+        ("- " * 60_000, "line 1, column 201: nested more than 100 levels deep"),
+        ("name: " + "9" * 5000, "line 1, column 7: '9{59}…' cannot be read as a number; in quotes it is a text"),
     ],
-    ids=["lists", "mappings", "indented", "block", "number", "date", "long"],
+    ids=["lists", "mappings", "indented", "block", "number"],
 )
 def test_a_file_that_would_exhaust_or_confuse_the_reader_is_refused(tmp_path, text, sentence):
     file = tmp_path / "p.yaml"
@@ -212,9 +211,8 @@ def test_aliases_that_multiply_are_refused_in_few_words(tmp_path):
     levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
     file = tmp_path / "p.yaml"
     file.write_text(f"a0: &a0 [x]\n{levels}name: *a11\nsource: *a11\nfeature_groups: *a11\n")
-    with pytest.raises(PipelineError, match="unknown setting") as refused:
+    with pytest.raises(PipelineError, match=r"line 6, .*more than 50000 values .*, once aliases are written out"):
         Pipeline.from_yaml(file)
-    assert len(str(refused.value)) < 3000
 
 
 def test_a_long_value_is_shown_by_its_beginning(tmp_path):
@@ -223,6 +221,12 @@ def test_a_long_value_is_shown_by_its_beginning(tmp_path):
     with pytest.raises(PipelineError, match=r"name: must be lower case .*XXX… \(50002 characters\)") as refused:
         Pipeline.from_yaml(file)
     assert len(str(refused.value)) < 1000
+
+
+def test_a_number_without_end_is_refused_in_data_as_well(minimal):
+    minimal["source"]["partitions"] = 10**5000
+    with pytest.raises(PipelineError, match=r"source\.partitions: .*\(found: a number of 16610 bits\)"):
+        Pipeline.parse(minimal)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import BaseOperator
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of, task_errors
-from hopsworks_flink.tasks.memory import TaskMemory
+from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_COLOUR = "#d9f2e6"
 _TIME_TRAVEL_FORMATS = ("HUDI", "DELTA", "NONE")
 _ON_DRIFT = ("fail", "append", "append_later", "ignore")
-_MEMORY = "hopsworks_append"
+_RECORD = "hopsworks_append"
 
 
 class HopsworksCreateFeatureGroupOperator(BaseOperator):
@@ -28,7 +29,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
 
     A group that exists is success if it has the same features, primary key, event time and online flag; otherwise
     ``on_drift`` decides. An answer that got lost while the group was made is no harm: the group is found, and completed
-    where Hopsworks can still do so; one that stays half made fails the task, naming what is missing.
+    where Hopsworks can still do so; one that stays incomplete fails the task, naming what is missing.
 
     **Appending features** gives the group's topic a new schema. Materialization leaves out records written with an
     older one: materialize first, append then, and deploy the job that writes the group again (its plan holds the id of
@@ -57,7 +58,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         ``location``, ``created``, ``appended`` (names of the features that were added), ``lacking`` (with
         ``append_later``: names of those that are to be) and ``url``.
     :raises AirflowFailException: an argument or the connection is wrong, or the group differs.
-    :raises HopsworksError: the group is half made and cannot be completed, or Hopsworks refused.
+    :raises HopsworksError: the group is incomplete and cannot be completed, or Hopsworks refused.
     """
 
     template_fields: Sequence[str] = (
@@ -74,7 +75,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         "hopsworks_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -147,12 +148,12 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
     def _append(
         self, context: Context, session: HopsworksSession, group: Any, arguments: dict[str, Any]
     ) -> tuple[Any, list[str]]:
-        """Append what is missing. Remembered before, so that a retry brings the offline table along as well."""
-        memory = TaskMemory(context, _MEMORY)
-        recalled = memory.recall()
-        memory.remember({"appending": True})
+        """Append the features that the group lacks. Recorded first, so that a retry also updates the offline table."""
+        record = Record.across_tries(context, _RECORD)
+        recalled = record.read()
+        record.write({"appending": True})
         group, names = session.append_features(group, arguments, again=recalled is not None)
-        memory.forget()
+        record.delete()
         if names:
             self.log.warning(
                 "Appended %s. Records written with the older schema that are not materialized yet will be left out; "
@@ -195,14 +196,26 @@ class HopsworksCreateTopicOperator(BaseOperator):
     :param partitions: of the topic; default: 1 (templated).
     :param replication: copies of each partition; default: 1 (templated).
     :param subject: name of the schema; default: the topic's (templated).
+    :param on_drift: what to do where the schema that exists lacks fields that this one has at its end. ``fail``: the
+        task fails for good; ``append``: they become a new version of it, nullable. Right for JSON records, in which a
+        missing field is null; a plain Avro record of the older schema cannot be read with the newer one; default:
+        ``fail`` (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :return: (XCom) ``topic``, ``subject``, ``schema_id``, ``schema_version``, ``created``.
     :raises AirflowFailException: an argument or the connection is wrong, or topic or schema differ.
     :raises HopsworksConnectionError: Hopsworks or its broker stayed away.
     """
 
-    template_fields: Sequence[str] = ("topic", "schema", "partitions", "replication", "subject", "hopsworks_conn_id")
-    ui_color = _COLOUR
+    template_fields: Sequence[str] = (
+        "topic",
+        "schema",
+        "partitions",
+        "replication",
+        "subject",
+        "on_drift",
+        "hopsworks_conn_id",
+    )
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -212,11 +225,13 @@ class HopsworksCreateTopicOperator(BaseOperator):
         partitions: int | str = 1,
         replication: int | str = 1,
         subject: str | None = None,
+        on_drift: str = "fail",
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.topic = topic
+        self.on_drift = on_drift
         self.schema = schema
         self.partitions = partitions
         self.replication = replication
@@ -230,9 +245,15 @@ class HopsworksCreateTopicOperator(BaseOperator):
             schema = self._schema()
             partitions = as_int(self.partitions, "partitions")
             replication = as_int(self.replication, "replication")
+            append = one_of(self.on_drift, "on_drift", ("fail", "append")) == "append"
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                result = session.create_topic(
-                    topic, schema, partitions=partitions, replication=replication, subject=self.subject or None
+                result = session.topics.create(
+                    topic,
+                    schema,
+                    partitions=partitions,
+                    replication=replication,
+                    subject=self.subject or None,
+                    append=append,
                 )
             self.log.info(
                 "Topic %s %s; schema %s version %s (id %s).",

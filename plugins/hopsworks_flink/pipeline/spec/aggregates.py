@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, decimal
+from hopsworks_flink.pipeline.spec.problems import unquoted
+from hopsworks_flink.pipeline.spec.source import expression_problem
+from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, FeatureType, decimal
 from hopsworks_flink.pipeline.values import check_value
 
 COUNTS = ("count", "count_distinct")
@@ -16,6 +18,8 @@ MOMENTS = ("avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop")
 EXTREMES = ("min", "max")
 POSITIONS = ("first_value", "last_value")
 FUNCTIONS = (*COUNTS, "sum", *MOMENTS, *EXTREMES, *POSITIONS)
+# See `Aggregate.limit`.
+_LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
 _SETTINGS = ("where", "default", "description")
 
 
@@ -24,8 +28,9 @@ class Aggregate(Model):
 
     :param function: one of `FUNCTIONS`.
     :param column: a column of the source or a derived one; None only for ``count``, which then counts events. Null
-        values are left out by every function, as SQL has it. ``stddev_samp`` and ``var_samp`` of a single value are
-        null. ``first_value`` and ``last_value`` go by event time; of equal ones, by the order in the topic.
+        values are left out by every function, as SQL has it, and NaN with them. ``stddev_samp`` and ``var_samp`` of a
+        single value are null. ``first_value`` and ``last_value`` go by event time; of equal ones, by the order in the
+        topic.
     :param where: SQL condition; only events for which it is true are aggregated.
     :param default: value in place of null.
     :param description: of the feature.
@@ -58,12 +63,12 @@ class Aggregate(Model):
         if function not in FUNCTIONS:
             raise ValueError(f"unknown function {function!r}; {allowed}")
         if not isinstance(column, str):
-            raise ValueError(f"{function} wants the name of a column, not {column!r}")
+            raise ValueError(f"{function} wants the name of a column: {unquoted(column) or f'it is not {column!r}'}")
         if column == "*" and function != "count":
             raise ValueError(f"{function} wants the name of a column; only count can count events with '*'")
         settings = {name: data[name] for name in _SETTINGS if name in data}
         if hasattr(settings.get("default"), "isoformat"):
-            # YAML makes dates of what looks like one.
+            # Of data that another YAML reader has made.
             settings["default"] = settings["default"].isoformat()
         return {"function": function, "column": None if column == "*" else column, **settings}
 
@@ -74,28 +79,23 @@ class Aggregate(Model):
             return {"count": "*", **settings} if settings else "count"
         return {self.function: self.column, **settings}
 
-    def problem_with(self, columns: Mapping[str, FeatureType]) -> str | None:
-        """What is wrong with this aggregate over these columns, or None."""
-        if self.column is not None:
-            declared = columns.get(self.column)
-            if declared is None:
-                return f"column {self.column!r} is not in source.schema, which has {', '.join(columns)}"
-            if problem := self._problem_with_type(declared):
-                return problem
-        if self.where is not None:
-            # The parser takes its time to import; files without expressions do without it.
-            from hopsworks_flink.pipeline.expressions.expression import Expression
-
-            try:
-                Expression.parse(self.where, columns).expect(BOOLEAN)
-            except ValueError as error:
-                return f"where: {error}"
+    def problems(self, columns: Mapping[str, FeatureType]) -> Iterator[str]:
+        """What is wrong with this aggregate over these columns; None as a type: the column is wrong itself."""
+        declared = columns.get(self.column) if self.column is not None else None
+        usable = self.column is None or declared is not None
+        if self.column is not None and self.column not in columns:
+            yield f"column {self.column!r} is not in source.schema, which has {', '.join(columns)}"
+        elif declared is not None and (problem := self._problem_with_type(declared)):
+            yield problem
+            usable = False
+        if self.where is not None and (problem := expression_problem(self.where, columns, None)):
+            yield f"where: {problem}"
         if self.default is None:
-            return None
+            return
         if self.function in COUNTS:
-            return f"default: {self.function} is 0 where there is nothing, never null; remove default"
-        problem = check_value(self.default, self.result_type(columns))
-        return f"default: {problem}" if problem else None
+            yield f"default: {self.function} is 0 where there is nothing, never null; remove default"
+        elif usable and (problem := check_value(self.default, self.result_type(columns))):
+            yield f"default: {problem}"
 
     def _problem_with_type(self, declared: FeatureType) -> str | None:
         if self.function in ("sum", *MOMENTS) and not declared.is_numeric:
@@ -121,3 +121,24 @@ class Aggregate(Model):
         if self.function == "sum" and declared.is_decimal:
             return decimal(38, declared.scale)
         return DOUBLE
+
+    def limit(self, columns: Mapping[str, FeatureType], *, on_event: bool) -> int | None:
+        """Exponent of ten of the magnitude that the aggregate's arithmetic cannot hold; None: it holds every number.
+
+        The feature is null while the window holds such a number: what came out would depend on the order of events.
+        Infinity is beyond every limit.
+
+        :param on_event: with ``emit: on_event``, where events leave the window again and sums must be exact for that.
+        """
+        if self.column is None or self.function not in ("sum", *MOMENTS):
+            return None
+        kind = columns[self.column]
+        if kind.is_floating:
+            # Beyond the second, squares are infinite.
+            return _EXACT_DOUBLE if on_event else _LARGEST_DOUBLE
+        if self.function == "sum":
+            # Of 38 digits ten are left for the number of events; integers are checked when they are summed up.
+            return _SUMMED_DIGITS - kind.scale if kind.precision > _SUMMED_DIGITS else None
+        if on_event and kind == BIGINT:
+            return _EXACT_BIGINT
+        return _SQUARED_DIGITS - kind.scale if on_event and kind.precision > _SQUARED_DIGITS else None

@@ -15,7 +15,8 @@ WINDOW_COLUMNS = ("window_start", "window_end", "window_time")
 
 Name = Annotated[str, StringConstraints(pattern=HOPSWORKS_NAME)]
 LONGEST_TOPIC = 249
-Topic = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}$")]
+TOPIC_NAME = rf"^[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}$"
+Topic = Annotated[str, StringConstraints(pattern=TOPIC_NAME)]
 
 
 class Model(BaseModel):

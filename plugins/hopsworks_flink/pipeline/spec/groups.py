@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Literal
 
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from hopsworks_flink.pipeline.spec.aggregates import Aggregate
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+from hopsworks_flink.pipeline.spec.problems import refuse
 
 # Name of the feature with the time of the event, for `event_time: event`.
 EVENT_TIME_FEATURE = "event_time"
@@ -30,24 +32,28 @@ class Window(Model):
 
     @model_validator(mode="after")
     def _arithmetic(self) -> Window:
+        refuse(self._unit_problems())
+        refuse(self._ratio_problems())
+        return self
+
+    def _unit_problems(self) -> Iterator[str]:
         for field in ("size", "slide", "step"):
             value = getattr(self, field)
             if value is not None and (value < timedelta(seconds=1) or value % timedelta(seconds=1)):
-                raise ValueError(
-                    f"{field} is {format_duration(value)}; it must be a whole number of seconds, 1s or more"
-                )
-        if self.slide is not None and self.step is not None:
-            raise ValueError("slide and step exclude each other: windows either overlap or grow; remove one")
+                yield f"{field} is {format_duration(value)}; it must be a whole number of seconds, 1s or more"
+
+    def _ratio_problems(self) -> Iterator[str]:
         size = format_duration(self.size)
+        if self.slide is not None and self.step is not None:
+            yield "slide and step exclude each other: windows either overlap or grow; remove one"
         if self.slide is not None:
             slide = format_duration(self.slide)
             if self.slide > self.size:
-                raise ValueError(f"slide {slide} is longer than size {size}: events in between would count nowhere")
-            if self.size % self.slide:
-                raise ValueError(f"size {size} must be a multiple of slide {slide}")
+                yield f"slide {slide} is longer than size {size}: events in between would count nowhere"
+            elif self.size % self.slide:
+                yield f"size {size} must be a multiple of slide {slide}"
         if self.step is not None and (self.step > self.size or self.size % self.step):
-            raise ValueError(f"size {size} must be a multiple of step {format_duration(self.step)}")
-        return self
+            yield f"size {size} must be a multiple of step {format_duration(self.step)}"
 
     @property
     def is_tumbling(self) -> bool:
@@ -81,7 +87,8 @@ class FeatureGroup(Model):
     """
 
     name: Name
-    version: int = Field(default=1, ge=1)
+    # Of the size that the platform stores.
+    version: int = Field(default=1, ge=1, le=2**31 - 1)
     key: list[str] = Field(min_length=1)
     emit: Literal["on_window", "on_event"] = "on_window"
     window: Window
@@ -104,51 +111,54 @@ class FeatureGroup(Model):
         return EVENT_TIME_FEATURE if self.event_time == "event" else self.event_time
 
     @model_validator(mode="after")
-    def _features(self) -> FeatureGroup:
+    def _consistent(self) -> FeatureGroup:
+        refuse(self.problems())
+        return self
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong between the settings. A window that is wrong itself may be None."""
+        yield from self._feature_problems()
+        yield from self._emission_problems()
+        yield from self._storage_problems()
+
+    def _feature_problems(self) -> Iterator[str]:
         if len(set(self.key)) != len(self.key):
-            raise ValueError(f"key names a column twice: {', '.join(self.key)}")
+            yield f"key names a column twice: {', '.join(self.key)}"
         for column in self.key:
             if not re.match(HOPSWORKS_NAME, column):
-                raise ValueError(
+                yield (
                     f"key column {column!r} becomes a feature: its name must be lower case letters, digits and "
                     "underscores, begin with a letter and have at most 63 characters"
                 )
         for feature in self.aggregates:
             if feature in self.key:
-                raise ValueError(f"aggregates.{feature}: a key column has that name already")
+                yield f"aggregates.{feature}: a key column has that name already"
             if feature in WINDOW_COLUMNS:
-                raise ValueError(
+                yield (
                     f"aggregates.{feature}: the name is taken by the window functions; for the window's end as a "
                     "feature write event_time: window_end"
                 )
         if self.event_time == "event" and EVENT_TIME_FEATURE in (*self.key, *self.aggregates):
-            raise ValueError(f"event_time: event adds a feature {EVENT_TIME_FEATURE!r}; rename the other one")
-        return self
+            yield f"event_time: event adds a feature {EVENT_TIME_FEATURE!r}; rename the other one"
 
-    @model_validator(mode="after")
-    def _emission(self) -> FeatureGroup:
+    def _emission_problems(self) -> Iterator[str]:
         if self.emit == "on_event":
-            if self.window.slide is not None or self.window.step is not None:
-                raise ValueError("emit: on_event looks back from each event: window has a size, no slide and no step")
+            if self.window and (self.window.slide is not None or self.window.step is not None):
+                yield "emit: on_event looks back from each event: window has a size, no slide and no step"
             if self.event_time == "window_end":
-                raise ValueError("event_time: window_end is for emit: on_window; with on_event write event_time: event")
+                yield "event_time: window_end is for emit: on_window; with on_event write event_time: event"
         elif self.event_time == "event":
-            raise ValueError("event_time: event is for emit: on_event; windows have event_time: window_end")
-        return self
+            yield "event_time: event is for emit: on_event; windows have event_time: window_end"
 
-    @model_validator(mode="after")
-    def _storage(self) -> FeatureGroup:
+    def _storage_problems(self) -> Iterator[str]:
         if not self.online and not self.offline:
-            raise ValueError("online and offline are both false: the features would go nowhere; remove one")
+            yield "online and offline are both false: the features would go nowhere; remove one"
         if self.ttl is not None:
             if self.event_time is None:
-                raise ValueError("ttl counts from the event time: add event_time, or remove ttl")
+                yield "ttl counts from the event time: add event_time, or remove ttl"
             if self.ttl < timedelta(seconds=1) or self.ttl % timedelta(seconds=1):
-                raise ValueError(
-                    f"ttl is {format_duration(self.ttl)}; it must be a whole number of seconds, 1s or more"
-                )
+                yield (f"ttl is {format_duration(self.ttl)}; it must be a whole number of seconds, 1s or more")
         if self.upsert_if_newer and self.event_time is None:
-            raise ValueError("upsert_if_newer compares event times: add event_time, or remove upsert_if_newer")
+            yield "upsert_if_newer compares event times: add event_time, or remove upsert_if_newer"
         if self.upsert_if_newer and not self.online:
-            raise ValueError("upsert_if_newer is about the online store, and online is false; remove one")
-        return self
+            yield "upsert_if_newer is about the online store, and online is false; remove one"

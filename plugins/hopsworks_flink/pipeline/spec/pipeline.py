@@ -6,21 +6,21 @@ refusal names the place in the file, the value found and what is allowed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.canary import problem_with
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name, Topic
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+from hopsworks_flink.pipeline.spec.files import read_text, shown_path
 from hopsworks_flink.pipeline.spec.groups import FeatureGroup, Window
-from hopsworks_flink.pipeline.spec.loading import describe_validation_error, load_yaml
+from hopsworks_flink.pipeline.spec.loading import load_yaml
 from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.spec.problems import describe, problem_lines, refuse, salvaged
 from hopsworks_flink.pipeline.spec.source import Derived, EventTime, Source
 from hopsworks_flink.pipeline.spec.supervision import Supervision
 from hopsworks_flink.pipeline.types import FeatureType
@@ -47,6 +47,8 @@ LATE_COLUMNS = {
     "kafka_offset": "bigint",
     "kafka_timestamp": "timestamp",
 }
+#: The key that is reserved for the canary's events, by type of the key column.
+RESERVED_KEYS: Mapping[str, str | int] = {"string": "__canary__", "bigint": -(2**63) + 1, "int": -(2**31) + 1}
 # Decimals with more digits after the point become text such as 0E-8 in Python, which names record keys.
 _LARGEST_KEY_SCALE = 6
 
@@ -91,37 +93,62 @@ class Pipeline(Model):
     supervision: Supervision = Field(default_factory=Supervision)
 
     @model_validator(mode="after")
-    def _against_source(self) -> Pipeline:
+    def _consistent(self) -> Pipeline:
+        refuse([*self.problems(), *self._freshness_problems()])
+        return self
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong between the parts. Parts that are wrong themselves may be None."""
         seen: set[str] = set()
         columns = self.source.all_columns
         for position, group in enumerate(self.feature_groups):
             at = f"feature_groups[{position}]"
-            if group.full_name in seen:
-                raise ValueError(f"{at}: {group.name} version {group.version} is declared twice")
+            if group.name and group.full_name in seen:
+                yield f"{at}: {group.name} version {group.version} is declared twice"
             seen.add(group.full_name)
+            if not columns:
+                continue
             for column in group.key:
-                _check_key(f"{at}.key", column, columns)
+                if problem := _key_problem(column, columns):
+                    yield f"{at}.key: {problem}"
             for feature, aggregate in group.aggregates.items():
-                problem = aggregate.problem_with(columns)
-                if problem:
-                    raise ValueError(f"{at}.aggregates.{feature}: {problem}")
+                for problem in aggregate.problems(columns) if aggregate else ():
+                    yield f"{at}.aggregates.{feature}: {problem}"
         if self.late_topic:
             for column in self.source.columns:
                 if column in LATE_COLUMNS:
-                    raise ValueError(
-                        f"source.late: the topic has a column {column!r} of its own; rename the column, or write drop"
-                    )
-        return self
+                    yield f"source.late: the topic has a column {column!r} of its own; rename the column, or write drop"
 
-    @model_validator(mode="after")
-    def _canary(self) -> Pipeline:
+    def _freshness_problems(self) -> Iterator[str]:
         if self.freshness is None:
-            return self
+            return
         if self.freshness < timedelta(seconds=1):
-            raise ValueError(f"freshness is {format_duration(self.freshness)}; it must be 1s or more")
-        if problem := problem_with(self):
-            raise ValueError(f"freshness: {problem}")
-        return self
+            yield f"freshness is {format_duration(self.freshness)}; it must be 1s or more"
+        if self.source.where is not None:
+            yield (
+                "freshness: source.where would leave the canary's event out, which has nothing but key and time; "
+                "remove one of them"
+            )
+        elif not self.canary_groups:
+            yield (
+                "freshness: it is measured in a feature group that is online, has event_time: window_end, and whose "
+                f"key is one column of source.schema of type {', '.join(RESERVED_KEYS)}; there is none"
+            )
+
+    @property
+    def canary_groups(self) -> list[FeatureGroup]:
+        """Feature groups in which a canary, an event under a reserved key, can be read online."""
+        columns = self.source.columns
+        return [
+            group
+            for group in self.feature_groups
+            if group.online
+            and group.event_time == "window_end"
+            and len(group.key) == 1
+            and group.key[0] in columns
+            and group.key[0] != self.source.event_time.column
+            and columns[group.key[0]].name in RESERVED_KEYS
+        ]
 
     @property
     def job_name(self) -> str:
@@ -148,21 +175,23 @@ class Pipeline(Model):
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Pipeline:
+    def from_yaml(cls, path: str | Path, folder: str | Path | None = None) -> Pipeline:
         """Read and validate a pipeline file.
 
-        :raises PipelineError: the file is missing, not YAML, or says something that cannot be compiled. One line
+        :param folder: the file must lie in it, also after following links; None: anywhere.
+        :raises PipelineError: the file cannot be read, is not YAML, or says something that cannot be compiled. One line
             for each problem: place in the file, what is wrong, value found.
         """
+        what = f"pipeline file {shown_path(path)}"
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PipelineError(f"pipeline file {path} cannot be read: {error}") from None
+            text = read_text(path, folder)
+        except ValueError as error:
+            raise PipelineError(f"{what} cannot be read: {error}") from None
         try:
-            data = load_yaml(text)
-        except yaml.YAMLError as error:
-            raise PipelineError(f"pipeline file {path} is not valid YAML: {error}") from None
-        return cls._validate(data, f"pipeline file {path}")
+            loaded = load_yaml(text)
+        except ValueError as error:
+            raise PipelineError(f"{what} is not valid YAML: {error}") from None
+        return cls._validate(loaded.data, what, loaded.problems)
 
     @classmethod
     def parse(cls, pipeline: Pipeline | dict[str, Any] | str | Path) -> Pipeline:
@@ -177,30 +206,51 @@ class Pipeline(Model):
         return cls._validate(pipeline, "pipeline")
 
     @classmethod
-    def _validate(cls, data: Any, what: str) -> Pipeline:
+    def _validate(cls, data: Any, what: str, problems: Sequence[str] = ()) -> Pipeline:
         if not isinstance(data, dict):
             raise PipelineError(
                 f"{what} must be a mapping with name, source and feature_groups, not {type(data).__name__}"
             )
         try:
-            return cls.model_validate(data)
+            pipeline = cls.model_validate(data)
         except ValidationError as error:
-            raise PipelineError(describe_validation_error(what, error)) from None
+            # A part that is wrong ends pydantic's work before the rules between the parts.
+            lines = [*problems, *problem_lines(error), *cls._hidden_problems(data)]
+            raise PipelineError(describe(what, lines)) from None
+        if problems:
+            raise PipelineError(describe(what, problems))
+        return pipeline
+
+    @classmethod
+    def _hidden_problems(cls, data: Mapping[str, Any]) -> Iterator[str]:
+        """All that breaks rules between settings, as far as these settings are valid by themselves."""
+        event_time = EventTime.model_construct(column=None)
+        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=event_time)
+        yield from (f"source: {problem}" for problem in source.problems())
+        given = data.get("feature_groups")
+        groups = [
+            salvaged(FeatureGroup, group, name="", key=[], window=None, aggregates={})
+            for group in (given if isinstance(given, list) else ())
+        ]
+        for position, group in enumerate(groups):
+            yield from (f"feature_groups[{position}]: {problem}" for problem in group.problems())
+        yield from cls.model_construct(name="", source=source, feature_groups=groups).problems()
 
 
-def _check_key(at: str, column: str, columns: Mapping[str, FeatureType]) -> None:
-    declared = columns.get(column)
+def _key_problem(column: str, columns: Mapping[str, FeatureType]) -> str | None:
+    if column not in columns:
+        return f"column {column!r} is not in source.schema, which has {', '.join(columns)}"
+    declared = columns[column]
     if declared is None:
-        raise ValueError(f"{at}: column {column!r} is not in source.schema, which has {', '.join(columns)}")
+        return None
     if declared.is_floating:
-        raise ValueError(f"{at}: column {column!r} is {declared}; a key needs values that compare exactly")
+        return f"column {column!r} is {declared}; a key needs values that compare exactly"
     # Records are keyed as the feature store's own clients do it, by Python's str(): so that a key keeps its partition.
     if declared.name in ("binary", "timestamp"):
-        raise ValueError(
-            f"{at}: column {column!r} is {declared}, whose text in a record key the feature store's clients do not "
+        return (
+            f"column {column!r} is {declared}, whose text in a record key the feature store's clients do not "
             "agree on; use an integer or string column, or derive one"
         )
     if declared.is_decimal and declared.scale > _LARGEST_KEY_SCALE:
-        raise ValueError(
-            f"{at}: column {column!r} is {declared}; a key has at most {_LARGEST_KEY_SCALE} digits after the point"
-        )
+        return f"column {column!r} is {declared}; a key has at most {_LARGEST_KEY_SCALE} digits after the point"
+    return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
+from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
 KAFKA_TIMESTAMP = "kafka_timestamp"
@@ -69,6 +71,8 @@ class Source(Model):
     :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
     :param max_disorder: how late an event may arrive behind the newest one and still count.
     :param max_future: how far an event's time may lie ahead of its Kafka timestamp before it is ignored.
+    :param max_past: how far it may lie behind; None: any distance. Says nothing about files of a history, whose events
+        have no Kafka timestamp.
     :param idle_timeout: after this time without events a partition no longer holds the watermark back.
     :param start: where a job without earlier state begins to read; not part of the job's identity.
     :param on_decode_error: what a record does that cannot be decoded: ``fail`` the job, which then names it, or go to
@@ -87,6 +91,8 @@ class Source(Model):
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     max_disorder: Duration = timedelta(seconds=5)
     max_future: Duration = timedelta(hours=1)
+    # A wrong unit puts events into 1970; whoever replays a decade keeps within it.
+    max_past: Duration | None = timedelta(days=3650)
     idle_timeout: Duration | None = timedelta(seconds=30)
     start: Literal["earliest", "latest"] = "earliest"
     on_decode_error: Literal["fail", "quarantine"] = "fail"
@@ -96,7 +102,7 @@ class Source(Model):
     @property
     def all_columns(self) -> dict[str, FeatureType]:
         """Columns of the topic and derived ones, with their types: what keys, aggregates and conditions may name."""
-        return {**self.columns, **{name: column.type for name, column in self.derive.items()}}
+        return {**self.columns, **{name: _type_of(column) for name, column in self.derive.items()}}
 
     @property
     def quarantine_topic(self) -> str | None:
@@ -122,53 +128,81 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
-        self._check_event_time()
-        self._check_expressions()
-        if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
-            raise ValueError("refused: drop contradicts on_decode_error: quarantine, which writes both; remove it")
-        if self.quarantine_topic and len(self.quarantine_topic) > LONGEST_TOPIC:
-            raise ValueError(f"topic is too long for its quarantine topic, {self.quarantine_topic!r}")
-        if self.max_future <= timedelta(0):
-            raise ValueError("max_future must be positive, e.g. 1h")
-        if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
-            raise ValueError("idle_timeout must be positive, or null to wait for every partition")
+        refuse(self.problems())
         return self
 
-    def _check_event_time(self) -> None:
+    def problems(self) -> Iterator[str]:
+        """What is wrong between the settings. A column or derived column that is wrong itself may be None."""
+        if self.columns:
+            yield from self._event_time_problems()
+            yield from self._expression_problems()
+        if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
+            yield "refused: drop contradicts on_decode_error: quarantine, which writes both; remove it"
+        if self.quarantine_topic and len(self.quarantine_topic) > LONGEST_TOPIC:
+            yield f"topic is too long for its quarantine topic, {self.quarantine_topic!r}"
+        if self.max_future <= timedelta(0):
+            yield "max_future must be positive, e.g. 1h"
+        if self.max_past is not None and self.max_past <= timedelta(0):
+            yield "max_past must be positive, e.g. 3650d, or null for events of any age"
+        if self.max_past is not None and self.event_time.column is None and "max_past" in self.model_fields_set:
+            yield "max_past compares event time and Kafka timestamp, which are the same here; remove it"
+        if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
+            yield "idle_timeout must be positive, or null to wait for every partition"
+
+    def _event_time_problems(self) -> Iterator[str]:
         column = self.event_time.column
         if column is None:
             return
-        declared = self.columns.get(column)
+        if column not in self.columns:
+            yield f"event_time.column {column!r} is not in schema, which has {', '.join(self.columns)}"
+            return
+        declared = self.columns[column]
         if declared is None:
-            raise ValueError(f"event_time.column {column!r} is not in schema, which has {', '.join(self.columns)}")
+            return
         if declared == TIMESTAMP:
             if "unit" in self.event_time.model_fields_set:
-                raise ValueError(f"event_time.unit is for integer columns, and {column!r} is timestamp; remove it")
+                yield f"event_time.unit is for integer columns, and {column!r} is timestamp; remove it"
         elif declared.name not in ("int", "bigint"):
-            raise ValueError(f"event_time.column {column!r} is {declared}; it must be bigint (or int), or timestamp")
+            yield f"event_time.column {column!r} is {declared}; it must be bigint (or int), or timestamp"
         elif declared.name == "int" and self.event_time.unit != "seconds":
-            raise ValueError(
+            yield (
                 f"event_time.column {column!r} is int, too small for {self.event_time.unit} since 1970; "
                 "declare it bigint"
             )
 
-    def _check_expressions(self) -> None:
-        if not self.derive and self.where is None:
-            return
-        # The parser takes its time to import; files without expressions do without it.
-        from hopsworks_flink.pipeline.expressions.expression import Expression
-
+    def _expression_problems(self) -> Iterator[str]:
         known = dict(self.columns)
         for name, derived in self.derive.items():
             if name in known:
-                raise ValueError(f"derive.{name}: a column of the schema has that name already")
-            try:
-                Expression.parse(derived.expression, known).cast(derived.type)
-            except ValueError as error:
-                raise ValueError(f"derive.{name}: {error}") from None
-            known[name] = derived.type
-        if self.where is not None:
-            try:
-                Expression.parse(self.where, known).expect(BOOLEAN)
-            except ValueError as error:
-                raise ValueError(f"where: {error}") from None
+                yield f"derive.{name}: a column of the schema has that name already"
+            elif derived and (problem := expression_problem(derived.expression, known, derived.type)):
+                yield f"derive.{name}: {problem}"
+            known[name] = _type_of(derived)
+        if self.where is not None and (problem := expression_problem(self.where, known, None)):
+            yield f"where: {problem}"
+
+
+def _type_of(derived: Derived | None) -> Any:
+    return derived.type if derived else None
+
+
+def expression_problem(text: str, columns: Mapping[str, FeatureType], kind: FeatureType | None) -> str | None:
+    """What is wrong with an expression, or None.
+
+    :param columns: those that it may read; None as the type of one that is wrong itself, which is told there.
+    :param kind: what its value is cast to; None: it must be a condition.
+    """
+    # The parser takes its time to import; files without expressions do without it.
+    from hopsworks_flink.pipeline.expressions import Expression
+
+    usable = {name: declared for name, declared in columns.items() if declared is not None}
+    try:
+        expression = Expression.parse(text, usable)
+        if kind is None:
+            expression.expect(BOOLEAN)
+        else:
+            expression.cast(kind)
+    except ValueError as error:
+        unclear = columns.keys() - usable.keys()
+        return None if unclear.intersection(re.findall(r"\w+", text)) else str(error)
+    return None

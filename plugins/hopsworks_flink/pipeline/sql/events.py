@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import POSITIONS
 from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.sql.aggregates import ORDER, condition, template_text
+from hopsworks_flink.pipeline.sql.aggregates import ORDER, ORDER_OFFSET, ORDER_TIME, condition, template_text
 from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, sql_identifier
 
 SOURCE_TABLE = "source"
@@ -16,7 +16,7 @@ EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"
-# Of the format `quarantine`: the value of a record that cannot be decoded, and why; null for all others.
+# With `on_decode_error: quarantine`: the value of a record that cannot be decoded, and why; null for all others.
 UNDECODABLE = "__undecodable"
 PROBLEM = "__problem"
 
@@ -29,7 +29,7 @@ def uses_order(pipeline: Pipeline) -> bool:
 
 
 def needs_coordinates(pipeline: Pipeline) -> bool:
-    """Whether something is made of where an event lies in the topic."""
+    """Whether the statements use an event's partition and offset."""
     return pipeline.late_topic is not None or pipeline.quarantine_topic is not None or uses_order(pipeline)
 
 
@@ -44,7 +44,7 @@ def views(pipeline: Pipeline, groups: Iterable[FeatureGroup]) -> list[str]:
 
 def events_table(pipeline: Pipeline) -> str:
     """Name of what holds all events with their derived columns."""
-    return EVENTS if _prepared(pipeline) else SOURCE_TABLE
+    return EVENTS if _is_prepared(pipeline) else SOURCE_TABLE
 
 
 def events_view_name(key: Sequence[str]) -> str:
@@ -59,6 +59,16 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
     counted = "\n  AND ".join(usable)
     view, table = sql_identifier(events_view_name(key)), sql_identifier(events_table(pipeline))
     return f"CREATE TEMPORARY VIEW {view} AS\nSELECT * FROM {table}\nWHERE {counted}"
+
+
+def _is_prepared(pipeline: Pipeline) -> bool:
+    """Whether `_prepared` has a query."""
+    source = pipeline.source
+    return bool(source.derive) or source.where is not None or uses_order(pipeline) or _has_texts_as_timestamps(source)
+
+
+def _has_texts_as_timestamps(source: Source) -> bool:
+    return source.format == "json" and TIMESTAMP in source.columns.values()
 
 
 def _prepared(pipeline: Pipeline) -> str | None:
@@ -80,7 +90,7 @@ def _prepared(pipeline: Pipeline) -> str | None:
 def _plain_columns(pipeline: Pipeline) -> str | None:
     """Columns of the source as values of their types, and the order of events; None if they are as they must be."""
     source, selected = pipeline.source, []
-    converted = source.format == "json" and TIMESTAMP in source.columns.values()
+    converted = _has_texts_as_timestamps(source)
     if converted:
         for name, kind in source.columns.items():
             column = sql_identifier(name)
@@ -96,7 +106,8 @@ def _plain_columns(pipeline: Pipeline) -> str | None:
     if uses_order(pipeline):
         event_time = sql_identifier(EVENT_TIME)
         time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
-        order = f"LPAD(CAST({time} AS STRING), 14, '0') || LPAD(CAST({sql_identifier(OFFSET)} AS STRING), 19, '0')"
+        digits = {f"CAST({time} AS STRING)": ORDER_TIME, f"CAST({sql_identifier(OFFSET)} AS STRING)": ORDER_OFFSET}
+        order = " || ".join(f"LPAD({text}, {length}, '0')" for text, length in digits.items())
         selected += [*(() if converted else ("*",)), f"{order} AS {sql_identifier(ORDER)}"]
     return ",\n  ".join(selected) or None
 
@@ -105,7 +116,7 @@ def _derived(source: Source) -> list[str]:
     """What each layer of queries selects: a derived column stands in the layer above those that it reads."""
     if not source.derive:
         return []
-    from hopsworks_flink.pipeline.expressions.expression import Expression
+    from hopsworks_flink.pipeline.expressions import Expression
 
     known: dict[str, FeatureType] = dict(source.columns)
     level: dict[str, int] = dict.fromkeys(known, 0)

@@ -34,8 +34,8 @@ def readable(pipeline: Pipeline) -> Pipeline:
             f"pipeline {pipeline.name}: files have no Kafka timestamp, so a history of files needs a column as "
             "source.event_time"
         )
-    # What cannot be read in a file fails the job.
-    changes: dict[str, str] = {"on_decode_error": "fail", "refused": "drop"}
+    # What cannot be read in a file fails the job. An event in a file is as old as it is: there is no time of arrival.
+    changes: dict[str, str | None] = {"on_decode_error": "fail", "refused": "drop", "max_past": None}
     if TIMESTAMP in pipeline.source.columns.values():
         changes["format"] = "json"
     return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})

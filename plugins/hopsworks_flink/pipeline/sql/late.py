@@ -6,8 +6,8 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import LATE_COLUMNS, Pipeline
-from hopsworks_flink.pipeline.sql import features as sql
 from hopsworks_flink.pipeline.sql.events import EVENT_TIME, KAFKA_TIMESTAMP, OFFSET, PARTITION, events_table
+from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoch_milliseconds
 from hopsworks_flink.pipeline.types import FeatureType, avro_type, sql_identifier
 
 LATE_TABLE = "late"
@@ -49,7 +49,7 @@ def late_table(pipeline: Pipeline) -> str:
         "sink.delivery-guarantee": "at-least-once",
     }
     lines = [f"{sql_identifier(name)} {kind}" for name, kind in kinds.items()]
-    return sql.create_table(LATE_TABLE, lines, options, sql.SINK_KAFKA)
+    return create_table(LATE_TABLE, lines, options, SINK_KAFKA)
 
 
 def late_insert(pipeline: Pipeline) -> str:
@@ -59,10 +59,10 @@ def late_insert(pipeline: Pipeline) -> str:
     """
     event_time, watermark = sql_identifier(EVENT_TIME), f"CURRENT_WATERMARK({sql_identifier(EVENT_TIME)})"
     made = {
-        "lateness_ms": f"{sql.epoch_milliseconds(watermark)} - ({sql.epoch_milliseconds(event_time)})",
+        "lateness_ms": f"{epoch_milliseconds(watermark)} - ({epoch_milliseconds(event_time)})",
         "kafka_partition": sql_identifier(PARTITION),
         "kafka_offset": sql_identifier(OFFSET),
-        "kafka_timestamp": f"({sql.epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
+        "kafka_timestamp": f"({epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
     }
     selected = [sql_identifier(name) for name in pipeline.source.columns]
     selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in made.items()]

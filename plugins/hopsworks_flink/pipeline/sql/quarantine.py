@@ -1,4 +1,4 @@
-"""What does not count: records that cannot be decoded and events that the guards refuse, written to a topic with why.
+"""Records that cannot be decoded and events that are refused: written to a topic, with the reason.
 
 The topic belongs to the source topic, not to a pipeline: its schema knows no column of the events, so that pipelines
 that read one topic share it.
@@ -11,7 +11,6 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.sql import features as sql
 from hopsworks_flink.pipeline.sql.events import (
     EVENT_TIME,
     KAFKA_TIMESTAMP,
@@ -21,11 +20,10 @@ from hopsworks_flink.pipeline.sql.events import (
     UNDECODABLE,
     events_table,
 )
+from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoch_milliseconds, fixed, too_old
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
 
 QUARANTINE_TABLE = "quarantine"
-#: Jars that a job with `on_decode_error: quarantine` brings along, a folder beside the connectors'.
-JARS = "java"
 UNDECODED = "undecodable"
 
 # Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.
@@ -39,11 +37,6 @@ COLUMNS = {
     "event": "string",
     "value": "binary",
 }
-
-
-def jar_folders(pipeline: Pipeline) -> tuple[str, ...]:
-    """Folders with the jars that a job over the pipeline's topic needs besides the connectors."""
-    return (JARS,) if pipeline.source.on_decode_error == "quarantine" else ()
 
 
 def quarantine_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
@@ -81,7 +74,7 @@ def quarantine_table(pipeline: Pipeline) -> str:
         "format": "avro",
         "sink.delivery-guarantee": "at-least-once",
     }
-    return sql.create_table(QUARANTINE_TABLE, lines, options, sql.SINK_KAFKA)
+    return create_table(QUARANTINE_TABLE, lines, options, SINK_KAFKA)
 
 
 def quarantine_insert(pipeline: Pipeline) -> str:
@@ -99,7 +92,7 @@ def quarantine_insert(pipeline: Pipeline) -> str:
         "detail": sql_identifier(PROBLEM) if undecodable else "CAST(NULL AS STRING)",
         "kafka_partition": sql_identifier(PARTITION),
         "kafka_offset": sql_identifier(OFFSET),
-        "kafka_timestamp": f"({sql.epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
+        "kafka_timestamp": f"({epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
         "event": f"CASE WHEN {sql_identifier(PROBLEM)} IS NULL THEN {event} END" if undecodable else event,
         "value": sql_identifier(UNDECODABLE) if undecodable else "CAST(NULL AS BYTES)",
     }
@@ -123,6 +116,8 @@ def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         column = sql_identifier(source.event_time.column)
         yield f"{column} IS NULL", f"{source.event_time.column} is null"
         yield f"{column} < 1", f"{source.event_time.column} is not after 1970"
+        if old := too_old(source):
+            yield old, f"{source.event_time.column} is further behind the Kafka timestamp than max_past"
         yield refused, f"{source.event_time.column} is further ahead of the Kafka timestamp than max_future"
     for key, condition in zip(_keys(pipeline), _missing_keys(pipeline), strict=True):
         yield condition, f"{key} is null"
@@ -139,4 +134,4 @@ def _missing_keys(pipeline: Pipeline) -> list[str]:
 def _json_pairs(pipeline: Pipeline) -> Iterator[str]:
     for name, kind in pipeline.source.columns.items():
         column = sql_identifier(name)
-        yield f"KEY {sql.fixed(name)} VALUE {f'CAST({column} AS STRING)' if kind == DATE else column}"
+        yield f"KEY {fixed(name)} VALUE {f'CAST({column} AS STRING)' if kind == DATE else column}"
