@@ -1,6 +1,7 @@
-"""Shows broken pipeline files in Airflow's list of import errors; has no DAG of its own.
+"""Reports pipeline files that cannot be used as an import error of this file. It defines no DAG.
 
-The other files leave a broken pipeline out, so that one mistake does not take every pipeline's DAGs with it.
+The other files of this folder make DAGs for the pipelines that are right, and pass over the rest: one bad file does not
+remove the DAGs of the others.
 """
 
 from __future__ import annotations
