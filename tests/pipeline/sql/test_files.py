@@ -15,6 +15,7 @@ from hopsworks_flink.pipeline.recompute import Interval, PartitionHistory
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.sql import files
 
 DAY = Interval(datetime(2025, 3, 1, tzinfo=timezone.utc), datetime(2025, 3, 2, tzinfo=timezone.utc))
 
@@ -87,7 +88,7 @@ def plan_of(pipeline, partitions=None):
 
 
 def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
-    files, view, *rest = plan_of(pipeline).statements
+    table, view, *rest = plan_of(pipeline).statements
     topic, *topics_rest = plan_of(pipeline, [PartitionHistory(0, 0, 0, 9, 1)]).statements
     assert rest == topics_rest
     end = "TO_TIMESTAMP_LTZ(1740873600000, 3)"
@@ -98,11 +99,11 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
     expected = expected.replace("<= `__kafka_timestamp`", f"<= {end}")
     assert expected.count("__kafka_timestamp") == 1
     assert stand_in in expected
-    body, _, options = files.partition("\n) WITH (\n")
+    body, _, options = table.partition("\n) WITH (\n")
     assert body == expected
     assert options == (
-        "  'connector' = 'filesystem',\n  'path' = '/data/it''s',\n  'format' = 'csv',\n"
-        "  'source.path.regex-pattern' = '.*/data/it''s/[^/]*\\.csv',\n  'csv.null-literal' = ''\n)"
+        "  'connector' = 'filesystem',\n  'path' = '/data/it''s',\n  'format' = 'csv-files',\n"
+        "  'source.path.regex-pattern' = '.*/data/it''s/[^/]*\\.csv'\n)"
     )
     # Ten minutes, the size of a window, before the day.
     assert view.endswith(
@@ -110,6 +111,31 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
         " AND `__event_time` < TO_TIMESTAMP_LTZ(1740873600000, 3)"
     )
     assert "kafka" not in "".join(plan_of(pipeline).statements[:2]).replace("__kafka_timestamp", "")
+
+
+@pytest.mark.parametrize(
+    ("history", "options", "jars"),
+    [
+        ({"format": "csv", "header": True}, "'format' = 'csv-files',\n  'csv-files.header' = 'true'", ("java",)),
+        ({"format": "csv", "header": False}, "'format' = 'csv-files'", ("java",)),
+        ({"format": "parquet"}, "'format' = 'parquet-files'", ("java", "parquet")),
+        ({"format": "json"}, "'format' = 'json',\n  'json.timestamp-format.standard' = 'ISO-8601'", ()),
+    ],
+)
+def test_formats_and_the_jars_that_they_need(minimal, history, options, jars):
+    minimal["feature_groups"][0]["event_time"] = "window_end"
+    minimal["history"] = {"path": "/data/events", **history}
+    pipeline = Pipeline.parse(minimal)
+    assert f"'path' = '/data/events',\n  {options}\n)" in plan_of(pipeline).statements[0]
+    assert files.jar_folders(pipeline.history) == jars
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline
+
+
+@pytest.mark.parametrize("name", ["parquet", "json"])
+def test_only_csv_has_a_header(minimal, name):
+    minimal["history"] = {"path": "/data/events", "format": name, "header": True}
+    with pytest.raises(PipelineError, match=f"history: header is about CSV, and format is {name}; remove header"):
+        Pipeline.parse(minimal)
 
 
 def test_files_have_no_kafka_timestamp(minimal):

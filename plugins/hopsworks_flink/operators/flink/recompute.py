@@ -191,7 +191,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _compile(self, pipeline: Pipeline, interval: Interval) -> JobPlan:
         from hopsworks_flink.pipeline import recompute as history
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
+        from hopsworks_flink.pipeline.sql import files, quarantine
 
         groups = history.select_groups(pipeline, self._names())
         left_out = [group.full_name for group in pipeline.feature_groups if group not in groups]
@@ -205,11 +205,11 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         self._brokers = (source, sink)
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
         if pipeline.history:
-            self.file_formats = ("parquet",) if pipeline.history.format == "parquet" else ()
+            self.file_formats = files.jar_folders(pipeline.history)
             self._facts.update(files=pipeline.history.path, offsets={}, records_read=None)
             self.log.info("Interval %s: reading %s.", interval, pipeline.history.path)
             return history.compile_recompute(pipeline, registered, groups, interval, None)
-        self.file_formats = jar_folders(pipeline)
+        self.file_formats = quarantine.jar_folders(pipeline)
         partitions = self._partitions(pipeline, history.reach(pipeline, groups, interval, self._margin()), interval)
         offsets = {str(one.partition): [one.first, one.end] for one in partitions}
         self._facts.update(
