@@ -47,18 +47,27 @@ status: $(ROOT_ENV) ## what runs, how it is, what it takes
 logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
+WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
+# Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
+EVERYTHING := -n 3 --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1
+
+.PHONY: check
+check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
+	@$(PYTHON) -m pytest $(WITHOUT_STACK) $(ARGS)
+
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
-ON_AIRFLOW := -m pytest -q -n 2 --dist loadfile --disable-warnings $(addprefix tests/,provider dags operators sensors triggers hooks)
+ON_AIRFLOW := -m pytest -q -n 2 --dist worksteal --disable-warnings -m airflow \
+	$(shell grep -rl --include='test_*.py' 'pytest.mark.airflow' tests)
 
 .PHONY: test
-test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: lint, unit, DAG and integration tests, older Airflows; ARGS="-k kafka" goes to pytest
+test: env lint $(if $(ARGS),,$(OLDER_AIRFLOWS:%=.venv-airflow-%/.synced)) ## everything: check, older Airflows, and what needs the stack; ARGS="-k kafka" goes to pytest
 	@code=0; \
 		$(if $(ARGS),,$(foreach version,$(OLDER_AIRFLOWS),echo "testing with Airflow $(version)"; .venv-airflow-$(version)/bin/python $(ON_AIRFLOW) || code=1;)) \
-		$(PYTHON) -m pytest $(or $(ARGS),--durations 15 --durations-min 20) || code=1; \
+		$(PYTHON) -m pytest $(if $(ARGS),,$(EVERYTHING)) $(ARGS) || code=1; \
 		exit $$code
 
 .PHONY: test-airflow
-test-airflow: test-airflow-$(VERSION) ## the tests that Airflow has a part in, on VERSION=3.0.6, 3.1.8 or 3.3.2; needs no stack
+test-airflow: test-airflow-$(VERSION) ## what differs between Airflows, on VERSION=3.0.6, 3.1.8 or 3.3.2; needs no stack
 
 .PHONY: $(addprefix test-airflow-,$(AIRFLOW) $(OLDER_AIRFLOWS))
 test-airflow-$(AIRFLOW): $(ROOT_ENV)
@@ -73,7 +82,7 @@ $(addprefix test-airflow-,$(OLDER_AIRFLOWS)): test-airflow-%: .venv-airflow-%/.s
 test-python: doctor ## the tests without services on another Python of this machine: VERSION=3.10, 3.12 or 3.13
 	@echo "testing with Python $(VERSION)"
 	@UV_PROJECT_ENVIRONMENT=.venv-python-$(VERSION) $(UV) sync --frozen --quiet --python $(VERSION)
-	@.venv-python-$(VERSION)/bin/python -m pytest -q -n 2 --dist loadfile --disable-warnings -m "not integration" $(ARGS)
+	@.venv-python-$(VERSION)/bin/python -m pytest --disable-warnings $(WITHOUT_STACK) $(ARGS)
 
 .PHONY: lock-airflow
 lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Airflow
@@ -101,6 +110,10 @@ lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy --no-error-summary
+
+.PHONY: audit
+audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached
+	@python3 devstack/audit.py --uv $(UV)
 
 .PHONY: env
 env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars
@@ -133,7 +146,7 @@ $(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
 	@$(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
 	@touch $@
 
-$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java -type f) | $(ROOT_ENV)
+$(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java devstack/flink/java -type f) | $(ROOT_ENV)
 	@echo "fetching jars"
 	@$(PYTHON) -m devstack.jars
 	@touch $@

@@ -10,10 +10,10 @@ job.
 materializes what it wrote last, appends the features, and starts the new job with a rewarm. No row is lost. Any other
 change of a registered feature group is refused: raise its version.
 
-**When the file changed**: the running job is stopped with a savepoint and its successor continues from there. If
-Flink cannot carry the state over (another aggregate, for example), the previous job is brought back and the task
-fails; trigger with *state* = `rewarm` then: the new job reads again what the open windows need, and every value is
-exact. With `fresh` it reads the topic from its configured start.
+**When the file changed**: the running job is stopped with a savepoint. With *state* = `auto` the new job continues from
+it where its state still means the same. Otherwise it rewarms: it reads again what the open windows need, and every
+value is exact. With `fresh` it begins without state, at `source.start`. If the new job does not become healthy, the
+previous one is brought back and the task fails.
 
 **When it fails**: the log of the failed task says what is wrong and what to do. Then clear the task, or trigger the DAG
 again. A repeated deployment finds the job that an interrupted one has started; it never starts a second one.
@@ -33,22 +33,24 @@ from hopsworks_flink.pipeline.catalog import load_pipelines
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
+from hopsworks_flink.pipeline.times import ZONED_TIME
 
 PARAMS = {
     "state": Param(
-        "restore",
-        enum=["restore", "rewarm", "fresh"],
+        "auto",
+        enum=["auto", "restore", "rewarm", "fresh"],
         title="State",
-        description="restore: continue from what the previous job left. rewarm: leave it behind, but read again what "
-        "the open windows need (exact after any change of the file). fresh: begin without state.",
+        description="auto: continue from the previous job's state where it still means the same, else rewarm. restore: "
+        "continue from it, or refuse. rewarm: leave it behind, but read again what the open windows need (exact after "
+        "any change of the file). fresh: begin without state.",
     ),
     "rewarm_from": Param(
         None,
         type=["null", "string"],
-        pattern=r"^(\d{1,15}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d))?$",
+        pattern=ZONED_TIME,
         title="Rewarm from",
-        description="For state = rewarm when Flink no longer knows the previous job's watermark: the end of a window "
-        "that has been emitted, best the last one. ISO time with zone, or epoch milliseconds.",
+        description="For a rewarm when Flink no longer knows the previous job's watermark: the end of a window that "
+        "has been emitted, best the last one. ISO time with zone, or epoch milliseconds.",
         section="Flink",
     ),
     "savepoint_path": Param(

@@ -30,7 +30,7 @@ from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroup
 from hopsworks_flink.pipeline.catalog import load_pipelines
 from hopsworks_flink.pipeline.interval import arrivals_over
 from hopsworks_flink.pipeline.recompute import recomputable
-from hopsworks_flink.pipeline.spec.durations import ISO_TIME
+from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
     "start": Param(

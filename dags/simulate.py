@@ -19,7 +19,7 @@ from airflow.sdk import DAG, Param
 
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
-from hopsworks_flink.pipeline.spec.durations import ISO_TIME
+from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
     "events": Param(10_000, type="integer", minimum=1, maximum=100_000_000, title="Events"),

@@ -10,8 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.parts import NAMES
 from devstack.stack import PartStatus, Stack
 
@@ -74,11 +73,11 @@ def bring_up(stack: Stack, console: Console, parts: list[str] | None = None) -> 
 
 def _up(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     bring_up(stack, console, options.parts or None)
-    _print_entrances(stack, console)
+    _print_addresses(stack, console)
     return 0
 
 
-def _print_entrances(stack: Stack, console: Console) -> None:
+def _print_addresses(stack: Stack, console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for part in stack.status():
         if part.healthy and part.url:

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from devstack.errors import DevstackError
+from devstack.config import DevstackError
 
 _TIMEOUT_SECONDS = 30
 _POLL_SECONDS = 1.0
@@ -26,7 +26,7 @@ class DagRun:
 
 
 class AirflowClient:
-    """Airflow as one of its users sees it.
+    """Airflow's REST API, as one of its users.
 
     :param url: base URL of the API server.
     :param credentials: user and password.
@@ -67,7 +67,7 @@ class AirflowClient:
         return {dag["dag_id"] for dag in self.call("GET", "/dags", params={"limit": 500})["dags"]}
 
     def import_errors(self) -> list[str]:
-        """What could not be parsed in the DAG folder."""
+        """Import errors of the DAG folder."""
         errors = self.call("GET", "/importErrors")["import_errors"]
         return [f"{error['filename']}:\n{error['stack_trace']}" for error in errors]
 
@@ -135,7 +135,7 @@ class AirflowClient:
         return self.call("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances")["task_instances"]
 
     def xcom(self, run: DagRun, task_id: str, key: str = "return_value") -> Any:
-        """Value that a task of the run left."""
+        """XCom value of a task of the run."""
         path = f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path, params={"deserialize": "true"})["value"]
 

@@ -1,4 +1,4 @@
-"""Where the local stack lives and which ports it takes: the one place that says so.
+"""Configuration of the local stack: folders, ports and sizes.
 
 Every value can be set in the environment as ``DEVSTACK_<NAME>``, e.g. ``DEVSTACK_PORT_BASE=31000`` moves the
 whole stack, ``DEVSTACK_AIRFLOW_PORT=8080`` moves one part of it.
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-# The interpreter of this environment under one name, however this process was called.
+# The interpreter of this environment, whatever link started this process.
 PYTHON = str(Path(sys.prefix) / "bin" / "python")
 
 # Offsets from `port_base`. The defaults keep clear of the well-known ports (8080, 8081, 9092, 443, 8793, 8794).
@@ -29,8 +29,13 @@ PORT_OFFSETS = {
     "kafka_ssl_port": 94,
     "kafka_sasl_port": 95,
     "hopsworks_port": 443,
+    "hopsworks_query_port": 444,
     "airflow_log_port": 793,
 }
+
+
+class DevstackError(RuntimeError):
+    """The one exception of the local stack: what went wrong and what to do about it, for the person at the terminal."""
 
 
 class DevstackConfig(BaseSettings):
@@ -51,6 +56,7 @@ class DevstackConfig(BaseSettings):
     kafka_ssl_port: int = 0
     kafka_sasl_port: int = 0
     hopsworks_port: int = 0
+    hopsworks_query_port: int = 0
 
     # Where the parts listen, and the name under which their clients reach them. They differ in containers only.
     bind_host: str = HOST
@@ -66,13 +72,13 @@ class DevstackConfig(BaseSettings):
     project: str = "demo"
     user: str = "demo"
     dags_folder: Path = REPOSITORY / "dags"
-    # One partition per feature topic and core is plenty for a laptop; a real platform makes ten.
+    # The platform creates ten.
     online_topic_partitions: int = Field(default=2, ge=1)
     task_slots: int = Field(default=4, ge=1)
     jobmanager_memory: str = "1600m"
     taskmanager_memory: str = "2048m"
     kafka_heap: str = "512m"
-    # Flink's reporter knows no address to bind to, so it listens on all of them: only when it is asked for.
+    # Off by default: Flink's reporter cannot be bound to one address and listens on all of them.
     flink_prometheus: bool = False
 
     @model_validator(mode="before")
@@ -138,7 +144,7 @@ class DevstackConfig(BaseSettings):
 
     @property
     def hopsworks_ca(self) -> Path:
-        """PEM certificate that signed the server's; what ``trust_store_path`` of an SDK login wants."""
+        """PEM certificate of the authority: ``trust_store_path`` of an SDK login."""
         return self.certificates / "ca.pem"
 
     @property

@@ -1,4 +1,4 @@
-"""``make demo``: from nothing to card features, through Airflow, watched by the person who typed it."""
+"""``make demo``: the stack from nothing, and the card transactions pipeline through Airflow."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.airflow_client import AirflowClient
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.stack import Stack
 
 PIPELINE = "card_transactions"
 GROUP = "card_transactions_10m_agg"
 VERSIONS = (1, 2)
 JOB = f"{PIPELINE}__features"
-# Eight seconds on the clock; event time runs as fast as it must to cover the last hours.
+# Eight seconds of real time; the event times cover the last hours.
 SIMULATION = {"events": 12000, "rate": 1500, "cards": 40}
 SHOWN_CARDS = 8
-ONLINE_PATIENCE_SECONDS = 120.0
+ONLINE_TIMEOUT_SECONDS = 120.0
 
 
 def main() -> int:
@@ -48,7 +47,7 @@ def main() -> int:
             run_pipeline(airflow, store, console, tell)
             console.rule("What came out", align="left")
             console.print(online_table(store), offline_table(store))
-        console.print(entrances(stack))
+        console.print(addresses(stack))
     except DevstackError as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
@@ -73,10 +72,10 @@ def run_pipeline(airflow: AirflowClient, store: Any, console: Console, tell: Cal
 
 @contextmanager
 def feature_store(stack: Stack) -> Iterator[Any]:
-    """The feature store, through the SDK as any of its users has it."""
+    """The feature store, through the SDK."""
     import hopsworks
 
-    # The SDK tells of every connection, on stdout and in the log.
+    # The SDK reports each connection on stdout and in the log.
     logging.disable(logging.INFO)
     config = stack.config
     with tempfile.TemporaryDirectory() as certificates:
@@ -104,20 +103,20 @@ def online_features(store: Any, version: int) -> Any:
 
 def wait_for_features(store: Any) -> int:
     """Wait until every simulated card has features online; returns how many cards have."""
-    deadline, found = time.monotonic() + ONLINE_PATIENCE_SECONDS, 0
+    deadline, found = time.monotonic() + ONLINE_TIMEOUT_SECONDS, 0
     while time.monotonic() < deadline:
         found = len(online_features(store, VERSIONS[0]))
         if found >= SIMULATION["cards"]:
             return found
         time.sleep(1)
     raise DevstackError(
-        f"Only {found} of {SIMULATION['cards']} cards have features online after {ONLINE_PATIENCE_SECONDS:.0f} s. "
+        f"Only {found} of {SIMULATION['cards']} cards have features online after {ONLINE_TIMEOUT_SECONDS:.0f} s. "
         "Look at the job in Flink's UI and at `python -m devstack logs hopsworks-onlinefs`."
     )
 
 
 def online_table(store: Any) -> Table:
-    """A few cards with their newest features."""
+    """The newest features of a few cards."""
     rows = online_features(store, 2).sort_values(["window_end", "num_trans_per_10m"], ascending=False)
     table = _table(f"Online store: {GROUP} (version 2), {len(rows)} cards, read by the SDK")
     for column in rows.columns:
@@ -156,8 +155,8 @@ def offline_table(store: Any) -> Table:
     return table
 
 
-def entrances(stack: Stack) -> Table:
-    """The running job, and where to go and look."""
+def addresses(stack: Stack) -> Table:
+    """The running job and the addresses of the stack."""
     config, (user, password) = stack.config, stack.airflow_credentials
     jobs = requests.get(f"{config.flink_url}/jobs/overview", timeout=30).json()["jobs"]
     running = [job["jid"] for job in jobs if job["name"] == JOB and job["state"] == "RUNNING"]

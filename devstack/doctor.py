@@ -1,6 +1,6 @@
-"""What the machine must bring: a JDK, Maven, and interpreters for the two environments.
+"""What the machine must have: a JDK, Maven, and interpreters for the two environments.
 
-Runs before any environment exists, on whatever ``python3`` is there, so it imports nothing but the standard library:
+Runs before any environment exists, on any ``python3``, so it imports the standard library only:
 ``python3 devstack/doctor.py java maven``, ``python3 devstack/doctor.py --uv PATH python``.
 """
 
@@ -15,12 +15,12 @@ import sys
 
 # Kafka 4 needs 17; Flink 2.3 is made for 11, 17 and 21.
 JAVA_VERSIONS = (17, 21)
-# What pyproject.toml of each environment says.
+# As in pyproject.toml of each environment.
 PYTHONS = {"Airflow": ">=3.10,<3.14", "Flink": ">=3.10,<3.13"}
 
 
 def java() -> str | None:
-    """The remedy if there is no fitting Java, otherwise nothing."""
+    """The remedy if there is no suitable JDK, otherwise None."""
     home = os.environ.get("JAVA_HOME")
     command = (shutil.which("java", path=os.path.join(home, "bin")) if home else None) or shutil.which("java")
     wanted = "install a JDK 17, e.g. `apt-get install openjdk-17-jdk-headless` or `brew install openjdk@17`"
@@ -39,14 +39,14 @@ def java() -> str | None:
 
 
 def maven() -> str | None:
-    """The remedy if Maven is missing, otherwise nothing."""
+    """The remedy if Maven is missing, otherwise None."""
     if shutil.which("mvn") is None:
         return "Maven (mvn) is missing: install it, e.g. `apt-get install maven` or `brew install maven`."
     return None
 
 
 def python(uv: str) -> str | None:
-    """The remedy if an environment finds no fitting interpreter on this machine, otherwise nothing."""
+    """The remedy if this machine has no suitable interpreter for an environment, otherwise None."""
     if shutil.which(uv) is None or _fails([uv, "--version"]):
         return f"{uv} does not work here: use make, which fetches uv itself, or name a working one with --uv."
     for purpose, versions in PYTHONS.items():

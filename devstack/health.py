@@ -1,4 +1,4 @@
-"""Whether a part of the stack really works: each check asks the part itself, over its own protocol.
+"""Health checks: each asks its part over the part's own protocol.
 
 A check returns nothing when all is well, otherwise a few words on what is missing. ``since`` is when the part
 was started, in seconds since the epoch.
@@ -15,7 +15,7 @@ import requests
 from devstack.config import DevstackConfig
 
 _TIMEOUT_SECONDS = 5
-# A consumer that cannot start says so within its first moments.
+# A consumer that cannot start exits within seconds.
 _ONLINEFS_SETTLE_SECONDS = 3
 
 
@@ -23,13 +23,13 @@ def kafka(config: DevstackConfig, since: float) -> str | None:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    # log_level 0: a broker that is not up yet is no news, librdkafka would print each attempt.
+    # log_level 0: librdkafka would print each failed attempt.
     client = AdminClient({"bootstrap.servers": config.kafka_bootstrap, "log_level": 0})
     try:
         brokers = client.list_topics(timeout=_TIMEOUT_SECONDS).brokers
     except KafkaException:
         return "the broker does not answer yet"
-    return None if brokers else "the broker knows no broker"
+    return None if brokers else "the cluster has no broker"
 
 
 def flink_jobmanager(config: DevstackConfig, since: float) -> str | None:
@@ -48,7 +48,7 @@ def flink_taskmanager(config: DevstackConfig, since: float) -> str | None:
 def hopsworks(config: DevstackConfig, since: float) -> str | None:
     api = f"{config.hopsworks_url}/hopsworks-api/api"
     if not config.hopsworks_api_key_file.is_file() or not config.hopsworks_ca.is_file():
-        return "its certificates and API key were not made yet"
+        return "its certificates and API key do not exist yet"
     key = config.hopsworks_api_key_file.read_text().strip()
     for url, headers in (
         (f"{api}/variables/versions", {}),
@@ -61,7 +61,7 @@ def hopsworks(config: DevstackConfig, since: float) -> str | None:
 
 
 def hopsworks_onlinefs(config: DevstackConfig, since: float) -> str | None:
-    # It has no port: alive, and past the point where a broken one would have ended.
+    # It has no port: it is healthy once it has outlived a failing start.
     return None if time.time() - since >= _ONLINEFS_SETTLE_SECONDS else "settling"
 
 
@@ -76,7 +76,7 @@ def airflow(config: DevstackConfig, since: float) -> str | None:
 
 
 def _beats(answer: dict[str, Any], component: str, since: float) -> bool:
-    """Healthy by a heartbeat of this life: for a while Airflow counts the last one of a scheduler that ended."""
+    """Healthy by a heartbeat since its start: for a while Airflow counts that of an earlier process."""
     facts = answer.get(component) or {}
     beat = facts.get(f"latest_{component}_heartbeat")
     if facts.get("status") != "healthy" or not beat:
@@ -90,7 +90,7 @@ def _beats(answer: dict[str, Any], component: str, since: float) -> bool:
 def _get(url: str, headers: dict[str, str] | None = None, verify: str | bool = True) -> dict[str, Any] | str:
     """The JSON object that a URL answers with, or what is wrong."""
     session = requests.Session()
-    # Neither proxies nor ~/.netrc of the environment have a say inside the stack.
+    # Without proxies and ~/.netrc of the environment.
     session.trust_env = False
     try:
         response = session.get(url, headers=headers, verify=verify, timeout=_TIMEOUT_SECONDS)

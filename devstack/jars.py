@@ -1,16 +1,16 @@
-"""Jars come from Maven, once: a stamp beside them says which pom they were fetched for."""
+"""The stack's JDK, and jars from Maven: fetched once per pom, which a stamp in their folder names."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from devstack.config import REPOSITORY
-from devstack.errors import DevstackError
+from devstack.config import REPOSITORY, DevstackError
 
 CACHE = REPOSITORY / ".devstack-cache"
 KAFKA_POM = REPOSITORY / "devstack" / "kafka" / "pom.xml"
@@ -21,17 +21,32 @@ PARQUET_POM = REPOSITORY / "flink_jobs" / "connectors" / "parquet" / "pom.xml"
 PARQUET_JARS = CONNECTOR_JARS / "parquet"
 JAVA_POM = REPOSITORY / "flink_jobs" / "java" / "pom.xml"
 JAVA_JARS = CONNECTOR_JARS / "java"
+CLUSTER_POM = REPOSITORY / "devstack" / "flink" / "java" / "pom.xml"
+CLUSTER_JARS = CACHE / "flink"
 
 _STAMP = ".fetched-for"
 _TIMEOUT_SECONDS = 900
 
 
+def java(command: str = "java") -> str:
+    """Path of a command of the JDK: ``JAVA_HOME``'s if that is set, the one on the PATH otherwise.
+
+    :raises DevstackError: when there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which(command, path=str(Path(home) / "bin")) if home else None
+    found = found or shutil.which(command)
+    if found is None:
+        raise DevstackError(f"No {command} found: install a JDK 17, e.g. `apt-get install openjdk-17-jdk-headless`.")
+    return found
+
+
 def fetch(pom: Path, target: Path) -> Path:
-    """The dependencies of ``pom`` in the folder ``target``, fetched only if they are not there for this very pom.
+    """Fetch the dependencies of ``pom`` into ``target``, unless it holds those of this exact pom.
 
-    A pom with sources beside it is built instead; its jar is there for these very sources.
+    A pom with sources is built instead, and again when a source changes.
 
-    Several processes may ask at once (a demo and a test run): one fetches, the others wait for it.
+    Of several processes at once (a demo and a test run), one fetches and the others wait.
 
     :raises DevstackError: when Maven is missing or fails; the text carries the end of Maven's output.
     """
@@ -44,10 +59,10 @@ def fetch(pom: Path, target: Path) -> Path:
     with (CACHE / f"{pom.parent.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_fresh(stamp, wanted):
-            # Beside the old folder, so that nobody ever sees half of the jars.
+            # Into a new folder: an incomplete set of jars is never visible.
             fresh = Path(tempfile.mkdtemp(dir=CACHE))
             _run_maven(pom, "package" if sources else "dependency:copy-dependencies", fresh)
-            # What the jar was made of.
+            # Classes and other intermediate files.
             shutil.rmtree(fresh / "build", ignore_errors=True)
             (fresh / _STAMP).write_text(wanted)
             fresh.chmod(0o755)
@@ -60,9 +75,10 @@ def fetch_all() -> None:
     """Everything that the stack and the jobs need from Maven."""
     fetch(KAFKA_POM, KAFKA_JARS)
     fetch(CONNECTORS_POM, CONNECTOR_JARS)
-    # After the other: they lie in the folder that fetching replaces.
+    # After the connectors, whose folder they are in: fetching replaces it.
     fetch(PARQUET_POM, PARQUET_JARS)
     fetch(JAVA_POM, JAVA_JARS)
+    fetch(CLUSTER_POM, CLUSTER_JARS)
 
 
 def _is_fresh(stamp: Path, wanted: str) -> bool:

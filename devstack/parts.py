@@ -1,4 +1,4 @@
-"""The parts of the stack, declared: what runs, on which ports, after what, and how one sees that it works."""
+"""The parts of the stack, declared: programs, ports, order of start, and health check."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import airflow, flink, health, kafka
-from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import PYTHON, REPOSITORY, DevstackConfig, DevstackError
 
 # Returns nothing when the part works, otherwise a few words on what is still missing. The second argument is when
 # the part was started (seconds since the epoch): an answer about an earlier life does not count.
@@ -23,15 +22,15 @@ class Program:
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     directory: Path = REPOSITORY
-    # A folder that goes before the PATH of whoever started the stack.
+    # Prepended to the PATH.
     path_prefix: Path | None = None
-    # Between the request to end and the kill.
+    # From SIGTERM to SIGKILL.
     stop_seconds: int = 15
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a user sees as one thing: one or more programs with a common health."""
+    """One or more programs with a common health check."""
 
     name: str
     programs: tuple[Program, ...]
@@ -39,16 +38,15 @@ class Part:
     check: Check
     # Parts that must be healthy before this one is started.
     after: tuple[str, ...] = ()
-    # How long it may take to become healthy, in seconds. Ten times what it takes on two idle cores: a machine that
-    # builds or tests something else meanwhile must not make a start fail that is only slow.
-    patience: float = 300
+    # Seconds until it must be healthy: ten times what two idle cores need, so that a busy machine is only slow.
+    start_seconds: float = 300
 
 
 NAMES = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "hopsworks-onlinefs", "airflow")
 
 
 def declare(config: DevstackConfig) -> dict[str, Part]:
-    """All parts by name, in the order in which they are shown."""
+    """All parts by name, in the order of display."""
     parts = [
         Part(
             "kafka",
@@ -68,7 +66,13 @@ def declare(config: DevstackConfig) -> dict[str, Part]:
             (),
             health.flink_taskmanager,
         ),
-        Part("hopsworks", (_hopsworks("hopsworks", "serve"),), ("hopsworks_port",), health.hopsworks, ("kafka",)),
+        Part(
+            "hopsworks",
+            (_hopsworks("hopsworks", "serve"),),
+            ("hopsworks_port", "hopsworks_query_port"),
+            health.hopsworks,
+            ("kafka",),
+        ),
         Part(
             "hopsworks-onlinefs",
             (_hopsworks("hopsworks-onlinefs", "onlinefs"),),
@@ -89,7 +93,7 @@ def declare(config: DevstackConfig) -> dict[str, Part]:
 def select(names: Sequence[str] | None) -> list[str]:
     """The named parts, all for ``None``, plus those that they need, in the stack's order.
 
-    :raises DevstackError: for a name that is none.
+    :raises DevstackError: for an unknown name.
     """
     wanted = set(NAMES if names is None else names)
     if unknown := sorted(wanted - set(NAMES)):

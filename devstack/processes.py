@@ -1,4 +1,4 @@
-"""Processes, ports and private files of this machine, as far as the stack needs to know them."""
+"""Processes, ports and private files of this machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import psutil
 
-# Every process of a stack carries it, its grandchildren too: so `down` finds those that left their parent.
+# In the environment of every process of a stack, so that `down` finds those that left their parent as well.
 MARKER = "DEVSTACK_PART_OF"
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would leak into the stack.
+    """This process's environment without variables that would affect the stack.
 
-    Settings of another Airflow or Flink win over the stack's own files, and a proxy must not stand between its parts.
+    Settings of another Airflow or Flink would override the stack's files; its parts talk without a proxy.
     """
     foreign = ("AIRFLOW_", "_AIRFLOW_", "FLINK_", "SUPERVISOR_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
@@ -36,7 +36,7 @@ def write_private(path: Path, text: str) -> None:
 def belonging_to(home: Path) -> list[psutil.Process]:
     """Every living process of the stack whose state is under ``home``, whoever its parent is now.
 
-    Known by the marker in its environment; by the session of supervisord (Airflow writes its process titles over its
+    Found by the marker in its environment; by the session of supervisord (Airflow writes its process titles over its
     environment); or as a descendant of such a process. This process and its ancestors are never among them.
     """
     session = _session(home)
@@ -50,7 +50,7 @@ def belonging_to(home: Path) -> list[psutil.Process]:
 
 
 def _session(home: Path) -> int | None:
-    """The session of this stack's last supervisord: its process id, unless that belongs to someone else by now."""
+    """The session of this stack's last supervisord: its process id, unless another process has that id now."""
     file = home / "supervisord.pid"
     if not file.is_file():
         return None
@@ -68,7 +68,7 @@ def _is_in(session: int | None, process: psutil.Process) -> bool:
 
 
 def _marker(process: psutil.Process) -> str | None:
-    """Which stack's process it says it is; nothing for one that is gone or another user's."""
+    """The stack that its environment names; None for a process that is gone or another user's."""
     try:
         return process.environ().get(MARKER)
     except (psutil.Error, OSError):
@@ -135,7 +135,7 @@ def memory_bytes(processes: Iterable[psutil.Process]) -> int:
 def is_port_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do it: connections of an earlier server that linger in TIME_WAIT are no obstacle.
+        # As servers do: connections of an earlier server in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -145,7 +145,7 @@ def is_port_free(host: str, port: int) -> bool:
 
 
 def port_holder(port: int) -> str | None:
-    """``name (pid N)`` of the process that listens on a port, as far as the system lets one see it."""
+    """``name (pid N)`` of the process that listens on a port, if the system shows it."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except (psutil.AccessDenied, OSError):

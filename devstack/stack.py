@@ -6,7 +6,7 @@ import fcntl
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from devstack import airflow, flink, jars, kafka, processes
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.parts import NAMES, Part, declare, select
-from devstack.preflight import check_ports
 from devstack.supervision import Supervisor, log_file, socket_path
 
 # Called with the name of a part and what happens to it.
@@ -47,7 +45,7 @@ class PartStatus:
 
 
 class Stack:
-    """The stack that a configuration describes. Its state is on disk: any process may make such an object."""
+    """The stack that a configuration describes. Its state is on disk, so any process may create an instance."""
 
     def __init__(self, config: DevstackConfig | None = None) -> None:
         self.config = config or DevstackConfig()
@@ -105,7 +103,7 @@ class Stack:
         """Bring the parts up (all by default, plus what they need) and wait until each one works. Idempotent.
 
         :param progress: called, from several threads, with a part's name and what happens to it.
-        :raises DevstackError: a busy port, a part that died or is not healthy in time (with the tail of its log).
+        :raises DevstackError: a port is busy, or a part exited or is not healthy in time (with the end of its log).
         """
         tell = progress or _silent
         with self._lock(tell):
@@ -133,7 +131,7 @@ class Stack:
             return
         with self._lock(_silent):
             pid = self._supervisor.pid()
-            # Taken before the end: a task that left its parent would not be found by descent afterwards.
+            # Collected before the shutdown: a task that loses its parent is no descendant afterwards.
             descendants = processes.tree(pid) if pid else []
             if pid is not None:
                 self._supervisor.shutdown()
@@ -196,10 +194,11 @@ class Stack:
             kafka.prepare(self.config)
         elif name == "airflow":
             jars.fetch(jars.CONNECTORS_POM, jars.CONNECTOR_JARS)
+            jars.fetch(jars.JAVA_POM, jars.JAVA_JARS)
             airflow.prepare(self.config, self.airflow_connections())
 
     def _wait_healthy(self, part: Part, give_up: threading.Event, tell: Progress) -> None:
-        deadline = time.monotonic() + part.patience
+        deadline = time.monotonic() + part.start_seconds
         last = ""
         while not give_up.is_set():
             states = self._supervisor.states()
@@ -212,7 +211,7 @@ class Stack:
                 tell(part.name, "healthy")
                 return
             if time.monotonic() > deadline:
-                raise self._late(part, missing or "it keeps ending")
+                raise self._late(part, missing or "it keeps exiting")
             if missing and missing != last:
                 tell(part.name, missing)
                 last = missing
@@ -227,10 +226,10 @@ class Stack:
         if ended := [facts for facts in mine if facts["statename"] in ("FATAL", "EXITED", "UNKNOWN")]:
             state, detail = "failed", "; ".join(f"{facts['name']}: {facts['description']}" for facts in ended)
         elif "BACKOFF" in names:
-            state, detail = "restarting", "it ended by itself and is started again"
+            state, detail = "restarting", "it exited and is restarted"
         elif running and len(running) == len(mine):
             missing = part.check(self.config, _since(mine))
-            young = time.time() - _since(mine) < part.patience
+            young = time.time() - _since(mine) < part.start_seconds
             state, detail = ("healthy", "") if missing is None else ("starting" if young else "unhealthy", missing)
         elif running:
             state, detail = "unhealthy", "not all of its processes run"
@@ -260,15 +259,16 @@ class Stack:
 
     def _late(self, part: Part, missing: str) -> DevstackError:
         tails = "\n".join(self._tail(part, program.name) for program in part.programs)
-        return DevstackError(f"{part.name} did not become healthy within {part.patience:.0f} s: {missing}.\n{tails}")
+        within = f"within {part.start_seconds:.0f} s"
+        return DevstackError(f"{part.name} did not become healthy {within}: {missing}.\n{tails}")
 
     def _tail(self, part: Part, program: str) -> str:
         file = log_file(self.config, program)
         lines = file.read_text(errors="replace").splitlines()[-_TAIL_LINES:] if file.is_file() else []
-        return "\n".join([f"The end of its log, {file}:", *(f"  {line}" for line in lines or ["(empty)"])])
+        return "\n".join([f"End of its log, {file}:", *(f"  {line}" for line in lines or ["(empty)"])])
 
     def _sweep(self, tell: Progress) -> None:
-        """End what a stack left behind whose supervisord was killed: it would hold our ports, without a keeper."""
+        """End processes of a stack whose supervisord was killed: they hold its ports, unsupervised."""
         if left := processes.belonging_to(self.config.home):
             tell("stack", f"ending {len(left)} processes that an earlier run left behind")
             processes.end(left, grace_seconds=5)
@@ -283,7 +283,7 @@ class Stack:
     def _lock(self, tell: Progress) -> Iterator[None]:
         """One `up` or `down` at a time; a second one says so and waits for the first."""
         self.config.home.mkdir(parents=True, exist_ok=True)
-        # Also when somebody else made the folder: keys and passwords lie in it.
+        # Also for a folder that exists: keys and passwords are in it.
         self.config.home.chmod(0o700)
         flag = self.config.home / _FLAG
         with flag.open("a") as file:
@@ -295,14 +295,37 @@ class Stack:
             yield
 
 
+def check_ports(config: DevstackConfig, parts: Iterable[Part]) -> None:
+    """Refuse to start parts whose ports are taken.
+
+    :raises DevstackError: naming each busy port, its setting, and the process that holds it if that can be seen.
+    """
+    busy = [
+        _port_taken(setting, config.ports[setting])
+        for part in parts
+        for setting in part.port_settings
+        if not processes.is_port_free(config.bind_host, config.ports[setting])
+    ]
+    if busy:
+        raise DevstackError("\n".join(busy))
+
+
+def _port_taken(setting: str, port: int) -> str:
+    holder = processes.port_holder(port)
+    return (
+        f"Port {port} ({setting}) is taken by {holder or 'another process'}: end it, or choose another port with "
+        f"DEVSTACK_{setting.upper()} (DEVSTACK_PORT_BASE moves the whole stack)."
+    )
+
+
 def _initialise_hopsworks(config: DevstackConfig) -> None:
-    from devstack.hopsworks.setup import initialise
+    from devstack.hopsworks.home.setup import initialise
 
     initialise(config)
 
 
 def _silent(part: str, message: str) -> None:
-    """Where nobody watches."""
+    """Progress that is not shown."""
 
 
 def _runs(facts: dict[str, Any] | None) -> bool:

@@ -20,8 +20,7 @@ from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import PYTHON, REPOSITORY, DevstackConfig, DevstackError
 from devstack.parts import Program
 from devstack.processes import MARKER, clean_environment, write_private
 
@@ -29,7 +28,7 @@ from devstack.processes import MARKER, clean_environment, write_private
 _SOCKET_PATH_LIMIT = 90
 _SHUTDOWN_TIMEOUT_SECONDS = 90.0
 _START_TIMEOUT_SECONDS = 15
-# A program that ends sooner than this never ran: after the retries it is FATAL instead of being tried for ever.
+# A program that exits sooner counts as not started; after the retries it is FATAL.
 _START_SECONDS = 10
 _START_RETRIES = 2
 _RUNNING_STATES = frozenset({"STARTING", "RUNNING", "BACKOFF"})
@@ -40,7 +39,7 @@ def log_file(config: DevstackConfig, program: str) -> Path:
 
 
 def socket_path(config: DevstackConfig) -> Path:
-    """Beside the stack's state, or in a private folder of the temporary one where that path would be too long."""
+    """In the stack's home, or in a private temporary folder where that path would be too long."""
     path = config.home / "supervisor.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
         return path
@@ -51,7 +50,7 @@ def socket_path(config: DevstackConfig) -> Path:
 def render(config: DevstackConfig, programs: Iterable[Program]) -> str:
     """``supervisord.conf`` for these programs, none of which starts by itself.
 
-    :raises DevstackError: for a value that supervisor's file format cannot carry.
+    :raises DevstackError: for a value that supervisor's file format cannot express.
     """
     if "%" in str(config.logs):
         raise DevstackError(f"supervisor cannot write logs into {config.logs}: choose a DEVSTACK_HOME without '%'.")
@@ -106,7 +105,7 @@ def _section(name: str, options: dict[str, Any]) -> str:
 
 
 def _escape(value: object) -> str:
-    """supervisor expands %(name)s in every value, and takes what follows a blank and a # or ; for a comment."""
+    """supervisor expands %(name)s in every value, and reads what follows a blank and a # or ; as a comment."""
     text = str(value)
     if re.search(r"\s[#;]|[\r\n]", text):
         raise DevstackError(f"{text!r} cannot be given to a part: choose a value without ' #', ' ;' and line breaks.")
@@ -114,7 +113,7 @@ def _escape(value: object) -> str:
 
 
 def _quote(value: str) -> str:
-    """supervisor knows no escapes inside quotes, and strips every quote from both ends of a value."""
+    """supervisor has no escapes inside quotes, and strips every quote from both ends of a value."""
     if '"' in value or value.strip("'") != value:
         raise DevstackError(f"{value!r} cannot be given to a part: choose a value without quotes.")
     return f'"{_escape(value)}"'
@@ -130,7 +129,7 @@ class Supervisor:
     def pid(self) -> int | None:
         """Process id of the running supervisord; ``None`` when there is none.
 
-        :raises DevstackError: it is on its way out and does not come to its end.
+        :raises DevstackError: it is shutting down and does not exit.
         """
         deadline = time.monotonic() + _SHUTDOWN_TIMEOUT_SECONDS
         while True:
@@ -139,13 +138,13 @@ class Supervisor:
             except OSError:
                 return None
             except Fault as fault:
-                # Somebody else takes it down at this moment: wait for the end of that.
+                # Another process is shutting it down: wait for that.
                 if fault.faultCode != Faults.SHUTDOWN_STATE or time.monotonic() > deadline:
                     raise DevstackError(f"supervisord of {self._config.home} does not answer: {fault}") from None
             time.sleep(0.2)
 
     def start(self, programs: Iterable[Program]) -> None:
-        """Run supervisord with these programs, unless it runs already with just them.
+        """Run supervisord with these programs, unless it already runs with exactly these.
 
         :raises DevstackError: when one runs with another configuration, or when it does not come up.
         """
@@ -217,7 +216,7 @@ class Supervisor:
 
 
 def _private_folder(folder: Path, home: Path) -> None:
-    """Make the folder of the socket; one in the shared temporary folder must be ours alone."""
+    """Create the folder of the socket; in the shared temporary folder it must be private to this user."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder == home:
         return

@@ -17,8 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import PYTHON, REPOSITORY, DevstackConfig, DevstackError
 from devstack.processes import clean_environment, write_private
 
 PLUGINS = REPOSITORY / "plugins"
@@ -62,12 +61,13 @@ def settings(config: DevstackConfig, keys: dict[str, str]) -> dict[str, dict[str
             "test_connection": "Enabled",
             "fernet_key": keys["fernet_key"],
             "execution_api_server_url": f"{config.airflow_url}/execution/",
-            # The log view asks the host that a task ran on; everything runs on this one.
-            "hostname_callable": "devstack.airflow.hostname.get",
+            # The log view asks the host on which a task ran.
+            "hostname_callable": "devstack.airflow.log_host",
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": _passwords_file(config),
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}"},
+        # SQLite by itself gives up after five seconds in which another process writes; Airflow's API answers 500 then.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=60"},
         "logging": {
             "base_log_folder": home / "logs",
             "worker_log_server_port": config.airflow_log_port,
@@ -96,6 +96,11 @@ def credentials(config: DevstackConfig) -> tuple[str, str]:
     if not file.is_file():
         raise DevstackError(f"Airflow has no password yet ({file} is missing): run `make up` first.")
     return USER, json.loads(file.read_text())[USER]
+
+
+def log_host() -> str:
+    """The host name that Airflow stores with a task: where its log server answers."""
+    return "127.0.0.1"
 
 
 def prepare(config: DevstackConfig, connections: dict[str, dict[str, Any]]) -> None:

@@ -2,6 +2,8 @@
 FROM maven:3.9-eclipse-temurin-17 AS jars
 COPY flink_jobs/connectors/pom.xml /build/pom.xml
 RUN mvn -q -B -f /build/pom.xml dependency:copy-dependencies -DoutputDirectory=/jars
+COPY flink_jobs/java /build/java
+RUN mvn -q -B -f /build/java/pom.xml package -DoutputDirectory=/jars/java && rm -r /jars/java/build
 
 FROM apache/airflow:3.3.2
 USER root

@@ -1,6 +1,10 @@
 # The local Hopsworks server and its online consumer, from the project's lock.
 FROM python:3.11-slim-bookworm
 
+# keytool, which makes the Java key stores of the project's credentials.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends openjdk-17-jre-headless \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/hopsworks-flink
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY plugins plugins

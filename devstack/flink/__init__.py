@@ -1,6 +1,7 @@
 """A Flink session cluster out of the ``apache-flink`` package: its installed folder is a full distribution.
 
-No connector is put on the cluster. Jobs bring their jars along, as they must on a cluster that is not theirs.
+No connector is put on the cluster. Jobs bring their jars along, as they must on a cluster that is not theirs. The one
+addition is :file:`java/`, by which the REST API refuses what web pages of other origins make a browser send.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from devstack.config import REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack import jars
+from devstack.config import REPOSITORY, DevstackConfig, DevstackError
 
 ENVIRONMENT = REPOSITORY / "flink_jobs" / ".venv"
 # What a job's -pyclientexec and -pyexec name: the interpreter that has apache-flink.
@@ -26,7 +27,7 @@ def home(config: DevstackConfig) -> Path:
 def distribution() -> Path:
     """The folder that Flink calls ``FLINK_HOME``.
 
-    :raises DevstackError: when the environment of the Flink jobs was not made yet.
+    :raises DevstackError: when the environment of the Flink jobs does not exist yet.
     """
     for found in sorted(ENVIRONMENT.glob("lib/python3*/site-packages/pyflink")):
         if (found / "bin" / "jobmanager.sh").is_file():
@@ -47,6 +48,7 @@ def environment(config: DevstackConfig) -> dict[str, str]:
     return {
         "FLINK_HOME": str(distribution()),
         "FLINK_CONF_DIR": str(home(config) / "conf"),
+        "FLINK_LIB_DIR": str(home(config) / "lib"),
         "FLINK_LOG_DIR": str(home(config) / "log"),
         "FLINK_PID_DIR": str(home(config) / "pid"),
         # Names the log files; the default is the user's name, which a container may not have.
@@ -55,7 +57,7 @@ def environment(config: DevstackConfig) -> dict[str, str]:
 
 
 def settings(config: DevstackConfig) -> dict[str, Any]:
-    """Flink options of this stack, flat keys; they go over the shipped ``config.yaml``."""
+    """Flink options of this stack, flat keys; they override the shipped ``config.yaml``."""
     state = home(config) / "state"
     prometheus = {
         "metrics.reporters": "prom",
@@ -79,10 +81,12 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
         "taskmanager.memory.process.size": config.taskmanager_memory,
         "taskmanager.memory.managed.size": "256m",
         "taskmanager.memory.jvm-metaspace.size": "384m",
-        # A recompute reads the topic once for all feature groups: one buffer pool for each, and by default 512 buffers.
+        # A recompute has one buffer pool for each feature group, of 512 buffers each by default.
         "taskmanager.network.sort-shuffle.min-buffers": 64,
         "taskmanager.numberOfTaskSlots": config.task_slots,
         "parallelism.default": 1,
+        # Instead of "*", with which every web page may read the answers.
+        "web.access-control-allow-origin": config.flink_url,
         "web.upload.dir": str(home(config) / "upload"),
         "web.submit.enable": True,
         "web.cancel.enable": True,
@@ -109,7 +113,10 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
 
 
 def prepare(config: DevstackConfig) -> None:
-    """Write the configuration folder: the shipped one with this stack's settings over it. Idempotent."""
+    """Write the configuration folder: the shipped one, overridden by this stack's settings. Idempotent.
+
+    :raises DevstackError: when the jar of the REST API's guard cannot be built.
+    """
     shipped = distribution() / "conf"
     conf = home(config) / "conf"
     for folder in ("conf", "log", "pid", "upload", "tmp", "state/checkpoints", "state/savepoints"):
@@ -117,9 +124,19 @@ def prepare(config: DevstackConfig) -> None:
     for source in shipped.iterdir():
         if source.is_file() and source.name != "config.yaml":
             shutil.copyfile(source, conf / source.name)
+    _link_libraries(home(config) / "lib")
     # The shipped file carries a long env.java.opts.all line without which Flink does not run on Java 17.
     merged = {**_flatten(yaml.safe_load((shipped / "config.yaml").read_text())), **settings(config)}
     (conf / "config.yaml").write_text(yaml.safe_dump(merged, width=10_000, sort_keys=True))
+
+
+def _link_libraries(folder: Path) -> None:
+    """Flink's own jars and the guard's, as links in a folder of this stack: the installed package stays as it is."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    own = jars.fetch(jars.CLUSTER_POM, jars.CLUSTER_JARS)
+    for jar in (*(distribution() / "lib").glob("*.jar"), *own.glob("*.jar")):
+        (folder / jar.name).symlink_to(jar)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

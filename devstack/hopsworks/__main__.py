@@ -14,8 +14,9 @@ def _arguments() -> argparse.Namespace:
     verbs.add_parser("init", help="make folders, certificates and the API key; keeps what exists")
     verbs.add_parser("serve", help="the REST server (https), in the foreground")
     verbs.add_parser("onlinefs", help="the consumer that fills the online store, in the foreground")
-    materialize = verbs.add_parser("materialize", help="one execution of a materialization job; started by the server")
-    materialize.add_argument("--execution", type=int, required=True, help="id of the execution")
+    for verb, kind in (("materialize", "a materialization job"), ("program", "a job of type PYTHON")):
+        execution = verbs.add_parser(verb, help=f"one execution of {kind}; started by the server")
+        execution.add_argument("--execution", type=int, required=True, help="id of the execution")
     return parser.parse_args()
 
 
@@ -24,19 +25,23 @@ def main() -> int:
     arguments = _arguments()
     config = DevstackConfig()
     if arguments.verb == "init":
-        from devstack.hopsworks.setup import initialise
+        from devstack.hopsworks.home.setup import initialise
 
         initialise(config)
     elif arguments.verb == "serve":
-        from devstack.hopsworks.app import serve
+        from devstack.hopsworks.api.app import serve
 
         serve(config)
     elif arguments.verb == "onlinefs":
-        from devstack.hopsworks.onlinefs import run
+        from devstack.hopsworks.online.consumer import run
 
         run(config)
+    elif arguments.verb == "program":
+        from devstack.hopsworks.jobs.program import run_program
+
+        run_program(config, arguments.execution)
     else:
-        from devstack.hopsworks.materialize import run_execution
+        from devstack.hopsworks.offline.materialize import run_execution
 
         run_execution(config, arguments.execution)
     return 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from devstack import jars, java
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack import jars
+from devstack.config import DevstackConfig, DevstackError
 
 # Any fixed 16 bytes in URL-safe base64 will do: the cluster has one node and nobody joins it.
 CLUSTER_ID = "aG9wc3dvcmtzLWZsaW5rMQ"
@@ -56,7 +55,7 @@ def properties(config: DevstackConfig) -> dict[str, str]:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,MTLS:SSL,SCRAM:SASL_SSL,CONTROLLER:PLAINTEXT",
         **_tls(config),
         "log.dirs": str(home(config) / "data"),
-        # A topic that nobody created is a mistake that must show, as on the real platform.
+        # A missing topic is an error, as on the platform.
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "true",
         "num.partitions": "1",
@@ -69,7 +68,7 @@ def properties(config: DevstackConfig) -> dict[str, str]:
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
         "share.coordinator.state.topic.num.partitions": "4",
-        # Consumers come and go in seconds here; nobody gains from waiting for more members.
+        # A consumer group starts without waiting for more members.
         "group.initial.rebalance.delay.ms": "0",
         "log.segment.bytes": str(64 * 1024 * 1024),
         # Default is 128 MiB of memory for the cleaner alone.
@@ -99,7 +98,7 @@ def command(config: DevstackConfig) -> list[str]:
 
 
 def prepare(config: DevstackConfig) -> None:
-    """Fetch the jars, write the configuration and format the storage if that was never done. Idempotent.
+    """Fetch the jars, write the configuration and format new storage. Idempotent.
 
     :raises DevstackError: when the jars cannot be fetched or the storage tool refuses.
     """
@@ -131,7 +130,7 @@ def _properties_file(config: DevstackConfig) -> Path:
 
 def _java(config: DevstackConfig, *options: str) -> list[str]:
     return [
-        java.executable(),
+        jars.java(),
         *options,
         f"-Dlog4j2.configurationFile={home(config) / 'log4j2.yaml'}",
         "-cp",

@@ -1,4 +1,4 @@
-"""How one reaches the stack's broker: over which listener, with which credentials."""
+"""Client settings for the stack's broker: listener and credentials."""
 
 from __future__ import annotations
 
@@ -41,13 +41,28 @@ def client_settings(config: DevstackConfig, security: str | None = None) -> dict
     }
 
 
+def consumer_settings(config: DevstackConfig, group: str) -> dict[str, object]:
+    """Settings of a consumer that keeps its offsets itself: nothing is committed to Kafka."""
+    return {
+        **client_settings(config),
+        "group.id": group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        # The platform does not set it, so records of aborted transactions are read there too.
+        "isolation.level": "read_uncommitted",
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 32768,
+        "log_level": 4,
+    }
+
+
 def java_sasl_options(config: DevstackConfig) -> list[dict[str, str]]:
-    """The options of a Kafka connector by which the platform's clients log in."""
+    """Options of the Kafka connector with which the platform's clients log in."""
     login = (
         "org.apache.kafka.common.security.scram.ScramLoginModule required "
         f'username="{scram_user(config)}" password="{_password(config)}";'
     )
-    # This order: the SDK reads SCRAM-SHA-256 out of the login, whatever the mechanism is, and the last word counts.
+    # In this order: the SDK derives SCRAM-SHA-256 from the login whatever the mechanism is, and the last option wins.
     return [
         {"name": "sasl.jaas.config", "value": login},
         {"name": "sasl.mechanism", "value": SCRAM_MECHANISMS[-1]},
@@ -55,7 +70,7 @@ def java_sasl_options(config: DevstackConfig) -> list[dict[str, str]]:
 
 
 def ensure_scram_user(config: DevstackConfig) -> None:
-    """Tell the broker the password of the project's user, over the listener that takes the client's certificate.
+    """Register the password of the project's user at the broker, over the mTLS listener.
 
     :raises KafkaException: the broker does not answer.
     """

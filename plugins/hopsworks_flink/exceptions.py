@@ -56,6 +56,17 @@ class FlinkDuplicateJobId(FlinkApiError):
     """Flink has already seen a job with the chosen id: it runs, or it ran and ended."""
 
 
+class FlinkJobIdTaken(FlinkError):
+    """Flink has seen the chosen id before, for a job that is not the one to be started: choose another id."""
+
+
+class FlinkForeignJobError(FlinkError):
+    """The job under the submitted id is not the one that was submitted; it was left alone."""
+
+    # The same program would end the same way: a person has to look.
+    permanent = True
+
+
 class FlinkSubmissionError(FlinkError):
     """A job did not start.
 

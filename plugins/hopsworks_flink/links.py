@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _PushedLink(BaseOperatorLink):
-    """A link whose address the operator found out while it ran."""
+    """A link whose address the operator pushes while it runs."""
 
     name = ""
     key = ""
@@ -29,7 +29,7 @@ class _PushedLink(BaseOperatorLink):
         context["ti"].xcom_push(key=self.key, value=url)
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The address; empty if the task did not come far enough to know it."""
+        """The address; empty if the task has not pushed one."""
         known = _addresses(operator).get(self.key)
         return known or XCom.get_value(ti_key=ti_key, key=self.key) or ""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pygal.style  # noqa: F401  which the report needs: what is missing shall show before the measurements
 
-import tests.conftest  # noqa: F401  Airflow's settings, before anything imports it
+import tests.support.airflow_home  # noqa: F401  before anything imports Airflow
 from tests.benchmarks import deployment, latency, materialization, parsing, profile, report, throughput
 from tests.benchmarks.cluster import PORT_BASE, TASKMANAGER_MEMORY, Cluster, build_java
 from tests.benchmarks.variants import VARIANTS

@@ -14,7 +14,7 @@ import psutil
 import requests
 import yaml
 
-from devstack import flink, jars, java, processes
+from devstack import flink, jars, processes
 from devstack.config import REPOSITORY, DevstackConfig
 from devstack.stack import Stack
 
@@ -184,7 +184,7 @@ def run_java_tool(tool: str, **arguments: Any) -> dict[str, Any]:
     words = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
     # Kafka's client classes are in the jar; Flink's, which the shared command line refers to, are in the distribution.
     classpath = f"{java_jar()}:{flink.distribution() / 'lib'}/*"
-    command = [java.executable(), "-Xmx512m", "-XX:+UseSerialGC", "-cp", classpath, f"bench.{tool}", *words]
+    command = [jars.java(), "-Xmx512m", "-XX:+UseSerialGC", "-cp", classpath, f"bench.{tool}", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, cwd=BUILD)
     if done.returncode:
         raise RuntimeError(f"{tool} failed: {(done.stdout + done.stderr)[-3000:]}")

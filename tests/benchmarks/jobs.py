@@ -11,15 +11,14 @@ from typing import Any
 import yaml
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.files import read_program
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql import features
-from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 from tests.benchmarks.cluster import Cluster
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 # Ends the job at what is in the topic when it starts; a last checkpoint would only add its interval to the wall time.
@@ -74,13 +73,16 @@ def run_compiled(
     return submit_plan(cluster, pipeline, compiled_plan(pipeline, run.sink), run)
 
 
-def run_floor(cluster: Cluster, run: Run) -> str:
-    """Read and decode every event, and do nothing with it."""
+def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'") -> str:
+    """Read and decode every event, and do nothing with it.
+
+    :param decoding: the source's options for that; the default is Flink's own format.
+    """
     pipeline = reference_pipeline(run.source)
     columns = ",\n  ".join(f"`{name}` {kind.sql}" for name, kind in pipeline.source.columns.items())
     source = (
         f"CREATE TEMPORARY TABLE source (\n  {columns}\n) WITH (\n  'connector' = 'kafka',\n"
-        f"  'topic' = '{run.source}',\n  'format' = 'avro',\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
+        f"  'topic' = '{run.source}',\n  {decoding},\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
     )
     sink = f"CREATE TEMPORARY TABLE nothing (\n  {columns}\n) WITH ('connector' = 'blackhole')"
     plan = JobPlan(
@@ -109,7 +111,7 @@ def submit_plan(cluster: Cluster, pipeline: Pipeline, plan: JobPlan, run: Run) -
         bundle,
         job_name=plan.job_name,
         job_id=uuid.uuid4().hex,
-        jars=hook.find_jars(formats=jar_folders(pipeline)),
+        jars=hook.find_jars(formats=(OWN_JARS,)),
         flink_configuration=run.options,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from devstack.hopsworks.layout import Layout
+from devstack.hopsworks.home.layout import Layout
 from tests.benchmarks.cluster import Cluster
 from tests.benchmarks.platform import Deployed
 from tests.benchmarks.results import percentile

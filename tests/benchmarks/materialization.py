@@ -25,10 +25,9 @@ import requests
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from devstack.config import REPOSITORY, DevstackConfig
-from devstack.hopsworks.layout import FEATURE_STORE_ID, PROJECT_ID
-from devstack.hopsworks.onlinefs import consumer_settings
-from devstack.hopsworks.topicreader import FETCH_SETTINGS
-from devstack.kafka.access import client_settings
+from devstack.hopsworks.home.layout import FEATURE_STORE_ID, PROJECT_ID
+from devstack.hopsworks.offline.topicreader import FETCH_SETTINGS
+from devstack.kafka.access import client_settings, consumer_settings
 from devstack.stack import Stack
 from tests.benchmarks.results import MATERIALIZED_PER_SECOND
 
@@ -124,7 +123,7 @@ def _fill(config: DevstackConfig, topic: str, schema: dict[str, Any], headers: d
 
 
 def _watermarks(config: DevstackConfig, topic: str) -> dict[int, tuple[int, int]]:
-    consumer = Consumer(consumer_settings(config))
+    consumer = Consumer(consumer_settings(config, "floor"))
     deadline = time.monotonic() + 30
     try:
         while True:
@@ -144,7 +143,7 @@ def _bare(config: DevstackConfig, topic: str, start: dict[int, int], end: dict[i
     """Fetch the records with the same settings and only count them."""
     gc.collect()
     gc.disable()
-    consumer = Consumer({**consumer_settings(config), **FETCH_SETTINGS, "group.id": "bare"})
+    consumer = Consumer({**consumer_settings(config, "bare"), **FETCH_SETTINGS})
     used, began, number = resource.getrusage(resource.RUSAGE_SELF), time.monotonic(), 0
     consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in start.items()])
     open_partitions = {partition for partition in start if start[partition] < end[partition]}

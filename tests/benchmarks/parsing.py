@@ -13,7 +13,7 @@ from statistics import median
 import yaml
 
 from tests.benchmarks.jobs import REFERENCE
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 PIPELINES = 100
 MANY_PIPELINES = 500

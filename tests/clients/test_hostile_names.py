@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from hopsworks_flink.clients.flink.bundle import Bundle, mask
+from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.connection import FlinkConnection
 from hopsworks_flink.clients.flink.rest import FlinkRestClient
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 from hopsworks_flink.clients.kafka.java_properties import java_client_properties
+from hopsworks_flink.clients.masking import mask
 from hopsworks_flink.exceptions import ConfigurationError, FlinkError, PipelineError
 from hopsworks_flink.pipeline.plan import kafka_options
 from tests.support.flink_stub import FlinkStub

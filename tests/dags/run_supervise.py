@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import tests.conftest  # noqa: F401 - sets Airflow's environment, before it is imported
+import tests.support.airflow_home  # noqa: F401 - before anything imports Airflow
 from tests.support.flink_stub import FlinkStub
 
 

@@ -7,9 +7,10 @@ import shutil
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY
-from tests.support import bad_files
+from tests.support import REPOSITORY, bad_files
 from tests.support.airflow_names import DagBag, DagSerialization, ParamValidationError
+
+pytestmark = pytest.mark.airflow
 
 DAGS = REPOSITORY / "dags"
 EXPECTED = {
@@ -75,9 +76,9 @@ def test_groups_grow_in_the_task_of_the_job_only(bag):
 @pytest.mark.parametrize(
     ("form", "state", "rewarm_from", "savepoint_path"),
     [
-        ({}, "restore", "", ""),
+        ({}, "auto", "", ""),
         ({"state": "rewarm", "rewarm_from": "2025-03-01T00:00:00+00:00"}, "rewarm", "2025-03-01T00:00:00+00:00", ""),
-        ({"savepoint_path": "file:/savepoints/1"}, "restore", "", "file:/savepoints/1"),
+        ({"savepoint_path": "file:/savepoints/1"}, "auto", "", "file:/savepoints/1"),
     ],
 )
 def test_the_deploy_form_reaches_the_operator(bag, form, state, rewarm_from, savepoint_path):
@@ -139,19 +140,25 @@ def test_recompute_waits_for_late_events(bag):
 
 
 @pytest.mark.parametrize(
-    ("form", "start", "groups"),
+    ("form", "start", "end"),
     [
-        ({}, None, ["card_transactions_10m_agg_2"]),
-        ({"start": "2025-03-01T00:00:00+00:00"}, "2025-03-01T00:00:00+00:00", ["card_transactions_10m_agg_2"]),
+        ({}, None, None),
+        ({"start": "2025-03-01T00:00:00+00:00"}, "2025-03-01T00:00:00+00:00", None),
+        (
+            {"start": "2025-03-01T00:00:00+00:00", "end": "2025-03-01T06:00:00+00:00"},
+            "2025-03-01T00:00:00+00:00",
+            "2025-03-01T06:00:00+00:00",
+        ),
     ],
 )
-def test_the_recompute_form_reaches_the_operator(bag, form, start, groups):
+def test_the_recompute_form_reaches_the_operator(bag, form, start, end):
     dag = bag.dags["card_transactions__recompute"]
     params = copy.deepcopy(dag.params)
     params.update(form)
     task = copy.copy(dag.task_dict["recompute"])
     task.render_template_fields({"params": params.dump(), "dag": dag})
-    assert (task.start, task.end, task.feature_groups, task.allow_deleted) == (start, None, groups, False)
+    assert (task.start, task.end) == (start, end)
+    assert (task.feature_groups, task.allow_deleted) == (["card_transactions_10m_agg_2"], False)
     assert (task.arrival_margin, task.parallelism) == ("1h", 1)
 
 

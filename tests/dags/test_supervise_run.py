@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import REPOSITORY
+import pytest
+
+from tests.support import REPOSITORY
+
+pytestmark = pytest.mark.airflow
 
 
 def test_a_missing_job_is_deployed_once_and_judged_again_afterwards(tmp_path: Path) -> None:

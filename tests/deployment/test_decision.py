@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint
+from hopsworks_flink.clients.flink.jobs import FlinkJob, RestorePoint
 from hopsworks_flink.deployment.decision import (
+    DeploymentFacts,
     KnownDeployment,
     NoOp,
     Recover,
     Refuse,
     Replace,
-    Seen,
     Start,
     StartPolicy,
     Submit,
@@ -34,12 +34,12 @@ BROKEN_OFF = KnownDeployment("k1", False, "sp-kept", W)
 FIRST_BROKEN_OFF = KnownDeployment("k1", False)
 
 
-def job(state: str, deployment_hash: str | None = None, job_id: str = "j1", start: int = 1) -> ObservedJob:
-    return ObservedJob(job_id, "cards", state, start, deployment_hash=deployment_hash)
+def job(state: str, deployment_hash: str | None = None, job_id: str = "j1", start: int = 1) -> FlinkJob:
+    return FlinkJob(job_id, "cards", state, start, deployment_hash=deployment_hash)
 
 
-def seen(*jobs: ObservedJob, **kwargs: Any) -> Seen:
-    return Seen(jobs, **kwargs)
+def seen(*jobs: FlinkJob, **kwargs: Any) -> DeploymentFacts:
+    return DeploymentFacts(jobs, **kwargs)
 
 
 def asked(state: Any = "restore", **kwargs: Any) -> StartPolicy:
@@ -119,7 +119,7 @@ CASES = [
         None,
         REWARM,
         Refuse,
-        "shows no watermark.*rewarm_from",
+        "its watermark is not known.*rewarm_from",
     ),
     ("another restarts", seen(job("RESTARTING", OTHER)), None, RESTORE, Wait, None),
     (
@@ -172,7 +172,9 @@ def told(start: Start | None) -> tuple[str | None, bool, int | None] | None:
 @pytest.mark.parametrize(
     ("found", "known", "policy", "kind", "expected"), [pytest.param(*c[1:], id=c[0]) for c in CASES]
 )
-def test_decision(found: Seen, known: KnownDeployment | None, policy: StartPolicy, kind: type, expected: Any) -> None:
+def test_decision(
+    found: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy, kind: type, expected: Any
+) -> None:
     decision = decide(HASH, found, known, policy)
     assert isinstance(decision, kind), decision
     assert decision.reason
@@ -218,7 +220,7 @@ def test_the_choice_is_said_in_the_reason() -> None:
 def test_renewed_credentials_replace_the_desired_job_from_its_savepoint(
     running: str, wanted: str | None, state: str, kind: Any, policy: StartPolicy
 ) -> None:
-    found = Seen([replace(job(state, HASH), credentials=running)])
+    found = DeploymentFacts([replace(job(state, HASH), credentials=running)])
     decision = decide(HASH, found, None, replace(policy, credentials=wanted))
     assert isinstance(decision, kind)
     if isinstance(decision, Replace):

@@ -7,15 +7,19 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.flink.jobs import ObservedJob
-from hopsworks_flink.deployment.decision import KnownDeployment, Seen, StartPolicy
+from hopsworks_flink.clients.flink.jobs import FlinkJob
+from hopsworks_flink.deployment.decision import DeploymentFacts, KnownDeployment, StartPolicy
 from hopsworks_flink.deployment.growth import Growth, grow
 from hopsworks_flink.exceptions import FlinkStateError
 
 LACKING = {"cards_1": ["most"]}
-JOB = ObservedJob("a" * 32, "cards", "RUNNING")
+JOB = FlinkJob("a" * 32, "cards", "RUNNING")
 KNOWN = KnownDeployment("a" * 32, True)
 ASKED = StartPolicy()
+
+
+def found(*jobs: FlinkJob, watermark: int | None = None) -> DeploymentFacts:
+    return DeploymentFacts(jobs, watermark=watermark)
 
 
 def begun(stage: Any, watermark: int = 100) -> Growth:
@@ -25,37 +29,37 @@ def begun(stage: Any, watermark: int = 100) -> Growth:
 @pytest.mark.parametrize(
     ("asked", "seen", "known", "remembered", "anew", "state", "watermark", "stage"),
     [
-        pytest.param(ASKED, Seen([JOB], watermark=500), KNOWN, None, False, "rewarm", 500, "stopping", id="runs"),
+        pytest.param(ASKED, found(JOB, watermark=500), KNOWN, None, False, "rewarm", 500, "stopping", id="runs"),
         pytest.param(
-            StartPolicy("rewarm", watermark=400), Seen([JOB], watermark=500), KNOWN, None, False, "rewarm", 400,
+            StartPolicy("rewarm", watermark=400), found(JOB, watermark=500), KNOWN, None, False, "rewarm", 400,
             "stopping", id="said",
         ),
-        pytest.param(StartPolicy("fresh"), Seen([JOB]), KNOWN, None, False, "fresh", None, "stopping", id="fresh"),
-        pytest.param(ASKED, Seen([JOB]), KNOWN, None, True, "fresh", None, "stopping", id="nothing emitted"),
-        pytest.param(ASKED, Seen(), None, None, False, "fresh", None, "stopping", id="never deployed"),
+        pytest.param(StartPolicy("fresh"), found(JOB), KNOWN, None, False, "fresh", None, "stopping", id="fresh"),
+        pytest.param(ASKED, found(JOB), KNOWN, None, True, "fresh", None, "stopping", id="nothing emitted"),
+        pytest.param(ASKED, found(), None, None, False, "fresh", None, "stopping", id="never deployed"),
         pytest.param(
-            ASKED, Seen(), KnownDeployment("b" * 32, False, None, 300), None, False, "rewarm", 300, "stopping",
+            ASKED, found(), KnownDeployment("b" * 32, False, None, 300), None, False, "rewarm", 300, "stopping",
             id="a rewarm that broke off",
         ),
         pytest.param(
-            ASKED, Seen(), KNOWN, begun("stopping"), False, "rewarm", 100, "stopping", id="broken off before appending"
+            ASKED, found(), KNOWN, begun("stopping"), False, "rewarm", 100, "stopping", id="broken off before appending"
         ),
         pytest.param(
-            ASKED, Seen([JOB], watermark=500), KNOWN, begun("stopping"), False, "rewarm", 500, "stopping",
+            ASKED, found(JOB, watermark=500), KNOWN, begun("stopping"), False, "rewarm", 500, "stopping",
             id="brought back before appending",
         ),
         pytest.param(
-            ASKED, Seen([JOB], watermark=500), KNOWN, begun("appended"), False, "rewarm", 100, "appending",
+            ASKED, found(JOB, watermark=500), KNOWN, begun("appended"), False, "rewarm", 100, "appending",
             id="brought back after appending",
         ),
         pytest.param(
-            StartPolicy(savepoint_path="s"), Seen([JOB]), KNOWN, None, False, "fresh", None, "stopping", id="savepoint"
+            StartPolicy(savepoint_path="s"), found(JOB), KNOWN, None, False, "fresh", None, "stopping", id="savepoint"
         ),
     ],
 )  # fmt: skip
 def test_where_the_successor_begins(
     asked: StartPolicy,
-    seen: Seen,
+    seen: DeploymentFacts,
     known: KnownDeployment | None,
     remembered: Growth | None,
     anew: bool,
@@ -69,8 +73,8 @@ def test_where_the_successor_begins(
     assert Growth.read(json.loads(json.dumps(growth.to_json()))) == growth
 
 
-@pytest.mark.parametrize("seen", [Seen([JOB]), Seen()], ids=["no event yet", "does not run"])
-def test_a_watermark_that_nobody_knows_is_refused(seen: Seen) -> None:
+@pytest.mark.parametrize("seen", [found(JOB), found()], ids=["no event yet", "does not run"])
+def test_a_watermark_that_nobody_knows_is_refused(seen: DeploymentFacts) -> None:
     with pytest.raises(FlinkStateError, match=r"cards_1 lacks most\..*Nothing was touched.*rewarm_from.*fresh"):
         grow(LACKING, ASKED, seen, KNOWN, None, may_begin_anew=False)
 

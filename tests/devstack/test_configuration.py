@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import configparser
+import sqlite3
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
+from sqlalchemy import create_engine, text
 
 from devstack import airflow, flink, kafka
-from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig, DevstackError
 
 SECURITIES = ("PLAINTEXT", "SSL", "SASL_SSL")
 
@@ -154,3 +156,21 @@ def test_flink_without_its_environment_is_an_error_with_a_remedy(
 def test_dags_and_plugins_are_the_repository_s(config: DevstackConfig) -> None:
     core = airflow.settings(config, dict.fromkeys(("fernet_key", "jwt_secret", "secret_key"), "x"))["core"]
     assert (core["dags_folder"], core["plugins_folder"]) == (REPOSITORY / "dags", REPOSITORY / "plugins")
+
+
+def test_airflow_waits_for_its_database_while_another_process_writes(config: DevstackConfig) -> None:
+    """For longer than the five seconds after which SQLite gives up by itself."""
+    address = airflow.settings(config, dict.fromkeys(("fernet_key", "secret_key", "jwt_secret"), ""))["database"]
+    config.airflow_home.mkdir(parents=True)
+    engine = create_engine(address["sql_alchemy_conn"])
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE runs (id INTEGER)"))
+    other = sqlite3.connect(config.airflow_home / "airflow.db", check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    end = threading.Timer(6.0, other.execute, ["COMMIT"])
+    end.start()
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO runs VALUES (1)"))
+    end.join()
+    other.close()
+    engine.dispose()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devstack import jars
-from devstack.errors import DevstackError
+from devstack.config import DevstackError
 
 MAVEN = """\
 #!/bin/sh

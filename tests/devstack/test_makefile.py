@@ -25,7 +25,7 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
 
 def test_without_a_target_it_explains_itself() -> None:
     shown = make().stdout
-    for target in ("demo", "up", "down", "status", "test", "lint"):
+    for target in ("demo", "up", "down", "status", "check", "test", "lint"):
         assert f"make {target} " in shown
 
 
@@ -66,8 +66,28 @@ def test_a_failure_on_any_airflow_fails_the_whole_and_the_others_still_run(faili
     assert [tmp_path / call for call in (tmp_path / "calls").read_text().split()] == pythons
 
 
+def test_everything_is_one_run_in_parallel_that_names_the_slowest_tests() -> None:
+    plan = make("-n", "test").stdout
+    (everything,) = [line for line in plan.splitlines() if "--dist loadgroup" in line]
+    assert "--durations 10" in everything
+    assert " -m " not in everything.partition("-m pytest")[2]
+    older = [line for line in plan.splitlines() if "-m airflow" in line]
+    assert all("tests/triggers/test_flink_triggers.py" in line for line in older)
+
+
 def test_chosen_tests_run_on_the_newest_airflow_only() -> None:
     assert ".venv-airflow-" not in make("-n", "test", "ARGS=-k kafka").stdout
+
+
+@pytest.mark.parametrize("target", ["check", "test-python"])
+def test_what_says_that_it_needs_no_stack_selects_without_it(target: str) -> None:
+    plan = make("-n", target, "VERSION=3.12").stdout
+    assert plan.count("-m pytest") == plan.count('-n 2 --dist worksteal -m "not integration"') == 1
+
+
+def test_check_is_lint_types_and_tests() -> None:
+    plan = make("-n", "check").stdout
+    assert plan.index("ruff check") < plan.index("mypy") < plan.index("-m pytest")
 
 
 def test_wipe_is_asked_for() -> None:

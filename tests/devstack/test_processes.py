@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devstack import preflight, processes
-from devstack.config import HOST, DevstackConfig
-from devstack.errors import DevstackError
+from devstack import processes
+from devstack.config import HOST, DevstackConfig, DevstackError
 from devstack.parts import declare
+from devstack.stack import check_ports
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def test_a_busy_port_is_told_with_setting_and_holder(tmp_path: Path) -> None:
         parts = declare(config)
         assert not processes.is_port_free(HOST, port)
         with pytest.raises(DevstackError) as caught:
-            preflight.check_ports(config, [parts["hopsworks"]])
+            check_ports(config, [parts["hopsworks"]])
     assert str(caught.value).startswith(f"Port {port} (hopsworks_port) is taken by ")
     assert f"(pid {os.getpid()})" in str(caught.value)
     assert "DEVSTACK_HOPSWORKS_PORT" in str(caught.value)
     assert processes.is_port_free(HOST, port)
-    preflight.check_ports(config, [parts["hopsworks"]])
+    check_ports(config, [parts["hopsworks"]])

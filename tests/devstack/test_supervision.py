@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.parts import NAMES, Program, declare, select
 from devstack.processes import MARKER, write_private
 from devstack.supervision import Supervisor, render, socket_path

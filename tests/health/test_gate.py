@@ -1,18 +1,30 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hopsworks_flink.health.gate import HealthCriteria, HealthGate, JobHealth, innermost_cause, root_exception
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.facts import JobFacts
+from hopsworks_flink.health.gate import HealthGate
 
 
-def health(
-    state: str = "RUNNING", vertices: str = "RUNNING", completed: int = 1, restarts: int | None = 0
-) -> JobHealth:
-    return JobHealth("j1", state, {"a": vertices, "b": "RUNNING"}, completed, restarts, None, "boom")
+def health(state: str = "RUNNING", vertices: str = "RUNNING", completed: int = 1, restarts: int | None = 0) -> JobFacts:
+    behind = (f"a: {vertices}",) if vertices != "RUNNING" else ()
+    return JobFacts(
+        0.0,
+        job_id="j1",
+        state=state,
+        vertices=2,
+        behind=behind,
+        checkpoints=completed,
+        restarts_ever=restarts,
+        cause="boom",
+    )
 
 
 def gate(**kwargs: object) -> HealthGate:
-    return HealthGate(HealthCriteria(**{"grace_period": 10.0, **kwargs}))  # type: ignore[arg-type]
+    return HealthGate(Bounds(**{"grace_period": 10.0, "require_checkpoint": True, "max_restarts": 5, **kwargs}))  # type: ignore[arg-type]
 
 
 def test_healthy_after_the_grace_period() -> None:
@@ -30,7 +42,7 @@ def test_a_running_job_with_a_waiting_vertex_is_not_healthy() -> None:
 
 
 def test_no_vertices_is_not_healthy() -> None:
-    assert gate(grace_period=0).observe(JobHealth("j1", "RUNNING", {}, 1, 0), 0) == "waiting"
+    assert gate(grace_period=0).observe(replace(health(), vertices=0), 0) == "waiting"
 
 
 def test_a_restart_starts_the_grace_period_again() -> None:
@@ -60,26 +72,26 @@ def test_many_restarts_fail_early_and_old_ones_do_not_count() -> None:
     assert watched.observe(health("RESTARTING", restarts=53), 2) == "failed"
 
 
+STILL_ENDING = (
+    "java.lang.IllegalStateException: The library registration references a different set of library BLOBs than "
+    "previous registrations for this job:"
+)
+
+
+def test_restarts_until_a_lost_job_has_ended_do_not_count() -> None:
+    watched = gate(max_restarts=2)
+    facts = replace(health("RESTARTING", "CREATED", completed=0), cause=STILL_ENDING)
+    for restarts in range(9):
+        assert watched.observe(replace(facts, restarts_ever=restarts), restarts) == "waiting"
+    other = replace(facts, cause="java.lang.ArithmeticException: / by zero")
+    assert watched.observe(replace(other, restarts_ever=10), 9) == "waiting"
+    assert watched.observe(replace(other, restarts_ever=11), 10) == "failed"
+
+
 @pytest.mark.parametrize(("state", "verdict"), [("RESTARTING", "failed"), ("RUNNING", "waiting")])
 def test_state_that_cannot_be_carried_over_is_not_tried_again(state: str, verdict: str) -> None:
     """As long as the job does not run: later it may stand in the history of one that was started without state."""
     cause = "org.apache.flink.util.StateMigrationException: the new state serializer must not be incompatible"
     watched = gate()
-    assert watched.observe(JobHealth("j1", state, {"a": "RUNNING"}, 1, 1, None, cause), 0) == verdict
+    assert watched.observe(replace(health(state), cause=cause), 0) == verdict
     assert ("cannot carry over the state" in watched.reason and cause in watched.reason) == (verdict == "failed")
-
-
-def test_innermost_cause() -> None:
-    assert innermost_cause("a.B: outer\n\tat x\nCaused by: c.D: inner\n\tat y\nCaused by: e.F: root") == "e.F: root"
-    assert innermost_cause("a.B: only\n\tat x") == "a.B: only"
-    assert innermost_cause("") == ""
-
-
-def test_root_exception_of_old_and_new_answers() -> None:
-    assert (
-        root_exception({"exceptionHistory": {"entries": [{"stacktrace": "a.B: new"}, {"stacktrace": "old"}]}})
-        == "a.B: new"
-    )
-    assert root_exception({"root-exception": "a.B: old form"}) == "a.B: old form"
-    assert root_exception({"exceptionHistory": {"entries": []}}) is None
-    assert root_exception(None) is None

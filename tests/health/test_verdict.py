@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.health.verdict import KINDS, Bounds, Look, Reason, Verdict, decide, judge
-from tests.conftest import REPOSITORY
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.facts import JobFacts
+from hopsworks_flink.health.verdict import KINDS, Reason, Verdict, judge, next_action
+from tests.support import REPOSITORY
 
 BOUNDS = Bounds(max_checkpoint_age=60, max_restarts=2, restart_window=600, max_lag=1000, max_silence=120)
-WELL = Look(
+WELL = JobFacts(
     at=10_000.0,
     job_ids=("a",),
     job_id="a",
@@ -30,14 +32,14 @@ WELL = Look(
 BEFORE = replace(WELL, at=9_700.0, watermark=700_000, lag=20, read=4000, written=90)
 
 
-def look(**changes: Any) -> Look:
+def look(**changes: Any) -> JobFacts:
     return replace(WELL, **changes)
 
 
-CASES: list[tuple[str, Look, Look | None, str, str | None]] = [
+CASES: list[tuple[str, JobFacts, JobFacts | None, str, str | None]] = [
     ("well", WELL, BEFORE, "healthy", None),
     ("first look", WELL, None, "healthy", None),
-    ("no job ever", Look(at=1.0), None, "missing", "no job named 'cards' runs"),
+    ("no job ever", JobFacts(at=1.0), None, "missing", "no job named 'cards' runs"),
     (
         "ended",
         look(job_ids=(), state="FAILED", cause="x.Y: broken"),
@@ -62,10 +64,10 @@ CASES: list[tuple[str, Look, Look | None, str, str | None]] = [
         look(restarts=1, cause="x.Y: away"),
         BEFORE,
         "degraded",
-        "it restarted 1 time(s) within 600 s (cause: x.Y: away)",
+        "it restarted 1 time within 600 s (cause: x.Y: away)",
     ),
-    ("restarts at the bound", look(restarts=2), BEFORE, "degraded", "it restarted 2 time(s) within 600 s"),
-    ("too many", look(restarts=3), BEFORE, "sick", "it restarted 3 time(s) within 600 s, 2 are allowed"),
+    ("restarts at the bound", look(restarts=2), BEFORE, "degraded", "it restarted 2 times within 600 s"),
+    ("too many", look(restarts=3), BEFORE, "sick", "it restarted 3 times within 600 s, 2 are allowed"),
     (
         "old checkpoint",
         look(checkpoint_age=61.0),
@@ -109,9 +111,9 @@ CASES: list[tuple[str, Look, Look | None, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("seen", "before", "kind", "reason"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
-def test_verdicts(seen: Look, before: Look | None, kind: str, reason: str | None) -> None:
-    verdict = judge("cards", seen, before, BOUNDS)
+@pytest.mark.parametrize(("facts", "before", "kind", "reason"), [case[1:] for case in CASES], ids=[c[0] for c in CASES])
+def test_verdicts(facts: JobFacts, before: JobFacts | None, kind: str, reason: str | None) -> None:
+    verdict = judge("cards", facts, before, BOUNDS)
     assert verdict.kind == kind, str(verdict)
     if reason is None:
         assert verdict.reasons == ()
@@ -177,18 +179,18 @@ REDEPLOYED = [9_000.0, 9_500.0]
 )
 def test_what_follows(kind: str, curable: bool, policy: str, attempts: list[float], action: str) -> None:
     verdict = Verdict((Reason(kind, "x", "x", curable),))
-    assert decide(verdict, policy, attempts, at=10_000.0, limit=2, window=3600.0) == action
+    assert next_action(verdict, policy, attempts, at=10_000.0, limit=2, window=3600.0) == action
 
 
 def test_nothing_follows_from_health() -> None:
-    assert decide(Verdict(), "redeploy", [], at=1.0, limit=1, window=1.0) == "none"
+    assert next_action(Verdict(), "redeploy", [], at=1.0, limit=1, window=1.0) == "none"
 
 
-def test_a_look_survives_json_and_keeps_the_time_of_the_last_row() -> None:
+def test_facts_survive_json_and_keep_the_time_of_the_last_row() -> None:
     stored = json.loads(json.dumps(WELL.to_json()))
-    assert Look.from_json(stored) == WELL
-    assert Look.from_json({**stored, "of a later version": 1}) == WELL
-    assert Look.from_json(None) is None
+    assert JobFacts.from_json(stored) == WELL
+    assert JobFacts.from_json({**stored, "of a later version": 1}) == WELL
+    assert JobFacts.from_json(None) is None
     later = replace(WELL, at=11_000.0, written_at=None)
     assert later.after(WELL).written_at == WELL.written_at
     assert replace(later, written=101).after(WELL).written_at == 11_000.0

@@ -13,6 +13,8 @@ from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub
 from tests.support.hopsworks_server import LocalHopsworks
 
+pytestmark = pytest.mark.airflow
+
 
 @pytest.fixture
 def flink_connection(flink: FlinkStub) -> dict[str, Any]:

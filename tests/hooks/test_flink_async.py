@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hopsworks_flink.clients.flink import http as flink_http
+from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import ConfigurationError, FlinkApiError, FlinkConnectionError, FlinkJobNotFound
+from hopsworks_flink.health.facts import job_facts
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub
+
+pytestmark = pytest.mark.airflow
 
 Ask = Callable[..., Any]
 
@@ -72,14 +76,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def secure(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[FlinkStub]:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    flink_http.tls_context.cache_clear()
+    tls_context.cache_clear()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     with FlinkStub() as stub:
         stub._server.socket = context.wrap_socket(stub._server.socket, server_side=True)
         stub.url = stub.url.replace("http:", "https:")
         yield stub
-    flink_http.tls_context.cache_clear()
+    tls_context.cache_clear()
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, stub: FlinkStub, **extra: Any) -> None:
@@ -170,17 +174,16 @@ def test_answers_are_the_same(flink: FlinkStub, ask: Ask) -> None:
     assert job.state == "CANCELED"
 
 
-def test_hooks_see_the_same_jobs(flink: FlinkStub) -> None:
+@both
+def test_facts_are_the_same(flink: FlinkStub, ask: Ask) -> None:
     flink.add(state="FINISHED")
-    job = flink.add(user_config={"deployment_hash": "h"})
+    job = flink.add(checkpoint="chk", failures=[5.0])
     flink.add("other")
-
-    async def look() -> Any:
-        async with AsyncFlinkHook("flink_default") as hook:
-            return await hook.jobs_named("cards"), await hook.health(job.job_id), await hook.job_state("ab" * 16)
-
-    hook = FlinkHook("flink_default")
-    assert asyncio.run(look()) == (hook.jobs_named("cards"), hook.health(job.job_id), None)
+    by_name, by_id = ask("answer", job_facts("cards", None, 1.0)), ask("answer", job_facts(None, job.job_id, 1.0))
+    assert (by_name.job_id, by_name.job_ids, by_name.vertices, by_name.restarts) == (job.job_id, (job.job_id,), 2, 1)
+    assert replace(by_id, age=0.0, checkpoint_age=0.0) == replace(by_name, age=0.0, checkpoint_age=0.0)
+    assert ask("find_job", "ab" * 16) is None
+    assert ask("answer", job_facts(None, "ab" * 16, 1.0)).state == "NOT_FOUND"
 
 
 def test_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,24 +138,22 @@ def test_jobs_are_found_by_their_exact_name(hook: FlinkHook, flink: FlinkStub) -
     assert [job.deployment_hash for job in jobs] == ["abc", None]
 
 
-def test_health(hook: FlinkHook, flink: FlinkStub) -> None:
+def test_facts(hook: FlinkHook, flink: FlinkStub) -> None:
     job = flink.add(completed=3, restarts=2, checkpoint="chk-3", exception="x.Y: outer\nCaused by: a.B: root")
-    health = hook.health(job.job_id)
-    assert health.all_running
-    assert (health.completed_checkpoints, health.restarts) == (3, 2)
-    assert (health.latest_checkpoint_path, health.root_exception) == ("chk-3", "a.B: root")
+    facts = hook.facts(job_id=job.job_id)
+    assert facts.all_running
+    assert (facts.checkpoints, facts.restarts_ever, facts.cause) == (3, 2, "a.B: root")
 
 
-def test_health_of_a_job_that_initialises(hook: FlinkHook, flink: FlinkStub) -> None:
+def test_facts_of_a_job_that_initialises(hook: FlinkHook, flink: FlinkStub) -> None:
     job = flink.add(state="INITIALIZING", vertices=[])
     flink.fail("GET", "/exceptions", status=404)
-    assert not hook.health(job.job_id).all_running
+    assert not hook.facts(job_id=job.job_id).all_running
 
 
 def test_unknown_job(hook: FlinkHook) -> None:
     assert hook.job_state(JOB_ID) is None
-    with pytest.raises(FlinkJobNotFound):
-        hook.health(JOB_ID)
+    assert hook.facts(job_id=JOB_ID).state == "NOT_FOUND"
 
 
 # --- ending -----------------------------------------------------------------------------------------------------------

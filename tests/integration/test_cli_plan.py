@@ -19,7 +19,7 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.platform import jobs
 
@@ -118,7 +118,7 @@ def test_what_the_state_survives_and_what_not(plan: Plan) -> None:
     actions, answer = plan.facts(2)
     assert actions == {TOPIC: "none", GROUP: "none", JOB: "change"}
     assert answer["state"] == {"outcome": "keeps", "reasons": []}
-    assert answer["resources"][-1]["details"][-1] == "the SQL is another one"
+    assert answer["resources"][-1]["details"][-1] == "the SQL differs"
 
     plan.spec = json.loads(json.dumps(SPEC))
     plan.spec["feature_groups"][0]["window"]["size"] = "20m"
@@ -140,7 +140,7 @@ def test_drift_and_new_groups_are_named(plan: Plan) -> None:
     details = {resource["name"]: " ".join(resource["details"]) for resource in answer["resources"]}
     assert "feature 'most' (double) is missing there" in details[GROUP]
     assert "a deployment appends it" in details[GROUP]
-    assert "its schema is another one" in details[TOPIC]
+    assert "its schema differs" in details[TOPIC]
     assert "it has 1 partition(s), wanted 3" in details[TOPIC]
     assert len(jobs_of(plan)) == 1, "looking has changed nothing"
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
 import time
-from datetime import datetime, timezone
 
 import fastavro
 import psutil
@@ -23,11 +21,11 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.live import events as simulated
 from tests.support.live.leaks import files_with, flink_pages, planted_in_airflow
 from tests.support.live.platform import ends, eventually, jobs, offline_rows, records, sdk_project
+from tests.support.live.served import GROUP, assert_offline, assert_online, iso
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("with_airflow")]
 
 PIPELINE = "card_transactions"
-GROUP = "card_transactions_10m_agg"
 DEPLOY, BACKFILL, SIMULATE = (f"{PIPELINE}__{verb}" for verb in ("deploy", "offline_backfill", "simulate"))
 JOB = f"{PIPELINE}__features"
 DEPLOY_TASKS = ("create_source_topic", f"create_{GROUP}_1", f"create_{GROUP}_2", "deploy_streaming_job")
@@ -88,57 +86,6 @@ def path(stack, tmp_path_factory):
         yield path
 
 
-def same(actual, expected):
-    """Whether two feature values are equal: null is null, floats to 1e-9."""
-    if actual is None or expected is None or (isinstance(actual, float) and math.isnan(actual)):
-        missing = actual is None or (isinstance(actual, float) and math.isnan(actual))
-        return missing and expected is None
-    return math.isclose(actual, expected, rel_tol=1e-9, abs_tol=1e-9)
-
-
-def assert_row(row, window):
-    assert row["num_trans_per_10m"] == window["n"], (row, window)
-    assert same(row["avg_amt_per_10m"], window["mean"]), (row, window)
-    assert same(row["stdev_amt_per_10m"], window["sd"]), (row, window)
-
-
-def milliseconds(stamp):
-    return round(stamp.replace(tzinfo=stamp.tzinfo or timezone.utc).timestamp() * 1000)
-
-
-def assert_online(store, expected, group=GROUP):
-    """Both versions hold the newest window of every card, and nothing else."""
-    for version in (1, 2):
-        frame = store.get_feature_group(group, version=version).read(online=True)
-        rows = {row["cc_num"]: row for row in frame.to_dict("records") if row["cc_num"] != simulated.FLUSH_CARD}
-        assert set(rows) == set(expected), f"version {version}"
-        for card, window in expected.items():
-            if version == 2:
-                stamp = rows[card]["window_end"]
-                stamp = datetime.fromisoformat(stamp) if isinstance(stamp, str) else stamp.to_pydatetime()
-                assert milliseconds(stamp) == window["window_end"], (card, window)
-            assert_row(rows[card], window)
-
-
-def assert_offline(store, windows, group=GROUP):
-    """Version 2 holds every window of every card exactly once, version 1 the newest."""
-    history = {}
-    for row in offline_rows(store.get_feature_group(group, version=2)):
-        if row["cc_num"] != simulated.FLUSH_CARD:
-            key = (row["cc_num"], milliseconds(row["window_end"]))
-            assert key not in history, f"{key} stands twice"
-            history[key] = row
-    expected = {(window["cc_num"], window["window_end"]): window for window in windows}
-    assert set(history) == set(expected)
-    for key, window in expected.items():
-        assert_row(history[key], window)
-    newest = simulated.newest_by_card(windows)
-    rows = [r for r in offline_rows(store.get_feature_group(group, version=1)) if r["cc_num"] != simulated.FLUSH_CARD]
-    assert sorted(row["cc_num"] for row in rows) == sorted(newest)
-    for row in rows:
-        assert_row(row, newest[row["cc_num"]])
-
-
 def test_deploy_makes_topic_groups_and_one_healthy_job(path):
     path.first_run = path.run(DEPLOY)
     results = path.results(path.first_run)
@@ -195,12 +142,6 @@ def test_offline_features_are_right(path):
         assert inserted == len(offline_rows(group)) >= len(windows)
 
 
-def test_backfill_again_changes_nothing(path):
-    path.run(BACKFILL)
-    with path.feature_groups() as project:
-        assert_offline(project.get_feature_store(), simulated.expected_windows(path.events))
-
-
 def test_records_equal_those_of_the_sdks_own_encoder(path):
     from hsfs.core import kafka_engine
 
@@ -229,37 +170,15 @@ def test_records_equal_those_of_the_sdks_own_encoder(path):
     assert all(count > 1000 for count in seen.values()), seen
 
 
-def test_the_same_deployment_again_touches_nothing(path):
-    before = path.results(path.first_run)
-    after = path.results(path.run(DEPLOY))
-    assert after["deploy_streaming_job"]["action"] == "none"
-    assert jobs(path.stack, JOB) == {before["deploy_streaming_job"]["job_id"]: "RUNNING"}
-    for task in DEPLOY_TASKS[:3]:
-        assert after[task].pop("created") is False
-        before[task].pop("created")
-        assert after[task] == before[task]
+def test_an_incompatible_file_is_rolled_back(path):
+    """Through scheduler, triggerer and the asset's store: nobody but Airflow remembers what ran before.
 
-
-def test_a_changed_file_replaces_the_job(path):
-    first_job = path.results(path.first_run)["deploy_streaming_job"]["job_id"]
+    The same deployment again touches nothing.
+    """
     batch = simulated.transactions(seed=8, start=path.start + 100 * MINUTE, minutes=60, cards=25, count=4000)
     half = len(batch) // 2
     path.produce(batch[:half])
     path.held_back = batch[half:]
-
-    text = path.file.read_text()
-    changed = text.replace("max_disorder: 5s ", "max_disorder: 7s ")
-    assert changed != text
-    path.file.write_text(changed)
-    deployed = path.results(path.run(DEPLOY))["deploy_streaming_job"]
-    assert deployed["action"] == "replaced"
-    assert deployed["replaced_job_id"] == first_job
-    assert deployed["savepoint_path"]
-    assert path.running() == {deployed["job_id"]} != {first_job}
-
-
-def test_an_incompatible_file_is_rolled_back(path):
-    """Through scheduler, triggerer and the asset's store: nobody but Airflow remembers what ran before."""
     good = path.file.read_text()
     (before,) = path.running()
     known = set(jobs(path.stack, JOB))
@@ -278,11 +197,17 @@ def test_an_incompatible_file_is_rolled_back(path):
     assert back != before
     assert path.asset_events(run) == {}
 
-    again = path.results(path.run(DEPLOY))["deploy_streaming_job"]
-    assert (again["action"], again["job_id"]) == ("none", back)
+    first, again = path.results(path.first_run), path.results(path.run(DEPLOY))
+    assert (again["deploy_streaming_job"]["action"], again["deploy_streaming_job"]["job_id"]) == ("none", back)
+    assert path.running() == {back}
+    for task in DEPLOY_TASKS[:3]:
+        assert again[task].pop("created") is False
+        first[task].pop("created")
+        assert again[task] == first[task]
 
 
 def test_values_go_on_after_all_that(path):
+    """From the savepoint of the job that was replaced and came back; a backfill again brings no row twice."""
     path.produce(path.held_back + simulated.flush(8, path.start + 160 * MINUTE))
     windows = simulated.expected_windows(path.events)
     with path.feature_groups() as project:
@@ -303,6 +228,7 @@ def test_a_feature_more_makes_the_groups_grow(path):
     deployed = results["deploy_streaming_job"]
     assert [deployed["grown"][name]["features"] for name in names] == [["most_amt_per_10m"]] * 2
     assert [deployed["grown"][name]["offsets_verified"] for name in names] == [True, True]
+    assert (deployed["action"], deployed["replaced_job_id"]) == ("replaced", before)
     assert path.running() == {deployed["job_id"]} != {before}
 
 
@@ -315,10 +241,6 @@ def test_simulated_events_become_features(path):
         assert sum(frame["cc_num"] > 4_000_000_000_000_000) == 5
 
     eventually(check)
-
-
-def iso(stamp):
-    return datetime.fromtimestamp(stamp / 1000, timezone.utc).isoformat()
 
 
 def test_no_secret_is_anywhere(path):

@@ -14,11 +14,11 @@ from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.resources import source_avro_schema
-from tests.integration.test_feature_path import milliseconds, same
 from tests.support.deaths import Killed, die
 from tests.support.live import events as simulated
 from tests.support.live.jobs import MINUTE, Live, living
 from tests.support.live.platform import eventually, offline_rows, sdk_project
+from tests.support.live.served import milliseconds, same
 
 pytestmark = pytest.mark.timeout(600)
 

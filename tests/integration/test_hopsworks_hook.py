@@ -273,7 +273,7 @@ def test_topic_is_created_once() -> None:
 def test_topic_drift_is_refused_and_changes_nothing() -> None:
     first = create_topic(topic=f"drift_{RUN}")
     other = {**SCHEMA, "fields": [{"name": "b", "type": "string"}]}
-    with pytest.raises(AirflowFailException, match=r"exists \(version 1\) and is another one"):
+    with pytest.raises(AirflowFailException, match=r"exists \(version 1\) and differs"):
         create_topic(topic=f"drift_{RUN}", schema=other)
     with pytest.raises(AirflowFailException, match=r"exists with 2 partition\(s\), wanted 3"):
         create_topic(topic=f"drift_{RUN}", partitions=3)
@@ -285,9 +285,9 @@ def test_topic_that_the_broker_has_lost_is_made_anew(hook: HopsworksHook, stack:
     first = create_topic(topic=topic)
     admin = AdminClient({"bootstrap.servers": stack.config.kafka_bootstrap})
     with hook.session() as session:
-        assert session.topic_differences(topic, SCHEMA, partitions=2) == []
+        assert session.topics.differences(topic, SCHEMA, partitions=2) == []
         admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
-        assert session.topic_differences(topic, SCHEMA, partitions=2) is None
+        assert session.topics.differences(topic, SCHEMA, partitions=2) is None
     assert create_topic(topic=topic) == first
     with hook.session() as session:
         assert session.topic_end_offsets(topic) == {0: 0, 1: 0}

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from airflow.sdk import Asset
 
-from devstack.hopsworks.jobstore import JobStore
-from devstack.hopsworks.layout import Layout
-from devstack.hopsworks.store import MetadataStore
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.jobs.store import JobStore
+from devstack.hopsworks.metadata.store import MetadataStore
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.exceptions import HopsworksError, HopsworksJobFailed
@@ -291,5 +291,5 @@ def test_half_made_group_is_named(hook: HopsworksHook) -> None:
     create("half", FEATURES)
     with hook.session() as session:
         session.jobs.get(f"half_{RUN}_1_offline_fg_materialization").delete()
-    with pytest.raises(HopsworksError, match="is half made: it has no materialization job"):
+    with pytest.raises(HopsworksError, match="is incomplete: it has no materialization job"):
         create("half", FEATURES)

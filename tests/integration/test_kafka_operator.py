@@ -10,6 +10,7 @@ import pytest
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients.kafka.topics import KafkaTopics
 from hopsworks_flink.exceptions import KafkaError
 from hopsworks_flink.operators.kafka import KafkaCreateTopicOperator
 from tests.support.fixtures import set_connection, task_context
@@ -69,7 +70,7 @@ def test_bad_arguments(changes: dict[str, Any], text: str) -> None:
 
 
 def test_absent_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.clients.kafka.topics._SECONDS", 1.0)
+    monkeypatch.setattr(KafkaTopics, "answer_seconds", 1.0)
     extra = {"bootstrap.servers": "127.0.0.1:1"}
     set_connection(monkeypatch, "kafka_default", conn_type="kafka", extra=extra)
     with pytest.raises(KafkaError, match=r"does not answer: .*Connection refused"):

@@ -100,53 +100,46 @@ def test_a_worker_that_is_killed_leaves_exactly_one_job(stack, airflow, point):
     assert set(started(stack, "case_deploy")) - before == {result["job_id"]}
 
 
-def test_two_deployments_at_once_leave_exactly_one_job(stack, airflow):
+def test_two_deployments_at_once_leave_exactly_one_job_and_one_cleared_touches_nothing(stack, airflow):
     runs = [airflow.trigger("case_deploy", {"version": "race"}) for _ in range(2)]
     ended = [airflow.wait(run, timeout=240) for run in runs]
     assert [run.state for run in ended] == ["success", "success"]
     results = [airflow.xcom(run, "deploy") for run in ended]
-    assert {result["job_id"] for result in results} == set(running(stack, "case_deploy"))
-    assert len(running(stack, "case_deploy")) == 1
-
-
-def test_a_cleared_deployment_touches_nothing(stack, airflow):
-    run = airflow.run("case_deploy", {"version": "cleared"}, timeout=240)
     before = running(stack, "case_deploy")
-    clear(airflow, run)
-    ended = airflow.wait(run, timeout=240)
-    assert ended.state == "success"
-    assert airflow.xcom(run, "deploy")["action"] == "none"
+    assert len(before) == 1
+    assert {result["job_id"] for result in results} == set(before)
+
+    clear(airflow, ended[0])
+    again = airflow.wait(runs[0], timeout=240)
+    assert again.state == "success"
+    assert airflow.xcom(again, "deploy")["action"] == "none"
     assert running(stack, "case_deploy") == before
 
 
-def test_a_deferred_task_that_is_marked_failed_cancels_its_job(stack, airflow):
-    run = airflow.trigger("case_run")
-    wait_until_watched(airflow, run)
-    assert len(running(stack, "case_run")) == 1
-    set_state(airflow, run, "failed")
-
-    def check():
-        assert running(stack, "case_run") == []
-
-    eventually(check)
-
-
-def test_a_deferred_task_that_is_cleared_goes_on_with_one_job(stack, airflow):
+def test_a_deferred_task_goes_on_with_one_job_when_it_is_cleared_and_cancels_it_when_it_is_marked_failed(
+    stack, airflow
+):
     run = airflow.trigger("case_run")
     wait_until_watched(airflow, run)
     (first,) = running(stack, "case_run")
     clear(airflow, run)
 
-    def check():
+    def goes_on():
         now = running(stack, "case_run")
         assert len(now) == 1
         assert now != [first]
         assert task(airflow, run)["state"] == "deferred"
 
-    eventually(check, timeout=120)
+    eventually(goes_on, timeout=120)
     time.sleep(5)
-    check()
+    goes_on()
+    wait_until_watched(airflow, run)
     set_state(airflow, run, "failed")
+
+    def ended():
+        assert running(stack, "case_run") == []
+
+    eventually(ended)
 
 
 def test_a_triggerer_that_restarts_loses_no_wait(stack, airflow):

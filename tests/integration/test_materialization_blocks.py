@@ -14,9 +14,9 @@ import pytest
 from confluent_kafka import Producer
 from hsfs.feature import Feature
 
-from devstack.hopsworks.layout import PROJECT_ID, Layout
-from devstack.hopsworks.materialize import Materialization
-from devstack.hopsworks.store import MetadataStore
+from devstack.hopsworks.home.layout import PROJECT_ID, Layout
+from devstack.hopsworks.metadata.store import MetadataStore
+from devstack.hopsworks.offline.materialize import Materialization
 from devstack.kafka.access import client_settings, ensure_scram_user
 from devstack.stack import Stack
 from tests.support.live.platform import offline_rows

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, fetch
+from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, JAVA_JARS, JAVA_POM, fetch
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
 from tests.pipeline.expressions.test_reserved_words import spec
-from tests.pipeline.test_compile import EVERYTHING, PLAIN, REFERENCE, registered
+from tests.support import REPOSITORY
+from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
 
 END = "== END ==\n"
 # Numbers whose squares can be summed as they are.
@@ -77,10 +77,11 @@ def job(path: Any) -> dict[str, Any]:
 
 def job_of(pipeline: Pipeline) -> dict[str, Any]:
     ids = {group.full_name: 1 for group in pipeline.feature_groups}
+    folders = [fetch(CONNECTORS_POM, CONNECTOR_JARS), fetch(JAVA_POM, JAVA_JARS)]
     return {
         "plan": compile_plan(pipeline, registered(pipeline)).model_dump(mode="json"),
         "values": bindings(pipeline, source_kafka=PLAIN, sink_kafka=PLAIN, ingestion_ids=ids)["values"],
-        "jars": ";".join(path.as_uri() for path in sorted(fetch(CONNECTORS_POM, CONNECTOR_JARS).glob("*.jar"))),
+        "jars": ";".join(path.as_uri() for folder in folders for path in sorted(folder.glob("*.jar"))),
     }
 
 

@@ -20,7 +20,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowSensorTimeout
 from hopsworks_flink.clients.kafka.poison import Search, find_poison
-from hopsworks_flink.exceptions import ConfigurationError, FlinkJobFailed
+from hopsworks_flink.exceptions import ConfigurationError, FlinkJobFailed, FlinkSavepointError
+from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.decoding import value_check
@@ -28,15 +29,18 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments, source_a
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_avro_schema, quarantine_topic_arguments
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
+from tests.pipeline.strict_format import CASES, value_of
 from tests.support.fixtures import set_connection, task_context
+from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import eventually, jobs, records, sdk_project
-from tests.support.undecodable import AVRO, EVENT, JSON, SCHEMA, avro
+from tests.support.undecodable import EVENT, SCHEMA, avro
 
 pytestmark = pytest.mark.timeout(400)
 
 RUN = f"{time.time_ns() // 1_000_000 % 100_000_000}"
 NAME = f"poisoned_{RUN}"
 GOOD, BAD = avro(EVENT), b"not avro at all"
+REASON = "column at: its union index reads as 55, not 0 (null) or 1 (bigint); it was written with another schema"
 MINUTE = 60_000
 BASE = int(time.time()) // 60 * MINUTE - 180 * MINUTE
 
@@ -181,15 +185,30 @@ def event(**values: Any) -> bytes:
 
 
 def deploy(**kwargs: Any) -> dict[str, Any]:
-    arguments = {"grace_period": 2.0, "poll_interval": 0.5, "timeout": 60, "pipeline": spec(), **kwargs}
+    arguments = {"grace_period": 2.0, "poll_interval": 0.5, "timeout": 180, "flink_configuration": OFTEN}
+    arguments |= {"pipeline": spec(), **kwargs}
     return FlinkDeployFeaturePipelineOperator(task_id="deploy", **arguments).execute(task_context())
+
+
+def deploy_over_failing(data: dict[str, Any]) -> dict[str, Any]:
+    """As a task with retries: a job that fails again and again seems to run in between, and its savepoint fails."""
+    deployed: dict[str, Any] = {}
+
+    def once() -> None:
+        try:
+            deployed.update(deploy(pipeline=data))
+        except FlinkSavepointError as error:
+            raise AssertionError(str(error)) from error
+
+    eventually(once)
+    return deployed
 
 
 def test_a_job_that_fails_at_a_record_names_it(events: Topic) -> None:
     job_id = deploy()["job_id"]
     events.put(0, [event(card=100)] * 3)
     (offset,) = events.put(1, [BAD])
-    place = f"topic {events.name}, partition 1, offset {offset}: it is no Avro record"
+    place = f"topic {events.name}, partition 1, offset {offset}: {REASON}"
     sensor = FlinkJobHealthSensor(
         task_id="health", pipeline=spec(), max_restarts=0, poke_interval=0.5, timeout=5, deferrable=False
     )
@@ -203,6 +222,8 @@ def test_a_job_that_fails_at_a_record_names_it(events: Topic) -> None:
         raise AssertionError("the job is healthy")
 
     eventually(is_ill)
+    # Flink itself names it, to those who look at the job.
+    assert f"java.io.IOException: {place}" in str(FlinkHook().client.exceptions(job_id))
     timed_out = {"status": "timeout", "reason": "it restarts", "facts": {"job_id": job_id}}
     with pytest.raises(AirflowSensorTimeout) as told:
         sensor.execute_complete(task_context(), timed_out)
@@ -229,16 +250,18 @@ def quarantined(events: Topic, data: dict[str, Any] | None = None) -> dict[tuple
 
 
 def test_with_quarantine_the_job_goes_on_from_its_state(events: Topic) -> None:
-    deployed = deploy(pipeline=spec(on_decode_error="quarantine"))
+    deployed = deploy_over_failing(spec(on_decode_error="quarantine"))
     # What runs is replaced; a job that the deployment before has given up, and ended, is followed.
     assert deployed["action"] in ("replaced", "submitted")
     assert deployed["state"] == "restore"
 
     def poison_is_there() -> None:
-        ((place, row),) = quarantined(events).items()
+        found = quarantined(events)
+        assert len(found) == 1
+        ((place, row),) = found.items()
         assert place[0] == 1
         assert (row["pipeline"], row["reason"], row["value"], row["event"]) == (NAME, "undecodable", BAD, None)
-        assert "Exception" in row["detail"]
+        assert row["detail"].startswith(REASON)
         assert row["kafka_timestamp"].timestamp() * 1000 == BASE
 
     eventually(poison_is_there)
@@ -246,36 +269,32 @@ def test_with_quarantine_the_job_goes_on_from_its_state(events: Topic) -> None:
 
 def test_what_is_written_is_what_cannot_be_decoded_or_does_not_count(events: Topic) -> None:
     before = set(quarantined(events))
-    values = [value for value, _ in AVRO.values()]
-    undecodable = value_check(Pipeline.parse(spec()))
-    expected = {
-        (0, offset): ("undecodable", value)
-        for offset, value in zip(events.put(0, values), values, strict=True)
-        if undecodable(value)
+    expected: dict[tuple[int, int], tuple[str, str | None, bytes | None]] = {
+        (0, offset): ("undecodable", *written) for offset, written in put_cases(events, "avro").items()
     }
-    assert len(expected) > 5
     refused = {
         "at is null": event(at=None),
         "at is not after 1970": event(at=-5),
         "at is further ahead of the Kafka timestamp than max_future": event(at=BASE + 61 * MINUTE),
         "card is null": event(card=None, note="who?"),
+        "at is further behind the Kafka timestamp than max_past": event(at=BASE // 1000),
     }
     places = events.put(1, list(refused.values()))
-    expected |= {(1, offset): (reason, None) for offset, reason in zip(places, refused, strict=True)}
+    expected |= {(1, offset): (reason, None, None) for offset, reason in zip(places, refused, strict=True)}
     events.put(1, [event(at=10**17)])
     events.put(0, [event(card=101, at=BASE + MINUTE)] * 4)
-    expected[1, places[-1] + 1] = ("at is further ahead of the Kafka timestamp than max_future", None)
+    expected[1, places[-1] + 1] = ("at is further ahead of the Kafka timestamp than max_future", None, None)
 
     def all_are_there() -> None:
         found = {place: row for place, row in quarantined(events).items() if place not in before}
-        assert {place: (row["reason"], row["value"]) for place, row in found.items()} == expected
+        assert {place: (row["reason"], row["detail"], row["value"]) for place, row in found.items()} == expected
         without_card = json.loads(found[1, places[3]]["event"])
         assert without_card == {**EVENT, "at": BASE, "card": None, "note": "who?"}
 
     eventually(all_are_there)
 
 
-def test_back_to_the_native_decoder_no_window_is_lost(stack: Stack, events: Topic, tmp_path: Any) -> None:
+def test_back_to_failing_no_window_is_lost(stack: Stack, events: Topic, tmp_path: Any) -> None:
     deployed = deploy()
     assert (deployed["action"], deployed["state"]) == ("replaced", "restore")
     events.put(0, [event(card=101, at=BASE + MINUTE)] * 2)
@@ -292,20 +311,80 @@ def test_back_to_the_native_decoder_no_window_is_lost(stack: Stack, events: Topi
     eventually(counts)
 
 
-def test_json_is_judged_as_flink_judges_it(stack: Stack, connections: None) -> None:
+def put_cases(topic: Topic, encoding: str) -> dict[int, tuple[str, bytes]]:
+    """Write what cannot be decoded, among records that can and a tombstone; offset to the reason and the value."""
+    cases = [case for case in CASES[encoding] if case["schema"] == "event" and "reason" in case]
+    good = GOOD if encoding == "avro" else json.dumps(EVENT).encode()
+    offsets = topic.put(0, [None, *(value_of(case) for case in cases), good])[1:-1]
+    assert len(offsets) > 20
+    return {offset: (case["reason"], value_of(case)) for offset, case in zip(offsets, cases, strict=True)}
+
+
+def test_what_is_no_json_event_is_written_with_the_reason(stack: Stack, connections: None) -> None:
     data = {**spec(format="json", on_decode_error="quarantine"), "name": f"{NAME}_json"}
     data["source"]["topic"] += "_json"
     data["feature_groups"][0]["name"] += "_json"
     topic = register(stack, data)
-    undecodable = value_check(Pipeline.parse(data))
-    values = [value for value, _ in JSON.values()]
-    offsets = topic.put(0, values)
-    expected = {offset: value for offset, value in zip(offsets, values, strict=True) if undecodable(value)}
+    expected = put_cases(topic, "json")
     deploy(pipeline=data)
 
     def exactly_these_are_there() -> None:
         rows = quarantined(topic, data).items()
-        assert {place[1]: row["value"] for place, row in rows if row["reason"] == "undecodable"} == expected
+        written = {place[1]: (row["detail"], row["value"]) for place, row in rows if row["reason"] == "undecodable"}
+        assert written == expected
 
     eventually(exactly_these_are_there)
     cancel_jobs(stack, f"{NAME}_json__features")
+
+
+def test_a_producer_that_appends_a_column_is_noticed(stack: Stack, connections: None, tmp_path: Any) -> None:
+    """Its records begin as the others do: a decoder that does not look at the end reads on as if nothing had been."""
+    columns = {"k": "bigint", "ts": "bigint", "v": "bigint"}
+    data: dict[str, Any] = {
+        "name": f"{NAME}_longer",
+        "source": {
+            "topic": f"{NAME}_longer_events",
+            "partitions": 2,
+            "schema": columns,
+            "event_time": {"column": "ts"},
+            "refused": "quarantine",
+        },
+        "feature_groups": [
+            {"name": f"{NAME}_longer_agg", "key": ["k"], "window": {"size": "1m"}, "aggregates": {"n": "count"}}
+        ],
+    }
+    topic = register(stack, data)
+    old = {"type": "record", "name": "e", "fields": [{"name": name, "type": ["null", "long"]} for name in columns]}
+    new = {**old, "fields": [*old["fields"], {"name": "extra", "type": ["null", "long"]}]}
+
+    def record(minute: int, second: int) -> bytes:
+        buffer = io.BytesIO()
+        event = {"k": minute, "ts": BASE + minute * MINUTE + second * 1000, "v": second, "extra": 5}
+        fastavro.schemaless_writer(buffer, new if minute >= 3 else old, event)
+        return buffer.getvalue()
+
+    deploy(pipeline=data)
+    values = [record(minute, second) for minute in range(10) for second in range(60)]
+    offsets = topic.put(0, values)
+    reason = "2 bytes are left after the record; the producer's schema is longer"
+    with pytest.raises(FlinkJobFailed) as caught:
+        deploy(pipeline=data, timeout=40, grace_period=12.0)
+    assert f"topic {topic.name}, partition 0, offset {offsets[180]}: {reason}" in str(caught.value)
+
+    data["source"]["on_decode_error"] = "quarantine"
+    deploy_over_failing(data)
+    # Closes the windows.
+    later = io.BytesIO()
+    fastavro.schemaless_writer(later, old, {"k": 99, "ts": BASE + 20 * MINUTE, "v": 0})
+    for partition in (0, 1):
+        topic.put(partition, [later.getvalue()])
+
+    def all_others_are_kept_and_these_count() -> None:
+        kept = {place[1]: (row["detail"], row["value"]) for place, row in quarantined(topic, data).items()}
+        assert kept == {offset: (reason, value) for offset, value in zip(offsets[180:], values[180:], strict=True)}
+        with sdk_project(stack, tmp_path) as project:
+            frame = project.get_feature_store().get_feature_group(f"{NAME}_longer_agg", version=1).read(online=True)
+        assert {row["k"]: row["n"] for row in frame.to_dict("records")} == {0: 60, 1: 60, 2: 60}
+
+    eventually(all_others_are_kept_and_these_count)
+    cancel_jobs(stack, f"{NAME}_longer__features")

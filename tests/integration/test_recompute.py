@@ -26,10 +26,11 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, 
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.integration.test_feature_path import assert_offline, assert_online, assert_row, iso, milliseconds
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live import events as simulated
+from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import eventually, jobs, offline_rows, sdk_project
+from tests.support.live.served import assert_offline, assert_online, assert_row, iso, milliseconds
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("with_airflow")]
 
@@ -98,7 +99,7 @@ def past(stack, tmp_path_factory):
         for name in ("hopsworks_default", "flink_default"):
             set_connection(patch, name, **stack.airflow_connections()[name])
         with HopsworksHook().session() as session:
-            session.create_topic(past.topic, source_avro_schema(past.pipeline), partitions=2, replication=1)
+            session.topics.create(past.topic, source_avro_schema(past.pipeline), partitions=2, replication=1)
             for group in past.pipeline.feature_groups:
                 session.create_feature_group(**feature_group_arguments(past.pipeline, group))
         yield past
@@ -134,10 +135,15 @@ def offline(store, version):
     return sorted(offline_rows(store.get_feature_group(NAME, version=version)), key=str)
 
 
+def materialize(version):
+    operator = HopsworksMaterializeFeatureGroupOperator(task_id="t", name=NAME, version=version, poll_interval=0.5)
+    operator.execute(task_context())
+
+
 def test_a_stream_has_computed_the_past(past):
-    deployed = FlinkDeployFeaturePipelineOperator(task_id="t", pipeline=past.spec, grace_period=1).execute(
-        task_context()
-    )
+    deployed = FlinkDeployFeaturePipelineOperator(
+        task_id="t", pipeline=past.spec, grace_period=1, flink_configuration=OFTEN
+    ).execute(task_context())
     assert deployed["action"] == "submitted"
     batch = simulated.transactions(seed=7, start=past.start, minutes=60, cards=25, count=4000)
     past.produce(batch + simulated.flush(7, past.start + 60 * MINUTE))
@@ -146,7 +152,7 @@ def test_a_stream_has_computed_the_past(past):
         store = project.get_feature_store()
         eventually(lambda: assert_online(store, simulated.newest_by_card(windows), NAME))
     for version in (1, 2):
-        HopsworksMaterializeFeatureGroupOperator(task_id="t", name=NAME, version=version).execute(task_context())
+        materialize(version)
     with past.project() as project:
         assert_offline(project.get_feature_store(), windows, NAME)
 
@@ -192,7 +198,10 @@ def backfill(airflow, dag):
 
 
 def test_a_late_event_counts_in_a_recompute_of_its_part(past):
-    """Started by hand, with an interval of its own: rows outside of it stay as they are, to the bit."""
+    """With an interval of its own: rows outside of it stay as they are, to the bit.
+
+    How the form of the DAG reaches the operator: tests/dags/test_dags.py.
+    """
     at = past.start + 25 * MINUTE + 7
     late = simulated.Event("late", at, 3, 1000.0, past.start + 91 * MINUTE, 1)
     before = simulated.expected_windows(past.events)
@@ -201,8 +210,9 @@ def test_a_late_event_counts_in_a_recompute_of_its_part(past):
         rows_before = {v: offline(project.get_feature_store(), v) for v in (2, 3)}
         served = [online(project.get_feature_store(), v) for v in (1, 2)]
     form = {"start": iso(at - 5 * MINUTE), "end": iso(at + 10 * MINUTE)}
-    run = past.airflow.run(f"{NAME}__recompute", form, timeout=300)
-    result = past.airflow.xcom(run, "recompute")
+    result = past.recompute(**form)
+    for version in (2, 3):
+        materialize(version)
     assert result["interval"] == [form["start"], form["end"]]
     windows = simulated.expected_windows(past.events)
     assert sum(window not in before for window in windows) == 10

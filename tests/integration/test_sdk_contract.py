@@ -314,3 +314,73 @@ def test_offsets_are_stored_with_the_rows(stack: Stack, fs: Any, name: str) -> N
         _, high = consumer.get_watermark_offsets(TopicPartition("demo_onlinefs", partition), timeout=10)
         assert stored[partition] == high
     consumer.close()
+
+
+# --- offline reads ---------------------------------------------------------------------------------------------------
+
+
+def test_the_offline_store_is_read_by_the_sdk(fs: Any, name: str) -> None:
+    features = [
+        *FEATURES,
+        *(Feature("s", "string"), Feature("b", "boolean"), Feature("d", "date"), Feature("n", "decimal(38,10)")),
+        Feature("a", "array<double>"),
+    ]
+    group = make(fs, name, features)
+    assert len(group.read()) == 0
+    big = Decimal("9" * 28 + ".0123456789")
+    data = frame(
+        id=[1, 1, 2],
+        ts=[NOON, NOON + pd.Timedelta(hours=1), NOON],
+        v=[1.0, 2.0, 3.0],
+        s=["it's", "b", None],
+        b=[True, False, None],
+        d=[datetime.date(2024, 2, 29)] * 3,
+        n=[big, -big, None],
+        a=[[1.5], [], None],
+    )
+    write(group, data)
+    group.materialization_job.run(await_termination=True)
+    rows = group.read().sort_values(["id", "ts"]).reset_index(drop=True)
+    assert rows["v"].tolist() == [1.0, 2.0, 3.0]
+    assert rows["n"].tolist()[:2] == [big, -big]
+    assert rows["s"].tolist()[:2] == ["it's", "b"]
+    assert list(rows["a"][0]) == [1.5]
+    assert rows["ts"][1] == (NOON + pd.Timedelta(hours=1)).tz_localize("UTC")
+    assert rows["d"][0] == datetime.date(2024, 2, 29)
+    # Online there is the newest row of each key.
+    assert len(group.read(online=True)) == 2
+    for condition, ids in (
+        (group["s"] == "it's", [1]),
+        (group["b"] == True, [1]),  # noqa: E712
+        (group["ts"] > "2024-03-31 12:30:00", [1]),
+        ((group["v"] >= 2) & (group["id"] == 2), [2]),
+        (group["id"].isin([2, 3]), [2]),
+    ):
+        assert group.filter(condition).read()["id"].tolist() == ids
+    assert group.select(["v"]).read().columns.tolist() == ["v"]
+    assert len(group.read(dataframe_type="polars")) == 3
+
+
+def test_groups_are_joined_offline_and_appended_features_are_null(fs: Any, name: str) -> None:
+    left, right = (make(fs, f"{name}_{side}", FEATURES) for side in ("left", "right"))
+    for group, ids in ((left, [1, 2]), (right, [2, 3])):
+        write(group, frame(id=ids, ts=[NOON, NOON], v=[float(one) for one in ids]))
+        group.materialization_job.run(await_termination=True)
+    right.append_features([Feature("extra", "double")])
+    right = fs.get_feature_group(f"{name}_right", 1)
+    query = left.select(["id", "v"]).join(right.select(["v", "extra"]), on=["id"], join_type="left", prefix="r_")
+    rows = query.read().sort_values("id")
+    assert rows["id"].tolist() == [1, 2]
+    assert rows["r_v"].tolist()[1] == 2.0
+    assert rows["r_extra"].isna().all()
+
+
+def test_an_offline_query_that_cannot_be_answered_says_why(fs: Any, name: str) -> None:
+    group = make(fs, name, FEATURES)
+    with pytest.raises(RestAPIError, match="as_of"):
+        group.select_all().as_of("2024-01-01").read()
+
+
+def test_the_queries_that_are_shown_name_database_and_table(fs: Any, name: str) -> None:
+    text = make(fs, name, FEATURES).select_all().to_string()
+    assert f"FROM `demo_featurestore`.`{name}_1`" in " ".join(text.split())

@@ -1,43 +1,27 @@
-"""Life of the stack: health, idempotence, a killed part, a busy port, and that nothing is left behind."""
+"""The whole stack at work: health, idempotence, who can see what, a killed process."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
 import requests
 
 from devstack import processes
-from devstack.config import HOST, PYTHON, REPOSITORY, DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import HOST, PYTHON, REPOSITORY
 from devstack.parts import NAMES
 from devstack.stack import PartStatus, Stack
-from devstack.supervision import socket_path
-from tests.integration.conftest import PORT_BASE
+from devstack.supervision import Supervisor, socket_path
 
-LIGHT_HOME = REPOSITORY / ".devstack-test-light"
 GIBIBYTE = 2**30
 
 
 pytestmark = pytest.mark.usefixtures("with_airflow")
-
-
-@pytest.fixture
-def light() -> Iterator[Stack]:
-    """A second stack for what must not be done to the common one."""
-    stack = Stack(DevstackConfig(home=LIGHT_HOME, port_base=PORT_BASE + 1000))
-    stack.down(wipe=True)
-    try:
-        yield stack
-    finally:
-        stack.down()
 
 
 def by_name(stack: Stack) -> dict[str, PartStatus]:
@@ -118,7 +102,7 @@ def test_airflow_has_the_connections_and_no_import_error(stack: Stack) -> None:
 
 @pytest.mark.parametrize(("name", "program"), [("hopsworks-onlinefs",) * 2, ("airflow", "airflow-triggerer")])
 def test_a_killed_process_is_seen_and_comes_back(stack: Stack, name: str, program: str) -> None:
-    victim = stack._supervisor.states()[program]["pid"]
+    victim = Supervisor(stack.config).states()[program]["pid"]
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: victim not in by_name(stack)[name].pids)
     stack.up()
@@ -144,50 +128,3 @@ def test_the_commands_tell_what_there_is(stack: Stack) -> None:
     wrong = run("logs", "nowhere")
     assert wrong.returncode == 1
     assert "There is no part 'nowhere'; the parts are kafka," in wrong.stderr
-
-
-def test_a_busy_port_is_named_with_its_setting_and_its_holder(light: Stack) -> None:
-    with socket.create_server((HOST, light.config.kafka_port)), pytest.raises(DevstackError) as caught:
-        light.up(["kafka"])
-    text = str(caught.value)
-    assert f"Port {light.config.kafka_port} (kafka_port) is taken by" in text
-    assert f"(pid {os.getpid()})" in text
-    assert "DEVSTACK_KAFKA_PORT" in text
-    assert processes.belonging_to(light.config.home) == []
-
-
-def test_one_part_alone_its_death_and_its_end(light: Stack) -> None:
-    light.up(["kafka"])
-    assert {part.name for part in light.status() if part.healthy} == {"kafka"}
-
-    supervisord = light._supervisor.pid()
-    assert supervisord is not None
-    # The worst: its keeper is killed and the broker goes on alone, in the way of the next one.
-    os.kill(supervisord, signal.SIGKILL)
-    wait_for(lambda: light._supervisor.pid() is None)
-    assert processes.belonging_to(light.config.home) != []
-    light.up(["kafka"])
-    assert by_name(light)["kafka"].healthy
-
-    light.down()
-    assert processes.belonging_to(light.config.home) == []
-    assert {part.state for part in light.status()} == {"stopped"}
-    assert (light.config.home / "kafka" / "data" / "meta.properties").is_file()
-    light.down(wipe=True)
-    assert not light.config.home.exists()
-
-
-def test_a_part_that_cannot_run_is_an_error_with_the_end_of_its_log(light: Stack) -> None:
-    light.up(["kafka"])
-    light.down()
-    # A broker refuses a folder that was formatted for another cluster node.
-    meta = light.config.home / "kafka" / "data" / "meta.properties"
-    meta.write_text(meta.read_text().replace("node.id=1", "node.id=7"))
-    with pytest.raises(DevstackError) as caught:
-        light.up(["kafka"])
-    text = str(caught.value)
-    assert text.startswith("kafka ended (")
-    assert "The end of its log" in text
-    assert "node.id" in text or "node id" in text
-    light.down()
-    shutil.rmtree(light.config.home / "kafka" / "data")

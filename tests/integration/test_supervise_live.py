@@ -20,6 +20,7 @@ from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOpera
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.fixtures import set_connection, task_context, variables
+from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import eventually, jobs
 
 __all__ = ["variables"]
@@ -62,7 +63,7 @@ def deployed(stack: Stack) -> Iterator[dict[str, Any]]:
             arguments = feature_group_arguments(pipeline, group)
             HopsworksCreateFeatureGroupOperator(task_id="group", **arguments).execute(task_context())
         yield FlinkDeployFeaturePipelineOperator(
-            task_id="deploy", pipeline=SPEC, grace_period=2.0, poll_interval=0.5, timeout=120
+            task_id="deploy", pipeline=SPEC, grace_period=2.0, poll_interval=0.5, timeout=120, flink_configuration=OFTEN
         ).execute(task_context())
         for job in jobs(stack, pipeline.job_name):
             requests.patch(f"{stack.config.flink_url}/jobs/{job}", timeout=30)
@@ -146,9 +147,15 @@ def test_a_job_that_somebody_cancels_is_missing_and_comes_back(stack: Stack, dep
     assert (result["verdict"], result["action"]) == ("missing", "redeploy")
     assert "is CANCELED" in result["reasons"][0]["text"]
     # What the job ran with, which nobody can ask it any more.
-    assert result["deploy_conf"] == {"state": "restore", "parallelism": 1}
+    assert result["deploy_conf"] == {"state": "auto", "parallelism": 1}
     again = FlinkDeployFeaturePipelineOperator(
-        task_id="deploy", pipeline=SPEC, grace_period=2.0, poll_interval=0.5, timeout=120, **result["deploy_conf"]
+        task_id="deploy",
+        pipeline=SPEC,
+        grace_period=2.0,
+        poll_interval=0.5,
+        timeout=120,
+        flink_configuration=OFTEN,
+        **result["deploy_conf"],
     ).execute(task_context())
     assert again["action"] == "submitted"
     assert again["savepoint_path"]

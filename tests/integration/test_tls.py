@@ -18,7 +18,7 @@ import requests
 
 from devstack import health, processes
 from devstack.config import PYTHON, REPOSITORY, DevstackConfig
-from devstack.hopsworks.certificates import renew_client
+from devstack.hopsworks.home.certificates import renew_client
 from devstack.kafka.access import client_settings
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
@@ -34,12 +34,12 @@ from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroup
 from hopsworks_flink.operators.kafka import KafkaCreateTopicOperator
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
-from tests.integration.conftest import HOME, PORT_BASE
 from tests.support.fixtures import set_connection, task_context, variables
 from tests.support.live import events as simulated
 from tests.support.live.jobs import Live
 from tests.support.live.leaks import Marker, Recorder, files_with, flink_pages, planted
 from tests.support.live.platform import eventually, forwarder, sdk_project
+from tests.support.live.stack import HOME, PORT_BASE
 
 __all__ = ["variables"]
 pytestmark = pytest.mark.timeout(400)

@@ -27,6 +27,7 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.late import late_avro_schema, late_topic_arguments
 from hopsworks_flink.testing import evaluate
 from tests.support.fixtures import set_connection, task_context
+from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import ends, eventually, jobs, records, sdk_project
 
 pytestmark = pytest.mark.timeout(600)
@@ -209,7 +210,7 @@ class Wide:
 
     def start(self, pipeline: Pipeline, **arguments: Any) -> dict[str, Any]:
         """The job, as the pipeline says."""
-        waiting = {"grace_period": 1.0, "poll_interval": 0.5, "timeout": 120}
+        waiting = {"grace_period": 1.0, "poll_interval": 0.5, "timeout": 120, "flink_configuration": OFTEN}
         operator = FlinkDeployFeaturePipelineOperator(
             task_id="deploy", pipeline=pipeline.to_dict(), **waiting, **arguments
         )

@@ -6,7 +6,6 @@ import inspect
 import json
 import subprocess
 import sys
-from typing import Any
 
 import pendulum
 import pytest
@@ -16,36 +15,10 @@ from hopsworks_flink.operators import flink, freshness, hopsworks, kafka, simula
 from hopsworks_flink.sensors import flink as flink_sensors
 from hopsworks_flink.sensors import hopsworks as hopsworks_sensors
 from tests.support.airflow_names import DagSerialization
+from tests.support.operators import FROM_PIPELINE, OPERATORS
 
-OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
-    flink.FlinkDeployJobOperator: {"job_name": "j", "program": "feature_pipeline"},
-    flink.FlinkDeployFeaturePipelineOperator: {"pipeline": {"name": "p"}},
-    flink.FlinkRecomputeFeaturesOperator: {"pipeline": {"name": "p"}},
-    flink.FlinkRunJobOperator: {"job_name": "j", "program": "feature_pipeline"},
-    flink.FlinkStopJobOperator: {"job_name": "j"},
-    flink_sensors.FlinkJobHealthSensor: {"job_name": "j"},
-    flink.FlinkSuperviseJobOperator: {"pipeline": {"name": "p"}},
-    freshness.MeasureFreshnessOperator: {"pipeline": {"name": "p"}},
-    simulate.FlinkSimulateEventsOperator: {"pipeline": {"name": "p"}},
-    hopsworks.HopsworksCreateFeatureGroupOperator: {
-        "name": "n",
-        "version": 1,
-        "features": [{"name": "a", "type": "bigint"}],
-        "primary_key": ["a"],
-    },
-    hopsworks.HopsworksCreateTopicOperator: {"topic": "t", "schema": {"type": "record"}},
-    hopsworks.HopsworksMaterializeFeatureGroupOperator: {"name": "n", "version": 1},
-    hopsworks.HopsworksRunJobOperator: {"job_name": "j"},
-    kafka.KafkaCreateTopicOperator: {"topic": "t"},
-    hopsworks_sensors.FeatureFreshnessSensor: {"name": "n", "version": 1, "max_age": 60},
-    hopsworks_sensors.HopsworksExecutionSensor: {"job_name": "j", "execution_id": 1},
-}
-# These make their job out of a pipeline: name, program and files follow from it.
-FROM_PIPELINE = (
-    flink.FlinkDeployFeaturePipelineOperator,
-    flink.FlinkRecomputeFeaturesOperator,
-    simulate.FlinkSimulateEventsOperator,
-)
+pytestmark = pytest.mark.airflow
+
 every_operator = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
 
 

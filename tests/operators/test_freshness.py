@@ -12,10 +12,10 @@ from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
 from hopsworks_flink.operators import freshness as module
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.operators.flink.test_supervise import PIPELINE, Runs
+from tests.support.supervising import PIPELINE, Runs
 
 GROUP = {**PIPELINE["feature_groups"][0], "event_time": "window_end"}  # type: ignore[index]
-pytestmark = pytest.mark.usefixtures("variables")
+pytestmark = [pytest.mark.airflow, pytest.mark.usefixtures("variables")]
 FRESH: dict[str, Any] = {**PIPELINE, "feature_groups": [GROUP], "freshness": "60s"}
 
 

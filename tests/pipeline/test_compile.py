@@ -7,7 +7,6 @@ import sqlglot
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.plan import (
     Begin,
-    FeatureGroupRef,
     begin_values,
     bindings,
     compile_plan,
@@ -18,34 +17,12 @@ from hopsworks_flink.pipeline.plan import (
 from hopsworks_flink.pipeline.resources import (
     avro_name,
     feature_group_arguments,
-    feature_group_avro_schema,
     source_avro_schema,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.types import sql_interval, sql_literal
-from tests.conftest import REPOSITORY
-
-REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
-PLAIN = {"bootstrap.servers": "broker:9092", "security.protocol": "PLAINTEXT"}
-
-
-def registered(pipeline, **changes):
-    """What the platform would say after the pipeline's feature groups were created in project 119."""
-    refs = []
-    for number, group in enumerate(pipeline.feature_groups):
-        schema = feature_group_avro_schema(pipeline, group, "demo_featurestore")
-        facts = {
-            "project_id": 119,
-            "feature_group_id": 13 + number,
-            "name": group.name,
-            "version": group.version,
-            "topic": "demo_onlinefs",
-            "subject_id": 5 + number,
-            "avro_schema": json.dumps(schema),
-        }
-        refs.append(FeatureGroupRef(**{**facts, **changes}))
-    return refs
+from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
 
 
 def sql_of(pipeline):
@@ -286,9 +263,6 @@ def test_secrets_are_all_but_the_settings_known_to_be_harmless():
 )
 def test_interval_literals(duration, literal):
     assert sql_interval(duration) == literal
-
-
-EVERYTHING = REPOSITORY / "tests" / "pipeline" / "examples" / "everything.yaml"
 
 
 def test_sql_of_every_ability(snapshot):

@@ -1,57 +1,26 @@
-"""Which records Flink cannot decode, judged without Flink; tests/integration/test_poison.py asks the real one."""
+"""How a record that cannot be decoded is judged and shown; test_strict_format.py has the records."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from hopsworks_flink.clients.kafka.poison import PoisonedRecord, is_decoding_failure
 from hopsworks_flink.pipeline.decoding import value_check
-from hopsworks_flink.pipeline.spec import Pipeline
-from tests.support.undecodable import AVRO, JSON, SCHEMA
+from tests.support.pipelines import pipeline
+from tests.support.undecodable import EVENT, SCHEMA, avro
 
 
-def pipeline(format_: str, schema: Mapping[str, str] = SCHEMA) -> Pipeline:
-    return Pipeline.parse(
-        {
-            "name": "p",
-            "source": {
-                "topic": "t",
-                "format": format_,
-                "schema": dict(schema),
-                "event_time": {"column": "at"},
-            },
-            "feature_groups": [{"name": "g", "key": ["card"], "window": {"size": "1m"}, "aggregates": {"n": "count"}}],
-        }
-    )
+@pytest.mark.parametrize("encoding", ["avro", "json"])
+def test_a_tombstone_is_no_event_and_no_failure(encoding: str) -> None:
+    assert value_check(pipeline(encoding, SCHEMA))(None) is None
 
 
-@pytest.mark.parametrize(("value", "problem"), AVRO.values(), ids=AVRO)
-def test_avro(value: bytes | None, problem: str | None) -> None:
-    judge(value_check(pipeline("avro"))(value), problem)
-
-
-@pytest.mark.parametrize(("value", "problem"), JSON.values(), ids=JSON)
-def test_json(value: bytes | None, problem: str | None) -> None:
-    judge(value_check(pipeline("json"))(value), problem)
-
-
-def judge(found: str | None, problem: str | None) -> None:
-    if problem is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert problem in found
-
-
-def test_long_values_are_cut() -> None:
-    found = value_check(pipeline("json"))(json.dumps({"at": "x" * 500}).encode())
-    assert found is not None
-    assert len(found) < 140
-    assert found.endswith("…")
+def test_an_event_of_the_schema() -> None:
+    check = value_check(pipeline("avro", SCHEMA))
+    assert check(avro(EVENT)) is None
+    assert check(avro(EVENT) + b"\0") == "1 byte is left after the record; the producer's schema is longer"
 
 
 def test_a_record_is_shown_with_its_place_and_bytes() -> None:

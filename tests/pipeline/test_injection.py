@@ -18,9 +18,7 @@ from hopsworks_flink.pipeline.expressions.terms import ExpressionError
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.files import source_tables
-from tests.pipeline.conftest import MINIMAL
-from tests.pipeline.expressions.test_expressions import COLUMNS
-from tests.pipeline.test_compile import PLAIN, registered
+from tests.support.pipelines import COLUMNS, MINIMAL, PLAIN, registered
 
 TOKEN = r"""(?P<text>'(?:[^']|'')*')|(?P<name>{0}(?:[^{0}]|{0}{0})*{0})|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
     |(?P<word>[A-Za-z_]\w*)|(?P<sign><>|<=|>=|\|\||[-+*/%=<>(),.\[\]])|(?P<blank>\s+)"""

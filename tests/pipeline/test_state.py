@@ -44,7 +44,7 @@ def changed(path, value):
 
 def outcome(spec, **kwargs):
     marks = state_signature(Pipeline.parse(SPEC)).marks()
-    return state_outcome(state_signature(Pipeline.parse(spec)), marks, **kwargs)
+    return state_outcome(state_signature(Pipeline.parse(spec)).marks(), marks, **kwargs)
 
 
 CARDS, SHOPS = ("feature_groups", 0), ("feature_groups", 1)
@@ -104,11 +104,11 @@ def test_what_has_to_be_rewarmed(path, value, reason):
 
 def test_what_begins_anew():
     assert outcome(SPEC, fresh=True)[0] == "resets"
-    assert state_outcome(state_signature(Pipeline.parse(SPEC)), None)[0] == "resets"
+    assert state_outcome(state_signature(Pipeline.parse(SPEC)).marks(), None)[0] == "resets"
 
 
 def test_a_job_of_unknown_origin_is_rewarmed():
-    found, (reason,) = state_outcome(state_signature(Pipeline.parse(SPEC)), {"deployment_hash": "0" * 64})
+    found, (reason,) = state_outcome(state_signature(Pipeline.parse(SPEC)).marks(), {"deployment_hash": "0" * 64})
     assert (found, "does not say" in reason) == ("rewarms", True)
 
 

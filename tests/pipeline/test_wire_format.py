@@ -11,7 +11,7 @@ import pytest
 from hopsworks_flink.pipeline.plan import record_headers
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.pipeline.test_compile import REFERENCE, registered
+from tests.support.pipelines import REFERENCE, registered
 
 END = datetime.datetime(2025, 3, 1, 12, 10, tzinfo=datetime.timezone.utc)
 

@@ -6,6 +6,8 @@ import pytest
 
 from hopsworks_flink.assets import feature_group_asset, flink_job_asset, hopsworks_job_asset
 
+pytestmark = pytest.mark.airflow
+
 
 def test_addresses_are_kept() -> None:
     group = feature_group_asset("cards_10m", 2, project="demo", host="prod.example")

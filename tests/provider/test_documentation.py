@@ -16,7 +16,7 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.triggers.flink import FlinkHealthTrigger, FlinkJobTrigger, FlinkSavepointTrigger, FlinkTrigger
 from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
-from tests.operators.test_all_operators import FROM_PIPELINE, OPERATORS
+from tests.support.operators import FROM_PIPELINE, OPERATORS
 
 TRIGGERS: list[type[BaseTrigger]] = [
     FlinkJobTrigger,

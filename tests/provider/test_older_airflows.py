@@ -40,3 +40,12 @@ def test_pins_are_exact_and_satisfy_the_project(pins: Path) -> None:
 
 def test_the_airflow_inside_hopsworks_is_among_them() -> None:
     assert [path.stem for path in PINS] == ["requirements-3.0.6", "requirements-3.1.8"]
+
+
+@pytest.mark.parametrize("folder", ["dags", "provider", "sensors", "triggers"])
+def test_what_differs_between_airflows_is_tested_with_the_older_ones(folder: str) -> None:
+    """Parsing, metadata, deferral and serialisation; of operators and hooks, what uses them."""
+    modules = [path for path in (REPOSITORY / "tests" / folder).glob("test_*.py")]
+    unmarked = {path.stem for path in modules if "pytest.mark.airflow" not in path.read_text()}
+    assert len(modules) > len(unmarked)
+    assert unmarked <= {"test_documentation", "test_older_airflows"}

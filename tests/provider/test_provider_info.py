@@ -17,6 +17,8 @@ from hopsworks_flink.get_provider_info import connection_type, get_provider_info
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
+pytestmark = pytest.mark.airflow
+
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 INFO = get_provider_info()
 KINDS = ("hooks", "operators", "sensors", "triggers")

@@ -17,6 +17,8 @@ from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
 from tests.support.fixtures import set_connection, task_context
 from tests.support.flink_stub import FlinkStub
 
+pytestmark = pytest.mark.airflow
+
 
 def sensor(**kwargs: Any) -> FlinkJobHealthSensor:
     own = {"job_name": None if "job_id" in kwargs else "cards", "poke_interval": 0.1, "timeout": 5.0}
@@ -222,7 +224,7 @@ def test_what_cannot_be_found_out_about_a_poisoned_job_is_said(
     flink: FlinkStub, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The search itself: tests/integration/test_poison.py."""
-    monkeypatch.setattr("hopsworks_flink.clients.kafka.poison._SECONDS", 1.0)
+    monkeypatch.setattr("hopsworks_flink.clients.kafka.poison.SEARCH_SECONDS", 1.0)
     set_connection(monkeypatch, "events", conn_type="kafka", extra={"bootstrap.servers": "127.0.0.1:1"})
     job = flink.add("cards__features", state="FAILED", exception=TRACE)
     text = r"is FAILED \(cause: java.io.EOFException\): it cannot become healthy\. The job cannot decode a record of "

@@ -19,6 +19,8 @@ from tests.support.airflow_names import AirflowSkipException, TaskDeferred
 from tests.support.fixtures import task_context
 from tests.support.hopsworks_server import LocalHopsworks
 
+pytestmark = pytest.mark.airflow
+
 
 def sensor(execution_id: Any, **changes: Any) -> HopsworksExecutionSensor:
     arguments = {"poke_interval": 0.05, "timeout": 5, "job_name": "train", **changes}

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import Asset
 
-from hopsworks_flink.operators.flink import FlinkDeployJobOperator
 from tests.support.fixtures import Memory
 from tests.support.flink_stub import Job
 
-ASSET = Asset(name="flink_job.cards", uri="x-flink://cluster/cards")
-Make = Callable[..., FlinkDeployJobOperator]
+if TYPE_CHECKING:
+    from hopsworks_flink.operators.flink import FlinkDeployJobOperator
+
+Make = Callable[..., "FlinkDeployJobOperator"]
 
 
 @pytest.fixture
 def memory() -> Memory:
-    return Memory(ASSET)
+    from airflow.sdk import Asset
+
+    return Memory(Asset(name="flink_job.cards", uri="x-flink://cluster/cards"))
 
 
 @pytest.fixture
-def make(program: Path) -> Make:
+def make(program: Path, memory: Memory) -> Make:
+    from hopsworks_flink.operators.flink import FlinkDeployJobOperator
+
     def operator(**kwargs: Any) -> FlinkDeployJobOperator:
-        quick = {"grace_period": 0.01, "poll_interval": 0.01, "timeout": 2.0, "outlets": [ASSET]}
+        quick = {"grace_period": 0.01, "poll_interval": 0.01, "timeout": 2.0, "outlets": [memory.asset]}
         return FlinkDeployJobOperator(task_id="deploy", job_name="cards", program=str(program), **{**quick, **kwargs})
 
     return operator

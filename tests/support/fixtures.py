@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.flink import rest as flink_rest
-from hopsworks_flink.hooks import flink as flink_hook
 from tests.support.flink_stub import VERSION, FlinkStub
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many repetitions of a read as ever, with shorter pauses between them."""
-    monkeypatch.setattr(flink_rest, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(flink_hook, "_METRICS_SECONDS", 0.5)
-    monkeypatch.setattr(flink_hook, "_METRICS_POLL", 0.02)
+    from hopsworks_flink.clients.flink.rest import FlinkRestClient
+    from hopsworks_flink.clients.flink.submission import PythonSubmission
+    from hopsworks_flink.hooks.flink import FlinkHook
+
+    monkeypatch.setattr(FlinkRestClient, "pause_seconds", 0.01)
+    monkeypatch.setattr(FlinkHook, "metrics_seconds", 0.5)
+    monkeypatch.setattr(FlinkHook, "metrics_poll", 0.02)
+    monkeypatch.setattr(PythonSubmission, "settle_poll", 0.02)
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def set_connection(monkeypatch: pytest.MonkeyPatch, conn_id: str, **fields: Any)
 
 
 @pytest.fixture
-def flink(monkeypatch: pytest.MonkeyPatch, jars_dir: Path) -> Iterator[FlinkStub]:
+def flink(monkeypatch: pytest.MonkeyPatch, jars_dir: Path, brisk: None) -> Iterator[FlinkStub]:
     with FlinkStub() as stub:
         extra = {
             "python_executable": "/opt/python",
@@ -123,7 +126,7 @@ def program(tmp_path: Path) -> Path:
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Airflow's Variables, which live behind its API server, as a mapping of JSON texts."""
-    from hopsworks_flink.tasks import run_memory as _run_memory
+    from hopsworks_flink.deployment import record
 
     kept: dict[str, str] = {}
 
@@ -136,5 +139,5 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         def set(key: str, value: Any, description: str, serialize_json: bool) -> None:
             kept[key] = json.dumps(value)
 
-    monkeypatch.setattr(_run_memory, "Variable", Variable)
+    monkeypatch.setattr(record, "Variable", Variable)
     return kept

@@ -279,9 +279,12 @@ class FlinkStub:
         if jar_id not in self.jars:
             return 400, {"errors": ["jar not found"]}
         arguments = body["programArgsList"]
-        bundle = arguments[arguments.index("-pyfs") + 1].rpartition("/")[2]
-        if bundle not in self.jars:
-            return 400, {"errors": ["bundle not found"]}
+        paths = {
+            name: arguments[arguments.index(name) + 1].rpartition("/")[2] for name in ("--files", "--flink-python")
+        }
+        bundle = paths["--files"]
+        if missing := [jar for jar in paths.values() if jar not in self.jars]:
+            return 400, {"errors": [f"{missing} not found"]}
         started = f"Starting Python process with environment variables: {{PYTHONPATH=/tmp/pyflink/{bundle[:-4]}}}"
         self.log += f"2026-01-01 00:00:01,000 INFO  org.apache.flink.client.python.PythonEnvUtils [] - {started}\n"
         if body["jobId"] in self.jobs:
@@ -296,7 +299,11 @@ class FlinkStub:
         job = Job(
             body["jobId"],
             configuration["pipeline.name"],
-            user_config=dict(part.split(":", 1) for part in marks.split(",") if part),
+            # The launcher adds a mark of its own.
+            user_config={
+                **dict(part.split(":", 1) for part in marks.split(",") if part),
+                "submitted_as": arguments[arguments.index("--job-id") + 1],
+            },
             restored_from=body["savepointPath"],
             request=body,
         )
@@ -306,7 +313,7 @@ class FlinkStub:
 
     def _python_failed(self, output: str) -> tuple[int, Any]:
         for line in ("Traceback (most recent call last):", *output.splitlines(), "Run python process failed"):
-            self.log += f"2026-01-01 00:00:02,000 INFO  org.apache.flink.client.python.PythonDriver [] - {line}\n"
+            self.log += f"2026-01-01 00:00:02,000 INFO  hopsworksflink.submit.PythonLauncher [] - {line}\n"
         stack = "Caused by: java.lang.RuntimeException: Python process exits with code: 1"
         return 400, {"errors": ["org.apache.flink.client.program.ProgramAbortException\n" + stack]}
 

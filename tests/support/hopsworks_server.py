@@ -15,12 +15,30 @@ from typing import Any
 import uvicorn
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.app import create_app
-from devstack.hopsworks.executions import Executor
-from devstack.hopsworks.layout import Layout
-from devstack.hopsworks.models import Execution
-from devstack.hopsworks.setup import initialise, read_api_key
-from tests.devstack.hopsworks.conftest import MemoryBroker
+from devstack.hopsworks.api.app import create_app
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.home.setup import initialise, read_api_key
+from devstack.hopsworks.jobs.executions import Executor
+from devstack.hopsworks.metadata.models import Execution
+
+
+class MemoryBroker:
+    """Topic names without a broker: the one part of the server that these tests leave out.
+
+    What a real broker does is tested in tests/integration/test_sdk_contract.py.
+    """
+
+    def __init__(self) -> None:
+        self.topics: dict[str, tuple[int, int]] = {}
+
+    def topic_names(self) -> set[str]:
+        return set(self.topics)
+
+    def create_topic(self, name: str, partitions: int, replicas: int) -> bool:
+        return self.topics.setdefault(name, (partitions, replicas)) == (partitions, replicas)
+
+    def delete_topic(self, name: str) -> None:
+        self.topics.pop(name, None)
 
 
 class Faults:

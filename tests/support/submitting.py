@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.flink import submission as flink_submission
 from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.submission import PythonSubmission
 from hopsworks_flink.hooks.flink import FlinkHook
 from tests.support.flink_stub import FlinkStub
 
@@ -22,7 +22,7 @@ def hook(flink: FlinkStub) -> FlinkHook:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flink_submission, "_SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(PythonSubmission, "settle_seconds", 0.1)
 
 
 def run(hook: FlinkHook, **kwargs: Any) -> str:

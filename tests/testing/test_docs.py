@@ -8,8 +8,8 @@ import yaml
 
 from hopsworks_flink.cli import main
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
-from tests.pipeline.spec.test_docs import BASE, PIECES, with_piece
+from tests.support import REPOSITORY
+from tests.support.documents import BASE, PIECES, with_piece
 
 NOON = 1_735_732_800_000
 VALUES = {

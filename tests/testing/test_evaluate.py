@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
 from hopsworks_flink.testing import evaluate
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 MINUTE = 60_000
@@ -148,7 +148,7 @@ def test_units_of_time(unit, scale):
 
 
 def test_less_than_a_millisecond_after_the_epoch_is_the_epoch():
-    spec = pipeline({"n": "count"}, {"size": "1s"}, event_time={"column": "at", "unit": "microseconds"})
+    spec = pipeline({"n": "count"}, {"size": "1s"}, event_time={"column": "at", "unit": "microseconds"}, max_past=None)
     found = rows(spec, [{"at": at, "card": 1, "__kafka_timestamp": MIDNIGHT} for at in (999, 1000)])
     assert [row["n"] for row in found] == [1]
 
@@ -185,7 +185,6 @@ def test_the_reference_pipeline():
     [
         ({"at": "soon"}, r"events\[1\]\.at: must be a whole number, as the column is bigint \(found: 'soon'\)"),
         ({"units": 2**31}, r"events\[1\]\.units: is out of the range of int"),
-        ({"amount": math.nan}, r"events\[1\]\.amount: must be a finite number"),
         ({"shop": 5}, r"events\[1\]\.shop: must be a text"),
         ({"amuont": 1.0}, r"events\[1\] has 'amuont', which is no column of the source: at, card, shop"),
         ([], r"events\[1\] must be a mapping"),

@@ -286,7 +286,7 @@ def test_what_overflows_is_an_error():
         ({"price": "1.234"}, r"price: does not fit into decimal\(10,2\)"),
         ({"price": "x"}, r"events\[0\]\.price: must be a decimal number \(found: 'x'\)"),
         ({"day": "2025-02-30"}, r"events\[0\]\.day"),
-        ({"seen": 5}, r"seen: must be a datetime"),
+        ({"seen": 5}, r"seen: must be a timestamp"),
         ({"raw": "%%"}, r"events\[0\]\.raw"),
         ({"tiny": 128}, r"tiny: is out of the range of tinyint"),
         ({"flag": 1}, r"flag: must be true or false"),

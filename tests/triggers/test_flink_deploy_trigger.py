@@ -13,6 +13,8 @@ from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 from tests.support.airflow_names import through_the_database
 from tests.support.flink_stub import FlinkStub
 
+pytestmark = pytest.mark.airflow
+
 
 def trigger(job_id: str, **kwargs: Any) -> FlinkDeploymentTrigger:
     own = {"require_checkpoint": True, "grace_period": 0.05, "max_restarts": 5, "flink_conn_id": "flink_default"}

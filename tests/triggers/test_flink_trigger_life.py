@@ -20,6 +20,8 @@ from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub
 from tests.support.waiting import JOB, job_trigger, only_event, until
 
+pytestmark = pytest.mark.airflow
+
 
 def test_kill_cancels_by_id(flink: FlinkStub) -> None:
     ours, other = flink.add(), flink.add()

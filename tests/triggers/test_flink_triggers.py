@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.clients import retry
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from hopsworks_flink.triggers import flink as triggers_module
 from hopsworks_flink.triggers.flink import (
     FlinkSavepointTrigger,
     FlinkTrigger,
@@ -21,6 +21,8 @@ from hopsworks_flink.triggers.flink import (
 from tests.support.airflow_names import through_the_database
 from tests.support.flink_stub import FlinkStub
 from tests.support.waiting import JOB, common, fire, health_trigger, job_trigger, only_event, until
+
+pytestmark = pytest.mark.airflow
 
 # --- as Airflow stores them -----------------------------------------------------------------------------------------
 
@@ -113,9 +115,8 @@ def test_deadline_long_past_still_looks_once(flink: FlinkStub) -> None:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses after an error, ten times shorter."""
-    patience = triggers_module.Patience
-    monkeypatch.setattr(triggers_module, "Patience", lambda *a, **k: patience(*a, **{**k, "first_pause": 0.05}))
+    """The pauses after an error, twenty times shorter."""
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.05)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.clients.hopsworks.executions import ExecutionWatch
+from hopsworks_flink.clients import retry
 from hopsworks_flink.triggers import hopsworks as module
 from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
 from tests.support.airflow_names import through_the_database
 from tests.support.fixtures import set_connection
 from tests.support.hopsworks_server import LocalHopsworks
+
+pytestmark = pytest.mark.airflow
 
 
 def trigger(execution_id: int, **changes: Any) -> HopsworksExecutionTrigger:
@@ -52,7 +54,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hopsworks_flink.clients.hopsworks.executions._FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.05)
 
 
 def test_round_trip_through_airflows_serialisation() -> None:
@@ -229,13 +231,17 @@ def test_twenty_waits_in_one_loop(hopsworks: LocalHopsworks) -> None:
     assert {event["status"] for event in asyncio.run(scenario())} == {"SUCCEEDED"}
 
 
-def test_watch_counts_errors_in_a_row_only() -> None:
-    from hopsworks_flink.clients.hopsworks.executions import Execution
-    from hopsworks_flink.exceptions import HopsworksConnectionError
+def test_only_consecutive_errors_count(hopsworks: LocalHopsworks) -> None:
+    number = hopsworks.start_execution()
 
-    watch = ExecutionWatch("j", 1, deadline=100.0, max_errors=1)
-    watch.bear(HopsworksConnectionError("away"), now=0.0)
-    assert watch.observe(Execution(1, "PYTHON", "RUNNING", "UNDEFINED"), now=1.0) is None
-    watch.bear(HopsworksConnectionError("away"), now=2.0)
-    with pytest.raises(HopsworksConnectionError):
-        watch.bear(HopsworksConnectionError("away"), now=3.0)
+    async def scenario() -> dict[str, Any]:
+        task = asyncio.create_task(only_event(trigger(number, max_errors=2)))
+        for _ in range(2):
+            seen = len(hopsworks.faults.requests)
+            hopsworks.faults.times = 2
+            await until(lambda seen=seen: len(hopsworks.faults.requests) >= seen + 3)
+        assert not task.done()
+        hopsworks.end(number)
+        return await asyncio.wait_for(task, 5)
+
+    assert asyncio.run(scenario())["status"] == "SUCCEEDED"

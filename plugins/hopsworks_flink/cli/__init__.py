@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         "Connections are Airflow's, e.g. AIRFLOW_CONN_HOPSWORKS_DEFAULT and AIRFLOW_CONN_FLINK_DEFAULT in the "
         "environment. Exit code: 0 nothing would change, 2 something would change or be refused, 1 error."
     )
-    plan.add_argument("--state", choices=("restore", "rewarm", "fresh"), default="restore", help="of the deployment")
+    plan.add_argument(
+        "--state", choices=("auto", "restore", "rewarm", "fresh"), default="auto", help="of the deployment"
+    )
     plan.add_argument("--parallelism", type=int, default=1, help="of the deployment (default: 1)")
     plan.add_argument(
         "--flink-configuration",

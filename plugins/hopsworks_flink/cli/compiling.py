@@ -1,4 +1,4 @@
-"""``hopsworks-flink compile``: all that a pipeline file means, without asking anybody."""
+"""``hopsworks-flink compile``: what a pipeline file compiles to, offline."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def compiled(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def compiled_text(pipeline: Pipeline) -> str:
-    """The same for people: a SQL script, whose comments hold what is no SQL."""
+    """As text: a SQL script with everything else in comments."""
     facts = compiled(pipeline)
     parts = [
         f"-- pipeline {pipeline.name}: Flink job {facts['job_name']}\n"

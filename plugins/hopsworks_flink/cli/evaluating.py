@@ -30,7 +30,7 @@ def evaluated(file: str, events: str, group: str | None) -> dict[str, list[dict[
 
 
 def read_events(path: str) -> list[dict[str, Any]]:
-    """Events of a file of JSON lines; empty lines are passed over.
+    """Events of a file of JSON lines; empty lines are skipped.
 
     :raises PipelineError: it cannot be read, or a line is no JSON object.
     """

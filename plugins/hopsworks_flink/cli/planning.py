@@ -8,16 +8,20 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ObservedJob
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
-from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.decision import StartPolicy, with_state
+from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
+from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
+from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 
 Action = Literal["create", "change", "none"]
 
@@ -26,7 +30,7 @@ Action = Literal["create", "change", "none"]
 class Deployment:
     """How the file would be deployed; named like the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
-    state: str = "restore"
+    state: StatePolicy = "auto"
     parallelism: int = 1
     flink_configuration: Mapping[str, str] = field(default_factory=dict)
     hopsworks_conn_id: str = HopsworksHook.default_conn_name
@@ -50,7 +54,7 @@ class Resource:
 class Comparison:
     """What a deployment would do.
 
-    :param state: what becomes of the job's state: ``keeps``, ``rewarms`` or ``resets``.
+    :param state: what becomes of the job's state: ``keeps``, ``rewarms``, ``resets`` or ``refused``.
     :param state_reasons: why, sentence parts.
     """
 
@@ -89,19 +93,31 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     pipeline = Pipeline.from_yaml(file)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
-    # Without the groups' ids there is no plan yet: the job is another one for certain.
-    registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
-    job, marks = _job(pipeline, deployment, registered)
+        # Without the groups' ids there is no plan yet: the job is another one for certain.
+        registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
+        job, marks = _job(session if registered else None, pipeline, deployment)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
-        outcome, reasons = state_outcome(state_signature(pipeline), marks, fresh=deployment.state == "fresh")
+        outcome, reasons = _state(pipeline, deployment, marks)
     return Comparison(pipeline.name, [*resources, job], outcome, reasons)
+
+
+def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:
+    """What the deployment will decide about the job's state, by the deployment's own judge."""
+    wanted = state_signature(pipeline).marks()
+    outcome, reasons = state_outcome(wanted, running, fresh=deployment.state == "fresh")
+    if running is None or deployment.state == "fresh":
+        return outcome, reasons
+    policy = with_state(StartPolicy(deployment.state, marks=wanted), running)
+    if policy.state == "rewarm":
+        return "rewarms", reasons or ["state='rewarm' was asked for"]
+    return ("refused", [policy.why, "state='restore' was asked for"]) if policy.why else ("keeps", reasons)
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
     source = pipeline.source
-    found = session.topic_differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
+    found = session.topics.differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
     if found is None:
         return Resource("topic", source.topic, "create")
     if found:
@@ -133,8 +149,13 @@ def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[
     return "a deployment appends it (on_drift='append'): older rows are materialized first, and the job is rewarmed"
 
 
-def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[Resource, dict[str, str] | None]:
-    """The job, and the marks of the one that runs or ran last; None if there is none."""
+def _job(
+    session: HopsworksSession | None, pipeline: Pipeline, deployment: Deployment
+) -> tuple[Resource, dict[str, str] | None]:
+    """The job, and the marks of the one that runs or ran last; None if there is none.
+
+    :param session: None while the feature groups are not registered as the file says.
+    """
     hook, name = FlinkHook(deployment.flink_conn_id), pipeline.job_name
     jobs = hook.jobs_named(name)
     running = [job for job in jobs if not job.is_terminal]
@@ -145,10 +166,10 @@ def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[
     if not running:
         last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
         return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks
-    if not registered:
+    if session is None:
         details = [_runs(running[0]), "its SQL changes with the feature groups"]
         return Resource("job", name, "change", details), marks
-    desired = _desired(pipeline, deployment, hook)
+    desired = _desired(session, pipeline, deployment, hook)
     assert marks is not None
     differences = [_runs(running[0])]
     if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
@@ -160,19 +181,21 @@ def _job(pipeline: Pipeline, deployment: Deployment, registered: bool) -> tuple[
     return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks
 
 
-def _desired(pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:
+def _desired(session: HopsworksSession, pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:
     """The job as the operator would deploy it."""
-    operator = FlinkDeployFeaturePipelineOperator(
-        task_id="plan",
-        pipeline=pipeline.to_dict(),
-        parallelism=deployment.parallelism,
-        flink_configuration=dict(deployment.flink_configuration),
-        hopsworks_conn_id=deployment.hopsworks_conn_id,
-        flink_conn_id=deployment.flink_conn_id,
+    refuse_secrets(deployment.flink_configuration, "flink_configuration")
+    job = FeatureJob.compile(session, pipeline, hopsworks_conn_id=deployment.hopsworks_conn_id)
+    module, program = read_program(PROGRAM)
+    return job.desired(
+        DesiredJob(
+            job_name=job.plan.job_name,
+            bundle=job.with_plan(Bundle(module, {f"{module}.py": program})),
+            jars=hook.find_jars(formats=(OWN_JARS,)),
+            parallelism=as_int(deployment.parallelism, "parallelism"),
+            flink_configuration={**STREAMING_DEFAULTS, **deployment.flink_configuration},
+        )
     )
-    operator.prepare()
-    return operator.desired_deployment(hook)
 
 
-def _runs(job: ObservedJob) -> str:
+def _runs(job: FlinkJob) -> str:
     return f"job {job.job_id} is {job.state}"

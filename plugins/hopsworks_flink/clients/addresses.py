@@ -1,8 +1,9 @@
-"""Addresses out of names that users give: a name stays one segment of a path, a host is a host. Pure."""
+"""What users write into connections, checked: names that become part of an address, hosts, flags. Pure."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from hopsworks_flink.exceptions import ConfigurationError
@@ -42,3 +43,18 @@ def plain_url(text: str, what: str) -> SplitResult:
             f"{what} {text!r} must be an http or https URL without user and password, query or fragment in it."
         )
     return parts
+
+
+def flag(extra: dict[str, Any], key: str, default: bool, where: str) -> bool:
+    """A boolean out of a connection's extra, written as JSON boolean or as the word.
+
+    :raises ConfigurationError: it is neither.
+    """
+    value = extra.get(key)
+    if value is None or value == "":
+        return default
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{where}: extra {key!r} is {value!r}, expected true or false.")
+    return value

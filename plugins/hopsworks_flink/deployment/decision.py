@@ -1,18 +1,21 @@
-"""What a deployment should do: a pure function from what is wanted, seen, remembered and asked for to one decision."""
+"""What a deployment should do. Pure: one decision from the desired job, what Flink shows, the record and the policy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from hopsworks_flink.clients.flink.jobs import (
     ENDING_STATES,
+    MARK_STATE,
     UNWELL_STATES,
-    ObservedJob,
+    FlinkJob,
     RestorePoint,
     StatePolicy,
     newest,
+    watermark_of,
 )
+from hopsworks_flink.pipeline.state import state_outcome
 
 
 @dataclass(frozen=True)
@@ -20,51 +23,60 @@ class KnownDeployment:
     """What is remembered outside Flink about the last deployment of a name.
 
     :param job_id: the job that it submitted, or was about to submit.
-    :param proven: whether the job was seen healthy: it then has newer state than ``path``.
+    :param stable: whether the job was seen healthy: it then has newer state than ``path``.
     :param path: the state that the job before it left, or that it was started from.
-    :param watermark: windows that ended until then were emitted before this job; epoch milliseconds.
+    :param watermark: windows ending by then were emitted before this job; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job.
+    :param marks: what the job says about its state; None if that was not remembered.
     """
 
     job_id: str
-    proven: bool
+    stable: bool
     path: str | None = None
     watermark: int | None = None
     checkpoints: str | None = None
+    marks: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
-class Seen:
+class DeploymentFacts:
     """What Flink shows at one moment.
 
     :param jobs: all jobs of the deployment's name, running and ended, in any order.
-    :param left: the newest state that a successor could start from without a savepoint; None if nobody has looked.
-    :param watermark: up to when the windows of the one active job are out, epoch milliseconds; None if it does not
-        tell.
+    :param left: the newest state that a successor could start from without a savepoint; None: not looked up.
+    :param watermark: the one active job has emitted the windows ending by then; epoch milliseconds; None: not known.
     :param unwell_for: seconds for which the one active job has been in one of ``UNWELL_STATES``.
+    :param nothing_emitted: the one active job began without state and has emitted no window yet, and its successor can
+        read the source from its beginning as well.
     """
 
-    jobs: Sequence[ObservedJob] = ()
+    jobs: Sequence[FlinkJob] = ()
     left: RestorePoint | None = None
     watermark: int | None = None
     unwell_for: float = 0.0
+    nothing_emitted: bool = False
 
 
 @dataclass(frozen=True)
 class StartPolicy:
     """What was asked for.
 
+    :param state: ``auto``: carry the state over where the old and the new job mean the same by it, else rewarm.
     :param savepoint_path: start from this state, whatever else there is.
-    :param watermark: rewarm as if the job before had come exactly so far; epoch milliseconds.
-    :param patience: seconds in which an unwell job may get well by itself.
+    :param watermark: rewarm as if the previous job had emitted the windows ending by then; epoch milliseconds.
+    :param patience: seconds in which an unhealthy job may recover by itself.
     :param credentials: fingerprint of those that a new job would get; None: they are not compared.
+    :param marks: what the new job says about its state.
+    :param why: what makes a rewarm necessary that nobody asked for.
     """
 
-    state: StatePolicy = "restore"
+    state: StatePolicy = "auto"
     savepoint_path: str | None = None
     watermark: int | None = None
     patience: float = 30.0
     credentials: str | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ class Start:
     :param path: savepoint or checkpoint; None: no state.
     :param origin: words for logs.
     :param replay: read the source again from before ``watermark``, instead of from where the pipeline says.
-    :param watermark: emit no window that ended until then; epoch milliseconds.
+    :param watermark: emit only windows ending after it; epoch milliseconds.
     """
 
     path: str | None
@@ -84,7 +96,7 @@ class Start:
 
     @property
     def policy(self) -> StatePolicy:
-        """What that comes to."""
+        """The state policy that this start amounts to."""
         return "restore" if self.path else "rewarm" if self.replay else "fresh"
 
     @property
@@ -99,7 +111,7 @@ class Start:
 class NoOp:
     """The desired job runs already (or is starting up)."""
 
-    job: ObservedJob
+    job: FlinkJob
     reason: str
 
 
@@ -107,7 +119,7 @@ class NoOp:
 class Submit:
     """Nothing runs: start the job."""
 
-    predecessor: ObservedJob | None
+    predecessor: FlinkJob | None
     start: Start
     reason: str
 
@@ -120,7 +132,7 @@ class Replace:
     :param start: what the new job begins with; None: the savepoint.
     """
 
-    job: ObservedJob
+    job: FlinkJob
     savepoint: bool
     start: Start | None
     reason: str
@@ -128,24 +140,24 @@ class Replace:
 
 @dataclass(frozen=True)
 class Recover:
-    """The desired job itself has failed, or does not get well: cancel what is left of it and start it again."""
+    """The desired job itself has failed, or does not recover: cancel it if need be, and start it again."""
 
-    job: ObservedJob
+    job: FlinkJob
     start: Start
     reason: str
 
 
 @dataclass(frozen=True)
 class Wait:
-    """``job`` is ending or not settled: look again."""
+    """``job`` is ending, or may change by itself: look again."""
 
-    job: ObservedJob
+    job: FlinkJob
     reason: str
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Nothing may be done without a person.
+    """A person has to decide.
 
     :param ambiguous: more than one job runs; otherwise state is missing.
     """
@@ -160,14 +172,14 @@ _BY_CHOICE = "its state is left behind because state='fresh'"
 _WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
 
 
-def decide(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
+def decide(desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
     """Choose what brings the cluster to exactly one job with ``desired_hash``.
 
     :param desired_hash: hash of the deployment that should run.
-    :param seen: what Flink shows; it is the truth about what runs.
+    :param facts: what Flink shows; it is the truth about what runs.
     :param known: what an earlier deployment remembered; it counts only where Flink has forgotten.
     """
-    active = [job for job in seen.jobs if not job.is_terminal]
+    active = [job for job in facts.jobs if not job.is_terminal]
     if len(active) > 1:
         listed = ", ".join(f"{job.job_id} ({job.state})" for job in sorted(active, key=lambda job: job.start_time))
         return Refuse(
@@ -176,19 +188,19 @@ def decide(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy:
             ambiguous=True,
         )
     if active:
-        return _decide_for_active(desired_hash, active[0], seen, known, policy)
-    return _decide_without_job(desired_hash, seen, known, policy)
+        return _decide_for_active(desired_hash, active[0], facts, known, policy)
+    return _decide_without_job(desired_hash, facts, known, policy)
 
 
 def _decide_for_active(
-    desired_hash: str, job: ObservedJob, seen: Seen, known: KnownDeployment | None, policy: StartPolicy
+    desired_hash: str, job: FlinkJob, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy
 ) -> Decision:
     if job.state in ENDING_STATES:
         return Wait(job, f"job {job.job_id} is {job.state}")
     if job.state == "INITIALIZING" and job.deployment_hash is None:
         return Wait(job, f"job {job.job_id} is INITIALIZING and does not tell yet what it was started with")
     if job.deployment_hash == desired_hash:
-        return _decide_for_same(desired_hash, job, seen, policy)
+        return _decide_for_same(desired_hash, job, facts, policy)
     if job.deployment_hash is None:
         why = f"job {job.job_id} was not started by this provider"
     else:
@@ -196,48 +208,83 @@ def _decide_for_active(
         why = f"job {job.job_id} was started with another deployment {other}"
     if policy.state == "fresh":
         return Replace(job, False, _start_as_asked(policy), f"{why}; {_BY_CHOICE}")
-    if job.state in UNWELL_STATES and seen.unwell_for < policy.patience and not policy.savepoint_path:
-        return Wait(job, f"{why}, but is {job.state}; it may get well and take a savepoint")
+    policy = with_state(policy, job.marks)
+    if job.state in UNWELL_STATES and facts.unwell_for < policy.patience and not policy.savepoint_path:
+        return Wait(job, f"{why}, but is {job.state}; it may recover and take a savepoint")
     if policy.state == "rewarm":
-        return _replace_by_rewarming(job, seen, known, policy, why)
+        return _replace_by_rewarming(job, facts, known, policy, why)
+    if policy.why:
+        return Refuse(_not_carried(policy, job.job_id))
     if job.state == "RUNNING":
         start = _start_as_asked(policy) if policy.savepoint_path else None
         return Replace(job, True, start, why)
     why = f"{why} and cannot take a savepoint ({job.state})"
-    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(seen.left)
-    return Replace(job, False, start, why) if start else Refuse(f"{_nothing_left(job, seen.left, why)} {_WAYS_OUT}")
+    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(facts.left)
+    return Replace(job, False, start, why) if start else Refuse(f"{_nothing_left(job, facts.left, why)} {_WAYS_OUT}")
 
 
-def _decide_for_same(desired_hash: str, job: ObservedJob, seen: Seen, policy: StartPolicy) -> Decision:
+def _decide_for_same(desired_hash: str, job: FlinkJob, facts: DeploymentFacts, policy: StartPolicy) -> Decision:
     if job.state == "RUNNING" and policy.credentials not in (None, job.credentials):
         why = f"job {job.job_id} is the desired one, but was given other credentials than it would be given now"
         return Replace(job, True, None, f"{why}; it continues with these")
     if job.state != "RESTARTING":
         return NoOp(job, f"job {job.job_id} was started with this very deployment ({desired_hash[:12]})")
-    if seen.unwell_for < policy.patience:
+    if facts.unwell_for < policy.patience:
         return Wait(job, f"job {job.job_id} is the desired one and RESTARTING by itself")
-    why = f"job {job.job_id} is the desired one, but has been RESTARTING for {seen.unwell_for:.0f} s"
-    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(seen.left)
-    return Recover(job, start, why) if start else Refuse(f"{_nothing_left(job, seen.left, why)} {_WAYS_OUT}")
+    why = f"job {job.job_id} is the desired one, but has been RESTARTING for {facts.unwell_for:.0f} s"
+    start = _start_as_asked(policy) if policy.savepoint_path else _start_from(facts.left)
+    return Recover(job, start, why) if start else Refuse(f"{_nothing_left(job, facts.left, why)} {_WAYS_OUT}")
 
 
 def _replace_by_rewarming(
-    job: ObservedJob, seen: Seen, known: KnownDeployment | None, policy: StartPolicy, why: str
+    job: FlinkJob, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy, why: str
 ) -> Decision:
-    start = _rewarm(seen, known, policy)
+    start = _rewarm(facts, known, policy)
     if start is None:
-        return Refuse(f"{why}; it is to be rewarmed, but shows no watermark ({job.state}). {_REWARM_WAYS_OUT}")
-    return Replace(job, job.state == "RUNNING", start, f"{why}; rewarmed because state='rewarm'")
+        return Refuse(_no_watermark(policy, f"{why} and is {job.state}"))
+    return Replace(job, job.state == "RUNNING", start, f"{why}; {_rewarmed(policy)}")
 
 
 _REWARM_WAYS_OUT = (
-    "Say up to when its windows are out (rewarm_from=…, a time at or before the end of its last window), or choose "
-    "state='restore' or state='fresh'."
+    "Give a time by which its windows have been emitted (rewarm_from=…, the end of its last window or earlier), or "
+    "leave its state and its open windows behind (state='fresh')."
 )
 
 
-def _decide_without_job(desired_hash: str, seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Decision:
-    previous = newest(seen.jobs)
+def _rewarmed(policy: StartPolicy) -> str:
+    return f"rewarmed because {policy.why or 'of state=' + repr(policy.state)}"
+
+
+def _no_watermark(policy: StartPolicy, found: str) -> str:
+    cause = f" because {policy.why}" if policy.why else ""
+    return f"{found}; it is to be rewarmed{cause}, but its watermark is not known. {_REWARM_WAYS_OUT}"
+
+
+def _not_carried(policy: StartPolicy, job_id: str) -> str:
+    return (
+        f"the state of job {job_id} cannot be carried over: {policy.why}. Nothing was touched. Let it be rewarmed "
+        "(state='auto' or 'rewarm'), or leave it behind (state='fresh')."
+    )
+
+
+def with_state(policy: StartPolicy, running: Mapping[str, str] | None) -> StartPolicy:
+    """The policy with ``auto`` resolved, by the marks of the job whose state there is.
+
+    With ``restore`` and a ``why`` the state must not be carried over.
+    """
+    if policy.savepoint_path:
+        return replace(policy, state="restore")
+    if policy.state not in ("auto", "restore"):
+        return policy
+    outcome, reasons = state_outcome(policy.marks, running)
+    why = "; ".join(reasons) if outcome == "rewarms" else ""
+    return replace(policy, state="rewarm" if why and policy.state == "auto" else "restore", why=why)
+
+
+def _decide_without_job(
+    desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy
+) -> Decision:
+    previous = newest(facts.jobs)
     if previous is None:
         ended = "no job of this name is known to Flink" if known else "first deployment: no job of this name is known"
     else:
@@ -250,26 +297,46 @@ def _decide_without_job(desired_hash: str, seen: Seen, known: KnownDeployment | 
 
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
+    left = facts.left or RestorePoint(None, "no earlier job is known")
+    policy = with_state(policy, _marks_before(previous, left, known))
     if policy.state == "rewarm":
-        start = _rewarm(seen, known, policy)
-        if start:
-            return begin(start, "; rewarmed because state='rewarm'")
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
-        return Refuse(f"{ended}; it is to be rewarmed, but its watermark is not known any more. {_REWARM_WAYS_OUT}")
-    left = seen.left or RestorePoint(None, "no earlier job is known")
+        start = _rewarm(facts, known, policy)
+        return begin(start, f"; {_rewarmed(policy)}") if start else Refuse(_no_watermark(policy, ended))
     if left.path:
+        if policy.why:
+            return Refuse(_not_carried(policy, previous.job_id if previous else "of the last deployment"))
         return begin(Start(left.path, left.origin, watermark=left.watermark))
     if left.lost:
-        return Refuse(f"The deployment has run before, but its state is not to be had: {left.origin}. {_WAYS_OUT}")
-    if known is not None and known.job_id not in {job.job_id for job in seen.jobs}:
-        return _after_amnesia(known, begin)
+        return Refuse(f"The deployment has run before, but its state is unavailable: {left.origin}. {_WAYS_OUT}")
+    if (begun := _rewarmed_in_vain(previous)) is not None:
+        return begin(begun, "; it was rewarmed and left no state of its own, so its successor is rewarmed as well")
+    if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
+        return _after_forgotten(known, begin)
     return begin(Start(None, left.origin))
 
 
-def _after_amnesia(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
-    """Flink knows nothing of a job that was, or was to be: it must not silently begin from nothing."""
-    if known.proven:
+def _marks_before(
+    previous: FlinkJob | None, left: RestorePoint, known: KnownDeployment | None
+) -> Mapping[str, str] | None:
+    """Of the job whose state there is; None: of a job of that name nothing is known."""
+    if left.path and left.marks:
+        return left.marks
+    if previous is not None:
+        return previous.marks
+    return (known.marks or {}) if known is not None else None
+
+
+def _rewarmed_in_vain(previous: FlinkJob | None) -> Start | None:
+    if previous is None or previous.marks.get(MARK_STATE) != "rewarm":
+        return None
+    return _replay_after(watermark_of(previous.marks))
+
+
+def _after_forgotten(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
+    """Flink has forgotten a job that ran, or was to run: its successor must not silently begin without state."""
+    if known.stable:
         hint = f" It was itself started from {known.path}." if known.path else ""
         return Refuse(
             f"Job {known.job_id} of the last deployment was healthy, but Flink has forgotten it (the JobManager lost "
@@ -295,15 +362,21 @@ def _start_from(left: RestorePoint | None) -> Start | None:
     return Start(left.path, left.origin, watermark=left.watermark)
 
 
-def _nothing_left(job: ObservedJob, left: RestorePoint | None, why: str) -> str:
+def _nothing_left(job: FlinkJob, left: RestorePoint | None, why: str) -> str:
     return f"{why}; it was not touched, because it would leave no state: {left.origin if left else 'nothing seen'}."
 
 
-def _rewarm(seen: Seen, known: KnownDeployment | None, policy: StartPolicy) -> Start | None:
-    """A replay after the last window that is certainly out; None if nobody knows which one that is."""
-    watermark = policy.watermark if policy.watermark is not None else seen.watermark
-    if watermark is None and known is not None and not known.proven:
+def _rewarm(facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy) -> Start | None:
+    """A replay after the last window that has certainly been emitted; None if that is not known."""
+    watermark = policy.watermark if policy.watermark is not None else facts.watermark
+    if watermark is None and known is not None and not known.stable:
         watermark = known.watermark
+    if watermark is None and facts.nothing_emitted:
+        return Start(None, "the job before has emitted nothing yet")
+    return _replay_after(watermark)
+
+
+def _replay_after(watermark: int | None) -> Start | None:
     if watermark is None:
         return None
     return Start(None, f"replay of the windows that end after {watermark}", replay=True, watermark=watermark)

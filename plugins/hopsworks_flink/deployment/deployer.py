@@ -1,4 +1,4 @@
-"""Brings a cluster to exactly one job of one name: decides by ``flink_decision``, acts through the hook."""
+"""Brings a cluster to exactly one job of one name: carries out what `decision` decides, through the hook."""
 
 from __future__ import annotations
 
@@ -13,32 +13,38 @@ from hopsworks_flink.clients.flink.jobs import (
     MARK_OWNER,
     MARK_STATE,
     MARK_WATERMARK,
+    MAX_IDS,
     OWNER,
     UNWELL_STATES,
-    ObservedJob,
+    FlinkJob,
     derive_job_id,
+    identity_marks,
+    next_job_id,
     watermark_of,
 )
-from hopsworks_flink.clients.flink.uploads import delete_left_bundles
+from hopsworks_flink.clients.flink.submission import delete_left_bundles
 from hopsworks_flink.deployment.decision import (
     Decision,
+    DeploymentFacts,
     NoOp,
     Recover,
     Refuse,
     Replace,
-    Seen,
     Start,
+    StartPolicy,
     Submit,
     Wait,
     decide,
+    with_state,
 )
 from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
-from hopsworks_flink.deployment.record import Attempt, DeploymentMemory
-from hopsworks_flink.deployment.restore import Leftovers
+from hopsworks_flink.deployment.record import Attempt, DeploymentRecord
+from hopsworks_flink.deployment.restore import RestorePoints
 from hopsworks_flink.exceptions import (
     FlinkAmbiguousJobError,
     FlinkDuplicateJobId,
     FlinkError,
+    FlinkJobIdTaken,
     FlinkSavepointError,
     FlinkStateError,
     FlinkSubmissionError,
@@ -50,10 +56,10 @@ _MAX_ROUNDS = 3
 _ENDING_POLL = 0.5
 
 
-class FlinkDeployment:
-    """One deployment of one job.
+class Deployer:
+    """Converges on one job: looks, decides, acts, until exactly that job runs.
 
-    :param memory: what is known besides Flink.
+    :param record: what is known besides Flink.
     :param on_job: called with the job's id as soon as it is known.
     :param marks: further marks for the job's configuration (who deployed it).
     """
@@ -65,19 +71,19 @@ class FlinkDeployment:
         policy: DeploymentPolicy,
         *,
         log: Any,
-        memory: DeploymentMemory | None = None,
+        record: DeploymentRecord | None = None,
         on_job: Callable[[str], object] = lambda job_id: None,
         marks: Mapping[str, str] | None = None,
     ) -> None:
         self.hook = hook
         self.desired = desired
         self.policy = policy
-        self.memory = memory or DeploymentMemory(desired.job_name)
+        self.record = record or DeploymentRecord(desired.job_name)
         self.log = log
         self.on_job = on_job
         #: The job that this object has submitted and not yet seen healthy: what a kill may cancel.
-        self.unproven_job_id: str | None = None
-        self._left = Leftovers(hook)
+        self.killable_job_id: str | None = None
+        self._restore_points = RestorePoints(hook)
         self._marks = dict(marks or {})
         self._hash = desired.hash
         self._deadline = 0.0
@@ -87,7 +93,7 @@ class FlinkDeployment:
         """Bring the cluster to exactly one job with the desired hash; does not wait for its health.
 
         :raises FlinkAmbiguousJobError: more than one job of the name runs.
-        :raises FlinkStateError: an earlier job's state is not to be had and nobody said to start without it.
+        :raises FlinkStateError: state is unavailable or does not fit, and a start without it was not requested.
         :raises FlinkSavepointError: the running job could not be stopped with a savepoint; it runs on.
         :raises FlinkSubmissionError: the job did not start; carries the savepoint of the one that it was to replace.
         """
@@ -95,14 +101,13 @@ class FlinkDeployment:
         duplicates = 0
         last_reason = None
         while True:
-            seen = self.look()
-            asked = replace(self.policy.start, credentials=self.desired.credentials)
-            decision = decide(self._hash, seen, self.memory.known(), asked)
+            facts = self.look()
+            decision = decide(self._hash, facts, self.record.known(), self._asked())
             if decision.reason != last_reason:
                 self.log.info("%s: %s.", type(decision).__name__, decision.reason)
             last_reason = decision.reason
             try:
-                result = self._act(decision, seen)
+                result = self._act(decision, facts)
             except FlinkDuplicateJobId as error:
                 # Another deployment was faster, or an earlier try's answer was lost: look at what is there now.
                 duplicates += 1
@@ -114,9 +119,12 @@ class FlinkDeployment:
                 self.on_job(result.job_id)
                 return result
 
+    def _asked(self) -> StartPolicy:
+        return replace(self.policy.start, credentials=self.desired.credentials, marks=self.desired.marks)
+
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def look(self, watermark: bool = False) -> Seen:
+    def look(self, watermark: bool = False) -> DeploymentFacts:
         """What Flink shows now, and what an ended job has left.
 
         :param watermark: of the job that runs; also if the deployment itself does not need it.
@@ -126,32 +134,40 @@ class FlinkDeployment:
         if len(active) == 1:
             return self._look_at(active[0], jobs, watermark)
         if active:
-            return Seen(jobs)
+            return DeploymentFacts(jobs)
         self._unwell_since = None
         if jobs:
             jobs[0] = jobs[0].with_marks(self.hook.job_marks(jobs[0].job_id))
-        wanted = self.policy.state == "restore" and not self.policy.savepoint_path
-        left = self._left.by_ended(jobs, self.memory.known()) if wanted else None
+        wanted = self.policy.state in ("auto", "restore") and not self.policy.savepoint_path
+        left = self._restore_points.by_ended(jobs, self.record.known()) if wanted else None
         attempt = self._unfinished(jobs[0] if jobs else None)
-        return Seen(jobs, left, attempt.watermark if attempt else None)
+        return DeploymentFacts(jobs, left, attempt.watermark if attempt else None)
 
-    def _unfinished(self, job: ObservedJob | None) -> Attempt | None:
+    def _unfinished(self, job: FlinkJob | None) -> Attempt | None:
         """The deployment that broke off with ``job``, or before it got further than that."""
-        attempt = self.memory.unfinished()
+        attempt = self.record.unfinished()
         if attempt is None or (job is not None and job.job_id not in (attempt.job_id, attempt.replaced_job_id)):
             return None
         return attempt
 
-    def _look_at(self, job: ObservedJob, jobs: Sequence[ObservedJob], ask: bool) -> Seen:
+    def _look_at(self, job: FlinkJob, jobs: Sequence[FlinkJob], ask: bool) -> DeploymentFacts:
         unwell_for, left, watermark = self._unwell_for(job), None, None
         if job.state in UNWELL_STATES and unwell_for >= self.policy.patience:
-            left = self._left.by([job, *(other for other in jobs if other.is_terminal)])
-        rewarm = self.policy.state == "rewarm" and self.policy.rewarm_from is None
+            left = self._restore_points.by([job, *(other for other in jobs if other.is_terminal)])
+        rewarm = with_state(self._asked(), job.marks).state == "rewarm" and self.policy.rewarm_from is None
         if ask or (rewarm and job.deployment_hash != self._hash):
             watermark = self._watermark(job)
-        return Seen(jobs, left, watermark, unwell_for)
+        nothing_emitted = rewarm and watermark is None and self.has_emitted_nothing(job)
+        return DeploymentFacts(jobs, left, watermark, unwell_for, nothing_emitted)
 
-    def _unwell_for(self, job: ObservedJob) -> float:
+    def has_emitted_nothing(self, job: FlinkJob) -> bool:
+        """Whether a job without watermark began without state, at the beginning of its source."""
+        if not self.desired.from_beginning or job.state != "RUNNING":
+            return False
+        restored = (self.hook.client.checkpoints(job.job_id).get("counts") or {}).get("restored", 0)
+        return not restored and watermark_of(self.hook.job_marks(job.job_id)) is None
+
+    def _unwell_for(self, job: FlinkJob) -> float:
         if job.state not in UNWELL_STATES:
             self._unwell_since = None
             return 0.0
@@ -159,14 +175,14 @@ class FlinkDeployment:
             self._unwell_since = (job.job_id, time.monotonic())
         return time.monotonic() - self._unwell_since[1]
 
-    def _watermark(self, job: ObservedJob) -> int | None:
-        """Up to when the job's windows are out: what it shows, or what it left out from the beginning."""
+    def _watermark(self, job: FlinkJob) -> int | None:
+        """Windows ending by then have been emitted: the watermark that the job shows, or the one it started with."""
         shown, marked = self.hook.watermark(job.job_id), watermark_of(self.hook.job_marks(job.job_id))
         return max((value for value in (shown, marked) if value is not None), default=None)
 
     # --- acting ----------------------------------------------------------------------------------------------------
 
-    def _act(self, decision: Decision, seen: Seen) -> DeploymentResult | None:
+    def _act(self, decision: Decision, facts: DeploymentFacts) -> DeploymentResult | None:
         """Carry a decision out; None: look again."""
         if isinstance(decision, Refuse):
             kind = FlinkAmbiguousJobError if decision.ambiguous else FlinkStateError
@@ -180,16 +196,16 @@ class FlinkDeployment:
             return None
         if isinstance(decision, Replace):
             return self._replace(decision)
-        return self._start(decision, seen)
+        return self._start(decision, facts)
 
     def _adopt(self, decision: NoOp) -> DeploymentResult:
-        job_id, attempt = decision.job.job_id, self.memory.attempt()
+        job_id, attempt = decision.job.job_id, self.record.attempt()
         result = DeploymentResult(job_id, self.desired.job_name, "none", self._hash, None, None, decision.reason)
         if attempt is None or attempt.job_id != job_id:
             return result
         self.log.info("An earlier try of this task has submitted job %s.", job_id)
-        delete_left_bundles(self.hook)
-        self.unproven_job_id = job_id
+        delete_left_bundles(self.hook.client)
+        self.killable_job_id = job_id
         return replace(
             result,
             action="replaced" if attempt.replaced_job_id else "submitted",
@@ -203,8 +219,10 @@ class FlinkDeployment:
         old = decision.job
         watermark = watermark_of(self.hook.job_marks(old.job_id))
         replay = decision.start if decision.start and decision.start.replay else None
+        if replay:
+            self.desired.check_replay(replay)
         attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
-        self.memory.begin(attempt)
+        self.record.begin(attempt)
         try:
             kept = self._end(decision)
         except FlinkSavepointError:
@@ -218,9 +236,9 @@ class FlinkDeployment:
         elif start.path:
             start = replace(start, watermark=watermark)
         attempt = replace(attempt, path=before or kept)
-        self.memory.begin(attempt)
+        self.record.begin(attempt)
         try:
-            self.submit(self.desired, attempt.job_id, start)
+            attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
         except FlinkDuplicateJobId:
             raise
         except FlinkError as error:
@@ -233,21 +251,23 @@ class FlinkDeployment:
             ) from error
         return self._result("replaced", attempt, start, f"{decision.reason}; {start.words}")
 
-    def _attempt_after(self, old: ObservedJob, watermark: int | None) -> tuple[Attempt, str | None]:
+    def _attempt_after(self, old: FlinkJob, watermark: int | None) -> tuple[Attempt, str | None]:
         """The deployment that follows a job, and the state to go back to if that is not the one that it leaves."""
-        unproven = self._unfinished(old)
-        if unproven and unproven.job_id != old.job_id:
-            unproven = None
+        unstable = self._unfinished(old)
+        if unstable and unstable.job_id != old.job_id:
+            unstable = None
         attempt = Attempt(
             self._job_id(self._hash, old.job_id),
             replaced_job_id=old.job_id,
             # A job that was never healthy is not gone back to, but to the one before it.
-            replaced_hash=unproven.replaced_hash if unproven else old.deployment_hash,
+            replaced_hash=unstable.replaced_hash if unstable else old.deployment_hash,
             watermark=watermark,
+            marks=dict(self.desired.marks),
+            predecessor=old.job_id,
         )
-        return attempt, unproven.path if unproven else None
+        return attempt, unstable.path if unstable else None
 
-    def halt(self, job: ObservedJob, watermark: int | None) -> None:
+    def halt(self, job: FlinkJob, watermark: int | None) -> None:
         """Stop a running job with a savepoint; a later deployment, or a roll-back, knows of it.
 
         :param watermark: of the job; epoch milliseconds.
@@ -255,9 +275,9 @@ class FlinkDeployment:
         """
         self._deadline = time.monotonic() + self.policy.timeout
         attempt, before = self._attempt_after(job, watermark)
-        self.memory.begin(attempt)
+        self.record.begin(attempt)
         kept = self._end(Replace(job, True, None, "halted"))
-        self.memory.begin(replace(attempt, path=before or kept))
+        self.record.begin(replace(attempt, path=before or kept))
 
     def _end(self, decision: Replace) -> str | None:
         """End the job that is replaced; the state that it leaves, if any."""
@@ -282,7 +302,7 @@ class FlinkDeployment:
             job_id, timeout=remaining, poll_interval=min(self.policy.poll_interval, _ENDING_POLL)
         )
 
-    def _stop(self, job: ObservedJob) -> str:
+    def _stop(self, job: FlinkJob) -> str:
         try:
             return self.hook.stop_with_savepoint(
                 job.job_id,
@@ -297,9 +317,11 @@ class FlinkDeployment:
                 "next deployment then starts from its newest checkpoint."
             ) from error
 
-    def _start(self, decision: Submit | Recover, seen: Seen) -> DeploymentResult:
+    def _start(self, decision: Submit | Recover, facts: DeploymentFacts) -> DeploymentResult:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor
         start, unfinished = decision.start, self._unfinished(job)
+        if start.replay:
+            self.desired.check_replay(start)
         if isinstance(decision, Recover) and not decision.job.is_terminal:
             self.hook.cancel(decision.job.job_id)
             self.log.info("Cancelled job %s.", decision.job.job_id)
@@ -308,18 +330,29 @@ class FlinkDeployment:
                 start = replace(start, path=newest_state)
         if start.path and start.watermark is None and job is not None:
             start = replace(start, watermark=watermark_of(self.hook.job_marks(job.job_id)))
+        predecessor = job.job_id if job else self._forgotten()
         attempt = Attempt(
-            self._job_id(self._hash, job.job_id if job else None),
+            self._job_id(self._hash, predecessor),
             path=(unfinished.path if unfinished else None) or start.path,
             replaced_job_id=unfinished.replaced_job_id if unfinished else None,
             replaced_hash=unfinished.replaced_hash if unfinished else None,
             watermark=start.watermark,
+            marks=dict(self.desired.marks),
+            predecessor=predecessor,
         )
-        self.memory.begin(attempt)
+        self.record.begin(attempt)
         self.log.info("To be %s%s.", start.words, f": {start.path}" if start.path else "")
-        self.submit(self.desired, attempt.job_id, start)
+        attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
         action = "recovered" if isinstance(decision, Recover) else "submitted"
         return self._result(action, attempt, start, f"{decision.reason}; {start.words}")
+
+    def _forgotten(self) -> str | None:
+        """The deployment before this one, where Flink has forgotten all of them: ids must not repeat.
+
+        A retry answers as the try before did, so that it finds that one's job.
+        """
+        attempt, known = self.record.attempt(), self.record.known()
+        return attempt.predecessor if attempt else known.job_id if known else None
 
     def restart(self, job_id: str, why: str) -> DeploymentResult:
         """End an unhealthy job and start the desired one from the newest state that it left.
@@ -331,22 +364,45 @@ class FlinkDeployment:
         found = [job for job in jobs if job.job_id == job_id]
         if not found:
             return self.converge()
-        left = self._left.by([found[0], *(job for job in jobs if job.is_terminal and job.job_id != job_id)])
+        left = self._restore_points.by([found[0], *(job for job in jobs if job.is_terminal and job.job_id != job_id)])
         if left.lost:
             raise FlinkStateError(
                 f"Job {job_id} is not well ({why}), but was not touched: {left.origin}. Name a savepoint or retained "
                 "checkpoint (savepoint_path=…), or start without state (state='fresh')."
             )
         start = Start(left.path, left.origin, watermark=left.watermark)
-        result = self._start(Recover(found[0], start, f"job {job_id} is not well: {why}"), Seen(jobs))
+        result = self._start(Recover(found[0], start, f"job {job_id} is not well: {why}"), DeploymentFacts(jobs))
         self.on_job(result.job_id)
         return result
 
-    def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> None:
+    def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> str:
         """Submit a job; its id is then what a kill may cancel.
 
         :param back: the job is production that comes back: a kill must not touch it.
+        :return: the id; another one than was asked for if foreign jobs have used that up.
         """
+        for _ in range(MAX_IDS):
+            try:
+                self._submit(job, job_id, start, back)
+                return job_id
+            except FlinkJobIdTaken as error:
+                taken, job_id = error, next_job_id(job_id)
+                self.log.warning("%s The job gets the next id.", error)
+                begun = self.record.attempt_begun
+                if begun and not back:
+                    self.record.begin(replace(begun, job_id=job_id))
+        raise taken
+
+    def cancel_unstable(self) -> None:
+        """Cancel the job that was submitted and is not healthy yet, and no other."""
+        job_id = self.killable_job_id
+        if job_id is None:
+            return
+        if self.hook.is_job(job_id, self.desired.job_name, identity_marks(job_id)) is not False:
+            self.log.info("Cancelling job %s.", job_id)
+            self.hook.cancel(job_id)
+
+    def _submit(self, job: DesiredJob, job_id: str, start: Start, back: bool) -> None:
         self.log.info("Submitting %r as job %s.", job.job_name, job_id)
         bundle = job.bundle_for(start)
         marks = {
@@ -354,13 +410,13 @@ class FlinkDeployment:
             **job.marks,
             MARK_HASH: job.hash,
             MARK_OWNER: OWNER,
-            MARK_STATE: "restore" if back else self.policy.state,
+            MARK_STATE: "restore" if back else start.policy if self.policy.state == "auto" else self.policy.state,
         }
         if job.credentials:
             marks[MARK_CREDENTIALS] = job.credentials
         if start.watermark is not None:
             marks[MARK_WATERMARK] = str(start.watermark)
-        self.unproven_job_id = None if back else job_id
+        self.killable_job_id = None if back else job_id
         self.hook.run_python_job(
             bundle,
             job_name=job.job_name,

@@ -15,9 +15,15 @@ from hopsworks_flink.clients.flink.files import Jar, JobJars
 from hopsworks_flink.clients.flink.jobs import StatePolicy
 from hopsworks_flink.deployment.decision import Start, StartPolicy
 from hopsworks_flink.exceptions import FlinkStateError
-from hopsworks_flink.health.gate import HealthCriteria
+from hopsworks_flink.health.bounds import Bounds
 
 _FORMAT = 1
+#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
+STREAMING_DEFAULTS = {
+    "execution.checkpointing.interval": "10 s",
+    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
+    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,9 @@ class DesiredJob:
         runs is not ended for renewed credentials.
     :param marks: what the job says about itself in Flink, beside who deployed it; no part of its identity.
     :param local_files: names of files in the bundle that were read from the worker: their content is not ours to keep.
+    :param from_beginning: whether the job reads its source from the beginning when it starts without state.
+    :param check_replay: raises FlinkStateError if the source no longer holds what a replay needs; asked before the job
+        that runs is touched.
     """
 
     job_name: str
@@ -46,6 +55,8 @@ class DesiredJob:
     credentials: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     local_files: frozenset[str] = frozenset()
+    from_beginning: bool = False
+    check_replay: Callable[[Start], object] = lambda start: None
 
     @property
     def hash(self) -> str:
@@ -87,7 +98,7 @@ class DesiredJob:
     def previous(self, snapshot: Mapping[str, Any]) -> DesiredJob:
         """The job of an earlier snapshot, with this one's ways to make secret files.
 
-        :raises FlinkStateError: something of it is not to be had any more.
+        :raises FlinkStateError: a part of it is unavailable.
         """
         if snapshot.get("format") != _FORMAT:
             raise FlinkStateError("The copy of the previous deployment was kept by another version of this package.")
@@ -119,27 +130,27 @@ class DesiredJob:
         folder = self.jars.flink_python.path.parent
         # One that has been replaced on the worker is still on the cluster, under a name that tells its content.
         jars = [present.get(digest) or Jar(folder / "superseded" / name, digest) for name, digest in names]
-        return JobJars(jars[0], tuple(jars[1:]))
+        return JobJars(jars[0], tuple(jars[1:]), self.jars.launcher)
 
 
 @dataclass(frozen=True)
 class DeploymentPolicy:
     """How to get there.
 
-    :param state: ``restore``, ``rewarm`` or ``fresh``.
+    :param state: ``auto``, ``restore``, ``rewarm`` or ``fresh``.
     :param savepoint_path: start from this state instead of the one that the last job left.
-    :param rewarm_from: rewarm as if the job before had come exactly so far; epoch milliseconds.
-    :param patience: seconds in which a job that restarts may get well by itself.
+    :param rewarm_from: rewarm as if the previous job had emitted the windows ending by then; epoch milliseconds.
+    :param patience: seconds in which a restarting job may recover by itself.
     :param timeout: seconds for all of it; a roll-back gets as much again.
     :param poll_interval: seconds.
     """
 
-    state: StatePolicy = "restore"
+    state: StatePolicy = "auto"
     savepoint_path: str | None = None
     savepoint_directory: str | None = None
     allow_non_restored_state: bool = False
     rewarm_from: int | None = None
-    health: HealthCriteria = field(default_factory=HealthCriteria)
+    health: Bounds = field(default_factory=Bounds)
     patience: float = 30.0
     timeout: float = 600.0
     poll_interval: float = 2.0
@@ -158,7 +169,7 @@ class DeploymentResult:
     :param savepoint_path: the state that the job was started from in this deployment, if any.
     :param replaced_job_id: the job that was ended for it, if any.
     :param state: what the job began with: ``restore``, ``rewarm``, ``fresh`` (no state), None if nothing was started.
-    :param rewarmed_at: windows that ended until then are left out; epoch milliseconds.
+    :param rewarmed_at: windows ending by then are not emitted; epoch milliseconds.
     :param replaced_hash: the deployment to go back to if this one is not healthy.
     :param kept_state: the state that it left.
     :param own: whether this deployment (one of this task run's tries) started the job.

@@ -1,4 +1,4 @@
-"""From where a job goes on whose feature groups grew, and what has to be remembered of that. Pure, no I/O.
+"""Where a job resumes after its feature groups gained features, and what to remember for that. Pure, no I/O.
 
 A new feature is a new accumulator, which Flink does not find in the old state: such a job always begins without state.
 Rows that were written with a group's older schema, and not materialized before the group grew, never reach the offline
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from hopsworks_flink.deployment.decision import KnownDeployment, Seen, StartPolicy
+from hopsworks_flink.deployment.decision import DeploymentFacts, KnownDeployment, StartPolicy
 from hopsworks_flink.exceptions import FlinkStateError
 
 _WAYS_OUT = (
-    "Say up to when its windows are out (state='rewarm' with rewarm_from=…, a time at or before the end of its last "
-    "window), or choose state='fresh'."
+    "Give a time by which its windows have been emitted (state='rewarm' with rewarm_from=…, the end of its last window "
+    "or earlier), or choose state='fresh'."
 )
 
 
@@ -25,7 +25,7 @@ class Growth:
     """Feature groups that grow, from before their job is stopped until its successor is healthy. JSON-safe.
 
     :param state: what the successor begins with, unless the task says otherwise.
-    :param watermark: windows that ended until then are out, in the older schemas; epoch milliseconds.
+    :param watermark: windows ending by then have been emitted, in the older schemas; epoch milliseconds.
     :param groups: full name -> names of the features that it lacked.
     :param stage: how far it has come: from ``appending`` on, what the job before writes misses the offline store.
     :param materialized: full name -> how its rows of the older schema were materialized.
@@ -57,38 +57,38 @@ class Growth:
 def grow(
     groups: Mapping[str, list[str]],
     asked: StartPolicy,
-    seen: Seen,
+    facts: DeploymentFacts,
     known: KnownDeployment | None,
     remembered: Growth | None,
     *,
     may_begin_anew: bool,
 ) -> Growth:
-    """What is to be remembered before anything is touched.
+    """The growth to record before anything is touched.
 
     :param groups: full name -> names of the features that it lacks.
-    :param seen: with the watermark of the job that runs, if it shows one.
+    :param facts: with the watermark of the job that runs, if it shows one.
     :param known: the last deployment, as Airflow remembers it.
-    :param remembered: growth that was begun and not seen to its end. Once features were appended, its watermark counts,
+    :param remembered: growth that was begun and not completed. Once features were appended, its watermark counts,
         also if a job that was brought back has come further: that one's rows miss the offline store.
     :param may_begin_anew: whether the running job has begun without state, has emitted nothing, and its source can be
         read from the beginning again.
-    :raises FlinkStateError: nobody knows up to when the job's windows are out.
+    :raises FlinkStateError: it is not known which windows the job has emitted.
     """
-    if remembered is not None and (remembered.stage != "stopping" or seen.watermark is None):
+    if remembered is not None and (remembered.stage != "stopping" or facts.watermark is None):
         stage: Any = "stopping" if remembered.stage == "stopping" else "appending"
         groups = {**remembered.groups, **groups}
         return Growth(remembered.state, remembered.watermark, groups, stage, remembered.materialized)
     if asked.state == "fresh":
         return Growth("fresh", None, groups)
-    watermark = asked.watermark if asked.watermark is not None else seen.watermark
-    if watermark is None and known is not None and not known.proven:
+    watermark = asked.watermark if asked.watermark is not None else facts.watermark
+    if watermark is None and known is not None and not known.stable:
         watermark = known.watermark
     if watermark is not None:
         return Growth("rewarm", watermark, groups)
-    if asked.savepoint_path or may_begin_anew or (not seen.jobs and known is None):
+    if asked.savepoint_path or may_begin_anew or (not facts.jobs and known is None):
         return Growth("fresh", None, groups)
     lacking = "; ".join(f"{name} lacks {', '.join(features)}" for name, features in groups.items())
     raise FlinkStateError(
-        f"{lacking}. The job has to compute the windows that are still open once more, but it is not known up to when "
-        f"its windows are out: it does not run, or has seen no event yet. Nothing was touched. {_WAYS_OUT}"
+        f"{lacking}. The job has to compute its open windows again, but it is not known which windows it has emitted: "
+        f"it does not run, or has seen no event yet. Nothing was touched. {_WAYS_OUT}"
     )

@@ -1,21 +1,22 @@
-"""What a deployment remembers outside Flink: across tries of a task, and across DAG runs.
+"""What a task remembers in Airflow: across its tries, and across DAG runs. Nothing secret.
 
-Flink's own answer is always the truth about what runs. Memory counts where Flink has forgotten, and for going back:
+Flink's own answer is always the truth about what runs. The record of a deployment counts where Flink has forgotten, and
+for going back:
 
-- between tries of one task run: the task state store (Airflow 3.3). An entry counts on a retry only; after a clear,
-  which raises ``max_tries``, it is another deployment's.
-- between DAG runs: the asset state store (Airflow 3.3) of the asset that stands for the job among the task's outlets
-  or inlets; before 3.3 the extra of that asset's last event, readable if the asset is an inlet as well.
+- between the tries of one task run: the task state store (Airflow 3.3);
+- between DAG runs: the asset state store (Airflow 3.3) of the asset that stands for the job among the task's outlets or
+  inlets; before 3.3 the extra of that asset's last event, readable if the asset is an inlet as well.
 
-Nothing secret is remembered. Without an asset, only Flink remembers.
+Without an asset, only Flink remembers.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Variable
 
 from hopsworks_flink._compat import NEVER_EXPIRE
 from hopsworks_flink.deployment.decision import KnownDeployment
@@ -24,13 +25,75 @@ from hopsworks_flink.deployment.growth import Growth
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
 
-log = logging.getLogger(__name__)
-
-_TASK_KEY = "flink_deployment"
-_LAST = "last"
-_HEALTHY = "healthy"
-_GROWTH = "growth"
+_EPOCH = "epoch"
+_VARIABLES = "hopsworks_flink"
+_TRY = "flink_deployment"
+_LAST, _HEALTHY, _GROWTH = "last", "healthy", "growth"
 _EXTRA = "deployment"
+
+
+class Record:
+    """One small JSON object that Airflow keeps under a key.
+
+    :param store: one of Airflow's state stores; None: nothing is remembered.
+    :param epoch: what was written in another epoch is not read; None: everything is.
+    """
+
+    def __init__(self, store: Any, key: str, epoch: int | None = None) -> None:
+        self._store = store
+        self._key = key
+        self._epoch = epoch
+
+    @classmethod
+    def across_tries(cls, context: Mapping[str, Any], key: str) -> Record:
+        """An object for the tries of one task run (since Airflow 3.3; before, nothing is remembered).
+
+        What was written before a clear is not read: a retry keeps the task's ``max_tries``, a clear raises it.
+        """
+        store = context.get("task_state_store")
+        return cls(store, key, context["ti"].max_tries if store is not None else None)
+
+    @classmethod
+    def across_runs(cls, what: str, name: str) -> Record:
+        """An object in an Airflow Variable, which people can look at, and delete to begin anew.
+
+        Not an XCom of an earlier run: "the newest one" is another one on each database if a run has no logical date.
+
+        :param what: of which kind it is, e.g. ``supervision``.
+        :param name: whose it is.
+        """
+        return cls(_Variables(), f"{_VARIABLES}.{what}.{name}")
+
+    def read(self) -> dict[str, Any] | None:
+        """What was written last; None if nothing was, or it is not an object of ours."""
+        saved = self._store.get(self._key) if self._store is not None else None
+        if not isinstance(saved, dict) or (self._epoch is not None and saved.get(_EPOCH) != self._epoch):
+            return None
+        return {name: value for name, value in saved.items() if self._epoch is None or name != _EPOCH}
+
+    def write(self, value: Mapping[str, Any]) -> None:
+        """Keep the object until it is deleted, however late it is read."""
+        if self._store is None:
+            return
+        if self._epoch is None:
+            self._store.set(self._key, dict(value))
+        else:
+            self._store.set(self._key, {**value, _EPOCH: self._epoch}, retention=NEVER_EXPIRE)
+
+    def delete(self) -> None:
+        """The work is done."""
+        if self._store is not None:
+            self._store.delete(self._key)
+
+
+class _Variables:
+    """Airflow's Variables, as a store."""
+
+    def get(self, key: str) -> Any:
+        return Variable.get(key, default=None, deserialize_json=True)
+
+    def set(self, key: str, value: dict[str, Any]) -> None:
+        Variable.set(key, value, description="Kept from run to run by a supervision task.", serialize_json=True)
 
 
 @dataclass(frozen=True)
@@ -40,9 +103,11 @@ class Attempt:
     :param job_id: the job that it submits; written down before the call.
     :param path: the state that the job before it left; None as long as that is not known, or if there is none.
     :param replaced_job_id: the job that it ended for this, if any.
-    :param replaced_hash: the last healthy deployment before this one, which left ``path``.
-    :param watermark: windows that ended until then are out; epoch milliseconds.
+    :param replaced_hash: the last stable deployment before this one, which left ``path``.
+    :param watermark: windows ending by then have been emitted; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job, once it is known.
+    :param marks: what the job says about its state; None in records of older versions.
+    :param predecessor: the deployment before this one, from which the job's id follows.
     """
 
     job_id: str
@@ -51,15 +116,17 @@ class Attempt:
     replaced_hash: str | None = None
     watermark: int | None = None
     checkpoints: str | None = None
+    marks: Mapping[str, str] | None = None
+    predecessor: str | None = None
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Attempt:
-        """Out of a store; keys of other versions are passed over."""
+        """Out of a store; keys of other versions are ignored."""
         return cls(**{name: data.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
 
 
-class DeploymentMemory:
-    """The memory of one named job.
+class DeploymentRecord:
+    """What is remembered of the deployments of one job.
 
     :param job_name: keys carry it, so that jobs may share an asset.
     :param context: of the task that deploys; None: nothing is remembered.
@@ -67,11 +134,15 @@ class DeploymentMemory:
     """
 
     def __init__(self, job_name: str, context: Context | None = None, assets: Iterable[Any] = ()) -> None:
-        self._job_name = job_name
         self._context: Mapping[str, Any] = context or {}
         self._asset = _asset_of(job_name, assets)
-        self._store = self._asset_store()
-        self._event = {} if self._store is not None else self._last_event()
+        store = self._of_asset("asset_state_store")
+        self._in_events = store is None
+        self._try = Record.across_tries(self._context, _TRY)
+        store = _Event(job_name, self._of_asset("inlet_events")) if self._in_events else store
+        self._last, self._healthy = Record(store, f"{job_name}.{_LAST}"), Record(store, f"{job_name}.{_HEALTHY}")
+        growth_store = self._context.get("task_state_store") if self._in_events else store
+        self._growth = Record(growth_store, f"{job_name}.{_GROWTH}")
         #: What this object has begun.
         self.attempt_begun: Attempt | None = None
 
@@ -79,127 +150,106 @@ class DeploymentMemory:
 
     def attempt(self) -> Attempt | None:
         """What an earlier try of this very task run began; None on a first try and after a clear."""
-        store = self._context.get("task_state_store")
-        saved = store.get(_TASK_KEY) if store is not None else None
-        if not saved or saved.get("epoch") != self._context["ti"].max_tries:
-            return None
-        return Attempt.read(saved)
+        saved = self._try.read()
+        return Attempt.read(saved) if saved else None
 
     def begin(self, attempt: Attempt) -> None:
         """Write down what is about to be done; called again when more is known."""
         attempt = self._with_checkpoints(attempt)
         self.attempt_begun = attempt
-        store: Any = self._context.get("task_state_store")
-        if store is not None:
-            store.set(_TASK_KEY, {**asdict(attempt), "epoch": self._context["ti"].max_tries}, retention=NEVER_EXPIRE)
+        self._try.write(asdict(attempt))
         if attempt.path or not attempt.replaced_job_id:
             # Not earlier: until the old job has left its state, what is known of that job must stay.
-            self._set(_LAST, {**asdict(attempt), "proven": False})
+            self._last.write({**asdict(attempt), "stable": False})
 
     # --- all runs --------------------------------------------------------------------------------------------------
 
     def known(self) -> KnownDeployment | None:
         """The last deployment of the job, as far as anything remembers it."""
-        attempt = self.attempt()
-        last = self._get(_LAST)
+        attempt, last = self.attempt(), self._last.read()
         if attempt and (attempt.path or not last):
-            return KnownDeployment(attempt.job_id, False, attempt.path, attempt.watermark, attempt.checkpoints)
+            return _known(attempt, False)
         if not last:
             return None
-        read = Attempt.read(last)
-        return KnownDeployment(read.job_id, bool(last.get("proven")), read.path, read.watermark, read.checkpoints)
+        return _known(Attempt.read(last), bool(last.get("stable")))
 
     def unfinished(self) -> Attempt | None:
-        """A deployment of this or an earlier task run that was never seen to its end."""
+        """A deployment of this or an earlier task run whose job was never stable."""
         attempt = self.attempt()
         if attempt:
             return attempt
-        last = self._get(_LAST)
-        return Attempt.read(last) if last and not last.get("proven") else None
+        last = self._last.read()
+        return Attempt.read(last) if last and not last.get("stable") else None
 
     def healthy(self) -> dict[str, Any] | None:
-        """The snapshot of the last deployment that was seen healthy."""
-        return self._get(_HEALTHY)
+        """The snapshot of the last deployment whose job was stable."""
+        return self._healthy.read()
 
-    def prove(self, attempt: Attempt, snapshot: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-        """The job of ``attempt`` is healthy: this is what a later deployment goes back to.
+    def mark_stable(self, attempt: Attempt, snapshot: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """The job of ``attempt`` is stable: this is what a later deployment goes back to.
 
         :param facts: for the asset's event.
         """
-        last = {**asdict(self._with_checkpoints(attempt)), "proven": True}
-        self._set(_LAST, last)
-        self._set(_HEALTHY, dict(snapshot))
-        store = self._context.get("task_state_store")
-        if store is not None:
-            store.delete(_TASK_KEY)
-        events = self._context.get("outlet_events")
-        if self._asset is None or events is None:
-            return
-        try:
-            event = events[self._asset]
-        except KeyError:
-            return  # an inlet only: it gets no event
-        kept = {_EXTRA: {_LAST: last, _HEALTHY: dict(snapshot)}} if self._store is None else {}
-        event.extra = {**(event.extra or {}), **facts, **kept}
+        last = {**asdict(self._with_checkpoints(attempt)), "stable": True}
+        self._last.write(last)
+        self._healthy.write(snapshot)
+        self._try.delete()
+        event = self._of_asset("outlet_events")
+        if event is not None:
+            kept = {_EXTRA: {_LAST: last, _HEALTHY: dict(snapshot)}} if self._in_events else {}
+            event.extra = {**(event.extra or {}), **facts, **kept}
 
     # --- feature groups that grow ----------------------------------------------------------------------------------
 
     def growth(self) -> Growth | None:
-        """Growth that was begun and not seen to its end, by this or an earlier run (without an asset store: try)."""
-        saved = self._growth_store.get(self._growth_key) if self._growth_store is not None else None
+        """Growth that was begun and not completed, by this or an earlier run (without an asset store: try)."""
+        saved = self._growth.read()
         return Growth.read(saved) if saved else None
 
     def grow(self, growth: Growth) -> None:
         """Write down what is about to be done; called again when more is done."""
-        if self._growth_store is not None:
-            self._growth_store.set(self._growth_key, growth.to_json())
+        self._growth.write(growth.to_json())
 
     def grown(self) -> None:
         """All of it is done."""
-        if self._growth_store is not None:
-            self._growth_store.delete(self._growth_key)
+        self._growth.delete()
 
-    @property
-    def _growth_store(self) -> Any:
-        return self._store if self._store is not None else self._context.get("task_state_store")
-
-    @property
-    def _growth_key(self) -> str:
-        return f"{self._job_name}.{_GROWTH}"
-
-    # --- stores ----------------------------------------------------------------------------------------------------
-
-    def _asset_store(self) -> Any:
-        stores = self._context.get("asset_state_store")
-        if stores is None or self._asset is None:
+    def _of_asset(self, accessor: str) -> Any:
+        """What Airflow's accessor of this name has for the asset; None if it has nothing."""
+        accessors = self._context.get(accessor)
+        if accessors is None or self._asset is None:
             return None
         try:
-            return stores[self._asset]
+            return accessors[self._asset]
         except KeyError:
             return None
 
-    def _last_event(self) -> dict[str, Any]:
-        events = self._context.get("inlet_events")
-        if events is None or self._asset is None:
-            return {}
-        try:
-            return dict((events[self._asset][-1].extra or {}).get(_EXTRA) or {})
-        except (KeyError, IndexError):
-            return {}
-
     def _with_checkpoints(self, attempt: Attempt) -> Attempt:
         """The folder of all checkpoints is the cluster's, and outlives each job."""
-        known = (self._get(_LAST) or {}).get("checkpoints")
+        known = (self._last.read() or {}).get("checkpoints")
         return attempt if attempt.checkpoints or not known else replace(attempt, checkpoints=known)
 
-    def _get(self, key: str) -> dict[str, Any] | None:
-        if self._store is None:
-            return self._event.get(key)
-        return self._store.get(f"{self._job_name}.{key}")
 
-    def _set(self, key: str, value: dict[str, Any]) -> None:
-        if self._store is not None:
-            self._store.set(f"{self._job_name}.{key}", value)
+def _known(attempt: Attempt, stable: bool) -> KnownDeployment:
+    parts = (attempt.path, attempt.watermark, attempt.checkpoints, attempt.marks)
+    return KnownDeployment(attempt.job_id, stable, *parts)
+
+
+class _Event:
+    """An asset's last event as a store: it is read here, and written by :meth:`DeploymentRecord.mark_stable`."""
+
+    def __init__(self, job_name: str, events: Any) -> None:
+        try:
+            extra = events[-1].extra if events is not None else None
+        except (KeyError, IndexError):
+            extra = None
+        self._values = {f"{job_name}.{name}": value for name, value in ((extra or {}).get(_EXTRA) or {}).items()}
+
+    def get(self, key: str) -> Any:
+        return self._values.get(key)
+
+    def set(self, key: str, value: dict[str, Any]) -> None:
+        """The event is written once, at the end."""
 
 
 def _asset_of(job_name: str, assets: Iterable[Any]) -> Any:

@@ -1,106 +1,197 @@
-"""How a deployment ends: its job becomes healthy, or the one before it is brought back."""
+"""A rollout: from a submitted job to a stable one, or to a rollback.
+
+The next step follows from the job's health by pure rules, and is then carried out. Between two steps the job is
+watched, on this worker or in the triggerer.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-from hopsworks_flink.clients.flink.jobs import checkpoint_directory, derive_job_id, watermark_of
+from hopsworks_flink.clients.flink.jobs import NOT_FOUND, checkpoint_directory, derive_job_id, watermark_of
 from hopsworks_flink.deployment.decision import Start
-from hopsworks_flink.deployment.deployer import FlinkDeployment
+from hopsworks_flink.deployment.deployer import Deployer
 from hopsworks_flink.deployment.desired import DeploymentResult, DesiredJob
-from hopsworks_flink.deployment.record import Attempt, DeploymentMemory
-from hopsworks_flink.deployment.rollout_steps import NOT_FOUND, GoingBack, Outcome, Settling, consequence, is_hopeless
+from hopsworks_flink.deployment.record import Attempt, DeploymentRecord
 from hopsworks_flink.exceptions import (
-    FlinkConnectionError,
     FlinkDeploymentRolledBack,
     FlinkError,
     FlinkJobFailed,
-    FlinkJobNotFound,
     FlinkRollbackFailed,
     FlinkSubmissionError,
     HopsworksFlinkError,
 )
-from hopsworks_flink.health.gate import HealthGate
+from hopsworks_flink.health.gate import is_still_ending
+
+#: Which job is watched: the deployment's, the same started again because it was not well, the previous deployment's.
+Phase = Literal["new", "recovered", "back"]
+Step = Literal["stable", "recover", "roll_back", "give_up", "rolled_back", "stranded"]
 
 
-class Settlement:
-    """Sees a deployment through, or undoes it, step by step: between two steps a job is watched, here or elsewhere.
+@dataclass(frozen=True)
+class HealthResult:
+    """How the watch over a job ended.
 
-    :param deployment: has converged, or is about to.
+    :param verdict: ``late``: neither healthy nor failed when time was up.
+    :param reason: words for logs, with the root cause if there is one.
+    :param state: Flink's state of the job; ``NOT_FOUND`` if Flink does not know it.
+    """
+
+    verdict: Literal["healthy", "failed", "late"]
+    reason: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A rollback whose job has been submitted.
+
+    :param job_name: of both jobs.
+    :param failed_job_id: the job that was not healthy.
+    :param failed_state: Flink's state of it.
+    :param failure: why, in words.
+    :param deployment_hash: of the deployment that is brought back.
+    :param path: the state that it was started from.
+    :param watermark: windows ending by then have been emitted; epoch milliseconds.
+    """
+
+    job_name: str
+    failed_job_id: str
+    failed_state: str
+    failure: str
+    deployment_hash: str
+    path: str
+    watermark: int | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A deployment whose job is being watched. JSON-safe, so that it outlives a deferral.
+
+    :param job_id: the job that is watched.
+    :param deadline: of the watch, epoch seconds.
+    :param result: what the deployment had done; None in a rollback.
+    :param back: set in a rollback.
+    """
+
+    phase: Phase
+    job_id: str
+    deadline: float
+    result: DeploymentResult | None = None
+    back: Rollback | None = None
+
+    @property
+    def killable(self) -> bool:
+        """Whether a killed task cancels the job: one that it has started, and never production that comes back."""
+        return self.phase != "back" and self.result is not None and self.result.own
+
+    def to_json(self) -> dict[str, Any]:
+        """For a task that defers."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Rollout:
+        """The reverse of :meth:`to_json`."""
+        result, back = body["result"], body["back"]
+        return cls(
+            body["phase"],
+            body["job_id"],
+            body["deadline"],
+            DeploymentResult(**result) if result else None,
+            Rollback(**back) if back else None,
+        )
+
+
+def next_step(rollout: Rollout, health: HealthResult, previous: bool) -> Step:
+    """The next step of a rollout, from the job's health.
+
+    - ``stable``: the job is healthy; remember it as what a later deployment goes back to.
+    - ``recover``: it is the desired job but unhealthy, and this deployment has not started it, or it met tasks of a
+      lost JobManager's job of the same id: start it again from its newest state. Done once.
+    - ``roll_back``: bring the previous deployment back from the state that it left.
+    - ``give_up``: there is nothing to go back to.
+    - ``rolled_back``, ``stranded``: the previous deployment is healthy again, or is not.
+
+    :param previous: whether a copy of the last healthy deployment is at hand, and it is the one that was replaced.
+    """
+    if rollout.phase == "back":
+        return "rolled_back" if health.verdict == "healthy" else "stranded"
+    if health.verdict == "healthy":
+        return "stable"
+    result = rollout.result
+    if rollout.phase == "new" and health.verdict == "failed" and is_still_ending(health.reason):
+        return "recover"
+    if result is None or not result.own:
+        return "recover" if rollout.phase == "new" and health.verdict == "failed" else "give_up"
+    # A JobManager that has forgotten this job may have forgotten all: what runs is not known.
+    if result.kept_state and previous and health.state != NOT_FOUND:
+        return "roll_back"
+    return "give_up"
+
+
+def is_hopeless(health: HealthResult) -> bool:
+    """Whether to cancel a job: one that is only slow may still become healthy, and the next try finds it."""
+    return health.state != NOT_FOUND and (health.verdict == "failed" or health.state != "RUNNING")
+
+
+class RolloutSteps:
+    """Carries a rollout on, step by step, to its result or to a rollback.
+
+    :param deployer: has converged, or is about to.
     :param how_to_resume: the call that starts the job from a savepoint, with ``{path}`` in it; for error messages.
     :param explain: what else than Flink knows about a job's failure, sentences for error messages; None: nothing.
     """
 
     def __init__(
         self,
-        deployment: FlinkDeployment,
+        deployer: Deployer,
         how_to_resume: str,
         explain: Callable[[str], str | None] = lambda job_id: None,
     ) -> None:
-        self._deployment = deployment
-        self._hook = deployment.hook
-        self._policy = deployment.policy
-        self._log = deployment.log
+        self._deployer = deployer
+        self._hook = deployer.hook
+        self._policy = deployer.policy
+        self._log = deployer.log
         self._how_to_resume = how_to_resume
         self._explain = explain
 
-    def converge(self) -> Settling:
-        """As :meth:`FlinkDeployment.converge`; a program that does not start is undone like a job that fails.
+    def converge(self) -> Rollout:
+        """As :meth:`Deployer.converge`; a program that does not start is undone like a job that fails.
 
         :return: what is to be watched now.
         :raises FlinkError: as there.
         """
         deadline = time.time() + self._policy.timeout
         try:
-            result = self._deployment.converge()
+            result = self._deployer.converge()
         except FlinkSubmissionError as error:
-            back = self._back_from(self._deployment.memory.attempt_begun, str(error))
+            back = self._back_from(self._deployer.record.attempt_begun, str(error))
             if back is None:
                 raise
             return back
-        return Settling("new", result.job_id, deadline, result)
+        return Rollout("new", result.job_id, deadline, result)
 
-    def undo(self, failure: str) -> Settling | None:
+    def undo(self, failure: str) -> Rollout | None:
         """Bring back the job that was halted for something that then failed.
 
         :param failure: why, in words.
-        :return: what is to be watched now; None if there is no copy of the job, or nobody knows what it left.
+        :return: what is to be watched now; None if there is no copy of the job, or its state is unknown.
         :raises FlinkRollbackFailed: it could not be started again.
         """
-        return self._back_from(self._deployment.memory.unfinished(), failure)
+        return self._back_from(self._deployer.record.unfinished(), failure)
 
-    def _back_from(self, attempt: Attempt | None, failure: str) -> Settling | None:
+    def _back_from(self, attempt: Attempt | None, failure: str) -> Rollout | None:
         previous = self._previous(attempt.replaced_hash) if attempt else None
         if attempt is None or previous is None or not attempt.path:
             return None
         self._log.error("%s", failure)
         return self._roll_back(attempt, previous, failure, "NOT_STARTED")
 
-    def watch(self, settling: Settling) -> Outcome:
-        """Look at the job until the health criteria hold, cannot hold any more, or time is up."""
-        job_id, gate, state, reason = settling.job_id, HealthGate(self._policy.health), "UNKNOWN", None
-        while True:
-            try:
-                health = self._hook.health(job_id)
-                verdict, state = gate.observe(health, time.monotonic()), health.state
-            except FlinkJobNotFound:
-                return Outcome("failed", "Flink does not know it (any more)", NOT_FOUND)
-            except FlinkConnectionError as error:
-                verdict, gate.reason = "waiting", str(error)
-            if gate.reason != reason:
-                self._log.info("Job %s: %s.", job_id, gate.reason)
-            reason = gate.reason
-            if verdict != "waiting":
-                return Outcome(verdict, gate.reason, state)
-            if time.time() > settling.deadline:
-                return Outcome("late", gate.reason, state)
-            time.sleep(self._policy.poll_interval)
-
-    def step(self, settling: Settling, outcome: Outcome) -> DeploymentResult | Settling:
-        """Draw the consequence of a watch.
+    def step(self, rollout: Rollout, health: HealthResult) -> DeploymentResult | Rollout:
+        """Take the next step after a watch.
 
         :return: the deployment's result, or what is to be watched next.
         :raises FlinkDeploymentRolledBack: the new job was not healthy; the previous deployment runs again.
@@ -108,29 +199,29 @@ class Settlement:
         :raises FlinkJobFailed: the new job was not healthy and there is nothing to go back to.
         :raises FlinkError: an unhealthy job could not be started anew.
         """
-        if settling.back is not None:
-            raise gone_back(settling, outcome, self._deployment.memory, self._how_to_resume)
-        result = settling.result
+        if rollout.back is not None:
+            raise rollback_error(rollout, health, self._deployer.record, self._how_to_resume)
+        result = rollout.result
         assert result is not None
-        previous = self._previous(result.replaced_hash) if result.own and outcome.verdict != "healthy" else None
-        action = consequence(settling, outcome, previous is not None)
-        if action == "prove":
-            self._deployment.unproven_job_id = None
-            self._prove(result)
+        previous = self._previous(result.replaced_hash) if result.own and health.verdict != "healthy" else None
+        action = next_step(rollout, health, previous is not None)
+        if action == "stable":
+            self._deployer.killable_job_id = None
+            self._mark_stable(result)
             return result
         if action == "recover":
-            self._log.warning("Job %s runs what is wanted, but %s.", result.job_id, outcome.reason)
+            self._log.warning("Job %s runs what is wanted, but %s.", result.job_id, health.reason)
             deadline = time.time() + self._policy.timeout
-            result = self._deployment.restart(result.job_id, outcome.reason)
-            return Settling("recovered", result.job_id, deadline, result)
-        failure = self._failure(result, outcome)
+            result = self._deployer.restart(result.job_id, health.reason)
+            return Rollout("recovered", result.job_id, deadline, result)
+        failure = self._failure(result, health)
         if action == "roll_back" and previous is not None:
             self._log.error("%s.", failure)
             attempt = Attempt(result.job_id, result.kept_state, result.replaced_job_id, result.replaced_hash)
-            return self._roll_back(attempt, previous, failure, outcome.state)
-        raise self._give_up(result, outcome, failure)
+            return self._roll_back(attempt, previous, failure, health.state)
+        raise self._give_up(result, health, failure)
 
-    def _prove(self, result: DeploymentResult) -> None:
+    def _mark_stable(self, result: DeploymentResult) -> None:
         job_id = result.job_id
         attempt = Attempt(
             job_id,
@@ -144,60 +235,60 @@ class Settlement:
             "savepoint_path": result.savepoint_path,
             "action": result.action,
         }
-        desired = self._deployment.desired
+        desired = self._deployer.desired
         # While the task was deferred the files may have become others: what runs is what was submitted.
         snapshot = desired.snapshot() if desired.hash == result.deployment_hash else {}
-        self._deployment.memory.prove(attempt, snapshot, facts)
+        self._deployer.record.mark_stable(attempt, snapshot, facts)
 
     # --- a job that is not healthy ---------------------------------------------------------------------------------
 
-    def _failure(self, result: DeploymentResult, outcome: Outcome) -> str:
-        what = f"was not healthy within {self._policy.timeout:g} s" if outcome.verdict == "late" else "is not healthy"
-        text = f"Job {result.job_id} ({result.job_name}) {what}: {outcome.reason}"
-        cause = self._hook.failure(result.job_id) if outcome.state != NOT_FOUND else None
+    def _failure(self, result: DeploymentResult, health: HealthResult) -> str:
+        what = f"was not healthy within {self._policy.timeout:g} s" if health.verdict == "late" else "is not healthy"
+        text = f"Job {result.job_id} ({result.job_name}) {what}: {health.reason}"
+        cause = self._hook.failure(result.job_id) if health.state != NOT_FOUND else None
         text = f"{text} (cause: {cause})" if cause and cause not in text else text
-        explained = self._explain(result.job_id) if outcome.state != NOT_FOUND else None
+        explained = self._explain(result.job_id) if health.state != NOT_FOUND else None
         return f"{text}. {explained.rstrip('.')}" if explained else text
 
-    def _give_up(self, result: DeploymentResult, outcome: Outcome, text: str) -> FlinkError:
+    def _give_up(self, result: DeploymentResult, health: HealthResult, text: str) -> FlinkError:
         if result.replaced_job_id:
             text += f". It replaced job {result.replaced_job_id}, whose state is kept in {result.kept_state}"
         elif result.savepoint_path:
             text += f". It was started from {result.savepoint_path}"
-        if result.own and is_hopeless(outcome):
+        if result.own and is_hopeless(health):
             self._cancel(result.job_id)
             text += ". It was cancelled"
             if path := result.kept_state or result.savepoint_path:
                 text += f"; to start the job before it again: {self._how_to_resume.replace('{path}', path)}"
-        return FlinkJobFailed(f"{text}.", result.job_id, outcome.state)
+        return FlinkJobFailed(f"{text}.", result.job_id, health.state)
 
     def _previous(self, deployment_hash: str | None) -> DesiredJob | None:
         """The deployment to go back to, if it is the last healthy one and a copy of it is at hand."""
-        snapshot = self._deployment.memory.healthy()
+        snapshot = self._deployer.record.healthy()
         if not snapshot or deployment_hash is None or snapshot.get("hash") != deployment_hash:
             return None
-        if deployment_hash == self._deployment.desired.hash:
+        if deployment_hash == self._deployer.desired.hash:
             return None
-        return _rebuild(self._deployment.desired, snapshot, self._log)
+        return _rebuild(self._deployer.desired, snapshot, self._log)
 
-    def _roll_back(self, attempt: Attempt, previous: DesiredJob, failure: str, state: str) -> Settling:
+    def _roll_back(self, attempt: Attempt, previous: DesiredJob, failure: str, state: str) -> Rollout:
         """Start the previous deployment. Nothing computes until it runs, so all of this happens here and at once."""
         assert attempt.path is not None
-        deployment, old = self._deployment, attempt.replaced_job_id
+        deployer, old = self._deployer, attempt.replaced_job_id
         job_id = derive_job_id(previous.job_name, previous.hash, attempt.job_id)
-        back = GoingBack(previous.job_name, attempt.job_id, state, failure, previous.hash, attempt.path)
-        settling = Settling("back", job_id, 0.0, back=back)
+        back = Rollback(previous.job_name, attempt.job_id, state, failure, previous.hash, attempt.path)
+        rollout = Rollout("back", job_id, 0.0, back=back)
         try:
             self._cancel(attempt.job_id)
             watermark = watermark_of(self._hook.job_marks(old)) if old else None
             start = Start(attempt.path, f"the state that job {old} left", watermark=watermark)
             self._log.info("Rolling back to deployment %s from %s.", previous.hash[:12], attempt.path)
-            deployment.submit(previous, job_id, start, back=True)
+            job_id = deployer.submit(previous, job_id, start, back=True)
         except HopsworksFlinkError as error:
-            raise _stranded(settling, str(error), self._how_to_resume) from error
-        deployment.on_job(job_id)
+            raise _stranded(rollout, str(error), self._how_to_resume) from error
+        deployer.on_job(job_id)
         back = replace(back, watermark=watermark)
-        return Settling("back", job_id, time.time() + self._policy.timeout, back=back)
+        return Rollout("back", job_id, time.time() + self._policy.timeout, back=back)
 
     def _cancel(self, job_id: str) -> None:
         self._hook.cancel(job_id)
@@ -205,18 +296,18 @@ class Settlement:
         self._log.info("Cancelled job %s.", job_id)
 
 
-def gone_back(settling: Settling, outcome: Outcome, memory: DeploymentMemory, how_to_resume: str) -> FlinkError:
-    """How a roll-back ended. Needs nothing but Airflow's memory: what failed may be just what the operator needs.
+def rollback_error(rollout: Rollout, health: HealthResult, record: DeploymentRecord, how_to_resume: str) -> FlinkError:
+    """How a rollback ended. Needs nothing but the record: what failed may be just what the operator needs.
 
-    :param settling: in the phase ``back``.
-    :param how_to_resume: see :class:`Settlement`.
+    :param rollout: in the phase ``back``.
+    :param how_to_resume: see :class:`RolloutSteps`.
     """
-    back, job_id = settling.back, settling.job_id
+    back, job_id = rollout.back, rollout.job_id
     assert back is not None
-    if consequence(settling, outcome, previous=True) == "stranded":
-        return _stranded(settling, f"job {job_id} is not healthy: {outcome.reason}", how_to_resume)
+    if next_step(rollout, health, previous=True) == "stranded":
+        return _stranded(rollout, f"job {job_id} is not healthy: {health.reason}", how_to_resume)
     attempt = Attempt(job_id, path=back.path, watermark=back.watermark)
-    memory.prove(attempt, memory.healthy() or {}, {"job_id": job_id, "action": "rolled_back"})
+    record.mark_stable(attempt, record.healthy() or {}, {"job_id": job_id, "action": "rolled_back"})
     return FlinkDeploymentRolledBack(
         f"{back.failure.rstrip('.')}. Rolled back: the previous deployment ({back.deployment_hash[:12]}) runs again "
         f"and is healthy, as job {job_id}, from {back.path}.",
@@ -226,8 +317,8 @@ def gone_back(settling: Settling, outcome: Outcome, memory: DeploymentMemory, ho
     )
 
 
-def _stranded(settling: Settling, why: str, how_to_resume: str) -> FlinkRollbackFailed:
-    back = settling.back
+def _stranded(rollout: Rollout, why: str, how_to_resume: str) -> FlinkRollbackFailed:
+    back = rollout.back
     assert back is not None
     return FlinkRollbackFailed(
         f"{back.failure.rstrip('.')}. Rolling back failed too: {why.rstrip('.')}. The state of the previous deployment "

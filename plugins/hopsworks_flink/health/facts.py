@@ -1,77 +1,187 @@
-"""Asks Flink for all that a verdict on a supervised job needs."""
+"""What one look at a job tells: the facts from which all judgements are made, and the questions that gather them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
-from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES, lowest_watermark
+from hopsworks_flink.clients.flink.failures import root_exception
+from hopsworks_flink.clients.flink.http import Question
+from hopsworks_flink.clients.flink.jobs import NOT_FOUND, TERMINAL_STATES, lowest_watermark
 from hopsworks_flink.exceptions import FlinkApiError
-from hopsworks_flink.health.gate import root_exception
-from hopsworks_flink.health.verdict import Look
-from hopsworks_flink.health.wait import checkpoint_age, restarts_since
-
-if TYPE_CHECKING:
-    from hopsworks_flink.clients.flink.rest import FlinkRestClient
 
 # Of the source, the window operators and the sinks. A chained operator has no counts of records at its vertex.
 _LAG, _READ, _LATE, _WRITTEN = "pendingRecords", "numRecordsIn", "numLateRecordsDropped", "numRecordsSend"
 
 
-def look_at(client: FlinkRestClient, job_name: str, restart_window: float, now: float) -> Look:
-    """Look at the job of a name once; a few reads for each of its vertices.
+@dataclass(frozen=True)
+class JobFacts:
+    """One job at one moment; JSON-safe, so that the next look can be compared with it.
 
-    :param restart_window: seconds in which restarts count.
-    :param now: epoch seconds.
+    :param at: epoch seconds.
+    :param job_ids: the job's id, unless it has ended; with a name, the ids of all jobs of that name that have not.
+    :param job_id: the job that runs, or the last one that ended; None: Flink knows none, or several run.
+    :param state: Flink's state of it; ``NOT_FOUND`` if Flink does not know the id.
+    :param parallelism: the largest of its vertices.
+    :param age: seconds since its start.
+    :param vertices: how many it has; None: not told.
+    :param behind: vertices that do not run, with their states; with parallelism > 1 all subtasks must run.
+    :param checkpoints: how many have completed since its start (a restore does not count).
+    :param checkpoint_age: seconds since the last completed checkpoint; None: none since the start.
+    :param restarts: within the window.
+    :param restarts_cut_off: whether there may have been more than Flink remembers.
+    :param restarts_ever: since its start; None: not told.
+    :param cause: innermost cause of its last failure.
+    :param watermark: the lowest one, epoch milliseconds; None: none yet.
+    :param lag: events of the topic that were not read; None: not told.
+    :param read: events read; ``late``: of these, dropped behind the watermark; ``written``: rows; all since the start.
+    :param written_at: when ``written`` was last seen to change, epoch seconds.
     """
-    named = sorted((job for job in client.jobs() if job["name"] == job_name), key=lambda job: -job["start-time"])
-    ids = tuple(job["jid"] for job in named if job["state"] not in TERMINAL_STATES)
-    if len(ids) > 1 or not named:
-        return Look(at=now, job_ids=ids)
-    entry = next(job for job in named if not ids or job["jid"] == ids[0])
-    age = max(0.0, now - entry["start-time"] / 1000)
+
+    at: float
+    job_ids: tuple[str, ...] = ()
+    job_id: str | None = None
+    state: str | None = None
+    parallelism: int | None = None
+    age: float = 0.0
+    vertices: int | None = None
+    behind: tuple[str, ...] = ()
+    checkpoints: int = 0
+    checkpoint_age: float | None = None
+    restarts: int = 0
+    restarts_cut_off: bool = False
+    restarts_ever: int | None = None
+    cause: str | None = None
+    watermark: int | None = None
+    lag: int | None = None
+    read: int | None = None
+    late: int | None = None
+    written: int | None = None
+    written_at: float | None = None
+
+    @property
+    def all_running(self) -> bool:
+        """Whether the job and each of its vertices run."""
+        return self.state == "RUNNING" and bool(self.vertices) and not self.behind
+
+    @property
+    def summary(self) -> str:
+        """One sentence about a job that runs."""
+        last = "no checkpoint" if self.checkpoint_age is None else f"last checkpoint {self.checkpoint_age:.0f} s ago"
+        return f"job {self.job_id} is {self.state} with {self.vertices} vertices, {last}, {self.restarts} restart(s)"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any] | None) -> JobFacts | None:
+        """The facts of an earlier look; None if there are none, or it is not ours."""
+        if not data or "at" not in data:
+            return None
+        known = {item.name for item in fields(cls)}
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items() if n in known}
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-safe facts."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    def after(self, before: JobFacts | None) -> JobFacts:
+        """These facts, with the time of the last row that the look before knew."""
+        same = before is not None and before.job_id == self.job_id and before.written == self.written
+        return replace(self, written_at=before.written_at if same and before is not None else self.at)
+
+
+def job_facts(
+    job_name: str | None, job_id: str | None, now: float, *, restart_window: float = 600.0, counts: bool = False
+) -> Generator[Question, Any, JobFacts]:
+    """Look at one job once. Yields questions to a REST client and takes the answers; errors are thrown in.
+
+    :param job_name: the one job of this name that has not ended, else the last one; or
+    :param job_id: this job.
+    :param now: epoch seconds, for a JobManager that does not tell its own time.
+    :param restart_window: seconds in which restarts count.
+    :param counts: also ask each vertex for its counts and its watermark; only the blocking client can.
+    """
+    if job_id is None:
+        named = [entry for entry in (yield ("jobs",)) if entry["name"] == job_name]
+        active = tuple(entry["jid"] for entry in named if entry["state"] not in TERMINAL_STATES)
+        if len(active) > 1 or not named:
+            return JobFacts(now, active)
+        job = max(named, key=lambda entry: (entry["jid"] in active, entry["start-time"]))
+    else:
+        job = yield ("find_job", job_id)
+        if job is None:
+            return JobFacts(now, job_id=job_id, state=NOT_FOUND)
+        active = () if job["state"] in TERMINAL_STATES else (job_id,)
     # The list of jobs is always true. What follows it comes out of a cache of Flink's, a few seconds old.
-    seen = Look(at=now, job_ids=ids, job_id=entry["jid"], state=entry["state"], age=age)
+    facts = JobFacts(now, active, job["jid"], job["state"], age=max(0.0, now - job["start-time"] / 1000))
     try:
-        return _detailed(client, seen, restart_window)
+        exceptions = yield ("exceptions", job["jid"])
+        facts = replace(facts, cause=root_exception(exceptions))
+        if not active:
+            return facts
+        job = job if "vertices" in job else (yield ("job", job["jid"]))
+        facts = _with_execution(facts, job, exceptions, restart_window)
+        facts = _with_checkpoints(facts, job, (yield ("checkpoints", job["jid"])))
+        ever = (yield ("job_metrics", job["jid"], ["numRestarts"])).get("numRestarts")
+        facts = replace(facts, restarts_ever=None if ever is None else int(ever))
+        return (yield from _with_counts(facts, job)) if counts else facts
     except FlinkApiError as error:
         if error.status_code != 404:
             raise
-        # It ended, or has no execution graph yet.
-        return seen
+        # It ended just now, or has no execution graph yet.
+        return facts
 
 
-def _detailed(client: FlinkRestClient, seen: Look, restart_window: float) -> Look:
-    job_id = str(seen.job_id)
-    exceptions = client.exceptions(job_id)
-    if not seen.job_ids:
-        return replace(seen, cause=root_exception(exceptions))
-    job = client.job(job_id)
+def _with_execution(
+    facts: JobFacts, job: Mapping[str, Any], exceptions: Mapping[str, Any], restart_window: float
+) -> JobFacts:
+    clock = _clock(facts, job)
     vertices = job.get("vertices") or []
-    clock = float(job.get("now") or seen.at * 1000)
-    age, without = checkpoint_age(job, client.checkpoints(job_id), clock)
-    restarts, _ = restarts_since(exceptions, clock - restart_window * 1000)
-    sums: dict[str, float] = {}
-    for vertex in vertices:
-        # Every operator counts what comes in; for the topic's events it is those at the head.
-        endings = (_LAG, _LATE, _WRITTEN, *([_READ] if "source" in str(vertex["name"]).lower() else []))
-        for name, value in client.vertex_metrics(job_id, vertex["id"], endings).items():
-            sums[name] = sums.get(name, 0.0) + value
+    history = exceptions.get("exceptionHistory") or {}
+    entries = history.get("entries") or []
+    recent = [entry for entry in entries if (entry.get("timestamp") or 0) >= clock - restart_window * 1000]
     return replace(
-        seen,
+        facts,
         parallelism=max((int(vertex.get("parallelism") or 1) for vertex in vertices), default=None),
-        age=max(0.0, (clock - job["start-time"]) / 1000),
+        age=max(0.0, (clock - job.get("start-time", clock)) / 1000),
+        vertices=len(vertices),
         behind=tuple(sorted(f"{v['name']}: {v['status']}" for v in vertices if v["status"] != "RUNNING")),
-        checkpoint_age=None if without else round(age, 3),
-        restarts=restarts,
-        cause=root_exception(exceptions),
-        watermark=lowest_watermark([client.watermarks(job_id, vertex["id"]) for vertex in vertices]),
-        lag=_whole(sums.get(_LAG)),
-        read=_whole(sums.get(_READ)),
-        late=_whole(sums.get(_LATE)),
-        written=_whole(sums.get(_WRITTEN)),
+        restarts=len(recent),
+        restarts_cut_off=bool(entries) and len(recent) == len(entries) and bool(history.get("truncated")),
     )
 
 
-def _whole(value: float | None) -> int | None:
-    return None if value is None else round(value)
+def _with_checkpoints(facts: JobFacts, job: Mapping[str, Any], checkpoints: Mapping[str, Any]) -> JobFacts:
+    completed = (checkpoints.get("latest") or {}).get("completed") or {}
+    moment = completed.get("latest_ack_timestamp") or completed.get("trigger_timestamp")
+    return replace(
+        facts,
+        checkpoints=int((checkpoints.get("counts") or {}).get("completed", 0)),
+        checkpoint_age=None if moment is None else round(max(0.0, (_clock(facts, job) - moment) / 1000), 3),
+    )
+
+
+def _with_counts(facts: JobFacts, job: Mapping[str, Any]) -> Generator[Question, Any, JobFacts]:
+    sums: dict[str, float] = {}
+    watermarks = []
+    for vertex in job.get("vertices") or ():
+        # Every operator counts what comes in; for the topic's events it is those at the head.
+        endings = (_LAG, _LATE, _WRITTEN, *([_READ] if "source" in str(vertex["name"]).lower() else []))
+        found = yield ("vertex_metrics", job["jid"], vertex["id"], endings)
+        for name, value in found.items():
+            sums[name] = sums.get(name, 0.0) + value
+        watermarks.append((yield ("watermarks", job["jid"], vertex["id"])))
+    whole = {name: round(value) for name, value in sums.items()}
+    return replace(
+        facts,
+        watermark=lowest_watermark(watermarks),
+        lag=whole.get(_LAG),
+        read=whole.get(_READ),
+        late=whole.get(_LATE),
+        written=whole.get(_WRITTEN),
+    )
+
+
+def _clock(facts: JobFacts, job: Mapping[str, Any]) -> float:
+    """The JobManager's time, epoch milliseconds."""
+    return float(job.get("now") or facts.at * 1000)

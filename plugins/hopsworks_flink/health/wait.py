@@ -1,210 +1,192 @@
-"""What a look at a Flink job means to somebody who waits: one reading for workers, triggers and sensors. No I/O."""
+"""Waits for a Flink job, as coroutines over the asynchronous client: a trigger runs them, or a worker.
+
+Each returns an event, JSON: its ``status`` says how the wait ended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hopsworks_flink.clients.flink.http import is_transient
-from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
-from hopsworks_flink.exceptions import FlinkApiError, FlinkError, FlinkJobNotFound
-from hopsworks_flink.health.gate import innermost_cause, root_exception
+from hopsworks_flink.clients.flink.http import Question
+from hopsworks_flink.clients.flink.jobs import ENDING_STATES, NOT_FOUND, TERMINAL_STATES
+from hopsworks_flink.exceptions import FlinkApiError, FlinkError, FlinkSavepointError
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.facts import JobFacts, job_facts
+from hopsworks_flink.health.gate import HealthGate
+from hopsworks_flink.health.verdict import MISSING, away, judge
 
-#: Flink does not know the job (any more).
-NOT_FOUND = "NOT_FOUND"
-#: How a wait can end besides a state of the job.
-TIMEOUT = "timeout"
-ERROR = "error"
-#: How the wait for a stop can end besides: no savepoint could be taken.
-SAVEPOINT_FAILED = "savepoint_failed"
-#: A question to a client, blocking or not: the method's name and its arguments.
-Question: TypeAlias = tuple[str, ...]
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.flink.rest_async import AsyncFlinkRestClient
+
+T = TypeVar("T")
+#: How a wait can end besides a state of the job: time is up, an error, no savepoint could be taken.
+TIMEOUT, ERROR, SAVEPOINT_FAILED = "timeout", "error", "savepoint_failed"
 
 
-class JobWatch:
-    """Follows one job to its end. Fed with looks and a clock.
+@dataclass(frozen=True)
+class Wait:
+    """How to wait.
 
     :param deadline: epoch seconds.
+    :param poll_interval: seconds between two looks.
+    :param max_errors: transport errors in a row that are tolerated.
     """
 
-    def __init__(self, job_id: str, deadline: float) -> None:
-        self.job_id = job_id
-        self.deadline = deadline
-        self.state: str | None = None
-        self.changed = False
+    client: AsyncFlinkRestClient
+    deadline: float
+    poll_interval: float
+    max_errors: int = 10
+    log: Any = field(default_factory=lambda: logging.getLogger(__name__))
 
-    def observe(self, job: Mapping[str, Any] | None, now: float) -> dict[str, Any] | None:
-        """Take the next look; ``changed`` then says whether the state is another one than before.
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.time() >= self.deadline
 
-        :param job: what ``GET /jobs/{id}`` answers; None if Flink does not know it.
-        :param now: epoch seconds.
-        :return: how the wait ended, None to go on: ``status`` is a terminal state, ``NOT_FOUND`` or ``timeout``.
-        """
-        state = str(job["state"]) if job else NOT_FOUND
-        self.changed, self.state = state != self.state, state
-        if state == NOT_FOUND or state in TERMINAL_STATES:
-            milliseconds = (job or {}).get("duration")
-            seconds = milliseconds / 1000 if milliseconds is not None else None
-            return {**self.event(state), "duration_seconds": seconds}
-        return self.event(TIMEOUT) if now >= self.deadline else None
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """The answer to a question, asked again while Flink is away."""
+        from hopsworks_flink.clients.retry import ask
 
-    def event(self, status: str) -> dict[str, Any]:
-        """The end of the wait, as triggers report it."""
-        return {"status": status, "job_id": self.job_id, "state": self.state, "duration_seconds": None}
+        return await ask(question, self.deadline, max_errors=self.max_errors)
+
+    async def state_of(self, job_id: str) -> str | None:
+        """Flink's state of a job; None if Flink does not know it."""
+        job = await self.ask(lambda: self.client.find_job(job_id))
+        return str(job["state"]) if job else None
+
+    async def pause(self) -> None:
+        """Wait until the next look, but not beyond the deadline."""
+        await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
 
 
-@dataclass(frozen=True)
-class HealthBounds:
-    """What a running job must keep to.
+async def until_ended(wait: Wait, job_id: str) -> dict[str, Any]:
+    """Look until a job has ended.
 
-    :param max_checkpoint_age: seconds since the newest checkpoint that completed, and there must be one since the
-        job's start; None: checkpoints do not matter.
-    :param max_restarts: more failures than this within the window are too many; None: they do not matter.
-    :param restart_window: seconds.
+    :return: ``status`` is a terminal state, ``NOT_FOUND`` or ``timeout``; with ``job_id``, ``state`` (the last one
+        seen) and ``duration_seconds``.
     """
+    known = None
+    while True:
+        job = await wait.ask(lambda: wait.client.find_job(job_id)) or {"state": NOT_FOUND}
+        state = str(job["state"])
+        if state != known:
+            wait.log.info("Job %s is %s.", job_id, state)
+        known = state
+        ended = state == NOT_FOUND or state in TERMINAL_STATES
+        if ended or wait.is_over:
+            milliseconds = job.get("duration") if ended else None
+            seconds = None if milliseconds is None else milliseconds / 1000
+            status = state if ended else TIMEOUT
+            return {"status": status, "job_id": job_id, "state": state, "duration_seconds": seconds}
+        await wait.pause()
 
-    max_checkpoint_age: float | None = None
-    max_restarts: int | None = None
-    restart_window: float = 600.0
 
+async def until_saved(wait: Wait, job_id: str, request_id: str) -> str | None:
+    """Look until the savepoint of a stop is written.
 
-@dataclass(frozen=True)
-class Finding:
-    """One verdict on a job.
-
-    :param healthy: whether it keeps to all bounds.
-    :param kind: a word for the reason, the same as long as nothing but a number in the reason changes.
-    :param reason: one sentence.
-    :param hopeless: True if this job can never be healthy again.
-    :param facts: JSON: ``job_id``, ``state``, ``checkpoint_age_seconds``, ``restarts_in_window``.
+    :return: where it lies; None if it was not written in time, or Flink has forgotten the request and the job ends.
+    :raises FlinkSavepointError: it failed, or Flink has forgotten the request and the job goes on.
     """
+    while True:
+        try:
+            path = await wait.ask(lambda: wait.client.savepoint(job_id, request_id))
+        except FlinkApiError as error:
+            if error.status_code != 404:
+                raise
+            state = await wait.state_of(job_id)
+            if state is None or state in TERMINAL_STATES | ENDING_STATES:
+                return None
+            message = f"Flink has forgotten the request to stop job {job_id}, which is {state}"
+            raise FlinkSavepointError(message) from error
+        if path or wait.is_over:
+            return path
+        await wait.pause()
 
-    healthy: bool
-    kind: str
-    reason: str
-    hopeless: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
+
+async def until_stopped(wait: Wait, job_id: str, request_id: str) -> dict[str, Any]:
+    """Look until the savepoint of a stop is written, then until the job has ended.
+
+    :return: as :func:`until_ended`, with ``savepoint_path`` (None if Flink does not say); ``status`` is
+        ``savepoint_failed`` (with ``message``) if none could be taken: the job may go on running.
+    """
+    try:
+        path = await until_saved(wait, job_id, request_id)
+    except FlinkSavepointError as error:
+        state = await wait.state_of(job_id)
+        return {"status": SAVEPOINT_FAILED, "job_id": job_id, "state": state, "message": str(error)}
+    if path:
+        wait.log.info("The state of job %s is in %s.", job_id, path)
+    return {**await until_ended(wait, job_id), "savepoint_path": path}
 
 
 def examine(
-    job_name: str | None, job_id: str | None, bounds: HealthBounds, now: float
-) -> Generator[Question, Any, Finding]:
-    """Judge one job. Yields questions to a REST client and takes the answers (errors are thrown in).
+    job_name: str | None, job_id: str | None, bounds: Bounds, now: float
+) -> Generator[Question, Any, dict[str, Any]]:
+    """Look at a job once and say whether it keeps to its bounds; arguments as of :func:`until_healthy`.
+
+    :return: ``status`` is ``healthy``, ``hopeless`` (this job id has ended) or ``waiting``; with ``reason`` (a
+        sentence), ``kind`` (the same as long as only numbers in the reason change) and ``facts`` (empty without a job).
+    """
+    try:
+        facts = yield from job_facts(job_name, job_id, now, restart_window=bounds.restart_window)
+        verdict = judge(job_name, facts, None, bounds)
+    except FlinkError as error:
+        facts, verdict = JobFacts(now), away(error)
+    shown = {
+        "job_id": facts.job_id,
+        "state": facts.state,
+        "checkpoint_age_seconds": facts.checkpoint_age,
+        "restarts_in_window": facts.restarts,
+    }
+    hopeless = job_name is None and verdict.kind == MISSING
+    return {
+        "status": "healthy" if verdict.within_bounds else "hopeless" if hopeless else "waiting",
+        "reason": facts.summary if verdict.within_bounds else str(verdict),
+        "kind": " ".join((str(facts.state), *(reason.topic for reason in verdict.reasons))),
+        "facts": shown if facts.job_id and facts.state != NOT_FOUND else {},
+    }
+
+
+async def until_healthy(wait: Wait, job_name: str | None, job_id: str | None, bounds: Bounds) -> dict[str, Any]:
+    """Look until a job keeps to its bounds.
 
     :param job_name: the one job of this name that has not ended; or
     :param job_id: this job.
-    :param now: epoch seconds, for a JobManager that does not tell its own time.
+    :return: as :func:`examine`, with the status ``timeout`` instead of ``waiting``.
     """
-    if job_id is None:
-        entries = yield ("jobs",)
-        ids = [e["jid"] for e in entries if e["name"] == job_name and e["state"] not in TERMINAL_STATES]
-        if not ids:
-            return Finding(False, "absent", f"no job named {job_name!r} runs")
-        if len(ids) > 1:
-            return Finding(False, "ambiguous", f"{len(ids)} jobs named {job_name!r} run at once: {', '.join(ids)}")
-        (found,) = ids
-    else:
-        found = job_id
-    try:
-        job = yield ("job", found)
-    except FlinkJobNotFound:
-        return Finding(False, NOT_FOUND, f"Flink does not know a job {found}", hopeless=job_id is not None)
-    exceptions = checkpoints = None
-    # A job that initialises has no execution graph yet, and answers 404 to these.
-    try:
-        exceptions = yield ("exceptions", found)
-        checkpoints = yield ("checkpoints", found)
-    except FlinkApiError as error:
-        if error.status_code != 404:
-            raise
-    return judge(job, checkpoints, exceptions, bounds, now, by_id=job_id is not None)
+    kind = None
+    while True:
+        event = await wait.client.answer(examine(job_name, job_id, bounds, time.time()))
+        if event["kind"] != kind:
+            wait.log.info("%s%s.", event["reason"][:1].upper(), event["reason"][1:])
+        kind = event["kind"]
+        if event["status"] != "waiting":
+            return event
+        if wait.is_over:
+            return {**event, "status": TIMEOUT}
+        await wait.pause()
 
 
-def away(error: FlinkError) -> Finding:
-    """The verdict when nobody answers: not healthy, and that may change.
+async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any]:
+    """Look at a new job until the health gate knows. The gate begins anew with each wait.
 
-    :raises FlinkError: the error, if it will stay.
+    :return: ``status`` is ``healthy``, ``failed`` or ``late`` (time was up while the job was neither); with ``message``
+        (the reason), ``state`` (Flink's, or ``NOT_FOUND``) and ``job_id``.
     """
-    if not is_transient(error):
-        raise error
-    return Finding(False, "away", str(error).rstrip("."))
-
-
-def judge(
-    job: Mapping[str, Any],
-    checkpoints: Mapping[str, Any] | None,
-    exceptions: Mapping[str, Any] | None,
-    bounds: HealthBounds,
-    now: float,
-    by_id: bool = True,
-) -> Finding:
-    """The verdict on what ``/jobs/{id}``, ``…/checkpoints`` and ``…/exceptions`` answered."""
-    state = job["state"]
-    clock = job.get("now") or now * 1000
-    age, without = checkpoint_age(job, checkpoints, clock)
-    restarts, cut_off = restarts_since(exceptions, clock - bounds.restart_window * 1000)
-    facts = {
-        "job_id": job["jid"],
-        "state": state,
-        "checkpoint_age_seconds": None if without else round(age, 3),
-        "restarts_in_window": restarts,
-    }
-    cause = f" (cause: {text})" if (text := root_exception(exceptions)) else ""
-    if state != "RUNNING":
-        ended = by_id and state in TERMINAL_STATES
-        return Finding(False, state, f"job {job['jid']} is {state}{cause}", ended, facts)
-    behind = sorted(f"{v['name']}: {v['status']}" for v in job.get("vertices", ()) if v["status"] != "RUNNING")
-    if behind or not job.get("vertices"):
-        text = "; ".join(behind[:5]) or "it has no vertices yet"
-        return Finding(False, "vertices", f"not every vertex of job {job['jid']} runs: {text}{cause}", facts=facts)
-    late = _out_of_bounds(bounds, age, without, restarts, cut_off)
-    if late:
-        kind, text = late
-        return Finding(False, kind, f"job {job['jid']} {text}{cause}", facts=facts)
-    last = "no checkpoint" if without else f"last checkpoint {age:.0f} s ago"
-    reason = f"job {job['jid']} runs with all {len(job['vertices'])} vertices, {last}, {restarts} restart(s) lately"
-    return Finding(True, "healthy", reason, facts=facts)
-
-
-def _out_of_bounds(
-    bounds: HealthBounds, age: float, without: bool, restarts: int, cut_off: bool
-) -> tuple[str, str] | None:
-    """Which bound a running job breaks, if any: a word and the rest of a sentence."""
-    if bounds.max_restarts is not None and (restarts > bounds.max_restarts or cut_off):
-        number = f"at least {restarts}" if cut_off else str(restarts)
-        allowed = f"{bounds.max_restarts} are allowed"
-        return "restarts", f"restarted {number} times within {bounds.restart_window:g} s, {allowed}"
-    if bounds.max_checkpoint_age is None:
-        return None
-    if without:
-        return "first checkpoint", f"has completed no checkpoint since its start {age:.0f} s ago"
-    if age > bounds.max_checkpoint_age:
-        allowed = f"{bounds.max_checkpoint_age:g} s are allowed"
-        return "checkpoint", f"completed its last checkpoint {age:.0f} s ago, {allowed}"
-    return None
-
-
-def checkpoint_age(job: Mapping[str, Any], checkpoints: Mapping[str, Any] | None, clock: float) -> tuple[float, bool]:
-    """Seconds since the last completed checkpoint, else since the start; and whether there is none."""
-    completed = ((checkpoints or {}).get("latest") or {}).get("completed") or {}
-    moment = completed.get("latest_ack_timestamp") or completed.get("trigger_timestamp")
-    since = job.get("start-time", clock) if moment is None else moment
-    return max(0.0, (clock - since) / 1000), moment is None
-
-
-def restarts_since(exceptions: Mapping[str, Any] | None, since: float) -> tuple[int, bool]:
-    """Failures after a moment (epoch milliseconds), and whether there may be more than Flink remembers."""
-    history = (exceptions or {}).get("exceptionHistory") or {}
-    entries = history.get("entries") or []
-    recent = [entry for entry in entries if (entry.get("timestamp") or 0) >= since]
-    return len(recent), bool(entries) and len(recent) == len(entries) and bool(history.get("truncated"))
-
-
-def failure_text(exceptions: Mapping[str, Any] | None, lines: int = 80) -> tuple[str | None, str]:
-    """The root cause of a failed job in one line (None if Flink has none), and the head of its stack trace."""
-    entries = ((exceptions or {}).get("exceptionHistory") or {}).get("entries") or []
-    stack = str(entries[0].get("stacktrace") if entries else (exceptions or {}).get("root-exception") or "")
-    rows = stack.splitlines()
-    head = "\n".join(rows[:lines]) + (f"\n… {len(rows) - lines} more lines" if len(rows) > lines else "")
-    return (innermost_cause(stack) or None, head)
+    gate, reason = HealthGate(bounds), None
+    while True:
+        facts = await wait.ask(lambda: wait.client.answer(job_facts(None, job_id, time.time())))
+        verdict: str = gate.observe(facts, time.monotonic())
+        if gate.reason != reason:
+            wait.log.info("Job %s: %s.", job_id, gate.reason)
+        reason = gate.reason
+        if verdict == "waiting" and wait.is_over:
+            verdict = "late"
+        if verdict != "waiting":
+            return {"status": verdict, "message": reason, "state": facts.state, "job_id": job_id}
+        await wait.pause()

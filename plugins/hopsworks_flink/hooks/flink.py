@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, conf, mask_secret
-from hopsworks_flink.clients.flink.bundle import Bundle, mask
-from hopsworks_flink.clients.flink.connection import FlinkConnection
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.connection import FlinkConnection, missing_connection
+from hopsworks_flink.clients.flink.failures import head, innermost_cause, stack_trace
 from hopsworks_flink.clients.flink.files import JobJars, find_jars
-from hopsworks_flink.clients.flink.http import observed_job
-from hopsworks_flink.clients.flink.jobs import ObservedJob, RestorePoint, lowest_watermark, restore_point
+from hopsworks_flink.clients.flink.jobs import (
+    FlinkJob,
+    RestorePoint,
+    identity_marks,
+    lowest_watermark,
+    restore_point,
+)
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
+from hopsworks_flink.clients.masking import mask
 from hopsworks_flink.exceptions import (
-    ConfigurationError,
     FlinkApiError,
     FlinkConnectionError,
     FlinkError,
     FlinkJobNotFound,
     FlinkSavepointError,
 )
-from hopsworks_flink.health.facts import look_at
-from hopsworks_flink.health.gate import JobHealth
-from hopsworks_flink.health.verdict import Look
-from hopsworks_flink.health.wait import Finding, HealthBounds, examine, failure_text
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.facts import JobFacts, job_facts
+from hopsworks_flink.health.wait import TIMEOUT, Wait, examine, until_ended, until_saved
 from hopsworks_flink.hooks.connection_form import ConnectionForm
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.flink.rest import FlinkRestClient
 
+T = TypeVar("T")
 # Flink caches its checkpoint statistics (web.refresh-interval, 3 s): an answer this old may lack the last savepoint.
 _STATISTICS_SECONDS = 3.5
-# It answers with metrics as they were when last asked for, and fetches them anew for the next question, at most every
-# 10 s (metrics.fetcher.update-interval). A job that nobody has asked about since its start seems to have seen nothing.
-_METRICS_SECONDS = 12.0
-_METRICS_POLL = 1.0
 _RECENT_SECONDS = 60.0
+# How long a job may take from its submission until it shows its marks.
 
 
 class FlinkHook(ConnectionForm, BaseHook):
@@ -59,6 +63,12 @@ class FlinkHook(ConnectionForm, BaseHook):
     conn_type = "flink"
     hook_name = "Apache Flink (REST)"
 
+    #: How long a watermark is asked for, and the seconds between two questions. Flink answers with metrics as they were
+    #: when last asked for, and fetches them anew for the next question, at most every 10 s
+    #: (metrics.fetcher.update-interval). A job that nobody has asked about since its start seems to have seen nothing.
+    metrics_seconds = 12.0
+    metrics_poll = 1.0
+
     def __init__(self, flink_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.flink_conn_id = flink_conn_id
@@ -73,10 +83,7 @@ class FlinkHook(ConnectionForm, BaseHook):
         try:
             connection = self.get_connection(self.flink_conn_id)
         except AirflowNotFoundException as error:
-            raise ConfigurationError(
-                f"There is no Airflow connection {self.flink_conn_id!r}. Create one of type 'flink' whose host is the "
-                "URL of Flink's REST API."
-            ) from error
+            raise missing_connection(self.flink_conn_id) from error
         settings = FlinkConnection.from_airflow(connection)
         if isinstance(settings.auth, tuple):
             mask_secret(settings.auth[1])
@@ -116,47 +123,38 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     # --- looking ---------------------------------------------------------------------------------------------------
 
-    def jobs_named(self, job_name: str) -> list[ObservedJob]:
+    def jobs_named(self, job_name: str) -> list[FlinkJob]:
         """All jobs of exactly this name that Flink remembers, the last one started first.
 
         Those that have not ended carry the deployment hash that they were started with.
         """
-        jobs = [observed_job(entry) for entry in self.client.jobs() if entry["name"] == job_name]
+        jobs = [FlinkJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] == job_name]
         jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 
     def job_state(self, job_id: str) -> str | None:
         """Flink's state of the job; None if Flink does not know it."""
-        try:
-            return str(self.client.job(job_id)["state"])
-        except FlinkJobNotFound:
-            return None
+        job = self.find_job(job_id)
+        return str(job["state"]) if job else None
 
     def find_job(self, job_id: str) -> dict[str, Any] | None:
         """``GET /jobs/{id}``; None if Flink does not know it."""
-        try:
-            return self.client.job(job_id)
-        except FlinkJobNotFound:
-            return None
+        return self.client.find_job(job_id)
 
-    def examine(self, job_name: str | None, job_id: str | None, bounds: HealthBounds) -> Finding:
-        """Judge one job, see :func:`~hopsworks_flink.health.wait.examine`."""
-        steps = examine(job_name, job_id, bounds, time.time())
-        question = next(steps)
-        while True:
-            try:
-                try:
-                    answer = getattr(self.client, question[0])(*question[1:])
-                except FlinkError as error:
-                    question = steps.throw(error)
-                else:
-                    question = steps.send(answer)
-            except StopIteration as end:
-                return end.value
+    def facts(
+        self,
+        job_name: str | None = None,
+        job_id: str | None = None,
+        restart_window: float = 600.0,
+        counts: bool = False,
+    ) -> JobFacts:
+        """Look at one job once, see :func:`~hopsworks_flink.health.facts.job_facts`."""
+        steps = job_facts(job_name, job_id, time.time(), restart_window=restart_window, counts=counts)
+        return self.client.answer(steps)
 
-    def look_at(self, job_name: str, restart_window: float) -> Look:
-        """All that a verdict needs, see :func:`~hopsworks_flink.health.facts.look_at`."""
-        return look_at(self.client, job_name, restart_window, time.time())
+    def examine(self, job_name: str | None, job_id: str | None, bounds: Bounds) -> dict[str, Any]:
+        """Look at one job once and judge it, see :func:`~hopsworks_flink.health.wait.examine`."""
+        return self.client.answer(examine(job_name, job_id, bounds, time.time()))
 
     def failure(self, job_id: str, secrets: Sequence[str] = ()) -> str | None:
         """The root cause of a job's failure in one line; its stack trace goes to the log, folded.
@@ -165,53 +163,37 @@ class FlinkHook(ConnectionForm, BaseHook):
         :return: None if Flink has none to tell.
         """
         try:
-            cause, stack = failure_text(self.client.exceptions(job_id))
+            stack = stack_trace(self.client.exceptions(job_id))
         except FlinkError as error:
             # A help for an error that is being reported, never a reason for another one.
             self.log.warning("The job's exceptions cannot be read: %s", error)
             return None
         if stack:
-            self.log.error("::group::Exception of Flink job %s\n%s\n::endgroup::", job_id, mask(stack, secrets))
-        return mask(cause, secrets) if cause else None
+            self.log.error("::group::Exception of Flink job %s\n%s\n::endgroup::", job_id, mask(head(stack), secrets))
+        return mask(innermost_cause(stack), secrets) or None
 
     def job_marks(self, job_id: str) -> dict[str, str]:
         """The job's ``pipeline.global-job-parameters``; empty while a job initialises or when Flink forgot it."""
-        try:
-            config = self.client.job_config(job_id)
-        except FlinkJobNotFound:
-            return {}
-        return dict((config.get("execution-config") or {}).get("user-config") or {})
+        return self.client.job_marks(job_id)
 
-    def health(self, job_id: str) -> JobHealth:
-        """The facts by which a job is judged.
-
-        :raises FlinkJobNotFound: Flink does not know the job.
-        """
-        job = self.client.job(job_id)
-        details: dict[str, Any] = {"checkpoints": None, "exceptions": None, "metrics": {}}
-        # A job that initialises has no execution graph yet, and answers 404 to some of these.
-        try:
-            details["exceptions"] = self.client.exceptions(job_id)
-            details["checkpoints"] = self.client.checkpoints(job_id)
-            details["metrics"] = self.client.job_metrics(job_id, ["numRestarts"])
-        except FlinkApiError as error:
-            self.log.debug("Job %s does not tell everything yet: %s", job_id, error)
-        return JobHealth.from_rest(job, **details)
+    def is_job(self, job_id: str, job_name: str, marks: Mapping[str, str]) -> bool | None:
+        """Whether the job under an id is a certain one, see :meth:`FlinkRestClient.is_job`."""
+        return self.client.is_job(job_id, job_name, marks)
 
     def watermark(self, job_id: str) -> int | None:
         """How far event time has come in all of a running job, in epoch milliseconds; the truth is never behind it.
 
         None, after some seconds in which Flink gathers its metrics, if a part of the job has seen no event.
         """
-        deadline = time.monotonic() + _METRICS_SECONDS
+        deadline = time.monotonic() + self.metrics_seconds
         while True:
             vertices = self.client.job(job_id).get("vertices") or ()
             lowest = lowest_watermark([self.client.watermarks(job_id, vertex["id"]) for vertex in vertices])
             if lowest is not None or time.monotonic() > deadline:
                 return lowest
-            time.sleep(_METRICS_POLL)
+            time.sleep(self.metrics_poll)
 
-    def restore_point(self, job: ObservedJob) -> RestorePoint:
+    def restore_point(self, job: FlinkJob) -> RestorePoint:
         """The newest state that an ended job left.
 
         Waits a few seconds if the job has just ended, until Flink's statistics are sure to show its last savepoint.
@@ -232,7 +214,8 @@ class FlinkHook(ConnectionForm, BaseHook):
         """The jars on this worker that fit the cluster's Flink version.
 
         :param connectors: see :func:`~hopsworks_flink.clients.flink.files.find_jars`; None follows the connection.
-        :param formats: file formats that the job reads and that have jars of their own, such as ``parquet``.
+        :param formats: what else the job needs that has jars of its own: `OWN_JARS`, or a file format such as
+            ``parquet``.
         :raises ConfigurationError: a jar is missing.
         """
         settings = self.settings
@@ -268,17 +251,22 @@ class FlinkHook(ConnectionForm, BaseHook):
         :param savepoint_path: state to start from.
         :param marks: put into ``pipeline.global-job-parameters``; letters, digits, ``_ . -`` only.
         :return: the job's id.
-        :raises FlinkDuplicateJobId: Flink has seen the id before.
+        :raises FlinkDuplicateJobId: Flink has seen the id before, for this very job.
+        :raises FlinkJobIdTaken: Flink has seen the id before, for another job or one that it does not show.
+        :raises FlinkForeignJobError: the job that runs under the id is not the one that was submitted.
         :raises FlinkSubmissionError: the program failed; the text holds the cause.
         :raises FlinkConnectionError: Flink could not be reached, and the job did not turn up.
         """
-        submission = PythonSubmission(self, job_id, bundle, jars, arguments)
+        configuration = job_configuration(job_name, flink_configuration or {}, marks or {})
+        identity = identity_marks(job_id, marks or {})
+        python = self.settings.python_executable
+        submission = PythonSubmission(self.client, job_id, job_name, identity, bundle, jars, arguments, python)
         return submission.send(
             {
                 "parallelism": parallelism,
                 "savepointPath": savepoint_path,
                 "allowNonRestoredState": allow_non_restored_state,
-                "flinkConfiguration": job_configuration(job_name, flink_configuration or {}, marks or {}),
+                "flinkConfiguration": configuration,
             }
         )
 
@@ -305,13 +293,12 @@ class FlinkHook(ConnectionForm, BaseHook):
         """
         request_id = uuid.uuid4().hex
         self.request_stop(job_id, drain=drain, target_directory=target_directory, request_id=request_id)
-        deadline = time.monotonic() + timeout
-        while (path := self.client.savepoint(job_id, request_id)) is None:
-            if time.monotonic() > deadline:
-                raise FlinkSavepointError(
-                    f"The savepoint of job {job_id} was not complete after {timeout:g} s; Flink goes on writing it."
-                )
-            time.sleep(poll_interval)
+        path = self.wait(lambda wait: until_saved(wait, job_id, request_id), timeout, poll_interval)
+        if path is None:
+            raise FlinkSavepointError(
+                f"The savepoint of job {job_id} was not complete after {timeout:g} s; Flink goes on writing it, or has "
+                "forgotten the request."
+            )
         return path
 
     def request_stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> None:
@@ -333,26 +320,29 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     def cancel(self, job_id: str) -> None:
         """Ask Flink to end a job without a savepoint; does not wait. A job that is gone or ended is no error."""
-        try:
-            self.client.cancel(job_id)
-        except FlinkApiError as error:
-            if error.status_code not in (404, 409):
-                raise
+        self.client.cancel(job_id)
 
     def wait_until_ended(self, job_id: str, *, timeout: float = 120.0, poll_interval: float = 1.0) -> str:
         """Wait for a job's terminal state.
 
         :param timeout: seconds.
-        :return: the state; ``"NOT_FOUND"`` if Flink has forgotten the job.
+        :return: the state; ``NOT_FOUND`` if Flink has forgotten the job.
         :raises FlinkError: it did not end in time.
         """
-        deadline = time.monotonic() + timeout
-        while True:
-            state = self.job_state(job_id)
-            if state is None:
-                return "NOT_FOUND"
-            if ObservedJob(job_id, "", state).is_terminal:
-                return state
-            if time.monotonic() > deadline:
-                raise FlinkError(f"Job {job_id} is still {state} after {timeout:g} s.")
-            time.sleep(poll_interval)
+        event = self.wait(lambda wait: until_ended(wait, job_id), timeout, poll_interval)
+        if event["status"] == TIMEOUT:
+            raise FlinkError(f"Job {job_id} is still {event['state']} after {timeout:g} s.")
+        return str(event["status"])
+
+    def wait(self, watch: Callable[[Wait], Awaitable[T]], timeout: float, poll_interval: float) -> T:
+        """Run one of the waits of :mod:`~hopsworks_flink.health.wait` on this worker.
+
+        :param timeout: seconds.
+        """
+        from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
+
+        async def run() -> T:
+            async with AsyncFlinkHook(self.flink_conn_id, self.settings) as flink:
+                return await watch(Wait(flink.client, time.time() + timeout, poll_interval, log=self.log))
+
+        return asyncio.run(run())

@@ -1,24 +1,25 @@
-"""Airflow's hook to Hopsworks, on the platform's own Python SDK."""
+"""Airflow's hook for Hopsworks, on the platform's Python SDK."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_secret
+from hopsworks_flink.clients.hopsworks.certificates import certificate_folder
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import translated, translated_login
-from hopsworks_flink.clients.hopsworks.session import HopsworksSession
-from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.exceptions import ConfigurationError, HopsworksError
 from hopsworks_flink.hooks.connection_form import ConnectionForm
 
-# The SDK lets these win over the arguments of its login: what Airflow's connection says must hold.
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+
+# They override the arguments of the SDK's login; Airflow's connection has to decide.
 _OVERRIDING = (
     "HOPSWORKS_HOSTNAME_VERIFICATION",
     "HOPSWORKS_TRUST_STORE_PATH",
@@ -26,6 +27,9 @@ _OVERRIDING = (
     "HOPSWORKS_CERT_FOLDER",
     "REST_ENDPOINT",
 )
+
+# The session of this process, if one is open.
+_sessions: list[HopsworksSession] = []
 
 
 class HopsworksHook(ConnectionForm, BaseHook):
@@ -64,45 +68,62 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[HopsworksSession]:
-        """Log in, and log out at the end.
+        """Log in, and log out at the end; within a session of the same connection, that session.
 
-        The SDK's login belongs to the whole process, so sessions must not be nested. Certificates live in a folder of
-        this session alone and go with it.
+        The SDK's login is global to the process.
 
         :raises HopsworksLoginError: key, project or certificate are wrong.
         :raises HopsworksConnectionError: the server cannot be reached.
+        :raises HopsworksError: the process is logged in to another project.
         """
+        settings = self.settings
+        if _sessions:
+            if _sessions[0].settings != settings:
+                other = _sessions[0].settings
+                raise HopsworksError(
+                    f"connection {self.hopsworks_conn_id!r}: this process is logged in to project {other.project!r} at "
+                    f"{other.url}, and the SDK allows one login at a time. End that session first."
+                )
+            yield _sessions[0]
+            return
+        with self._login(settings) as session:
+            _sessions.append(session)
+            try:
+                yield session
+            finally:
+                _sessions.clear()
+
+    @contextlib.contextmanager
+    def _login(self, settings: HopsworksConnection) -> Iterator[HopsworksSession]:
         import hopsworks
 
-        settings = self.settings
-        folder = tempfile.mkdtemp(prefix="hopsworks-session-")
-        try:
-            with _without(_OVERRIDING), translated_login(settings), contextlib.redirect_stdout(io.StringIO()):
-                project = hopsworks.login(
-                    host=settings.host,
-                    port=settings.port,
-                    project=settings.project,
-                    api_key_value=settings.api_key,
-                    hostname_verification=settings.hostname_verification,
-                    trust_store_path=settings.trust_store_path,
-                    cert_folder=folder,
-                    engine="python",
-                )
-                with translated("open the feature store"):
-                    feature_store = project.get_feature_store()
-            yield HopsworksSession(project, feature_store, settings.url, Path(folder))
-        finally:
+        from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+
+        with certificate_folder() as folder:
             try:
-                hopsworks.logout()
+                with _without(_OVERRIDING), translated_login(settings), contextlib.redirect_stdout(io.StringIO()):
+                    project = hopsworks.login(
+                        host=settings.host,
+                        port=settings.port,
+                        project=settings.project,
+                        api_key_value=settings.api_key,
+                        hostname_verification=settings.hostname_verification,
+                        trust_store_path=settings.trust_store_path,
+                        cert_folder=folder,
+                        engine="python",
+                    )
+                    with translated("open the feature store"):
+                        feature_store = project.get_feature_store()
+                yield HopsworksSession(project, feature_store, settings)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                hopsworks.logout()
 
     def get_conn(self) -> contextlib.AbstractContextManager[HopsworksSession]:
         """The same as :meth:`session`."""
         return self.session()
 
     def test_connection(self) -> tuple[bool, str]:
-        """One authenticated read, for Airflow's test button; without the SDK, whose login asks for much more."""
+        """One authenticated request, for Airflow's test button; without the SDK, whose login makes many more."""
         from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 
         try:

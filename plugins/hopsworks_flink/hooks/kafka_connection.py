@@ -1,74 +1,46 @@
-"""Questions to a Kafka broker, through confluent-kafka's admin client."""
+"""Airflow's Kafka connections: which broker an operator or a sensor talks to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink.clients.kafka.client import KafkaClient
-from hopsworks_flink.exceptions import ConfigurationError, KafkaError
+from hopsworks_flink._compat import AirflowNotFoundException, BaseHook
+from hopsworks_flink.clients.masking import mask_values
+from hopsworks_flink.exceptions import ConfigurationError
 
-_SECONDS = 30.0
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
 
-def newest_timestamp(conf: Mapping[str, Any], topic: str) -> int | None:
-    """Largest record timestamp of a topic, in milliseconds since the epoch; None for an empty topic.
+def kafka_connection(conn_id: str) -> dict[str, Any]:
+    """The librdkafka settings in an Airflow connection of the official Kafka provider.
 
-    :param conf: librdkafka settings that reach the broker.
-    :raises ConfigurationError: there is no such topic, or the settings are wrong.
-    :raises KafkaError: the broker does not answer, or refuses the connection.
+    :raises ConfigurationError: there is no such connection, or it has no settings.
     """
-    from confluent_kafka.admin import OffsetSpec
-
-    (answers,) = offsets(conf, topic, OffsetSpec.max_timestamp())
-    if answers is None:
-        raise ConfigurationError(f"There is no Kafka topic {topic!r}: deploy the pipeline first, it creates it.")
-    return max((answer.timestamp for answer in answers.values() if answer.timestamp > 0), default=None)
-
-
-def newest_by_partition(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
-    """Partition -> largest record timestamp, epoch milliseconds; empty partitions are left out.
-
-    :param conf: librdkafka settings that reach the broker.
-    :raises KafkaError: the broker does not answer, or refuses the connection.
-    """
-    from confluent_kafka.admin import OffsetSpec
-
-    (answers,) = offsets(conf, topic, OffsetSpec.max_timestamp())
-    return {partition: answer.timestamp for partition, answer in (answers or {}).items() if answer.timestamp > 0}
-
-
-def end_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
-    """Partition -> offset after the last record; empty if the topic does not exist.
-
-    :param conf: librdkafka settings that reach the broker.
-    :raises KafkaError: the broker does not answer, or refuses the connection.
-    """
-    from confluent_kafka.admin import OffsetSpec
-
-    (answers,) = offsets(conf, topic, OffsetSpec.latest())
-    return {partition: answer.offset for partition, answer in sorted((answers or {}).items())}
-
-
-def offsets(conf: Mapping[str, Any], topic: str, *specs: Any) -> list[dict[int, Any] | None]:
-    """For each of the questions: partition -> what the broker answers; None if the topic does not exist.
-
-    :param conf: librdkafka settings that reach the broker.
-    :param specs: confluent-kafka's ``OffsetSpec``.
-    :raises KafkaError: the broker does not answer, or refuses the connection.
-    """
-    from confluent_kafka import KafkaException, TopicPartition
-
-    client = KafkaClient(conf)
-    metadata = client.topics(_SECONDS).get(topic)
-    if metadata is None:
-        return [None for _ in specs]
-    results: list[dict[int, Any] | None] = []
     try:
-        for spec in specs:
-            wanted = {TopicPartition(topic, partition): spec for partition in metadata.partitions}
-            answers = client.admin.list_offsets(wanted, request_timeout=_SECONDS)
-            results.append({place.partition: answer.result() for place, answer in answers.items()})
-    except KafkaException as error:
-        raise KafkaError(f"Kafka at {client.servers} does not tell offsets: {error.args[0].str()}") from error
-    return results
+        settings = BaseHook.get_connection(conn_id).extra_dejson
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(
+            f"There is no Airflow connection {conn_id!r}. Create one of type 'kafka' whose extra holds librdkafka "
+            'settings, e.g. {"bootstrap.servers": "broker:9092"}.'
+        ) from error
+    mask_values(settings)
+    if not settings.get("bootstrap.servers"):
+        raise ConfigurationError(f"connection {conn_id!r}: extra has no 'bootstrap.servers'.")
+    return settings
+
+
+def source_kafka(kafka_conn_id: str | None, hopsworks: HopsworksSession | str) -> dict[str, Any]:
+    """The librdkafka settings that reach a source topic: those of a Kafka connection, else of the feature store.
+
+    :param kafka_conn_id: Airflow connection of type ``kafka``; None or empty: the feature store's own broker.
+    :param hopsworks: an open session, or the id of the Airflow connection to log in with if that is needed.
+    """
+    if kafka_conn_id:
+        return kafka_connection(kafka_conn_id)
+    if not isinstance(hopsworks, str):
+        return hopsworks.kafka_config()
+    from hopsworks_flink.hooks.hopsworks import HopsworksHook
+
+    with HopsworksHook(hopsworks).session() as session:
+        return session.kafka_config()

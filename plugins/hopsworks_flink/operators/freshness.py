@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
-from hopsworks_flink.clients.kafka.produce import produce
+from hopsworks_flink.clients.kafka.client import produce
+from hopsworks_flink.clients.kafka.offsets import end_offsets, newest_by_partition
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.kafka_connection import end_offsets, newest_by_partition
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.operators.flink.base import kafka_connection
-from hopsworks_flink.operators.hopsworks.base import COLOUR
-from hopsworks_flink.tasks.arguments import as_float, skip_while_deploying, task_errors
-from hopsworks_flink.tasks.run_memory import RunMemory
+from hopsworks_flink.tasks.arguments import as_float
+from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.canary import Canary
     from hopsworks_flink.pipeline.spec import Pipeline
 
-# Flink's figures of watermarks are that old at most; a canary that came behind them is followed by another one.
+# Flink refreshes watermarks at most every 10 s; a canary that turns out to be behind is followed by another one.
 _AGAIN_SECONDS = 10.0
 _MOST_SAMPLES = 500
 
@@ -67,7 +68,7 @@ class MeasureFreshnessOperator(BaseOperator):
         "flink_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ class MeasureFreshnessOperator(BaseOperator):
         self.flink_conn_id = flink_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Write, wait, and hold the time against the pipeline's bound."""
+        """Write a canary, wait until it can be read, and compare the time with the pipeline's bound."""
         from hopsworks_flink.pipeline.canary import Canary
         from hopsworks_flink.pipeline.spec import Pipeline
 
@@ -104,22 +105,20 @@ class MeasureFreshnessOperator(BaseOperator):
                 skip_while_deploying(context, self.deploy_dag_id)
             limit = pipeline.freshness.total_seconds()
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                run = _Run(Canary.of(pipeline), FlinkHook(self.flink_conn_id), session, self._broker(session))
+                broker = source_kafka(self.source_kafka_conn_id, session)
+                run = _Run(Canary.of(pipeline), FlinkHook(self.flink_conn_id), session, broker)
                 FeatureGroupLink().persist(context, self, session.feature_group_url(run.group))
                 seconds = run.measure(limit, poll)
         return self._judge(pipeline, seconds, limit, window)
-
-    def _broker(self, session: HopsworksSession) -> Mapping[str, Any]:
-        return kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else session.kafka_config()
 
     def _judge(self, pipeline: Pipeline, seconds: float | None, limit: float, window: float) -> dict[str, Any]:
         from hopsworks_flink.pipeline.canary import Freshness
 
         now = time.time()
-        memory = RunMemory("freshness", pipeline.job_name)
-        samples = [sample for sample in memory.recall().get("samples") or [] if now - sample["at"] <= window]
+        record = Record.across_runs("freshness", pipeline.job_name)
+        samples = [sample for sample in (record.read() or {}).get("samples") or [] if now - sample["at"] <= window]
         samples.append({"at": round(now, 3), "seconds": round(seconds or limit, 3), "missed": seconds is None})
-        memory.remember({"samples": samples[-_MOST_SAMPLES:]})
+        record.write({"samples": samples[-_MOST_SAMPLES:]})
         freshness = Freshness.of(samples)
         get_stats().gauge(f"hopsworks_flink.{pipeline.job_name}.freshness", samples[-1]["seconds"])
         within = f"Within {window:g} s: {freshness}."
@@ -178,13 +177,13 @@ class _Run:
         return None
 
     def _next_time(self) -> int:
-        look = self.hook.look_at(self.canary.pipeline.job_name, 1.0)
-        if len(look.job_ids) != 1 or look.watermark is None:
+        facts = self.hook.facts(self.canary.pipeline.job_name, counts=True)
+        if len(facts.job_ids) != 1 or facts.watermark is None:
             raise AirflowSkipException(
-                f"Job {self.canary.pipeline.job_name!r} is {look.state or 'not there'} and has no watermark: the "
+                f"Job {self.canary.pipeline.job_name!r} is {facts.state or 'not there'} and has no watermark: the "
                 "verdict on it is supervise_job's."
             )
-        return self.canary.event_time(look.watermark)
+        return self.canary.event_time(facts.watermark)
 
     def _write(self, partition: int, moment: int) -> None:
         by_record = self.canary.pipeline.source.event_time.column is None

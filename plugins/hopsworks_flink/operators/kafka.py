@@ -1,4 +1,4 @@
-"""Operator that makes Kafka topics on any broker."""
+"""Operator that creates Kafka topics on any broker."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic, compare
 from hopsworks_flink.exceptions import KafkaConflictError
-from hopsworks_flink.operators.flink.base import kafka_connection
-from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, one_of, task_errors
+from hopsworks_flink.hooks.kafka_connection import kafka_connection
+from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import KAFKA_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -41,7 +43,7 @@ class KafkaCreateTopicOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("topic", "partitions", "replication", "config", "on_drift", "kafka_conn_id")
-    ui_color = "#e6e6fa"
+    ui_color = KAFKA_COLOUR
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class KafkaCreateTopicOperator(BaseOperator):
         self.kafka_conn_id = kafka_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Create the topic, or bring it to what is wanted."""
+        """Create the topic, or alter it as wanted."""
         with task_errors():
             wanted = Topic(
                 as_text(self.topic, "topic"),

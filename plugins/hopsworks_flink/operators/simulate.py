@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_program
-from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.deployment.feature_job import BINDINGS_FILE, PROGRAM
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
-from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
+from hopsworks_flink.pipeline.times import as_time
+from hopsworks_flink.tasks.arguments import as_float, as_int
+from hopsworks_flink.tasks.context import task_errors
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
 
 _PROGRAM = "transaction_simulator"
 # The simulator shares the reading of bindings with the pipeline's runner.
-_LIBRARY = "feature_pipeline"
+_LIBRARY = PROGRAM
 
 
 class FlinkSimulateEventsOperator(FlinkRunJobOperator):
@@ -123,7 +125,7 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
 
         kafka = java_client_properties(self._kafka or self._broker())
         bindings = {"values": {"kafka": kafka_options(kafka)}, "secrets": secret_values([kafka])}
-        return {"bindings.json": json.dumps(bindings).encode()}
+        return {BINDINGS_FILE: json.dumps(bindings).encode()}
 
     def _checked(self) -> dict[str, Any]:
         return {
@@ -133,18 +135,15 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
             "seed": as_int(self.seed, "seed", minimum=0),
             "disorder": as_float(self.disorder, "disorder", zero=True),
             "skew": as_float(self.skew, "skew"),
-            "start": _as_time(self.start, "start"),
+            "start": as_time(self.start, "start"),
             "speed_up": None if self.speed_up in (None, "") else as_float(self.speed_up, "speed_up"),
         }
 
     def _broker(self) -> dict[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return dict(session.kafka_config())
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     def _command_line(self, pipeline: Any, arguments: dict[str, Any]) -> list[str]:
-        from hopsworks_flink.hooks.kafka_connection import newest_timestamp
+        from hopsworks_flink.clients.kafka.offsets import newest_timestamp
         from hopsworks_flink.pipeline.simulation import event_time_range, simulator_arguments
 
         start, speed_up = arguments.pop("start"), arguments.pop("speed_up")
@@ -158,12 +157,3 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
         )
         self.log.info("Event time starts at %d ms and runs at %.1f times the clock.", times.start, times.speed_up)
         return simulator_arguments(pipeline, times, **arguments)
-
-
-def _as_time(value: Any, argument: str) -> datetime | None:
-    if value in (None, "") or isinstance(value, datetime):
-        return value or None
-    try:
-        return datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    except ValueError:
-        raise ConfigurationError(f"{argument} must be a time such as 2025-03-01T12:00:00, not {value!r}.") from None

@@ -1,4 +1,4 @@
-"""Operator that has a pipeline deployed again where its supervision decided so."""
+"""Operator that triggers a deployment when the supervision has decided on one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 from hopsworks_flink._compat import AirflowSkipException
-from hopsworks_flink.operators.flink.base import COLOUR
-from hopsworks_flink.tasks.arguments import skip_while_deploying
+from hopsworks_flink.tasks.context import skip_while_deploying
+from hopsworks_flink.tasks.links import FLINK_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -26,14 +26,14 @@ class TriggerDeploymentOperator(TriggerDagRunOperator):
     """
 
     template_fields: Sequence[str] = ("decision", *TriggerDagRunOperator.template_fields)
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(self, *, decision: str | Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.decision = decision
 
     def execute(self, context: Context) -> Any:
-        """Look at the decision, and once more at what runs."""
+        """Trigger the deployment that was decided on, unless one is running."""
         decision = json.loads(self.decision) if isinstance(self.decision, str) else self.decision
         if decision.get("action") != "redeploy":
             raise AirflowSkipException(f"Nothing to deploy: the job is {decision.get('verdict')}.")

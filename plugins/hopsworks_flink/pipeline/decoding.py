@@ -1,33 +1,38 @@
-"""Whether Flink can decode a record of a pipeline's source topic, and if not, why. Pure.
+"""Decodes a record of a pipeline's source topic as its Flink job does, or says why that cannot be. Pure.
 
-For the search after a failure: Flink's exception tells neither topic nor partition nor offset. Judges as Flink's own
-formats do, which are lenient: broken UTF-8 and unknown JSON fields do not matter to them. Bytes after an Avro record
-do: Flink's decoder takes them for the beginning of the next one.
+For the search after a failure, for tests and for curiosity. The format that the jobs read with (flink_jobs/java) has
+the same rules and sentences; tests hold both against each other.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from hopsworks_flink.pipeline import json_values
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.types import FeatureType, avro_type
+from hopsworks_flink.pipeline.types import FeatureType
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
 
-# Java reads an int from at most five bytes, which hold 35 bits, and drops what is beyond its 32.
-_LARGEST_INT = 2**34
-_INTEGER = re.compile(r"[+-]?\d+")
-_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?Z")
-_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
-_SHOWN = 60
+_EPOCH = datetime(1970, 1, 1)
+_SPACE = " \t\n\r"
+_SHOWN = 40
+_DEEPEST = 100
+_FRAMING = 5
+_NULLABLE = 'columns must be nullable unions ["null", T]'
+# How a field is written: the bytes of its union's index for null and for a value.
+_NULL_FIRST, _NULL_LAST, _PLAIN = (0, 2), (2, 0), None
+
+
+class UndecodableError(ValueError):
+    """A value is not exactly one record of the source's schema; the text says why."""
 
 
 def value_check(pipeline: Pipeline) -> Check:
@@ -35,107 +40,232 @@ def value_check(pipeline: Pipeline) -> Check:
 
     A record without a value (a tombstone) is no event, and no failure either.
     """
-    source = pipeline.source
-    return _avro_check(source) if source.format == "avro" else _json_check(source)
-
-
-def _avro_check(source: Source) -> Check:
-    import fastavro
-
-    # Logical types would be made into Python's values, which hold less than Flink's.
-    fields = [{"name": name, "type": ["null", _plain(kind)]} for name, kind in source.columns.items()]
-    schema = fastavro.parse_schema({"type": "record", "name": "event", "fields": fields})
-    narrow = [name for name, kind in source.columns.items() if _plain(kind) == "int"]
+    decode = decoder(pipeline.source)
 
     def check(value: bytes | None) -> str | None:
-        if value is None:
-            return None
-        stream = io.BytesIO(value)
         try:
-            record: Any = fastavro.schemaless_reader(stream, schema, None, handle_unicode_errors="replace")
-        except Exception as error:  # a decoder may raise anything on bytes that are no record
-            return f"it is no Avro record of the pipeline's schema ({type(error).__name__}: {error})"
-        if more := len(value) - stream.tell():
-            return f"{more} more bytes follow its Avro record, which was written with another schema"
-        for name in narrow:
-            if record[name] is not None and not -_LARGEST_INT <= record[name] < _LARGEST_INT:
-                return f"{name} is int in the pipeline's schema, and holds {record[name]}"
+            if value is not None:
+                decode(value)
+        except UndecodableError as problem:
+            return str(problem)
         return None
 
     return check
 
 
-def _plain(kind: FeatureType) -> str:
-    written = avro_type(kind)[1]
-    return str(written["type"] if isinstance(written, dict) else written)
+def decoder(source: Source) -> Callable[[bytes], dict[str, Any]]:
+    """What makes an event (column to value) of a record's value; raises UndecodableError."""
+    if source.format == "json":
+        return lambda value: _json_event(value, source.columns)
+    return lambda value: _avro_event(value, source.columns)
 
 
-def _json_check(source: Source) -> Check:
-    readers = {name: _json_reader(kind) for name, kind in source.columns.items()}
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=Decimal)
+def _avro_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, Any]:
+    if not value:
+        raise UndecodableError("the value is empty")
+    reader = _AvroReader(value, columns)
+    try:
+        event = reader.read(0, _NULL_FIRST)
+    except UndecodableError as problem:
+        raise UndecodableError(f"{problem}; {_cause(value, columns, longer=False)}") from None
+    if left := reader.left:
+        cause = _cause(value, columns, longer=True)
+        raise UndecodableError(f"{left} {_bytes_are(left)} left after the record; {cause}")
+    return event
 
-    def check(value: bytes | None) -> str | None:
-        if value is None:
-            return None
+
+def _cause(value: bytes, columns: Mapping[str, FeatureType], *, longer: bool) -> str:
+    """Why a value is probably no record, in plain words."""
+
+    def reads(begin: int, fields: tuple[int, int] | None, may_be_longer: bool = False) -> bool:
+        reader = _AvroReader(value, columns)
         try:
-            text = value.decode(json.detect_encoding(value), "replace")
-            event, _ = decoder.raw_decode(text.lstrip())
-        except ValueError as error:
-            return f"it is no JSON ({error})"
-        for item in event if isinstance(event, list) else [event]:
-            if not isinstance(item, dict):
-                return f"it is {_shown(item)}, not a JSON object"
-            for name, reads in readers.items():
-                found = item.get(name)
-                if found is not None and not reads(found):
-                    return f"{name} is {source.columns[name]} in the pipeline's schema, and holds {_shown(found)}"
-        return None
+            reader.read(begin, fields)
+        except UndecodableError:
+            return False
+        return may_be_longer or not reader.left
 
-    return check
+    framed = value[0] == 0 and len(value) > _FRAMING
+    if framed and (reads(_FRAMING, _NULL_FIRST, not longer) or reads(_FRAMING, _NULL_LAST) or reads(_FRAMING, _PLAIN)):
+        schema = int.from_bytes(value[1:_FRAMING], "big")
+        return f"it begins with the framing of a schema registry (id {schema}), which is no part of an Avro record"
+    if longer:
+        return "the producer's schema is longer"
+    if reads(0, _PLAIN):
+        return f"{_NULLABLE}: the first field reads as a plain {next(iter(columns.values()))}"
+    if reads(0, _NULL_LAST):
+        return f"{_NULLABLE}: here null stands last"
+    stripped = value.strip(_SPACE.encode())
+    if len(stripped) > 1 and stripped.startswith(b"{") and stripped.endswith(b"}"):
+        return "it looks like JSON"
+    return f"it was written with another schema: {_NULLABLE} in the order of the pipeline's schema"
+
+
+class _AvroReader:
+    """Reads the fields of one record."""
+
+    def __init__(self, value: bytes, columns: Mapping[str, FeatureType]) -> None:
+        self._value = value
+        self._columns = columns
+        self._position = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._value) - self._position
+
+    def read(self, begin: int, fields: tuple[int, int] | None) -> dict[str, Any]:
+        self._position = begin
+        event: dict[str, Any] = {}
+        for name, kind in self._columns.items():
+            if fields is not None:
+                self._need(1, name)
+                union = self._value[self._position]
+                if union not in fields:
+                    raise UndecodableError(
+                        f"column {name}: its union index reads as {self._number(name)}, not 0 (null) or 1 ({kind})"
+                    )
+                self._position += 1
+                if union == fields[0]:
+                    event[name] = None
+                    continue
+            event[name] = self._field(name, kind)
+        return event
+
+    def _field(self, name: str, kind: FeatureType) -> Any:
+        if kind.name == "boolean":
+            written = self._take(1, name)[0]
+            if written > 1:
+                raise UndecodableError(f"column {name}: its boolean reads as {written}, not 0 or 1")
+            return written == 1
+        if kind.is_floating:
+            code, size = ("<f", 4) if kind.name == "float" else ("<d", 8)
+            return struct.unpack(code, self._take(size, name))[0]
+        if kind.is_integer or kind.name in ("date", "timestamp"):
+            number = self._number(name)
+            try:
+                return _held(number, kind)
+            except (ValueError, OverflowError):
+                raise UndecodableError(f"column {name} is {kind} and holds {number}") from None
+        return self._sized(name, kind)
+
+    def _sized(self, name: str, kind: FeatureType) -> Any:
+        length = self._number(name)
+        if not 0 <= length <= self.left:
+            left = f"{self.left} {_bytes_are(self.left)}"
+            raise UndecodableError(f"column {name}: its length reads as {length}, and {left} left")
+        found = self._take(length, name)
+        if kind.name == "binary":
+            return found
+        if kind.name == "string":
+            try:
+                return found.decode()
+            except UnicodeDecodeError:
+                raise UndecodableError(f"column {name} is no UTF-8 text") from None
+        if not found:
+            raise UndecodableError(f"column {name} is {kind} and has no bytes")
+        unscaled = int.from_bytes(found, "big", signed=True)
+        if abs(unscaled) >= 10**kind.precision:
+            raise UndecodableError(f"column {name} is {kind} and holds more digits")
+        return Decimal(f"{unscaled}E-{kind.scale}")
+
+    def _number(self, name: str) -> int:
+        """A number of variable length, as short as it can be."""
+        zigzag = shift = 0
+        while True:
+            byte = self._take(1, name)[0]
+            if (shift == 63 and byte > 1) or (byte == 0 and shift):
+                raise UndecodableError(f"column {name}: its bytes are no number of Avro")
+            zigzag |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return (zigzag >> 1) ^ -(zigzag & 1)
+            shift += 7
+
+    def _take(self, count: int, name: str) -> bytes:
+        self._need(count, name)
+        self._position += count
+        return self._value[self._position - count : self._position]
+
+    def _need(self, count: int, name: str) -> None:
+        if self.left < count:
+            raise UndecodableError(f"the record ends in column {name}")
+
+
+def _bytes_are(count: int) -> str:
+    return "byte is" if count == 1 else "bytes are"
+
+
+def _held(number: int, kind: FeatureType) -> Any:
+    """An Avro number as the column's value; raises ValueError or OverflowError if it is out of range."""
+    if kind.name == "date":
+        return date(1970, 1, 1) + timedelta(days=number)
+    if kind.name == "timestamp":
+        return _EPOCH + timedelta(microseconds=number)
+    limit = 1 << (kind.bits - 1)
+    if not -limit <= number < limit:
+        raise ValueError("out of range")
+    return number
+
+
+class _Object(list[tuple[str, Any]]):
+    """Fields of a JSON object, in their order and as often as they stand there."""
+
+
+def _json_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, Any]:
+    if not value:
+        raise UndecodableError("the value is empty")
+    try:
+        text = value.decode().lstrip(_SPACE)
+    except UnicodeDecodeError:
+        raise UndecodableError("it is no UTF-8 text") from None
+    if not text.startswith("{"):
+        raise UndecodableError("it is not a JSON object")
+    try:
+        fields, end = _JSON.raw_decode(text)
+        if _depth(fields) > _DEEPEST:
+            raise ValueError("too deep")
+    except (ValueError, RecursionError):
+        raise UndecodableError("it is no JSON: broken, or cut off") from None
+    if text[end:].strip(_SPACE):
+        raise UndecodableError("more follows its JSON object")
+    event: dict[str, Any] = {}
+    for name, found in fields:
+        if name not in columns:
+            continue
+        if name in event:
+            raise UndecodableError(f"column {name} stands in it twice")
+        try:
+            event[name] = None if found is None else json_values.reader(columns[name])(found)
+        except ValueError:
+            raise UndecodableError(f"column {name} is {columns[name]} and holds {_shown(found)}") from None
+    return {name: event.get(name) for name in columns}
+
+
+def _json_number(text: str) -> json_values.Number:
+    if sum(character in "0123456789" for character in text) > json_values.LONGEST_NUMBER:
+        raise ValueError("a number without end")
+    return json_values.Number(text)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _json_reader(kind: FeatureType) -> Callable[[Any], bool]:
-    """Whether Flink's JSON format takes a value for a column of this type; texts are parsed, numbers are cut."""
-    if kind.is_integer:
-        bound = 2 ** max(kind.bits - 1, 31)
-        return lambda found: _is_number(found, _INTEGER.fullmatch) and -bound <= int(found) < bound
-    if kind.is_floating or kind.is_decimal:
-        return lambda found: _is_number(found, _is_decimal)
-    return {
-        "boolean": lambda found: not isinstance(found, (dict, list)),
-        "string": lambda found: True,
-        "binary": lambda found: isinstance(found, str) and _is_base64(found),
-        "date": lambda found: isinstance(found, str) and bool(_DATE.fullmatch(found)),
-        "timestamp": lambda found: isinstance(found, str) and bool(_TIMESTAMP.fullmatch(found)),
-    }[kind.name]
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=_json_number, parse_float=_json_number, parse_constant=_refuse_constant
+)
 
 
-def _is_number(found: Any, is_numeral: Callable[[str], Any]) -> bool:
-    if isinstance(found, str):
-        return bool(is_numeral(found.strip()))
-    return isinstance(found, (int, Decimal)) and not isinstance(found, bool)
+def _depth(found: Any) -> int:
+    inner = [value for _, value in found] if isinstance(found, _Object) else found
+    return 1 + max(map(_depth, inner), default=0) if isinstance(found, list) else 0
 
 
-def _is_decimal(text: str) -> bool:
-    try:
-        Decimal(text)
-    except ArithmeticError:
-        return False
-    return True
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        base64.b64decode(text, validate=True)
-    except ValueError:
-        return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+def _shown(found: Any) -> str:
+    if isinstance(found, list):
+        return "an object" if isinstance(found, _Object) else "an array"
+    text = ("false", "true")[found] if isinstance(found, bool) else str(found)
+    if len(text) > _SHOWN:
+        text = text[: _SHOWN - 1] + "…"
+    if not json_values.is_unicode(text):
+        return "text with half a character"
+    return text if isinstance(found, (json_values.Number, bool)) else f'"{text}"'

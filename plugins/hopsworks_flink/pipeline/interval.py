@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.spec.durations import parse_duration
+from hopsworks_flink.pipeline.times import as_time, in_utc
 
 _NO_INTERVAL = "{} must be given: the run has no data interval (it was started by an asset, or without a logical date)."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -46,12 +47,12 @@ def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, dateti
     :param data_interval: of the run; None where it has none (started by an asset, or without a logical date).
     :raises ConfigurationError: something is missing, no time, or the interval is empty.
     """
-    given_start, given_end = as_moment(start, "start"), as_moment(end, "end")
+    given_start, given_end = as_time(start, "start"), as_time(end, "end")
     missing = [name for name, value in (("start", given_start), ("end", given_end)) if value is None]
     if missing and data_interval is None:
         raise ConfigurationError(_NO_INTERVAL.format(" and ".join(missing)))
-    default_start, default_end = data_interval or (given_start, given_end)
-    interval = Interval(_utc(given_start or default_start), _utc(given_end or default_end))
+    default_start, default_end = data_interval or (_EPOCH, _EPOCH)
+    interval = Interval(given_start or in_utc(default_start), given_end or in_utc(default_end))
     if interval.start_ms >= interval.end_ms:
         hint = "start must be before end"
         if len(missing) == 2:
@@ -61,25 +62,6 @@ def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, dateti
             )
         raise ConfigurationError(f"The interval {interval} is empty: {hint}.")
     return interval
-
-
-def as_moment(value: Any, argument: str) -> datetime | None:
-    """A moment out of a rendered argument, UTC unless it says otherwise; None for nothing.
-
-    :raises ConfigurationError: it is none.
-    """
-    if value is None or (isinstance(value, str) and value.strip() in ("", "None", "null")):
-        return None
-    if isinstance(value, datetime):
-        return _utc(value)
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    try:
-        return _utc(datetime.fromisoformat(str(value).strip().replace("Z", "+00:00")))
-    except ValueError:
-        raise ConfigurationError(
-            f"{argument} must be a time in ISO 8601 such as 2025-03-01T12:00:00+00:00, or a date, not {value!r}."
-        ) from None
 
 
 def as_margin(value: Any) -> timedelta:
@@ -99,14 +81,7 @@ def arrivals_over(end: Any, arrival_margin: Any, data_interval_end: datetime | N
     :param end: of the interval, as for `resolve_interval`; None: ``data_interval_end``.
     :raises ConfigurationError: neither is there, or an argument cannot be read.
     """
-    last = as_moment(end, "end") or data_interval_end
+    last = as_time(end, "end") or as_time(data_interval_end, "data_interval_end")
     if last is None:
         raise ConfigurationError(_NO_INTERVAL.format("end"))
-    return (_utc(last) + as_margin(arrival_margin)).isoformat()
-
-
-def _utc(moment: datetime | None) -> datetime:
-    assert moment is not None
-    # Airflow gives pendulum's, whose differences are of a class of their own.
-    plain = datetime.fromisoformat(moment.isoformat())
-    return plain.replace(tzinfo=timezone.utc) if plain.tzinfo is None else plain
+    return (last + as_margin(arrival_margin)).isoformat()

@@ -232,6 +232,12 @@ class Begin:
     replay: bool = False
 
 
+def replay_since(pipeline: Pipeline, watermark: int) -> int:
+    """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
+    longest = max(milliseconds(group.window.size) for group in pipeline.feature_groups)
+    return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
+
+
 # Before every window: nothing is left out.
 _ALL_WINDOWS = "0001-01-01 00:00:00.000"
 
@@ -256,8 +262,7 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
         values[windows_placeholder(group.full_name)] = first
     mode = {"scan.startup.mode": f"{begin.offset or pipeline.source.start}-offset"}
     if begin.replay and begin.watermark is not None:
-        longest = max(milliseconds(group.window.size) for group in pipeline.feature_groups)
-        since = max(0, begin.watermark - longest - milliseconds(pipeline.source.max_future))
+        since = replay_since(pipeline, begin.watermark)
         mode = {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(since)}
     values["source_start"] = ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in mode.items())
     return values

@@ -114,15 +114,13 @@ class PartitionHistory:
     oldest: int | None
 
 
-def refuse_deleted(
-    topic: str, partitions: Iterable[PartitionHistory], interval: Interval, needs: Reach, kept_since: int | None = None
-) -> None:
-    """Refuse an interval whose records are not all there any more.
+def first_complete(partitions: Iterable[PartitionHistory], since: int, kept_since: int | None = None) -> int:
+    """Kafka timestamp since which every partition holds its records, if that is later than ``since``; else 0.
 
     A partition that never lost a record holds what there was, however young its first record is.
 
     :param kept_since: records since then cannot have been deleted, milliseconds; None where the topic does not tell.
-    :raises ConfigurationError: records were deleted that may be needed; the text names the earliest start possible.
+    :raises LookupError: an emptied partition tells nothing; the text names it.
     """
     earliest = 0
     for one in partitions:
@@ -131,13 +129,30 @@ def refuse_deleted(
         # An emptied partition shows no time: only the retention tells what it may have lost.
         known = one.oldest if one.oldest is not None else kept_since
         if known is None:
-            raise ConfigurationError(
-                f"Topic {topic} has lost all records of partition {one.partition} (the first offset is {one.low}), and "
-                f"nothing tells their times: the interval {interval} may be incomplete. Set allow_deleted to "
-                "recompute it nevertheless, or give the pipeline a history of files."
+            raise LookupError(
+                f"all records of partition {one.partition} (the first offset is {one.low}), and nothing tells their "
+                "times"
             )
-        if known > needs.since:
+        if known > since:
             earliest = max(earliest, known)
+    return earliest
+
+
+def refuse_deleted(
+    topic: str, partitions: Iterable[PartitionHistory], interval: Interval, needs: Reach, kept_since: int | None = None
+) -> None:
+    """Refuse an interval whose records are not all there any more.
+
+    :param kept_since: records since then cannot have been deleted, milliseconds; None where the topic does not tell.
+    :raises ConfigurationError: records were deleted that may be needed; the text names the earliest start possible.
+    """
+    try:
+        earliest = first_complete(partitions, needs.since, kept_since)
+    except LookupError as error:
+        raise ConfigurationError(
+            f"Topic {topic} has lost {error}: the interval {interval} may be incomplete. Set allow_deleted to "
+            "recompute it nevertheless, or give the pipeline a history of files."
+        ) from None
     if earliest:
         possible = datetime.fromtimestamp(earliest / 1000, timezone.utc) + needs.warm_up
         raise ConfigurationError(

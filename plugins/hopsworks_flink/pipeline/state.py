@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
-Outcome = Literal["keeps", "rewarms", "resets"]
+Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = ("partitions", "replication", "schema", "max_disorder", "idle_timeout", "start", "on_decode_error")
@@ -48,22 +48,6 @@ class StateSignature:
             _GROUPS: order,
             **{f"{_GROUP}{name}": digest for name, digest in self.groups.items()},
         }
-
-    def differences(self, marks: Mapping[str, str]) -> list[str]:
-        """What in a job with these marks is otherwise, one sentence part each; empty if nothing."""
-        theirs = {key.removeprefix(_GROUP): value for key, value in marks.items() if key.startswith(_GROUP)}
-        found = []
-        if marks.get(_SOURCE) != self.source:
-            found.append("the source decides otherwise which events count, or when they happened")
-        for name, digest in self.groups.items():
-            if name not in theirs:
-                found.append(f"{name} is new")
-            elif theirs[name] != digest:
-                found.append(f"{name} has another key, other windows or other accumulators")
-        found += [f"{name} is gone" for name in theirs if name not in self.groups]
-        if not found and marks.get(_GROUPS) != self.marks()[_GROUPS]:
-            found.append("the feature groups stand in another order")
-        return found
 
 
 def state_signature(pipeline: Pipeline) -> StateSignature:
@@ -100,23 +84,46 @@ def _type(pipeline: Pipeline, column: str) -> str:
 
 
 def state_outcome(
-    signature: StateSignature, running: Mapping[str, str] | None, *, fresh: bool = False
+    wanted: Mapping[str, str], running: Mapping[str, str] | None, *, fresh: bool = False
 ) -> tuple[Outcome, list[str]]:
-    """What becomes of a job's state when the pipeline is deployed over it.
+    """What becomes of a job's state when another job takes its place. The one judge, for ``plan`` and deployments.
 
+    :param wanted: marks of the new job; one that says nothing about its state (no pipeline's) is taken to fit.
     :param running: marks of the job that runs, or ran last; None: there is no such job.
     :param fresh: the deployment leaves the state behind (``state="fresh"``).
-    :return: ``keeps``: the new job goes on with the state; ``rewarms``: deploy with ``state="rewarm"``, the new job
-        reads again what its open windows need; ``resets``: it begins where the pipeline says. And why, sentence parts.
+    :return: ``keeps``: the new job goes on with the state; ``rewarms``: it begins without, and reads again what its
+        open windows need; ``resets``: it begins where the pipeline says. And why, sentence parts.
     """
     if running is None:
         return "resets", ["no job of this name is known"]
     if fresh:
         return "resets", ["state='fresh' leaves the state behind"]
+    if _SOURCE not in wanted:
+        return "keeps", []
     if _SOURCE not in running:
         return "rewarms", ["the job does not say what its state was made for: another tool or version deployed it"]
-    found = signature.differences(running)
+    found = _differences(wanted, running)
     return ("rewarms", found) if found else ("keeps", [])
+
+
+def _differences(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[str]:
+    ours, theirs = _groups(wanted), _groups(running)
+    found = []
+    if running[_SOURCE] != wanted[_SOURCE]:
+        found.append("the source decides otherwise which events count, or when they happened")
+    for name, digest in ours.items():
+        if name not in theirs:
+            found.append(f"{name} is new")
+        elif theirs[name] != digest:
+            found.append(f"{name} has another key, other windows or other accumulators")
+    found += [f"{name} is gone" for name in theirs if name not in ours]
+    if not found and running.get(_GROUPS) != wanted[_GROUPS]:
+        found.append("the feature groups stand in another order")
+    return found
+
+
+def _groups(marks: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix(_GROUP): value for key, value in marks.items() if key.startswith(_GROUP)}
 
 
 def _digest(value: Any) -> str:

@@ -8,6 +8,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
+from hopsworks_flink.pipeline.times import in_utc, parse_time
 from hopsworks_flink.pipeline.types import FeatureType, sql_literal
 
 Value = bool | int | float | str
@@ -100,10 +101,9 @@ def _date(value: Value, kind: FeatureType) -> date:
 
 def _timestamp(value: Value, kind: FeatureType) -> int:
     try:
-        moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        moment = in_utc(parse_time(str(value)))
     except ValueError:
         raise ValueError(f"{value!r} is no timestamp such as 2025-03-01 12:00:00") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     return (moment - _EPOCH) // (datetime.resolution)
 
 

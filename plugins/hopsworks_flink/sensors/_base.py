@@ -1,4 +1,4 @@
-"""What the sensors that can wait in the triggerer have in common."""
+"""Base of the sensors that can wait in the triggerer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from hopsworks_flink._compat import (
     conf,
 )
 from hopsworks_flink.exceptions import HopsworksFlinkError
-from hopsworks_flink.tasks.arguments import as_bool, task_errors
+from hopsworks_flink.tasks.arguments import as_bool
+from hopsworks_flink.tasks.context import task_errors
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -51,13 +52,13 @@ class DeferrableSensor(BaseSensorOperator):
 
     @abstractmethod
     def make_trigger(self, deadline: float) -> BaseTrigger:
-        """What looks on in the triggerer, once a first look has found that waiting makes sense.
+        """The trigger that goes on waiting after the first look.
 
         :param deadline: epoch seconds.
         """
 
     def execute(self, context: Context) -> Any:
-        """Look, and wait where the arguments say."""
+        """Look once, then wait on the worker or in the triggerer."""
         with task_errors():
             deferrable = as_bool(self.deferrable, "deferrable")
         if not deferrable:
@@ -83,11 +84,11 @@ class DeferrableSensor(BaseSensorOperator):
     def unsuccessful(
         event: Mapping[str, Any], timed_out: str, away: type[HopsworksFlinkError], unknown: type[HopsworksFlinkError]
     ) -> Exception:
-        """The error that an event means which is neither success nor one of the sensor's own failures.
+        """The error for an event that is neither success nor one of the sensor's own failures.
 
-        :param timed_out: what to say if time was up.
-        :param away: what it is if the remote side stayed away.
-        :param unknown: what it is if the event says nothing that this version knows.
+        :param timed_out: error text of a timeout.
+        :param away: error class if the remote side could not be reached.
+        :param unknown: error class for an event that this version does not know.
         """
         status, message = event.get("status"), str(event.get("reason") or event.get("message"))
         if status == TIMEOUT:

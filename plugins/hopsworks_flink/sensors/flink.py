@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, PokeReturnValue
 from hopsworks_flink.exceptions import FlinkConnectionError, FlinkError
-from hopsworks_flink.health.wait import Finding, HealthBounds, away
+from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, kafka_connection, push_links
 from hopsworks_flink.sensors._base import TIMEOUT, DeferrableSensor
-from hopsworks_flink.tasks.arguments import as_float, as_int, task_errors
+from hopsworks_flink.tasks.arguments import as_float, as_int, check_name_or_id
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class FlinkJobHealthSensor(DeferrableSensor):
         "flink_conn_id",
     )
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -99,12 +101,10 @@ class FlinkJobHealthSensor(DeferrableSensor):
         with task_errors():
             bounds = self._bounds()
             hook = FlinkHook(self.flink_conn_id)
-            try:
-                finding = hook.examine(self._name(), self.job_id or None, bounds)
-            except FlinkError as error:
-                finding = away(error)
-        self._tell(context, hook, finding)
-        return PokeReturnValue(finding.healthy, dict(finding.facts) if finding.healthy else None)
+            found = hook.examine(self._name(), self.job_id or None, bounds)
+        self._tell(context, hook, found)
+        healthy = found["status"] == "healthy"
+        return PokeReturnValue(healthy, found["facts"] if healthy else None)
 
     def make_trigger(self, deadline: float) -> BaseTrigger:
         """The health trigger."""
@@ -139,13 +139,14 @@ class FlinkJobHealthSensor(DeferrableSensor):
         text = f"Not healthy after {self.timeout:g} s: {reason}.{explained}"
         raise self.unsuccessful(event, text, FlinkConnectionError, FlinkError)
 
-    def _bounds(self) -> HealthBounds:
+    def _bounds(self) -> Bounds:
         check_name_or_id(self._name(), self.job_id)
         age, restarts = self.max_checkpoint_age, self.max_restarts
-        return HealthBounds(
-            None if age in (None, "") else as_float(age, "max_checkpoint_age"),
-            None if restarts in (None, "") else as_int(restarts, "max_restarts", minimum=0),
-            as_float(self.restart_window, "restart_window"),
+        return Bounds(
+            max_checkpoint_age=None if age in (None, "") else as_float(age, "max_checkpoint_age"),
+            require_checkpoint=age not in (None, ""),
+            max_restarts=None if restarts in (None, "") else as_int(restarts, "max_restarts", minimum=0),
+            restart_window=as_float(self.restart_window, "restart_window"),
         )
 
     def _parsed(self) -> Pipeline | None:
@@ -156,14 +157,14 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
 
     def _name(self) -> str | None:
-        """The job's name, if that is what names it."""
+        """The job's name; None if the job is given by its id."""
         if self.job_name or self.job_id:
             return self.job_name or None
         pipeline = self._parsed()
         return pipeline.job_name if pipeline else None
 
     def _explained(self, facts: Mapping[str, Any]) -> str:
-        """Which record the job cannot decode, if that is what ails it; begins with a blank."""
+        """The record that the job cannot decode, if that is the cause; begins with a blank."""
         pipeline, job_id = self._parsed(), facts.get("job_id")
         if pipeline is None or job_id is None:
             return ""
@@ -171,19 +172,16 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return f" {explained}" if explained else ""
 
     def _source_broker(self) -> Mapping[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return session.kafka_config()
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
-    def _tell(self, context: Context, hook: FlinkHook, finding: Finding) -> None:
-        """One line and the buttons when the verdict changes; the end where waiting makes no sense."""
-        explained = ""
-        if finding.kind != self._kind:
-            explained = "" if finding.healthy else self._explained(finding.facts)
-            self.log.info("%s: %s.%s", "Healthy" if finding.healthy else "Not healthy", finding.reason, explained)
-            if finding.facts.get("job_id"):
-                push_links(context, self, hook, finding.facts["job_id"])
-        self._kind = finding.kind
-        if finding.hopeless:
-            raise AirflowFailException(f"{finding.reason}: it cannot become healthy.{explained}")
+    def _tell(self, context: Context, hook: FlinkHook, found: Mapping[str, Any]) -> None:
+        """Log and show a changed verdict; fail if the job cannot become healthy any more."""
+        explained, healthy, facts = "", found["status"] == "healthy", found["facts"]
+        if found["kind"] != self._kind:
+            explained = "" if healthy else self._explained(facts)
+            self.log.info("%s: %s.%s", "Healthy" if healthy else "Not healthy", found["reason"], explained)
+            if facts:
+                push_links(context, self, hook, facts["job_id"])
+        self._kind = found["kind"]
+        if found["status"] == "hopeless":
+            raise AirflowFailException(f"{found['reason']}: it cannot become healthy.{explained}")

@@ -11,14 +11,15 @@ from hopsworks_flink._compat import AirflowFailException, BaseSensorOperator, Po
 from hopsworks_flink.clients.hopsworks.event_time import EventTime, threshold
 from hopsworks_flink.clients.hopsworks.executions import SUCCEEDED, ExecutionWatch, executions_url
 from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
-from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
+from hopsworks_flink.clients.kafka.offsets import newest_timestamp
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.kafka_connection import newest_timestamp
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
-from hopsworks_flink.operators.flink.base import kafka_connection
-from hopsworks_flink.operators.hopsworks.base import COLOUR
 from hopsworks_flink.sensors._base import DeferrableSensor
-from hopsworks_flink.tasks.arguments import as_float, as_int, as_text, one_of, task_errors
+from hopsworks_flink.tasks.arguments import as_float, as_int, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -46,7 +47,7 @@ class HopsworksExecutionSensor(DeferrableSensor):
 
     template_fields: Sequence[str] = ("job_name", "execution_id", "hopsworks_conn_id")
     operator_extra_links = (HopsworksExecutionLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class HopsworksExecutionSensor(DeferrableSensor):
         return self._settle(event or {})
 
     def _job(self, hopsworks: HopsworksRest, name: str) -> tuple[int, str]:
-        """Number of the project and type of the job; asked once."""
+        """Id of the project and type of the job; requested once."""
         if self._known is None:
             project_id = hopsworks.project_id()
             self._known = (project_id, hopsworks.job_type(project_id, name))
@@ -163,7 +164,7 @@ class FeatureFreshnessSensor(BaseSensorOperator):
         "kafka_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -212,8 +213,7 @@ class FeatureFreshnessSensor(BaseSensorOperator):
             event_time = EventTime.of(group, unit)
             newest: float | None = time.time()
             if topic:
-                config = kafka_connection(self.kafka_conn_id) if self.kafka_conn_id else session.kafka_config()
-                stamp = newest_timestamp(_client_only(config), topic)
+                stamp = newest_timestamp(source_kafka(self.kafka_conn_id, session), topic)
                 newest = None if stamp is None else stamp / 1000
             if newest is None:
                 return self._not_yet("source", f"Topic {topic} has no record yet: nothing can be fresh.")
@@ -226,16 +226,8 @@ class FeatureFreshnessSensor(BaseSensorOperator):
         return PokeReturnValue(True, {"not_before": limit, "event_time": found})
 
     def _not_yet(self, missing: str, text: str) -> PokeReturnValue:
-        """One line when another thing is missing than at the look before."""
+        """Log the reason if it is not that of the previous look."""
         if missing != self._missing:
             self.log.info("%s", text)
         self._missing = missing
         return PokeReturnValue(False)
-
-
-def _client_only(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what belongs to consumers and producers: an admin client only warns about it."""
-    foreign = ("group.id", "auto.offset.reset", "enable.auto.commit", "acks", "linger.ms", "compression.type")
-    if not config.get("bootstrap.servers"):
-        raise ConfigurationError("The Kafka settings have no 'bootstrap.servers'.")
-    return {key: value for key, value in config.items() if key not in foreign}

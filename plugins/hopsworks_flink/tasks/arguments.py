@@ -1,54 +1,19 @@
-"""What all operators share: how errors end a task, and how rendered values become what they should be."""
+"""Rendered arguments of operators and sensors, parsed and checked; each error names the argument. Pure."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
-from hopsworks_flink.exceptions import ConfigurationError, HopsworksFlinkError
-
-if TYPE_CHECKING:
-    from hopsworks_flink._compat import BaseOperator, Context
-
-
-# What a value is called by whose name one keeps it from others; Flink's own list is part of it.
-_SECRET_NAME = re.compile(
-    r"(passw(or)?d|secret|token|api[._-]?key|(access|secret|private|service)[._-]?key|jaas[._-]config|basic[._-]auth"
-    r"|auth[._-]params|http[._-]headers|account\.key\..+)\Z",
-    re.IGNORECASE,
-)
-
-
-@contextlib.contextmanager
-def task_errors() -> Iterator[None]:
-    """Let errors that no retry can cure fail the task for good."""
-    try:
-        yield
-    except HopsworksFlinkError as error:
-        if error.permanent:
-            raise AirflowFailException(str(error)) from error
-        raise
-
-
-def time_limit(operator: BaseOperator, timeout: float) -> float:
-    """How long a deferred wait may take, seconds.
-
-    A deferred task's ``execution_timeout`` would only count the moments on a worker: here it bounds the whole.
-    """
-    limit = operator.execution_timeout
-    return min(timeout, limit.total_seconds()) if limit else timeout
+from hopsworks_flink.clients.masking import SECRET_NAME
+from hopsworks_flink.exceptions import ConfigurationError
 
 
 def as_int(value: Any, argument: str, minimum: int = 1) -> int:
-    """A whole number out of a rendered argument.
+    """Parse an integer from a rendered argument.
 
-    :raises ConfigurationError: it is none, or below ``minimum``.
+    :raises ConfigurationError: not an integer, or below ``minimum``.
     """
     try:
         number = int(str(value))
@@ -60,9 +25,10 @@ def as_int(value: Any, argument: str, minimum: int = 1) -> int:
 
 
 def as_float(value: Any, argument: str, zero: bool = False) -> float:
-    """A number above zero out of a rendered argument; zero itself only where it is allowed.
+    """Parse a positive number from a rendered argument.
 
-    :raises ConfigurationError: it is none.
+    :param zero: whether zero is allowed.
+    :raises ConfigurationError: not a number, or out of range.
     """
     try:
         number = float(str(value))
@@ -73,30 +39,10 @@ def as_float(value: Any, argument: str, zero: bool = False) -> float:
     return number
 
 
-def as_epoch_milliseconds(value: Any, argument: str) -> int:
-    """A moment out of a rendered argument: epoch milliseconds, or ISO time with its zone.
-
-    :raises ConfigurationError: it is neither.
-    """
-    text = str(value).strip()
-    if text.isdigit():
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ConfigurationError(
-            f"{argument} must be epoch milliseconds or an ISO time with zone such as 2025-01-31T12:00:00+00:00, "
-            f"not {value!r}."
-        )
-    return round(moment.timestamp() * 1000)
-
-
 def as_bool(value: Any, argument: str) -> bool:
-    """A truth value out of a rendered argument: a boolean, or the words ``true`` and ``false``.
+    """Parse a boolean from a rendered argument: a boolean, or ``true`` or ``false`` as text.
 
-    :raises ConfigurationError: it is neither.
+    :raises ConfigurationError: neither.
     """
     if isinstance(value, bool):
         return value
@@ -106,9 +52,9 @@ def as_bool(value: Any, argument: str) -> bool:
 
 
 def as_text(value: Any, argument: str) -> str:
-    """A text that is not empty.
+    """Parse a non-empty string; blanks at its ends are removed.
 
-    :raises ConfigurationError: it is empty or not a text.
+    :raises ConfigurationError: empty, or not a string.
     """
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{argument} must be a text that is not empty, not {value!r}.")
@@ -116,9 +62,9 @@ def as_text(value: Any, argument: str) -> str:
 
 
 def one_of(value: Any, argument: str, allowed: Sequence[str]) -> str:
-    """One of some words.
+    """Check that a value is one of the allowed words.
 
-    :raises ConfigurationError: it is another one.
+    :raises ConfigurationError: it is not.
     """
     if value not in allowed:
         raise ConfigurationError(f"{argument} must be one of {', '.join(allowed)}, not {value!r}.")
@@ -126,9 +72,9 @@ def one_of(value: Any, argument: str, allowed: Sequence[str]) -> str:
 
 
 def as_strings(value: Mapping[str, Any] | None, argument: str) -> dict[str, str]:
-    """A mapping of texts; numbers and booleans are written as Flink and Kafka write them.
+    """Parse a mapping of strings; numbers and booleans are written as Flink and Kafka write them.
 
-    :raises ConfigurationError: it is no mapping, or a value of it is nested.
+    :raises ConfigurationError: not a mapping, or a value is nested.
     """
     if value is not None and not isinstance(value, Mapping):
         raise ConfigurationError(f"{argument} must be a mapping, not {value!r}.")
@@ -140,38 +86,13 @@ def as_strings(value: Mapping[str, Any] | None, argument: str) -> dict[str, str]
     return result
 
 
-def run_mark(context: Context) -> str:
-    """Names this task in this DAG run, the same on every try: 16 hex digits."""
-    instance = context["ti"]
-    parts = (instance.dag_id, instance.run_id, instance.task_id, str(getattr(instance, "map_index", -1)))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def owner_marks(context: Context) -> dict[str, str]:
-    """Who started a job: DAG and task, shown in the job's configuration in Flink."""
-    return {"dag_id": context["ti"].dag_id, "task_id": context["ti"].task_id}
-
-
-def skip_while_deploying(context: Context, dag_id: str) -> None:
-    """End the task, skipped, if the DAG that deploys is at work.
-
-    :raises AirflowSkipException: it is.
-    """
-    number = context["ti"].get_dr_count(dag_id=dag_id, states=["running", "queued"])
-    if number:
-        raise AirflowSkipException(
-            f"{number} run(s) of {dag_id} are running or queued: what they leave behind is judged by the next look. "
-            "A run that stays queued waits for its DAG to be unpaused."
-        )
-
-
 def refuse_secrets(names: Iterable[str], argument: str) -> None:
     """Refuse settings and options that would show a secret in Flink's and Airflow's pages.
 
-    :raises ConfigurationError: one is called like a secret; the text does not repeat its value.
+    :raises ConfigurationError: a name is that of a secret; the text does not repeat its value.
     """
     for name in names:
-        if _SECRET_NAME.search(name):
+        if SECRET_NAME.search(name):
             raise ConfigurationError(
                 f"{argument} must not hold {name!r}: Airflow and Flink show it to everybody, and remember it. Put it "
                 "into the cluster's own configuration, or into the bundle by secret_files() of a subclass."
@@ -181,3 +102,13 @@ def refuse_secrets(names: Iterable[str], argument: str) -> None:
 def option_names(arguments: Sequence[str]) -> list[str]:
     """The options of a command line, such as ``--name`` of ``--name=value``, without dashes."""
     return [text.partition("=")[0].lstrip("-") for text in arguments if text.startswith("-")]
+
+
+def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
+    """Check that a job is given either by its name or by its id.
+
+    :raises ConfigurationError: both are given, or neither.
+    """
+    if bool(job_name) == bool(job_id):
+        both = "both" if job_id else "neither"
+        raise ConfigurationError(f"Give either job_name or job_id, not {both}: {job_name!r}, {job_id!r}.")

@@ -1,4 +1,4 @@
-"""Facts that a task's asset events carry."""
+"""What a task's asset events carry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def data_interval(context: Context) -> list[str] | None:
 
 
 def emit(context: Context, operator: BaseOperator, facts: Mapping[str, Any]) -> None:
-    """Put facts into the events of the task's outlets; they appear with the asset when the task has succeeded.
+    """Add facts to the events of the task's outlets; Airflow publishes them when the task succeeds.
 
     :param facts: JSON; a ``window`` with the run's data interval is added.
     """

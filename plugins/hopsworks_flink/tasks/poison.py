@@ -1,4 +1,4 @@
-"""Names the record that made a pipeline's job fail, for logs and errors."""
+"""Finds the record that a failing job cannot decode, for logs and error texts."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hopsworks_flink.clients.flink.failures import stack_trace
 from hopsworks_flink.exceptions import FlinkError, HopsworksFlinkError
-from hopsworks_flink.health.wait import failure_text
 
 if TYPE_CHECKING:
     from hopsworks_flink.hooks.flink import FlinkHook
     from hopsworks_flink.pipeline.spec import Pipeline
 
 log = logging.getLogger(__name__)
-_WHOLE_TRACE = 10_000
 
 
 def explain_poison(
     hook: FlinkHook, job_id: str, pipeline: Pipeline, kafka: Callable[[], Mapping[str, Any]]
 ) -> str | None:
-    """Which records the job cannot decode, and what to do about them; None if that is not why it fails.
+    """The records that the job cannot decode, and the remedy; None if the job fails for another reason.
 
-    A help for a failure that is being reported, never a reason for another one: what goes wrong here is a sentence.
+    It adds to a failure that is being reported, so it never raises: problems of the search become a sentence.
 
-    :param kafka: gives librdkafka settings that reach the source topic's broker; called only if they are needed.
+    :param kafka: returns librdkafka settings of the source topic's broker; called only when needed.
     """
     from hopsworks_flink.clients.kafka.poison import find_poison, is_decoding_failure
 
     try:
-        _, stack = failure_text(hook.client.exceptions(job_id), _WHOLE_TRACE)
+        stack = stack_trace(hook.client.exceptions(job_id))
     except FlinkError as error:
         log.warning("The job's exceptions cannot be read: %s", error)
         return None
@@ -46,14 +45,14 @@ def explain_poison(
         searched = "" if found.complete else " in the time given"
         return (
             f"The job cannot decode a record of topic {topic}, but none was found among {found.examined} records"
-            f"{searched}: it may have been deleted, or only Flink takes offence at it."
+            f"{searched}: it may have been deleted, or only Flink rejects it."
         )
     named = "; ".join(str(record) for record in found.records)
     return f"The job cannot decode {named}. {remedy(pipeline)}"
 
 
 def remedy(pipeline: Pipeline) -> str:
-    """What to do about records that the pipeline's schema does not fit."""
+    """The remedy for records that do not match the pipeline's schema."""
     # Otherwise the job gets another shape, for which its state is not.
     state = "" if pipeline.quarantine_topic else " with state='rewarm'"
     return (

@@ -28,7 +28,7 @@ def evaluate(
     :param events: column → value, in the order of their arrival; a column that is missing is null. Dates,
         timestamps, decimals and bytes are Python's, or texts: ISO (UTC without a zone), digits, base64.
         ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
-        never too far in the future.
+        never too far in the future or past.
     :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key. Timestamps
         carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
         is what the stores keep.
@@ -41,7 +41,7 @@ def evaluate(
     """
     parsed = Pipeline.parse(pipeline if not isinstance(pipeline, Mapping) else dict(pipeline))
     _refuse_names_that_collide(parsed)
-    with _connection() as connection:
+    with connect() as connection:
         _load(connection, parsed, list(events))
         _execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
         return {group.full_name: _rows(connection, parsed, group) for group in parsed.feature_groups}
@@ -58,9 +58,11 @@ def _refuse_names_that_collide(pipeline: Pipeline) -> None:
             )
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
+def connect() -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory, with the functions that expressions use."""
     try:
         import duckdb
+        from duckdb.sqltypes import VARCHAR
     except ImportError:
         raise ConfigurationError(
             "Evaluating a pipeline needs DuckDB, which is not installed: "
@@ -68,6 +70,9 @@ def _connection() -> duckdb.DuckDBPyConnection:
         ) from None
     connection = duckdb.connect(config={"enable_external_access": False, "threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
+    # Python maps letters as Java does: ß to SS.
+    connection.create_function("java_upper", str.upper, [VARCHAR], VARCHAR)
+    connection.create_function("java_lower", str.lower, [VARCHAR], VARCHAR)
     return connection
 
 

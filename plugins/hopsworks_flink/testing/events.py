@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from hopsworks_flink.exceptions import PipelineError
+from hopsworks_flink.pipeline import json_values
 from hopsworks_flink.pipeline.spec import Source
 from hopsworks_flink.pipeline.types import BIGINT, FeatureType
 
@@ -25,7 +23,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
 
     :raises PipelineError: an event has an unknown column, or a value that its column cannot hold.
     """
-    converters = {name: _converter(kind) for name, kind in source.columns.items()}
+    converters = {name: _converter(kind, source.format) for name, kind in source.columns.items()}
     converters[KAFKA_TIMESTAMP] = _epoch_milliseconds
     columns: dict[str, list[Any]] = {name: [] for name in converters}
     for number, event in enumerate(events):
@@ -41,7 +39,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
             value = event.get(name)
             try:
                 columns[name].append(None if value is None else convert(value))
-            except (TypeError, ValueError, OverflowError, binascii.Error) as error:
+            except (ValueError, OverflowError) as error:
                 raise PipelineError(f"events[{number}].{name}: {error} (found: {value!r})") from None
         if source.event_time.column is None and columns[KAFKA_TIMESTAMP][-1] is None:
             raise PipelineError(
@@ -51,98 +49,31 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
     return columns
 
 
-def _converter(kind: FeatureType) -> Callable[[Any], Any]:
-    """From a value as people write it to what the column's type holds."""
-    if kind.is_integer:
-        return lambda value: _integer(value, kind)
-    if kind.is_decimal:
-        return lambda value: _decimal(value, kind)
-    return {
-        "boolean": _boolean,
-        "float": _number,
-        "double": _number,
-        "string": _text,
-        "binary": _bytes,
-        "date": _date,
-        "timestamp": _timestamp,
-    }[kind.name]
+def _converter(kind: FeatureType, format_: str) -> Callable[[Any], Any]:
+    """From a value as people write it to what the column's type holds: as in a JSON event, or as Python's own."""
+    of_json = json_values.reader(kind)
+    own: Any = {"binary": (bytes, bytearray), "date": date, "timestamp": datetime}.get(kind.name, ())
+
+    def convert(value: Any) -> Any:
+        # Avro has them; JSON has not.
+        if kind.is_floating and format_ == "avro" and isinstance(value, float) and not math.isfinite(value):
+            return value
+        if not isinstance(value, own) or (kind.name == "date" and isinstance(value, datetime)):
+            return of_json(value)
+        if isinstance(value, datetime):
+            return _in_utc(value)
+        return bytes(value) if isinstance(value, bytearray) else value
+
+    return convert
 
 
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("must be true or false")
-    return value
-
-
-def _integer(value: Any, kind: FeatureType) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"must be a whole number, as the column is {kind}")
-    limit = 1 << (kind.bits - 1)
-    if not -limit <= value < limit:
-        raise ValueError(f"is out of the range of {kind}")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise TypeError("must be a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number")
-    return number
-
-
-def _decimal(value: Any, kind: FeatureType) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
-        raise TypeError("must be a decimal number")
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError("must be a decimal number") from None
-    if not number.is_finite():
-        raise ValueError("must be a finite number")
-    # Python's own context would round to 28 digits.
-    with localcontext() as context:
-        context.prec = 100
-        scaled = number.scaleb(kind.scale or 0)
-        if scaled != scaled.to_integral_value() or abs(scaled) >= 10 ** (kind.precision or 0):
-            raise ValueError(f"does not fit into {kind}")
-    return number
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("must be a text")
-    return value
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, str):
-        # In a file of JSON lines.
-        return base64.b64decode(value, validate=True)
-    if not isinstance(value, (bytes, bytearray)):
-        raise TypeError("must be bytes, or their base64 text")
-    return bytes(value)
-
-
-def _date(value: Any) -> date:
-    if isinstance(value, str):
-        return date.fromisoformat(value)
-    if isinstance(value, datetime) or not isinstance(value, date):
-        raise TypeError("must be a date, or its ISO text such as 2025-01-31")
-    return value
-
-
-def _timestamp(value: Any) -> datetime:
-    """In UTC, without zone; a value without zone is taken as UTC."""
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    if not isinstance(value, datetime):
-        raise TypeError("must be a datetime, or its ISO text such as 2025-01-31T12:00:00Z")
+def _in_utc(value: datetime) -> datetime:
+    """Without zone; a value without zone is taken as UTC."""
     return value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
 
 
 def _epoch_milliseconds(value: Any) -> int:
     if isinstance(value, (datetime, str)):
-        return (_timestamp(value) - _EPOCH) // timedelta(milliseconds=1)
-    return _integer(value, BIGINT)
+        moment = _in_utc(value) if isinstance(value, datetime) else json_values.moment(value)
+        return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return json_values.integer(value, BIGINT)

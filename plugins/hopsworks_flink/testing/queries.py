@@ -51,7 +51,7 @@ def constant(value: bool | int | float | str, kind: FeatureType) -> str:
 def event_time(source: Source) -> str:
     """Event time in epoch milliseconds; null for an event that must not count.
 
-    Without a Kafka timestamp there is nothing to be in the future of.
+    Without a Kafka timestamp there is nothing to be too early or too late for.
     """
     ahead, kafka = milliseconds(source.max_future), quoted(KAFKA_TIMESTAMP)
     if source.event_time.column is None:
@@ -65,8 +65,9 @@ def event_time(source: Source) -> str:
     if source.columns[source.event_time.column] == TIMESTAMP:
         time = f"epoch_us({column}) // 1000"
     # A null bound is none.
-    limit = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
-    return f"CASE WHEN {time} BETWEEN 1 AND {limit} THEN ({time})::BIGINT END"
+    last = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
+    first = "1" if source.max_past is None else f"greatest({kafka} - {milliseconds(source.max_past)}, 1)"
+    return f"CASE WHEN {time} BETWEEN {first} AND {last} THEN ({time})::BIGINT END"
 
 
 def clean_events(pipeline: Pipeline) -> str:
@@ -89,14 +90,13 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     columns = pipeline.source.all_columns
     keys = [quoted(column) for column in group.key]
     row = ", ".join([END, *keys, ROW])
-    least, selected = [], []
+    least, selected, on_event = [], [], group.emit == "on_event"
     for number, aggregate in enumerate(group.aggregates.values()):
         shift = f"__least_{number}"
         if _is_spread(aggregate):
-            least.append(
-                f"min({_operand(aggregate)}){_filter(aggregate, columns)} OVER (PARTITION BY {row}) AS {shift}"
-            )
-        selected.append(_feature(aggregate, columns, shift))
+            held = _held(aggregate, columns, on_event)
+            least.append(f"min({held}){_filter(aggregate, columns)} OVER (PARTITION BY {row}) AS {shift}")
+        selected.append(_feature(aggregate, columns, shift, on_event))
     return (
         f"WITH placed AS ({_on_event(group) if group.emit == 'on_event' else _in_windows(group)}),\n"
         f"shifted AS (SELECT {', '.join(['*', *least])} FROM placed)\n"
@@ -135,9 +135,26 @@ def _is_spread(aggregate: Aggregate) -> bool:
     return aggregate.function in MOMENTS and aggregate.function != "avg"
 
 
-def _operand(aggregate: Aggregate) -> str:
+def _operand(aggregate: Aggregate, columns: dict[str, FeatureType]) -> str:
+    """The column's value: NaN is none."""
     column = quoted(aggregate.column or "")
-    return f"{column}::DOUBLE" if aggregate.function in MOMENTS else column
+    if columns[aggregate.column or ""].is_floating:
+        column = f"CASE WHEN NOT isnan({column}) THEN {column} END"
+    return f"({column})::DOUBLE" if aggregate.function in MOMENTS else column
+
+
+def _held(aggregate: Aggregate, columns: dict[str, FeatureType], on_event: bool) -> str:
+    """The value where it is below the aggregate's limit."""
+    operand, limit = _operand(aggregate, columns), aggregate.limit(columns, on_event=on_event)
+    return operand if limit is None else f"CASE WHEN {_below(aggregate, columns, limit)} THEN {operand} END"
+
+
+def _below(aggregate: Aggregate, columns: dict[str, FeatureType], limit: int) -> str:
+    column, kind = quoted(aggregate.column or ""), columns[aggregate.column or ""]
+    if kind.is_floating:
+        return f"abs({column}) < 1e{limit}"
+    bound = f"CAST('1{'0' * limit}' AS DECIMAL(38, {kind.scale}))"
+    return f"({column} > -{bound} AND {column} < {bound})"
 
 
 def _filter(aggregate: Aggregate, columns: dict[str, FeatureType], *further: str) -> str:
@@ -147,30 +164,37 @@ def _filter(aggregate: Aggregate, columns: dict[str, FeatureType], *further: str
     return f" FILTER (WHERE {' AND '.join(f'({condition})' for condition in conditions)})" if conditions else ""
 
 
-def _feature(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str) -> str:
+def _feature(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str, on_event: bool) -> str:
     """Expression for one feature."""
-    kind = aggregate.result_type(columns)
-    value = f"({_value(aggregate, columns, shift)})::{type_name(kind)}"
+    kind, value = aggregate.result_type(columns), _value(aggregate, columns, shift, on_event)
+    limit = aggregate.limit(columns, on_event=on_event)
+    if limit is not None:
+        operand = _operand(aggregate, columns)
+        # Null is below no limit, but has none to keep to either.
+        beyond = f"{operand} IS NOT NULL AND NOT {_below(aggregate, columns, limit)}"
+        value = f"CASE WHEN count(*){_filter(aggregate, columns, beyond)} = 0 THEN {value} END"
+    # A sum of bigints may be too large for one.
+    value = f"TRY_CAST({value} AS {type_name(kind)})"
     return value if aggregate.default is None else f"coalesce({value}, {constant(aggregate.default, kind)})"
 
 
-def _value(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str) -> str:
+def _value(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str, on_event: bool) -> str:
     only, function = _filter(aggregate, columns), aggregate.function
     if aggregate.column is None:
         return f"count(*){only}"
-    operand = _operand(aggregate)
+    operand, held = _operand(aggregate, columns), _held(aggregate, columns, on_event)
     if function == "avg":
         # Kahan's summation.
-        return f"favg({operand}){only}"
+        return f"favg({held}){only}"
     if function == "sum" and aggregate.result_type(columns) == DOUBLE:
-        return f"fsum({operand}::DOUBLE){only}"
+        return f"fsum(({held})::DOUBLE){only}"
     if _is_spread(aggregate):
         # A deviation does not change when all values are moved. Moved by one of them, so that they lie around zero,
         # they keep the digits that large values close to each other would cancel.
-        return f"{function}({operand} - {shift}){only}"
+        return f"{function}({held} - {shift}){only}"
     if function == "count_distinct":
         return f"count(DISTINCT {operand}){only}"
     if function in ("first_value", "last_value"):
         known = _filter(aggregate, columns, f"{operand} IS NOT NULL")
         return f"{function.removesuffix('_value')}({operand} ORDER BY {TIME}, {ARRIVAL}){known}"
-    return f"{function}({operand}){only}"
+    return f"{function}({held}){only}"

@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from hopsworks_flink.clients.flink.http import is_transient
-from hopsworks_flink.clients.flink.jobs import ENDING_STATES, TERMINAL_STATES
-from hopsworks_flink.clients.retry import Patience
-from hopsworks_flink.exceptions import (
-    FlinkApiError,
-    FlinkError,
-    FlinkSavepointError,
-    HopsworksFlinkError,
-)
-from hopsworks_flink.health.wait import ERROR, SAVEPOINT_FAILED, TIMEOUT, HealthBounds, JobWatch, away
+from hopsworks_flink.clients.retry import ask
+from hopsworks_flink.exceptions import HopsworksFlinkError
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.wait import ERROR, TIMEOUT, Wait, until_ended, until_healthy, until_stopped
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.flink.connection import FlinkConnection
+
 # Airflow gives on_kill 30 s.
 _KILL_SECONDS = 25.0
 
@@ -38,7 +35,7 @@ class FlinkTrigger(BaseTrigger):
     :param flink_conn_id: Airflow connection of type ``flink``.
     :param deadline: epoch seconds, the same on whatever host the trigger runs.
     :param poll_interval: seconds between two looks; default: 5.
-    :param max_errors: so many transport errors in a row are borne, with growing pauses; default: 10.
+    :param max_errors: transport errors in a row that are tolerated, with growing pauses; default: 10.
     :param kill_job_id: the job to cancel when a user marks or clears the deferred task; None: none.
     """
 
@@ -57,7 +54,6 @@ class FlinkTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.max_errors = max_errors
         self.kill_job_id = kill_job_id
-        self._patience = Patience(max_errors)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of this class, for a subclass's ``serialize``."""
@@ -70,7 +66,7 @@ class FlinkTrigger(BaseTrigger):
         }
 
     @abstractmethod
-    async def watch(self, flink: AsyncFlinkHook) -> dict[str, Any]:
+    async def watch(self, wait: Wait) -> dict[str, Any]:
         """Wait; only looks, because after a failover of the triggerer it may run twice at once.
 
         :return: the event's content, JSON.
@@ -79,16 +75,26 @@ class FlinkTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait and report once."""
         try:
-            async with AsyncFlinkHook(self.flink_conn_id) as flink:
-                event = await self.watch(flink)
+            event = await self.report()
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL and self.kill_job_id and await task_was_killed(self):
                 await self.on_kill()
             raise
-        except HopsworksFlinkError as error:
-            away = isinstance(error, FlinkError) and is_transient(error) and time.time() >= self.deadline
-            event = {"status": TIMEOUT if away else ERROR, "message": str(error), "permanent": error.permanent}
         yield TriggerEvent(event)
+
+    async def report(self, settings: FlinkConnection | None = None) -> dict[str, Any]:
+        """Wait, and return the event's content; a worker that does not defer calls this.
+
+        :param settings: the connection, where it has been read already.
+        """
+        try:
+            async with AsyncFlinkHook(self.flink_conn_id, settings) as flink:
+                return await self.watch(
+                    Wait(flink.client, self.deadline, self.poll_interval, self.max_errors, self.log)
+                )
+        except HopsworksFlinkError as error:
+            away = is_transient(error) and time.time() >= self.deadline
+            return {"status": TIMEOUT if away else ERROR, "message": str(error), "permanent": error.permanent}
 
     async def on_kill(self) -> None:
         """Cancel the job, by id: a user marked or cleared the deferred task (Airflow calls it since 3.3)."""
@@ -97,17 +103,8 @@ class FlinkTrigger(BaseTrigger):
             return
         self.log.info("The task was killed: cancelling Flink job %s.", job_id)
         async with AsyncFlinkHook(self.flink_conn_id) as flink:
-            await Patience(first_pause=0.5, longest_pause=4.0).ask(
-                lambda: flink.cancel(job_id), time.time() + _KILL_SECONDS
-            )
-
-    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """The answer to a question, asked again while Flink is away."""
-        return await self._patience.ask(question, self.deadline)
-
-    async def pause(self) -> None:
-        """Wait until the next look, but not beyond the deadline."""
-        await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
+            deadline = time.time() + _KILL_SECONDS
+            await ask(lambda: flink.client.cancel(job_id), deadline, first_pause=0.5, longest_pause=4.0)
 
 
 class FlinkJobTrigger(FlinkTrigger):
@@ -128,16 +125,9 @@ class FlinkJobTrigger(FlinkTrigger):
         """Class path and arguments."""
         return "hopsworks_flink.triggers.flink.FlinkJobTrigger", {"job_id": self.job_id, **self.arguments()}
 
-    async def watch(self, flink: AsyncFlinkHook) -> dict[str, Any]:
+    async def watch(self, wait: Wait) -> dict[str, Any]:
         """Look until the job has ended."""
-        watch = JobWatch(self.job_id, self.deadline)
-        while True:
-            event = watch.observe(await self.ask(lambda: flink.find_job(self.job_id)), time.time())
-            if watch.changed:
-                self.log.info("Job %s is %s.", self.job_id, watch.state)
-            if event:
-                return event
-            await self.pause()
+        return await until_ended(wait, self.job_id)
 
 
 class FlinkSavepointTrigger(FlinkJobTrigger):
@@ -162,31 +152,9 @@ class FlinkSavepointTrigger(FlinkJobTrigger):
             {"job_id": self.job_id, "request_id": self.request_id, **self.arguments()},
         )
 
-    async def watch(self, flink: AsyncFlinkHook) -> dict[str, Any]:
+    async def watch(self, wait: Wait) -> dict[str, Any]:
         """Look until the savepoint is written, then until the job has ended."""
-        path = None
-        while path is None:
-            try:
-                path = await self.ask(lambda: flink.client.savepoint(self.job_id, self.request_id))
-            except FlinkSavepointError as error:
-                state = await self.ask(lambda: flink.job_state(self.job_id))
-                return {"status": SAVEPOINT_FAILED, "job_id": self.job_id, "state": state, "message": str(error)}
-            except FlinkApiError as error:
-                if error.status_code != 404:
-                    raise
-                # The JobManager has forgotten the request; then the job itself shows how it went.
-                state = await self.ask(lambda: flink.job_state(self.job_id))
-                if state is not None and state not in TERMINAL_STATES | ENDING_STATES:
-                    message = f"Flink has forgotten the request to stop job {self.job_id}, which is {state}"
-                    return {"status": SAVEPOINT_FAILED, "job_id": self.job_id, "state": state, "message": message}
-                break
-            if path is None:
-                if time.time() >= self.deadline:
-                    return {**JobWatch(self.job_id, self.deadline).event(TIMEOUT), "savepoint_path": None}
-                await self.pause()
-        if path:
-            self.log.info("The state of job %s is in %s.", self.job_id, path)
-        return {**await super().watch(flink), "savepoint_path": path}
+        return await until_stopped(wait, self.job_id, self.request_id)
 
 
 class FlinkHealthTrigger(FlinkTrigger):
@@ -234,21 +202,12 @@ class FlinkHealthTrigger(FlinkTrigger):
             },
         )
 
-    async def watch(self, flink: AsyncFlinkHook) -> dict[str, Any]:
+    async def watch(self, wait: Wait) -> dict[str, Any]:
         """Look until the verdict is final."""
-        bounds = HealthBounds(self.max_checkpoint_age, self.max_restarts, self.restart_window)
-        kind = None
-        while True:
-            try:
-                finding = await flink.examine(self.job_name, self.job_id, bounds)
-            except FlinkError as error:
-                finding = away(error)
-            if finding.kind != kind:
-                self.log.info("%s%s.", finding.reason[:1].upper(), finding.reason[1:])
-            kind = finding.kind
-            status = "healthy" if finding.healthy else "hopeless" if finding.hopeless else None
-            if status is None and time.time() >= self.deadline:
-                status = TIMEOUT
-            if status:
-                return {"status": status, "reason": finding.reason, "facts": dict(finding.facts)}
-            await self.pause()
+        bounds = Bounds(
+            max_checkpoint_age=self.max_checkpoint_age,
+            require_checkpoint=self.max_checkpoint_age is not None,
+            max_restarts=self.max_restarts,
+            restart_window=self.restart_window,
+        )
+        return await until_healthy(wait, self.job_name, self.job_id, bounds)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any
 
-from hopsworks_flink.exceptions import FlinkJobNotFound
-from hopsworks_flink.health.gate import HealthCriteria, HealthGate
-from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.wait import Wait, until_stable
 from hopsworks_flink.triggers.flink import FlinkTrigger
 
 
@@ -47,24 +44,9 @@ class FlinkDeploymentTrigger(FlinkTrigger):
             "max_restarts": self.max_restarts,
         }
 
-    async def watch(self, flink: AsyncFlinkHook) -> dict[str, Any]:
+    async def watch(self, wait: Wait) -> dict[str, Any]:
         """Look until the gate knows, or the deadline passes."""
-        gate = HealthGate(HealthCriteria(self.require_checkpoint, self.grace_period, self.max_restarts))
-        reason = None
-        while True:
-            try:
-                health = await self.ask(lambda: flink.health(self.job_id))
-            except FlinkJobNotFound:
-                return self._event("failed", "Flink does not know it (any more)", "NOT_FOUND")
-            verdict = gate.observe(health, time.monotonic())
-            if gate.reason != reason:
-                self.log.info("Job %s: %s.", self.job_id, gate.reason)
-            reason = gate.reason
-            if verdict != "waiting":
-                return self._event(verdict, gate.reason, health.state)
-            if time.time() >= self.deadline:
-                return self._event("late", gate.reason, health.state)
-            await asyncio.sleep(self.poll_interval)
-
-    def _event(self, status: str, reason: str, state: str) -> dict[str, Any]:
-        return {"status": status, "message": reason, "state": state, "job_id": self.job_id}
+        bounds = Bounds(
+            require_checkpoint=self.require_checkpoint, grace_period=self.grace_period, max_restarts=self.max_restarts
+        )
+        return await until_stable(wait, self.job_id, bounds)

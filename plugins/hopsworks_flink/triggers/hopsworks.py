@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from hopsworks_flink.clients.hopsworks.executions import ERROR, ExecutionWatch
-from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_settings
-from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
+from hopsworks_flink.clients.hopsworks.executions import ExecutionWatch
+from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_settings, follow
+from hopsworks_flink.clients.retry import ask
+from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
 
 # Airflow gives on_kill 30 s.
@@ -32,7 +34,7 @@ class HopsworksExecutionTrigger(BaseTrigger):
     :param execution_id: number of the execution.
     :param deadline: epoch seconds, the same on whatever host the trigger runs.
     :param poll_interval: seconds between two looks; default: 5.
-    :param max_errors: so many transport errors in a row are borne, with growing pauses; default: 10.
+    :param max_errors: consecutive transport errors tolerated, with growing pauses between them; default: 10.
     :param stop_on_kill: whether to stop the execution when a user marks or clears the deferred task; default: false.
     """
 
@@ -79,17 +81,23 @@ class HopsworksExecutionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait and report once."""
-        watch = ExecutionWatch(self.job_name, self.execution_id, self.deadline, self.max_errors)
+        watch = ExecutionWatch(self.job_name, self.execution_id, self.deadline)
         try:
-            event = await self._watch(watch)
+            event = await follow(
+                await async_settings(self.hopsworks_conn_id),
+                watch,
+                project_id=self.project_id,
+                job_type=self.job_type,
+                poll_interval=self.poll_interval,
+                log=self.log,
+                max_errors=self.max_errors,
+            )
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL and self.stop_on_kill and await task_was_killed(self):
                 await self.on_kill()
             raise
-        except HopsworksError as error:
-            event = watch.ended_by(error, time.time())
         except ConfigurationError as error:
-            event = {**watch.event(ERROR), "message": str(error), "permanent": True}
+            event = watch.ended_by(error, time.time())
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
@@ -97,29 +105,6 @@ class HopsworksExecutionTrigger(BaseTrigger):
         if not self.stop_on_kill:
             return
         self.log.info("The task was killed: stopping execution %d of job %s.", self.execution_id, self.job_name)
-        watch = ExecutionWatch(self.job_name, self.execution_id, time.time() + _KILL_SECONDS, self.max_errors)
         async with AsyncHopsworksRest(await async_settings(self.hopsworks_conn_id)) as hopsworks:
-            while True:
-                try:
-                    return await hopsworks.stop(self.project_id, self.job_name, self.execution_id)
-                except HopsworksConnectionError as error:
-                    await asyncio.sleep(watch.bear(error, time.time()))
-
-    async def _watch(self, watch: ExecutionWatch) -> dict[str, Any]:
-        async with AsyncHopsworksRest(await async_settings(self.hopsworks_conn_id)) as hopsworks:
-            while True:
-                try:
-                    execution = await hopsworks.execution(
-                        self.project_id, self.job_name, self.execution_id, self.job_type
-                    )
-                except HopsworksConnectionError as error:
-                    if watch.errors == 0:
-                        self.log.warning("%s Asking again.", error)
-                    await asyncio.sleep(watch.bear(error, time.time()))
-                    continue
-                event = watch.observe(execution, time.time())
-                if watch.changed:
-                    self.log.info("Execution %d of job %s is %s.", self.execution_id, self.job_name, watch.state)
-                if event:
-                    return event
-                await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
+            stop = partial(hopsworks.stop, self.project_id, self.job_name, self.execution_id)
+            await ask(stop, time.time() + _KILL_SECONDS, max_errors=self.max_errors)

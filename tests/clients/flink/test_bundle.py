@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from hopsworks_flink.clients.flink.bundle import Bundle, deployment_hash, mask
+from hopsworks_flink.clients.flink.bundle import Bundle, deployment_hash
+from hopsworks_flink.clients.masking import mask
 from hopsworks_flink.exceptions import ConfigurationError
 
 FILES = {"job.py": b"print()", "plan.json": b"{}"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hopsworks_flink.clients.flink.failures import excerpt, submission_cause
+from hopsworks_flink.clients.flink.failures import excerpt, innermost_cause, root_exception, submission_cause
 
-DRIVER = "2026-11-23 23:33:00,115 INFO  org.apache.flink.client.python.PythonDriver                  [] - "
+DRIVER = "2026-11-23 23:33:00,115 INFO  hopsworksflink.submit.PythonLauncher                  [] - "
 PLANNER = f"""\
 2026-11-23 23:32:59,511 WARN  org.apache.flink.runtime.dispatcher.DispatcherRestEndpoint   [] - Unhandled exception
 java.net.SocketException: Connection reset
@@ -46,3 +46,19 @@ def test_secrets_are_cut() -> None:
 def test_excerpt_has_no_stack_frames() -> None:
     assert "at org.apache" not in excerpt(PLANNER)
     assert "line 8, in main" in excerpt(PLANNER)
+
+
+def test_innermost_cause() -> None:
+    assert innermost_cause("a.B: outer\n\tat x\nCaused by: c.D: inner\n\tat y\nCaused by: e.F: root") == "e.F: root"
+    assert innermost_cause("a.B: only\n\tat x") == "a.B: only"
+    assert innermost_cause("") == ""
+
+
+def test_root_exception_of_old_and_new_answers() -> None:
+    assert (
+        root_exception({"exceptionHistory": {"entries": [{"stacktrace": "a.B: new"}, {"stacktrace": "old"}]}})
+        == "a.B: new"
+    )
+    assert root_exception({"root-exception": "a.B: old form"}) == "a.B: old form"
+    assert root_exception({"exceptionHistory": {"entries": []}}) is None
+    assert root_exception(None) is None

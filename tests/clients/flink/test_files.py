@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hopsworks_flink.clients.flink.files import find_jars, read_program
+from hopsworks_flink.clients.flink.files import OWN_JARS, find_jars, read_program
 from hopsworks_flink.exceptions import ConfigurationError
 
 
@@ -40,7 +40,8 @@ def test_jars_of_another_version_are_told(tmp_path: Path) -> None:
 
 
 def test_jars_are_known_by_their_content(tmp_path: Path) -> None:
-    for name in ("flink-python-2.3.0.jar", "b.jar", "a.jar"):
+    (tmp_path / "java").mkdir()
+    for name in ("flink-python-2.3.0.jar", "b.jar", "a.jar", "java/launcher.jar"):
         (tmp_path / name).write_bytes(name.encode())
     jars = find_jars(tmp_path, "2.3.0", None)
     assert [jar.path.name for jar in jars.connectors] == ["a.jar", "b.jar"]
@@ -48,3 +49,16 @@ def test_jars_are_known_by_their_content(tmp_path: Path) -> None:
     (tmp_path / "a.jar").write_bytes(b"another version")
     assert find_jars(tmp_path, "2.3.0", None).digests != before
     assert find_jars(tmp_path, "2.3.0", []).connectors == ()
+
+
+@pytest.mark.parametrize("connectors", [None, [], ["a.jar"]])
+def test_this_packages_own_jar_comes_along_wherever_the_connectors_are(
+    tmp_path: Path, connectors: list[str] | None
+) -> None:
+    for name in ("flink-python-2.3.0.jar", "a.jar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"needs the jars of java.*mvn -f \S+/java/pom\.xml package"):
+        find_jars(tmp_path, "2.3.0", connectors, (OWN_JARS,))
+    (tmp_path / OWN_JARS).mkdir()
+    (tmp_path / OWN_JARS / "own.jar").write_bytes(b"")
+    assert find_jars(tmp_path, "2.3.0", connectors, (OWN_JARS,)).connectors[-1].path.name == "own.jar"

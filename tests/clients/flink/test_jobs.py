@@ -12,6 +12,7 @@ from hopsworks_flink.clients.flink.jobs import (
     find_restore_point,
     lowest_watermark,
     restore_point,
+    rows_written,
     watermark_of,
 )
 
@@ -128,3 +129,25 @@ def test_search_tells_what_windows_the_state_leaves_out() -> None:
 def test_lowest_watermark(values: list[list[str | None]], lowest: int | None) -> None:
     vertices = [[{"id": f"{n}.currentInputWatermark", "value": v} for n, v in enumerate(vertex)] for vertex in values]
     assert lowest_watermark(vertices) == lowest
+
+
+def vertex(name: str, read: int = 0, write: int = 0, complete: bool = True) -> dict[str, Any]:
+    metrics = {"read-records": read, "write-records": write}
+    return {"name": name, "metrics": {**metrics, "read-records-complete": complete, "write-records-complete": complete}}
+
+
+def test_what_the_writer_sent_without_its_messages_to_the_committer() -> None:
+    vertices = [
+        vertex("Source: KafkaSource-source -> Calc[2]", 4009, 1010),
+        vertex("Sort[8] -> Calc[10] -> cards_2[11]: Writer", 1010, 1012),
+        vertex("cards_2[11]: Committer", 2, 0),
+    ]
+    assert rows_written(vertices, ["cards_2"]) == {"cards_2": 1010}
+
+
+def test_figures_that_tell_nothing() -> None:
+    shared = [vertex("Calc[1] -> (a_1[2]: Writer, b_1[3]: Writer)", 5, 12), vertex("a_1[2]: Committer", 1)]
+    assert rows_written(shared, ["a_1", "b_1"]) == {"a_1": None, "b_1": None}
+    unfinished = [vertex("a_1[2]: Writer", 1, 7, complete=False), vertex("a_1[2]: Committer", 1)]
+    assert rows_written(unfinished, ["a_1"]) == {"a_1": None}
+    assert rows_written([], ["a_1"]) == {"a_1": None}

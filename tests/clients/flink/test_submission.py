@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.clients.flink.rest import FlinkRestClient
+from hopsworks_flink.clients.flink.submission import PythonSubmission
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkConnectionError,
     FlinkDuplicateJobId,
+    FlinkForeignJobError,
+    FlinkJobIdTaken,
     FlinkSubmissionError,
 )
 from hopsworks_flink.hooks.flink import FlinkHook
@@ -40,7 +44,7 @@ def test_submission(hook: FlinkHook, flink: FlinkStub) -> None:
     request = flink.jobs[JOB_ID].request
     arguments = request.pop("programArgsList")
     assert request == {
-        "entryClass": "org.apache.flink.client.python.PythonDriver",
+        "entryClass": "hopsworksflink.submit.PythonLauncher",
         "jobId": JOB_ID,
         "parallelism": 2,
         "savepointPath": "file:/sp",
@@ -51,11 +55,10 @@ def test_submission(hook: FlinkHook, flink: FlinkStub) -> None:
             "pipeline.global-job-parameters": "mine:1,deployment_hash:abc",
         },
     }
-    assert arguments[:2] == ["-pym", "my_job"]
-    assert arguments[4:8] == ["-pyclientexec", "/opt/python", "-pyexec", "/opt/python"]
-    assert arguments[8:11] == ["--cards", "5", "--jars"]
-    kafka_jar = next(jar for jar in flink.jars if "kafka" in jar)
-    assert arguments[11] == f"file://{UPLOADS}/{kafka_jar}"
+    kafka_jar, python_jar = (next(jar for jar in flink.jars if part in jar) for part in ("kafka", "flink-python"))
+    assert arguments[:6] == ["--flink-python", f"{UPLOADS}/{python_jar}", "--job-id", JOB_ID, "--module", "my_job"]
+    assert arguments[8:13] == ["--python", "/opt/python", "--", "--cards", "5"]
+    assert arguments[13:] == ["--jars", f"file://{UPLOADS}/{kafka_jar}"]
     assert "hunter22" not in json.dumps(request) + json.dumps(arguments)
 
 
@@ -72,14 +75,14 @@ def test_bundle_is_sent_and_deleted(hook: FlinkHook, flink: FlinkStub) -> None:
 
 def test_jars_are_uploaded_once(hook: FlinkHook, flink: FlinkStub, jars_dir: Path) -> None:
     run(hook)
-    assert len(flink.jars) == 2
-    del flink.jobs[JOB_ID]
-    run(hook)
-    assert len(flink.jars) == 2
-    (jars_dir / "flink-sql-connector-kafka-5.0.0.jar").write_bytes(b"another kafka jar")
+    assert len(flink.jars) == 3
     del flink.jobs[JOB_ID]
     run(hook)
     assert len(flink.jars) == 3
+    (jars_dir / "flink-sql-connector-kafka-5.0.0.jar").write_bytes(b"another kafka jar")
+    del flink.jobs[JOB_ID]
+    run(hook)
+    assert len(flink.jars) == 4
 
 
 def test_no_connectors(hook: FlinkHook, flink: FlinkStub) -> None:
@@ -112,7 +115,7 @@ def test_failed_program_tells_its_cause_without_secrets(hook: FlinkHook, flink: 
 
 
 def test_only_the_own_part_of_the_log_counts(hook: FlinkHook, flink: FlinkStub) -> None:
-    driver = "2026-01-01 00:00:00,000 INFO  org.apache.flink.client.python.PythonDriver [] - "
+    driver = "2026-01-01 00:00:00,000 INFO  hopsworksflink.submit.PythonLauncher [] - "
     flink.log += f"{driver}ValueError: of another submission\n"
     flink.program_error = ""
     with pytest.raises(FlinkSubmissionError, match="Python process exits with code: 1"):
@@ -139,16 +142,99 @@ def test_job_that_fails_at_its_own_start(hook: FlinkHook, flink: FlinkStub) -> N
         run(hook)
 
 
-def test_duplicate_id(hook: FlinkHook, flink: FlinkStub) -> None:
-    flink.add(job_id=JOB_ID)
+MARKS = {"deployment_hash": "abc", "submitted_as": JOB_ID}
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "FINISHED", "FAILED"])
+def test_duplicate_id_of_this_very_job(hook: FlinkHook, flink: FlinkStub, state: str) -> None:
+    flink.add(job_id=JOB_ID, state=state, user_config={**MARKS, "dag_id": "another"})
     with pytest.raises(FlinkDuplicateJobId):
-        run(hook)
+        run(hook, marks={"deployment_hash": "abc"})
 
 
-def test_duplicate_id_of_a_failed_job(hook: FlinkHook, flink: FlinkStub) -> None:
+def test_duplicate_id_of_a_job_that_never_ran(hook: FlinkHook, flink: FlinkStub) -> None:
+    """It ended before Flink knew what it was started with."""
     flink.add(job_id=JOB_ID, state="FAILED")
     with pytest.raises(FlinkDuplicateJobId):
         run(hook)
+
+
+STRANGERS = [
+    pytest.param("theirs", MARKS, id="name"),
+    pytest.param("cards", {**MARKS, "deployment_hash": "def"}, id="hash"),
+    pytest.param("cards", {**MARKS, "run": "other"}, id="run"),
+    pytest.param("cards", {"deployment_hash": "abc"}, id="not by the launcher"),
+    pytest.param("cards", {}, id="no marks"),
+]
+
+
+@pytest.mark.parametrize(("name", "marks"), STRANGERS)
+def test_id_of_a_stranger(hook: FlinkHook, flink: FlinkStub, name: str, marks: dict[str, str]) -> None:
+    flink.add(name, job_id=JOB_ID, user_config={"run": "mine", **marks} if marks else {})
+    with pytest.raises(FlinkJobIdTaken, match=f"{JOB_ID} up, for job {JOB_ID} named '{name}'"):
+        run(hook, marks={"deployment_hash": "abc", "run": "mine"})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_id_that_is_used_up_without_a_job(hook: FlinkHook, flink: FlinkStub) -> None:
+    flink.program_error = "Caused by: org.apache.flink.runtime.client.DuplicateApplicationSubmissionException: seen"
+    with pytest.raises(FlinkJobIdTaken, match="shows no job under it"):
+        run(hook)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("name", "marks"), STRANGERS)
+def test_stranger_who_turns_up_after_a_lost_answer(
+    hook: FlinkHook, flink: FlinkStub, name: str, marks: dict[str, str]
+) -> None:
+    config = {"run": "mine", **marks} if marks else {}
+    flink.fail("POST", "/run", reset=True, then=lambda: flink.add(name, job_id=JOB_ID, user_config=config))
+    with pytest.raises(FlinkJobIdTaken):
+        run(hook, marks={"deployment_hash": "abc", "run": "mine"})
+
+
+@pytest.mark.parametrize(("name", "marks"), STRANGERS)
+def test_accepted_job_that_is_another(hook: FlinkHook, flink: FlinkStub, name: str, marks: dict[str, str]) -> None:
+    def swap(job: Job) -> None:
+        job.name, job.user_config = name, ({"run": "mine", **marks} if marks else {})
+
+    flink.on_run = swap
+    with pytest.raises(FlinkForeignJobError, match=f"named '{name}' with the marks .*left alone"):
+        run(hook, marks={"deployment_hash": "abc", "run": "mine"})
+    assert len(flink.running()) == 1
+
+
+def test_job_that_shows_its_marks_late(hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FlinkRestClient, "marks_poll", 0.01)
+
+    def initialise(job: Job) -> None:
+        job.state = "INITIALIZING"
+        flink.fail("GET", f"/jobs/{job.job_id}/config", times=3, status=404)
+
+    flink.on_run = initialise
+    assert run(hook) == JOB_ID
+    assert len(flink.calls("GET", f"/jobs/{JOB_ID}/config")) == 4
+
+
+BUSY = {"errors": ["x.Y: outer\nCaused by: hopsworksflink.submit.BusyException: being started: job_7"]}
+
+
+def test_other_programs_are_waited_for(hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PythonSubmission, "busy_pauses", (0.01, 0.02))
+    flink.fail("POST", "/run", times=5, status=400, body=BUSY)
+    assert run(hook) == JOB_ID
+    assert len(flink.calls("POST", "/jars/upload")) == 4
+
+
+def test_other_programs_are_not_waited_for_without_end(
+    hook: FlinkHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PythonSubmission, "busy_pauses", (0.01, 0.02))
+    monkeypatch.setattr(PythonSubmission, "busy_seconds", 0.05)
+    flink.fail("POST", "/run", times=99, status=400, body=BUSY)
+    with pytest.raises(FlinkSubmissionError, match="BusyException: being started: job_7"):
+        run(hook)
+    assert flink.jobs == {}
 
 
 def test_lost_answer_is_no_second_job(hook: FlinkHook, flink: FlinkStub) -> None:

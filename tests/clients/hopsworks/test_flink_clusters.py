@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.setup import read_api_key
+from devstack.hopsworks.home.setup import read_api_key
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.rest import FlinkRestClient
 from hopsworks_flink.exceptions import ConfigurationError, FlinkApiError, FlinkConnectionError, FlinkJobNotFound
@@ -58,11 +58,11 @@ def start(server: LocalHopsworks, name: str = "flink") -> Any:
 
 
 def ask(question: str, *arguments: Any) -> Any:
-    """Through the asynchronous hook."""
+    """Through the asynchronous hook's client."""
 
     async def run() -> Any:
         async with AsyncFlinkHook("flink_default") as hook:
-            return await getattr(hook, question)(*arguments)
+            return await getattr(hook.client, question)(*arguments)
 
     return asyncio.run(run())
 
@@ -74,8 +74,8 @@ def test_a_job_runs_looks_and_ends_through_hopsworks(hopsworks: LocalHopsworks, 
     assert hook.test_connection()[0]
     bundle = Bundle("my_job", {"my_job.py": b"x" * 300_000})
     assert hook.run_python_job(bundle, job_name="cards", job_id=JOB_ID, jars=hook.find_jars()) == JOB_ID
-    assert hook.job_state(JOB_ID) == ask("job_state", JOB_ID) == "RUNNING"
-    assert ask("jobs_named", "cards")[0].job_id == JOB_ID
+    assert hook.job_state(JOB_ID) == ask("job", JOB_ID)["state"] == "RUNNING"
+    assert ask("jobs")[0]["jid"] == JOB_ID
     assert hook.stop_with_savepoint(JOB_ID, poll_interval=0.01)
     with pytest.raises(FlinkJobNotFound):
         hook.client.job("ef" * 16)
@@ -107,7 +107,7 @@ def test_without_the_key_the_cluster_is_closed(hopsworks: LocalHopsworks, monkey
 
 
 def test_what_is_not_running(hopsworks: LocalHopsworks, monkeypatch: pytest.MonkeyPatch, jars_dir: Path) -> None:
-    for hook in (lambda: FlinkHook().client, lambda: ask("job_state", JOB_ID)):
+    for hook in (lambda: FlinkHook().client, lambda: ask("job", JOB_ID)):
         with pytest.raises(FlinkConnectionError, match=r"No Flink cluster of Hopsworks project 'demo' is running"):
             hook()
     execution = start(hopsworks)
@@ -163,4 +163,4 @@ def test_hopsworks_away(hopsworks: LocalHopsworks, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FlinkConnectionError, match="cannot be reached"):
         FlinkHook().job_state(JOB_ID)
     with pytest.raises(FlinkConnectionError, match="cannot be reached"):
-        ask("job_state", JOB_ID)
+        ask("job", JOB_ID)

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
-from hopsworks_flink.clients.flink import submission as flink_submission
+from hopsworks_flink.clients.flink.jobs import MAX_IDS, next_job_id
+from hopsworks_flink.clients.flink.submission import PythonSubmission
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkJobFailed,
+    FlinkJobIdTaken,
     FlinkSavepointError,
     FlinkSubmissionError,
 )
@@ -35,6 +37,14 @@ def deploy(flink: FlinkStub, program: Path) -> Deploy:
     return run
 
 
+@pytest.fixture
+def make_stranger(flink: FlinkStub) -> Callable[..., Job]:
+    def stranger(job_id: str, state: str) -> Job:
+        return flink.add("theirs", job_id=job_id, state=state, user_config={"deployment_hash": "theirs"})
+
+    return stranger
+
+
 def test_first_deployment(deploy: Deploy, flink: FlinkStub) -> None:
     context = task_context()
     result = deploy(context, parallelism="3", flink_configuration={"state.backend.type": "rocksdb", "x": True})
@@ -49,7 +59,8 @@ def test_first_deployment(deploy: Deploy, flink: FlinkStub) -> None:
         "task_id": "deploy",
         "deployment_hash": result["deployment_hash"],
         "deployed_by": "airflow-provider-hopsworks-flink",
-        "state_policy": "restore",
+        "state_policy": "fresh",
+        "submitted_as": result["job_id"],
     }
     assert context["ti"].pushed["flink_job_url"] == result["web_url"]
 
@@ -75,6 +86,46 @@ def test_changed_deployment_replaces_by_savepoint(deploy: Deploy, flink: FlinkSt
 def test_job_of_somebody_else_is_replaced_too(deploy: Deploy, flink: FlinkStub) -> None:
     foreign = flink.add()
     assert deploy()["replaced_job_id"] == foreign.job_id
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "FINISHED"])
+def test_an_id_that_a_stranger_has_used_up_blocks_nothing(
+    deploy: Deploy, flink: FlinkStub, make_stranger: Callable[..., Job], state: str
+) -> None:
+    expected = deploy()["job_id"]
+    flink.jobs.clear()
+    stranger = make_stranger(expected, state)
+    result = deploy()
+    assert result["job_id"] == next_job_id(expected)
+    assert (stranger.state, flink.jobs[result["job_id"]].name) == (state, "cards")
+    # Nobody remembers anything: the retry finds the job, and a deployment that races chooses the same id.
+    assert deploy()["job_id"] == result["job_id"]
+
+
+def test_ids_that_are_used_up_again_and_again_are_told(
+    deploy: Deploy, flink: FlinkStub, make_stranger: Callable[..., Job]
+) -> None:
+    job_id = deploy()["job_id"]
+    flink.jobs.clear()
+    for _ in range(MAX_IDS):
+        make_stranger(job_id, "RUNNING")
+        job_id = next_job_id(job_id)
+    with pytest.raises(FlinkJobIdTaken, match=r"for job .* named 'theirs'"):
+        deploy()
+    assert {job.name for job in flink.running()} == {"theirs"}
+
+
+def test_kill_leaves_a_stranger_under_our_id_alone(flink: FlinkStub, program: Path) -> None:
+    operator = FlinkDeployJobOperator(task_id="deploy", job_name="cards", program=str(program), timeout=5)
+
+    def other_program(job: Job) -> None:
+        job.name = "theirs"
+
+    flink.on_run = other_program
+    with pytest.raises(AirflowFailException, match=r"shows job .* named 'theirs'.*left alone"):
+        operator.execute(task_context())
+    operator.on_kill()
+    assert [job.state for job in flink.jobs.values()] == ["RUNNING"]
 
 
 def test_two_jobs_are_refused_for_good(deploy: Deploy, flink: FlinkStub) -> None:
@@ -116,7 +167,7 @@ def test_stop_then_failed_submission_keeps_the_state(deploy: Deploy, flink: Flin
 def test_flink_lost_between_stop_and_submission(
     deploy: Deploy, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flink_submission, "_SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(PythonSubmission, "settle_seconds", 0.1)
     first = deploy()
     flink.fail("POST", "/run", times=2, reset=True)
     with pytest.raises(FlinkSubmissionError, match="cannot be reached") as caught:
@@ -219,7 +270,7 @@ def test_job_without_checkpoints(deploy: Deploy, flink: FlinkStub) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"state": "warm"}, "state must be one of restore, rewarm, fresh, not 'warm'"),
+        ({"state": "warm"}, "state must be one of auto, restore, rewarm, fresh, not 'warm'"),
         ({"state": "rewarm"}, "state='rewarm' is for feature pipelines"),
         ({"parallelism": "many"}, "parallelism must be a whole number, not 'many'"),
         ({"parallelism": 0}, "parallelism must be at least 1"),

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients.flink.jobs import derive_job_id, next_job_id
 from hopsworks_flink.exceptions import FlinkJobFailed, FlinkRollbackFailed
 from hopsworks_flink.hooks.flink import FlinkHook
 from tests.support.deaths import Killed, die
 from tests.support.deploying import Make, broken, broken_if
 from tests.support.fixtures import Memory
-from tests.support.flink_stub import FlinkStub
+from tests.support.flink_stub import FlinkStub, Job
 
 # --- going back -----------------------------------------------------------------------------------------------------
 
@@ -33,6 +34,39 @@ def test_unhealthy_deployment_is_rolled_back(make: Make, flink: FlinkStub, memor
     assert "one" in back.request["programArgsList"]
     memory.new_run()
     assert make(arguments=["one"]).execute(memory.context())["job_id"] == back.job_id
+
+
+def test_a_lost_job_of_the_same_id_that_still_ends_is_no_failure(make: Make, flink: FlinkStub, memory: Memory) -> None:
+    """Where the job is given so few restarts that it fails before."""
+
+    def fail_once(job: Job) -> None:
+        if len(flink.jobs) == 1:
+            job.exception = "x.Y: o\nCaused by: x.Z: a different set of library BLOBs than previous registrations"
+            job.completed = 0
+            job.end("FAILED")
+
+    flink.on_run = fail_once
+    result = make().execute(memory.context())
+    first, second = flink.jobs.values()
+    assert (result["action"], result["job_id"]) == ("recovered", second.job_id)
+    assert (first.state, second.state) == ("FAILED", "RUNNING")
+
+
+def test_roll_back_whose_id_a_stranger_has_used_up(make: Make, flink: FlinkStub, memory: Memory) -> None:
+    first = make(arguments=["one"]).execute(memory.context())
+    memory.new_run()
+
+    def fail(job: Job) -> None:
+        if "two" in job.request["programArgsList"]:
+            broken(job)
+            flink.add("theirs", job_id=derive_job_id("cards", first["deployment_hash"], job.job_id))
+
+    flink.on_run = fail
+    with pytest.raises(AirflowFailException, match="Rolled back"):
+        make(arguments=["two"]).execute(memory.context())
+    stranger, back = sorted(flink.running(), key=lambda job: job.name == "cards")
+    assert (stranger.name, back.job_id) == ("theirs", next_job_id(stranger.job_id))
+    assert back.user_config["deployment_hash"] == first["deployment_hash"]
 
 
 def test_program_that_does_not_start_is_rolled_back(

@@ -18,6 +18,8 @@ from tests.support.deploying import Make, broken
 from tests.support.fixtures import Memory
 from tests.support.flink_stub import FlinkStub, Job
 
+pytestmark = pytest.mark.airflow
+
 TaskDeferred = pytest.importorskip("airflow.providers.common.compat.sdk").TaskDeferred
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import hopsworks as hopsworks_sdk
 import pytest
 from airflow.sdk import Asset
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from devstack.hopsworks.models import new_commit
+from devstack.hopsworks.metadata.models import new_commit
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.cli.planning import Deployment, compare
 from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.deployment import growth_steps as _growth
@@ -48,6 +51,8 @@ class Platform:
         #: Lives as long as this object.
         self.broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
         (address,) = self.broker.list_topics(timeout=10).brokers.values()
+        self.broker.produce(SPEC["source"]["topic"], b"event")
+        assert self.broker.flush(10) == 0
         self.bootstrap = f"{address.host}:{address.port}"
         server.context.config = server.config.model_copy(update={"kafka_bootstrap": self.bootstrap})
         self.server, self.flink, self.memory = server, flink, Memory(ASSET)
@@ -117,6 +122,10 @@ class Platform:
         )
         return operator.execute(self.memory.context())
 
+    def logins(self) -> int:
+        """So often the SDK has fetched its certificates."""
+        return sum(path.endswith("/credentials") for _, path in self.server.faults.requests)
+
     def features(self) -> list[list[str]]:
         with HopsworksHook().session() as session:
             return [[f.name for f in session.get_feature_group("spent", version).columns] for version in (1, 2)]
@@ -134,6 +143,26 @@ def platform(hopsworks: LocalHopsworks, flink: FlinkStub, monkeypatch: pytest.Mo
 OLD, NEW = ["card", "n"], ["card", "n", "most"]
 
 
+def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Path) -> None:
+    platform.deploy()
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    found = {resource.kind: resource for resource in compare(str(file), Deployment()).resources}
+    assert found["job"].action == found["feature_group"].action == "none", found
+    changed = compare(str(file), Deployment(parallelism=2)).resources[-1]
+    assert changed.details[-1] == "the SQL is the same; program, jars, configuration or parallelism are not"
+
+
+def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform.deploy()
+    platform.grow()
+    logins: list[Any] = []
+    login = hopsworks_sdk.login
+    monkeypatch.setattr(hopsworks_sdk, "login", lambda **kwargs: logins.append(kwargs) or login(**kwargs))
+    assert platform.deploy()["grown"]
+    assert len(logins) == 2
+
+
 def test_groups_grow_in_the_order_that_loses_nothing(platform: Platform, flink: FlinkStub) -> None:
     first = platform.deploy()
     assert platform.steps == ["submit"]
@@ -148,7 +177,9 @@ def test_groups_grow_in_the_order_that_loses_nothing(platform: Platform, flink: 
         return stop(body, job_id)
 
     flink._stop = stop_after_one_more_record  # type: ignore[method-assign]
+    before = platform.logins()
     result = platform.deploy()
+    assert platform.logins() - before == 2, "one to compile, one for all the rest"
     rest = ["materialize the rest"] * 2
     assert platform.steps == ["materialize"] * 2 + ["stop", *rest, "append 1", "append 2", "submit"]
     assert platform.features() == [NEW, NEW]
@@ -273,13 +304,13 @@ def test_job_that_came_back_after_appending_does_not_hide_what_it_wrote(platform
 @pytest.mark.parametrize(
     ("touch", "error", "text"),
     [
-        (lambda p: p.flink.add(f"{SPEC['name']}__recompute__a__b"), FlinkError, "recomputes features just now"),
+        (lambda p: p.flink.add(f"{SPEC['name']}__recompute__a__b"), FlinkError, "is recomputing features"),
         (lambda p: p.flink.add(JOB), AirflowFailException, "2 jobs named 'cards__features' run"),
         (lambda p: setattr(p.the_job(), "state", "RESTARTING"), FlinkError, "has to run before"),
         (
             lambda p: (setattr(p.the_job(), "watermark", None), setattr(p.the_job(), "restored_from", "s")),
             AirflowFailException,
-            "not known up to when",
+            "not known which windows it has emitted",
         ),
         (
             lambda p: p.spec["feature_groups"][0]["aggregates"].pop("n"),

@@ -19,6 +19,8 @@ from hopsworks_flink.operators.flink import FlinkDeployJobOperator
 from tests.support.fixtures import task_context
 from tests.support.flink_stub import FlinkStub, Job
 
+pytestmark = pytest.mark.airflow
+
 ASSET = Asset(name="flink_job.cards", uri="x-flink://cluster/cards")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException, BaseOperator
+from hopsworks_flink.clients.flink.jobs import next_job_id
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkError,
@@ -23,6 +25,8 @@ from hopsworks_flink.operators.flink import FlinkRunJobOperator
 from tests.support.deferral import context_of, defer, event_of, resume
 from tests.support.fixtures import StateStore, task_context
 from tests.support.flink_stub import FlinkStub, Job
+
+pytestmark = pytest.mark.airflow
 
 Make = Callable[..., BaseOperator]
 
@@ -119,6 +123,33 @@ def test_failed_run_tells_the_cause(run: Callable[..., dict[str, Any]], flink: F
         run()
 
 
+STILL_ENDING = "java.lang.IllegalStateException: The library registration references a different set of library BLOBs"
+
+
+def test_a_lost_job_of_the_same_id_that_still_ends_is_no_failure(
+    run: Callable[..., dict[str, Any]], flink: FlinkStub
+) -> None:
+    def fail_once(job: Job) -> None:
+        job.exception = f"x.Y: o\nCaused by: {STILL_ENDING}"
+        job.end("FAILED" if len(flink.jobs) == 1 else "FINISHED")
+
+    flink.on_run = fail_once
+    result = run()
+    first, second = flink.jobs.values()
+    assert (first.state, second.state, result["job_id"]) == ("FAILED", "FINISHED", second.job_id)
+
+
+def test_it_is_a_failure_the_second_time(run: Callable[..., dict[str, Any]], flink: FlinkStub) -> None:
+    def fail(job: Job) -> None:
+        job.exception = f"x.Y: o\nCaused by: {STILL_ENDING}"
+        job.end("FAILED")
+
+    flink.on_run = fail
+    with pytest.raises(FlinkJobFailed, match="library BLOBs"):
+        run()
+    assert len(flink.jobs) == 2
+
+
 def test_kill_cancels_only_the_own_job(flink: FlinkStub, program: Path) -> None:
     operator = FlinkRunJobOperator(task_id="run", job_name="sim", program=str(program), timeout=5, poll_interval=0.01)
     operator.on_kill()
@@ -127,6 +158,43 @@ def test_kill_cancels_only_the_own_job(flink: FlinkStub, program: Path) -> None:
     with pytest.raises(FlinkJobFailed):
         operator.execute(task_context())
     assert flink.running() == [other]
+
+
+def test_an_id_that_a_stranger_has_used_up(run: Callable[..., dict[str, Any]], flink: FlinkStub) -> None:
+    expected = run()["job_id"]
+    flink.jobs.clear()
+    stranger = flink.add("theirs", job_id=expected)
+    context = {**task_context(), "task_state_store": StateStore()}
+    result = run(context)
+    assert result["job_id"] == next_job_id(expected)
+    assert stranger.state == "RUNNING"
+
+
+def test_retry_does_not_follow_a_stranger(run: Callable[..., dict[str, Any]], flink: FlinkStub) -> None:
+    """The try before has written down an id under which another program came to run."""
+    context = {**task_context(), "task_state_store": StateStore()}
+    flink.on_run = lambda job: None
+    with pytest.raises(FlinkJobFailed):
+        run(context, timeout=0.05)
+    (job,) = flink.jobs.values()
+    job.name, job.state, job.end_time = "theirs", "RUNNING", -1
+    flink.on_run = lambda job: job.end("FINISHED")
+    assert run(context)["job_id"] != job.job_id
+    assert job.state == "RUNNING"
+
+
+def test_kill_by_a_signal_interrupts_the_wait(flink: FlinkStub, program: Path) -> None:
+    """As Airflow's task runner does it: in the main thread, while the wait's event loop runs there."""
+    operator = FlinkRunJobOperator(task_id="run", job_name="sim", program=str(program), timeout=30, poll_interval=0.05)
+    handler = signal.signal(signal.SIGALRM, lambda *_: operator.on_kill())
+    flink.on_run = lambda job: signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
+    try:
+        with pytest.raises(FlinkJobFailed, match="is CANCELED"):
+            operator.execute(task_context())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert flink.running() == []
 
 
 # --- in the triggerer -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from devstack.config import DevstackConfig
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients import retry
 from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator, HopsworksRunJobOperator
@@ -191,9 +192,7 @@ def test_time_is_up_on_a_worker(case: Case, make: Make) -> None:
 
 @both
 def test_server_that_is_away_for_a_moment(case: Case, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hopsworks_flink.clients.hopsworks import executions as hopsworks_executions
-
-    monkeypatch.setattr(hopsworks_executions, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retry, "FIRST_PAUSE", 0.01)
     trigger, _ = defer(make(case, deferrable=True), task_context())
     case.server.faults.times = 3
     case.server.end(trigger.execution_id)

@@ -3,30 +3,13 @@
 import datetime
 from decimal import Decimal
 
-import duckdb
 import pytest
 
 from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.types import FeatureType
+from hopsworks_flink.testing.evaluation import connect
+from tests.support.pipelines import COLUMNS
 
-COLUMNS = {
-    name: FeatureType.parse(kind)
-    for name, kind in {
-        "n": "int",
-        "big": "bigint",
-        "tiny": "tinyint",
-        "x": "double",
-        "f": "float",
-        "amount": "decimal(10,2)",
-        "wide": "decimal(38,10)",
-        "name": "string",
-        "ok": "boolean",
-        "day": "date",
-        "ts": "timestamp",
-        "raw": "binary",
-        "datetime": "bigint",
-    }.items()
-}
 ROW = {
     "n": 7,
     "big": 5_000_000_000,
@@ -53,14 +36,17 @@ def value_of(text, as_type=None, **row):
     values = {**ROW, **row}
     selected = ", ".join(f'CAST(? AS {duckdb_type(COLUMNS[name])}) AS "{name}"' for name in values)
     sql = f"SELECT {expression.sql('duckdb')} FROM (SELECT {selected})"
-    return duckdb.execute(sql, list(values.values())).fetchone()[0]
+    with connect() as connection:
+        return connection.execute(sql, list(values.values())).fetchone()[0]
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "value"),
     [
         ("n * 2 + 1", "bigint", 15),
-        ("n * n * 100000 * 100000", "bigint", 490_000_000_000),
+        ("n * n * 100000 * 100000", "decimal(31,0)", Decimal(490_000_000_000)),
+        ("n * n * 100000", "decimal(25,0)", Decimal(4_900_000)),
+        ("n * n", "bigint", 49),
         ("n / 2", "double", 3.5),
         ("n / 0", "double", None),
         ("n % 4", "bigint", 3),

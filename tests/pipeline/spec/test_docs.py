@@ -1,11 +1,9 @@
 """Every piece of a file in the documentation compiles, says something, and every setting is documented."""
 
-import copy
 import json
 import re
 
 import pytest
-import yaml
 
 from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES
 from hopsworks_flink.pipeline.plan import compile_plan
@@ -16,24 +14,13 @@ from hopsworks_flink.pipeline.spec.groups import FeatureGroup, Window
 from hopsworks_flink.pipeline.spec.source import Derived, EventTime, Source
 from hopsworks_flink.pipeline.sql.files import source_tables
 from hopsworks_flink.pipeline.types import TYPE_NAMES
-from tests.conftest import REPOSITORY
-from tests.pipeline.test_compile import REFERENCE, registered
+from tests.support import REPOSITORY
+from tests.support.documents import BASE, PIECES, shown, with_piece
+from tests.support.pipelines import REFERENCE, registered
 
 DOCUMENT = (REPOSITORY / "docs" / "pipeline-file.md").read_text()
 README = (REPOSITORY / "README.md").read_text()
-BASE, *PIECES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.S)]
-
-
-README_BASE, *README_PIECES = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", README, re.S)]
-
-
-def with_piece(piece, base=BASE):
-    """A document's first file, changed by a piece: settings replace each other, groups are those of the file."""
-    data = copy.deepcopy(base)
-    for group in piece.get("feature_groups", []):
-        data["feature_groups"][0].update(group)
-    data["source"].update(piece.get("source", {}))
-    return {**data, **{name: value for name, value in piece.items() if name not in ("source", "feature_groups")}}
+README_BASE, *README_PIECES = shown("README.md")
 
 
 def meaning(pipeline):

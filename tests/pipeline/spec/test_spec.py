@@ -9,7 +9,7 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import Aggregate
 from hopsworks_flink.pipeline.spec.durations import format_duration, parse_duration
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 REMOVE = object()
@@ -95,6 +95,7 @@ BROKEN = [
     ("source.max_disorder", "5 minutes", r"source\.max_disorder: a duration is a number with a unit"),
     ("source.max_disorder", "99999d", r"source\.max_disorder: a duration of more than ten years"),
     ("source.max_future", "0s", r"source: max_future must be positive"),
+    ("source.max_past", "0s", r"source: max_past must be positive, e\.g\. 3650d, or null"),
     ("source.start", "yesterday", r"source\.start: must be one of 'earliest' or 'latest'"),
     ("feature_groups", [], r"feature_groups: .*at least 1 item"),
     ("feature_groups.0.version", 0, r"feature_groups\[0\]\.version: .*greater than or equal to 1"),

@@ -9,9 +9,9 @@ import pytest
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.plan import compile_plan, feature_statements, record_headers
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.sql.quarantine import jar_folders, quarantine_topic_arguments
-from hopsworks_flink.pipeline.state import state_signature
-from tests.pipeline.test_compile import registered
+from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
+from hopsworks_flink.pipeline.state import state_outcome, state_signature
+from tests.support.pipelines import registered
 
 
 def source(minimal: dict[str, Any], **settings: Any) -> Pipeline:
@@ -20,7 +20,7 @@ def source(minimal: dict[str, Any], **settings: Any) -> Pipeline:
 
 def test_nothing_is_written_by_default(minimal: dict[str, Any]) -> None:
     p = Pipeline.parse(minimal)
-    assert (p.quarantine_topic, jar_folders(p)) == (None, ())
+    assert p.quarantine_topic is None
     assert "quarantine" not in compile_plan(p, registered(p)).to_json()
     with pytest.raises(ValueError, match="has no quarantine topic"):
         quarantine_topic_arguments(p)
@@ -33,21 +33,41 @@ def test_refused_events_are_written_with_the_first_reason(minimal: dict[str, Any
     reasons = [
         "WHEN `datetime` IS NULL THEN 'datetime is null'",
         "WHEN `datetime` < 1 THEN 'datetime is not after 1970'",
+        "THEN 'datetime is further behind the Kafka timestamp than max_past'",
         "THEN 'datetime is further ahead of the Kafka timestamp than max_future'",
         "WHEN `cc_num` IS NULL THEN 'cc_num is null'",
     ]
     assert sorted(insert.index(reason) for reason in reasons) == [insert.index(reason) for reason in reasons]
     assert "`__problem`" not in plan.to_json()
-    assert "'format' = 'avro'" in plan.statements[0]
+    assert "'hopsworks-events.on-error' = 'fail'" in plan.statements[0]
+
+
+def test_without_a_bound_no_event_is_too_old(minimal: dict[str, Any]) -> None:
+    assert (
+        "max_past"
+        not in compile_plan(p := source(minimal, refused="quarantine", max_past=None), registered(p)).inserts[-1]
+    )
+    assert "315360000000" not in compile_plan(p, registered(p)).statements[0]
+
+
+@pytest.mark.parametrize("format_", ["avro", "json"])
+def test_the_age_of_a_timestamp_is_that_of_its_microseconds(minimal: dict[str, Any], format_: str) -> None:
+    schema = {**minimal["source"]["schema"], "datetime": "timestamp"}
+    p = source(minimal, refused="quarantine", format=format_, schema=schema, event_time={"column": "datetime"})
+    # Behind the view that makes numbers of JSON's texts.
+    assert (
+        "INTERVAL '0.001' SECOND * (`datetime` / 1000 + 315360000000) < `__kafka_timestamp`"
+        in (compile_plan(p, registered(p)).inserts[-1])
+    )
 
 
 @pytest.mark.parametrize("format_", ["avro", "json"])
 def test_undecodable_records_pass_conditions_but_never_count(minimal: dict[str, Any], format_: str) -> None:
     p = source(minimal, on_decode_error="quarantine", format=format_, where="amount > 0")
     plan = compile_plan(p, registered(p))
-    assert "'format' = 'quarantine'" in plan.statements[0]
-    assert f"'quarantine.format' = '{format_}'" in plan.statements[0]
-    assert ("'quarantine.options.timestamp-format.standard' = 'ISO-8601'" in plan.statements[0]) == (format_ == "json")
+    assert "'format' = 'hopsworks-events'" in plan.statements[0]
+    assert f"'hopsworks-events.encoding' = '{format_}'" in plan.statements[0]
+    assert "'hopsworks-events.on-error' = 'quarantine'" in plan.statements[0]
     lines = [line.strip() for line in plan.statements[0].splitlines()]
     at = lines.index("`__undecodable` BYTES,")
     # The format takes the last two physical columns of the table.
@@ -88,8 +108,8 @@ def test_pipelines_over_one_topic_share_its_quarantine(minimal: dict[str, Any]) 
 def test_between_the_decoders_state_stays_while_the_topic_is_there(minimal: dict[str, Any]) -> None:
     native, both = source(minimal, refused="quarantine"), source(minimal, on_decode_error="quarantine")
     running = state_signature(both).marks()
-    assert state_signature(native).differences(running) == []
-    assert state_signature(Pipeline.parse(minimal)).differences(running) != []
+    assert state_outcome(state_signature(native).marks(), running) == ("keeps", [])
+    assert state_outcome(state_signature(Pipeline.parse(minimal)).marks(), running)[0] == "rewarms"
     assert state_signature(Pipeline.parse(minimal)).source == state_signature(source(minimal, refused="drop")).source
 
 

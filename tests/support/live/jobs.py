@@ -20,13 +20,15 @@ from hopsworks_flink.operators.hopsworks import (
 )
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.conftest import REPOSITORY
-from tests.integration.test_feature_path import assert_offline, assert_online
+from tests.support import REPOSITORY
 from tests.support.fixtures import Memory, set_connection, task_context
 from tests.support.live import events as simulated
 from tests.support.live.platform import eventually, jobs, sdk_project
+from tests.support.live.served import assert_offline, assert_online
 
 MINUTE = simulated.MINUTE
+#: A job is healthy after a checkpoint: it comes sooner than by default.
+OFTEN = {"execution.checkpointing.interval": "2 s"}
 
 
 class Live:
@@ -70,7 +72,7 @@ class Live:
             task_id="deploy",
             pipeline=self.spec,
             outlets=[self.asset],
-            **{"grace_period": 3.0, "poll_interval": 0.5, "timeout": 120, **kwargs},
+            **{"grace_period": 3.0, "poll_interval": 0.5, "timeout": 120, "flink_configuration": OFTEN, **kwargs},
         )
         return operator.execute(self.memory.context())
 

@@ -17,8 +17,7 @@ import psutil
 import requests
 
 from devstack.airflow_client import AirflowClient
-from devstack.config import DevstackConfig
-from devstack.errors import DevstackError
+from devstack.config import DevstackConfig, DevstackError
 from devstack.kafka.access import client_settings
 from devstack.stack import Stack
 from tests.support.fixtures import task_context

@@ -2,11 +2,13 @@
 
 Events are disordered, up to the pipeline's bound itself; they have ties, lie on the edges of windows to the
 millisecond, leave slides and whole windows empty, hold nulls, negative, large and tiny numbers and large ones close
-to each other (whose deviation naive arithmetic loses), and some must not count.
+to each other (whose deviation naive arithmetic loses), NaN, Infinity and the extremes of their types, and some must not
+count.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import struct
 from dataclasses import dataclass
@@ -34,6 +36,9 @@ COLUMNS = {
     "level": "double",
     "price": "decimal(10,2)",
     "huge": "decimal(28,6)",
+    "far": "double",
+    "thin": "float",
+    "vast": "decimal(38,9)",
     "day": "date",
     "seen": "timestamp",
     "raw": "binary",
@@ -41,8 +46,32 @@ COLUMNS = {
     # The same for equal event times: which of two events is the first does not matter.
     "tag": "string",
 }
-SHOPS = ["a", "A", "Zürich", "", "it's", "日本", " x ", "👍🏽ok", "100%_\\"]
-DIGITS = ["12", " 7 ", "-0.5", "+5", "1e3", "", "x", "99999999999999999999", "2.675", "TRUE", "false", "1_0", "0x1F"]
+# Drawn now and then, so that windows with and without them lie beside each other. What is large and summed up none the
+# less has columns of its own: it would hide the errors of the others.
+DOUBLES = [math.nan, math.nan, math.inf, -math.inf, -0.0, 5e-324, 1.7976931348623157e308, -1e307, 1e150]
+FLOATS = [math.nan, math.nan, math.inf, -math.inf, -0.0, 2.0**-149]
+LARGEST_FLOAT = 3.4028234663852886e38
+BIGINTS = [-(2**63), 2**63 - 1, 2**62, 10**16, -(10**16) + 1]
+VASTS = [Decimal(sign + text) for sign in ("", "-") for text in (f"{'9' * 29}.{'9' * 9}", f"1{'0' * 19}", "9" * 19)]
+SHOPS = ["a", "ß", "A", "Zürich", "", "it's", "日本", " x ", "👍🏽ok", "100%_\\"]
+DIGITS = [
+    "1e999999999",
+    "NaN",
+    "12\n",
+    "12",
+    " 7 ",
+    "-0.5",
+    "+5",
+    "1e3",
+    "",
+    "x",
+    "99999999999999999999",
+    "2.675",
+    "TRUE",
+    "false",
+    "1_0",
+    "0x1F",
+]
 
 
 @dataclass(frozen=True)
@@ -106,6 +135,9 @@ def random_event(chance: random.Random, times: Times, at: int, arrival: int) -> 
     def maybe(value: Any) -> Any:
         return None if chance.random() < 0.1 else value
 
+    def edge(value: Any, *edges: Any) -> Any:
+        return chance.choice(edges) if chance.random() < 0.04 else value
+
     values = {
         "card": maybe(chance.randrange(4)),
         "shop": maybe(chance.choice(SHOPS)),
@@ -113,12 +145,17 @@ def random_event(chance: random.Random, times: Times, at: int, arrival: int) -> 
         "tiny": maybe(chance.choice([-128, -1, 0, 127])),
         "short": maybe(chance.choice([-32_768, 32_767, chance.randint(-9, 9)])),
         "whole": maybe(chance.choice([0, 1, -(2**31), 2**31 - 1, chance.randrange(1000)])),
-        "big": maybe(chance.choice([chance.randint(-(10**15), 10**15), chance.randint(-3, 3)])),
-        "ratio": maybe(struct.unpack("f", struct.pack("f", chance.uniform(-2, 2)))[0]),
-        "amount": maybe(chance.choice([10.0, 0.0, -5.25, 1e-6, -3e11, round(chance.expovariate(0.02), 2)])),
+        "big": maybe(edge(chance.choice([chance.randint(-(10**15), 10**15), chance.randint(-3, 3)]), *BIGINTS)),
+        "ratio": maybe(edge(struct.unpack("f", struct.pack("f", chance.uniform(-2, 2)))[0], *FLOATS)),
+        "amount": maybe(
+            edge(chance.choice([10.0, 0.0, -5.25, 1e-6, -3e11, round(chance.expovariate(0.02), 2)]), *DOUBLES)
+        ),
         "level": maybe(1e8 + chance.randrange(8) / 8),
         "price": maybe(Decimal(chance.choice([0, 150, -275, 99_999_999, 1234, 1235])) / 100),
         "huge": maybe(Decimal(chance.randint(-(10**26), 10**26)).scaleb(-6)),
+        "far": maybe(edge(chance.uniform(-1e12, 1e12), 1e13, 9e12, math.nan)),
+        "thin": maybe(edge(chance.uniform(0, 2) // 2**-20 * 2**-20, LARGEST_FLOAT, math.inf)),
+        "vast": maybe(edge(Decimal(chance.randint(-(10**27), 10**27)).scaleb(-9), *VASTS)),
         "day": maybe(date(2025, 3, 1) + timedelta(days=chance.randint(-1, 1) * 40_000)),
         "seen": maybe(EPOCH + timedelta(microseconds=at * 1_000 - chance.randrange(3 * 10**15))),
         "raw": maybe(chance.randbytes(2)),
@@ -132,13 +169,13 @@ def random_event(chance: random.Random, times: Times, at: int, arrival: int) -> 
 
 
 def _refused(chance: random.Random, times: Times, arrival: int) -> dict[str, Any]:
-    """An event whose time is missing, absurd or too far ahead."""
+    """An event whose time is missing, absurd, too far ahead or too far behind."""
     last = arrival + times.future
     ahead = SECOND - last % SECOND if times.kind == "seconds" else 1
     event = random_event(chance, times, last + chance.choice([ahead, MINUTE, 24 * HOUR]), arrival)
     if chance.random() < 0.4:
         event["at"] = None
     elif chance.random() < 0.5:
-        absurd = chance.choice([0, -5, 10**17, -(10**17), 2**63 - 1, -(2**63)])
+        absurd = chance.choice([1, START // SECOND, 0, -5, 10**17, -(10**17), 2**63 - 1, -(2**63)])
         event["at"] = EPOCH - timedelta(days=1) if times.kind == "timestamp" else absurd
     return event

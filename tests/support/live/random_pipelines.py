@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +87,14 @@ DERIVED = {
     "seen_day": ("CAST(seen AS DATE)", "date"),
     "midnight": ("CAST(day AS TIMESTAMP)", "timestamp"),
     "recent": ("seen > TIMESTAMP '1990-01-01 00:00:00' AND day >= DATE '2025-03-01'", "boolean"),
+    "cents": ("ROUND(amount * 100)", "bigint"),
+    "sums": ("big + big + whole", "bigint"),
+    "products": ("big * 3 - big", "decimal(38,0)"),
+    "distance": ("ABS(big)", "bigint"),
+    "odd": ("amount / ratio - ratio * amount", "double"),
+    "greater": ("GREATEST(amount, ratio)", "double"),
+    "order": ("amount < ratio OR NOT (amount < ratio)", "boolean"),
+    "no_number": ("COALESCE(NULLIF(amount, ratio), 0)", "double"),
     "same": ("tiny IS NOT DISTINCT FROM short", "boolean"),
 }
 CONDITIONS = [
@@ -179,7 +188,15 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
         _group(chance, number, [deck.pop() for _ in range(5)], kinds, partitions) for number in range(groups)
     ]
     times = Times(time, _MILLISECONDS[disorder], _MILLISECONDS[future])
-    return Case(seed, spec, *random_events(chance, events, times, partitions))
+    found, where = random_events(chance, events, times, partitions)
+    if spec["source"]["format"] == "json":
+        # JSON has neither NaN nor Infinity.
+        found = [{name: None if _not_finite(value) else value for name, value in event.items()} for event in found]
+    return Case(seed, spec, found, where)
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _event_time(time: str) -> Any:

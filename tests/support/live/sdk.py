@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hopsworks
 import pytest
 
-from devstack.stack import Stack
+if TYPE_CHECKING:
+    from devstack.stack import Stack
 
 
 @pytest.fixture(scope="module")
 def login(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    import hopsworks
+
     def login(**changes: Any) -> Any:
         arguments = {
             "host": stack.config.public_host,
@@ -32,6 +34,8 @@ def login(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 
 @pytest.fixture(scope="module")
 def project(login: Callable[..., Any]) -> Iterator[Any]:
+    import hopsworks
+
     yield login()
     hopsworks.logout()
 

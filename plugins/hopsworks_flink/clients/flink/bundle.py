@@ -11,17 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hopsworks_flink.clients.masking import secret_strings, spellings
 from hopsworks_flink.exceptions import ConfigurationError
 
 # Zip cannot say anything earlier; a fixed time makes equal content equal bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
-_SECRET_KEY = re.compile(
-    r"passw|secret|token|credential|jaas|certificate|(api|ssl|private|store)[._-]?key|key[._-]?pem", re.I
-)
-_QUOTED = re.compile(r"""(?:password|secret|token)\s*=\s*(["'])(.+?)\1""", re.I)
-# Shorter values ("true", "PEM") would cut words out of every message.
-_MIN_SECRET = 6
 
 
 @dataclass(frozen=True)
@@ -78,9 +73,9 @@ class Bundle:
         for data in self.secret_files.values():
             text = data.decode("utf-8", errors="replace")
             try:
-                _collect_secrets(json.loads(text), found)
+                found.update(secret_strings(json.loads(text)))
             except ValueError:
-                found.update(_variants(text))
+                found.update(spellings(text))
         return sorted(found, key=len, reverse=True)
 
 
@@ -105,42 +100,6 @@ def deployment_hash(
             "jars": dict(jar_digests),
         }
     )
-
-
-def mask(text: str, secrets: Sequence[str]) -> str:
-    """``text`` with every secret replaced by stars, longest first so that no rest of one stays."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _MIN_SECRET:
-            text = text.replace(secret, "***")
-    return _PEM_KEY.sub("***", text)
-
-
-_PEM_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S)
-
-
-def secret_strings(value: Any) -> list[str]:
-    """The texts below keys that sound secret, as they may turn up in a log; longest first."""
-    found: set[str] = set()
-    _collect_secrets(value, found)
-    return sorted(found, key=len, reverse=True)
-
-
-def _collect_secrets(value: Any, found: set[str], secret: bool = False) -> None:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _collect_secrets(item, found, secret or bool(_SECRET_KEY.search(str(key))))
-    elif isinstance(value, list):
-        for item in value:
-            _collect_secrets(item, found, secret)
-    elif isinstance(value, str) and secret:
-        found.update(_variants(value))
-
-
-def _variants(text: str) -> set[str]:
-    """A secret as it may turn up: whole, line by line, JSON-escaped, or the password inside a JAAS line."""
-    pieces = {text, text.strip(), json.dumps(text)[1:-1], *(match.group(2) for match in _QUOTED.finditer(text))}
-    pieces.update(line.strip() for line in text.splitlines() if not line.startswith("-----"))
-    return {piece for piece in pieces if len(piece) >= _MIN_SECRET}
 
 
 def _digest(value: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsworks_flink.clients.addresses import plain_url
+from hopsworks_flink.clients.addresses import flag, plain_url
 from hopsworks_flink.exceptions import ConfigurationError
 
 #: User and password for HTTP basic authentication, or a function that signs a request (requests' and httpx').
@@ -70,6 +70,14 @@ class FlinkConnection:
         )
 
 
+def missing_connection(conn_id: str) -> ConfigurationError:
+    """The error of an Airflow connection that does not exist."""
+    return ConfigurationError(
+        f"There is no Airflow connection {conn_id!r}. Create one of type 'flink' whose host is the URL of Flink's REST "
+        "API."
+    )
+
+
 def _refuse_own_address(connection: Any, where: str) -> None:
     if (connection.host or "").strip() or connection.login:
         raise ConfigurationError(
@@ -98,18 +106,3 @@ def _text(extra: dict[str, Any], key: str, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigurationError(f"{where}: extra {key!r} is {value!r}, expected a text.")
     return value or None
-
-
-def flag(extra: dict[str, Any], key: str, default: bool, where: str) -> bool:
-    """A boolean out of a connection's extra, written as JSON boolean or as the word.
-
-    :raises ConfigurationError: it is neither.
-    """
-    value = extra.get(key)
-    if value is None or value == "":
-        return default
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{where}: extra {key!r} is {value!r}, expected true or false.")
-    return value

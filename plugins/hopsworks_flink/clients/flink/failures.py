@@ -1,11 +1,12 @@
-"""Finds the cause of a failed submission in the JobManager's log. Pure text work."""
+"""Finds causes: of a failed job in Flink's answers, of a failed submission in the JobManager's log. Pure, no I/O."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hopsworks_flink.clients.flink.bundle import mask
+from hopsworks_flink.clients.masking import mask
 
 # A line of Flink's log that starts a new event: "2026-01-31 12:00:00,000 INFO  class [] - text".
 _EVENT = re.compile(
@@ -15,6 +16,37 @@ _PYTHON_ERROR = re.compile(r"^(?P<error>[A-Za-z_][\w.]*(Error|Exception|Interrup
 _CAUSED_BY = re.compile(r"^(: )?Caused by: (?P<cause>.+)$")
 _JAVA_ERROR = re.compile(r"^: (?P<error>[a-z][\w.$]+(Error|Exception)\b.*)$")
 _CONTEXT_LINES = 12
+_STACK_LINES = 80
+
+
+def innermost_cause(stack_trace: str) -> str:
+    """The last ``Caused by:`` line of a Java stack trace (else its first line), without the words themselves."""
+    lines = [line.strip() for line in stack_trace.splitlines() if line.strip()]
+    causes = [line.removeprefix("Caused by:").strip() for line in lines if line.startswith("Caused by:")]
+    return causes[-1] if causes else (lines[0] if lines else "")
+
+
+def stack_trace(exceptions: Mapping[str, Any] | None) -> str:
+    """The stack trace of the newest failure in ``GET /jobs/{id}/exceptions``; empty without failure."""
+    entries = ((exceptions or {}).get("exceptionHistory") or {}).get("entries") or []
+    return str((entries[0].get("stacktrace") if entries else (exceptions or {}).get("root-exception")) or "")
+
+
+def root_exception(exceptions: Mapping[str, Any] | None) -> str | None:
+    """The innermost cause of the newest failure in ``GET /jobs/{id}/exceptions``, one line; None without failure."""
+    return innermost_cause(stack_trace(exceptions)) or None
+
+
+def head(text: str) -> str:
+    """The first lines of a stack trace, and how many follow."""
+    rows = text.splitlines()
+    return "\n".join(rows[:_STACK_LINES]) + (
+        f"\n… {len(rows) - _STACK_LINES} more lines" if len(rows) > _STACK_LINES else ""
+    )
+
+
+# The logger under which the JobManager keeps what a Python program prints.
+_RELAY = "PythonLauncher"
 
 
 def submission_cause(log_tail: str, secrets: Sequence[str] = ()) -> str | None:
@@ -46,7 +78,7 @@ def _python_output(log_tail: str) -> list[str]:
     """The text of the events that relay what the Python process printed (all lines, if there are none)."""
     lines = log_tail.splitlines()
     events = [event for line in lines if (event := _EVENT.match(line))]
-    relayed = [event.group("text").rstrip() for event in events if event.group("logger").endswith("PythonDriver")]
+    relayed = [event.group("text").rstrip() for event in events if event.group("logger").endswith(_RELAY)]
     return relayed or [_content(line) for line in lines]
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import hopsworks_flink
 from hopsworks_flink.exceptions import ConfigurationError
 
+#: Folder of the jar of flink_jobs/java, which starts every program, and decodes the events of a pipeline.
+OWN_JARS = "java"
+
 _PACKAGE = Path(hopsworks_flink.__file__).resolve().parent
 
 
@@ -76,14 +79,15 @@ class Jar:
 
 @dataclass(frozen=True)
 class JobJars:
-    """What a Python job needs beside itself: the jar that runs Python, and the connectors it brings along."""
+    """What a Python job needs beside itself: Flink's jar for Python, the connectors, and what starts the program."""
 
     flink_python: Jar
     connectors: tuple[Jar, ...]
+    launcher: Jar
 
     @property
     def digests(self) -> dict[str, str]:
-        """File name -> SHA-256, for the deployment's identity."""
+        """File name -> SHA-256, for the deployment's identity, of which the launcher is no part."""
         return {jar.path.name: jar.sha256 for jar in (self.flink_python, *self.connectors)}
 
 
@@ -95,7 +99,8 @@ def find_jars(
     :param folder: None means ``connectors/jars`` beside the Flink programs.
     :param connectors: paths or, relative to ``folder``, names of the jars that the job brings along; None means
         every jar of the folder, an empty sequence none (the cluster carries the connectors itself).
-    :param formats: where ``connectors`` is None, folders of ``folder`` whose jars come along as well.
+    :param formats: folders of ``folder`` whose jars come along as well: this package's own, `OWN_JARS`, always; others
+        where ``connectors`` is None.
     :raises ConfigurationError: a jar is missing; the text says how to get it.
     """
     default = folder is None
@@ -112,21 +117,27 @@ def find_jars(
         paths = sorted(path for path in folder.glob("*.jar") if not path.name.startswith("flink-python-"))
         if not paths:
             raise ConfigurationError(f"No connector jars in {folder}. {_remedy(default)}")
-        for name in formats:
-            found_jars = sorted((folder / name).glob("*.jar"))
-            if not found_jars:
-                own = programs_folder() / name / "pom.xml"
-                pom = own if own.is_file() else programs_folder() / "connectors" / name / "pom.xml"
-                # What is not published is built.
-                goal = "package" if (pom.parent / "src").is_dir() else "dependency:copy-dependencies"
-                raise ConfigurationError(
-                    f"The job needs the jars of {name}, and there are none in {folder / name}. Get them with "
-                    f"`mvn -f {pom} {goal} -DoutputDirectory={folder / name}` on every worker."
-                )
-            paths += found_jars
     else:
         paths = [folder / name for name in connectors]
-    return JobJars(_jar(flink_python), tuple(_jar(path) for path in paths))
+    for name in formats:
+        if connectors is None or name == OWN_JARS:
+            paths += _jars_in(folder / name)
+    launcher = _jars_in(folder / OWN_JARS)[-1]
+    return JobJars(_jar(flink_python), tuple(_jar(path) for path in paths), _jar(launcher))
+
+
+def _jars_in(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.jar"))
+    if not found:
+        own = programs_folder() / folder.name / "pom.xml"
+        pom = own if own.is_file() else programs_folder() / "connectors" / folder.name / "pom.xml"
+        # What is not published is built.
+        goal = "package" if (pom.parent / "src").is_dir() else "dependency:copy-dependencies"
+        raise ConfigurationError(
+            f"The job needs the jars of {folder.name}, and there are none in {folder}. Get them with "
+            f"`mvn -f {pom} {goal} -DoutputDirectory={folder}` on every worker."
+        )
+    return found
 
 
 def _remedy(default: bool) -> str:

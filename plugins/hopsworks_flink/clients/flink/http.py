@@ -1,31 +1,112 @@
-"""How Flink's REST API says that something went wrong; shared by the blocking and the asynchronous client. No I/O."""
+"""Flink's REST API: its calls and its errors, for the blocking and for the asynchronous client. No I/O."""
 
 from __future__ import annotations
 
 import json
 import os
-import ssl
-from collections.abc import Mapping
-from functools import lru_cache
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from hopsworks_flink.clients.flink.jobs import ObservedJob
+from hopsworks_flink.clients.addresses import segment
+from hopsworks_flink.clients.flink.failures import innermost_cause
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkApiError,
     FlinkConnectionError,
     FlinkDuplicateJobId,
-    FlinkError,
     FlinkJobNotFound,
     FlinkSavepointError,
 )
-from hopsworks_flink.health.gate import innermost_cause
 
+#: A question to a client, blocking or not: the method's name and its arguments.
+Question: TypeAlias = tuple[Any, ...]
+Ignore: TypeAlias = Callable[[FlinkApiError], bool]
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 #: What a JobManager that restarts answers, or a proxy in front of one that is away.
 UNAVAILABLE = frozenset({429, 502, 503, 504})
+
+
+class FlinkCalls(ABC):
+    """The calls that both clients make; the asynchronous client's are to be awaited.
+
+    Those for a job raise :class:`FlinkJobNotFound` if Flink does not know it.
+    """
+
+    @abstractmethod
+    def _call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], Any] = lambda answer: answer,
+        ignore: Ignore = lambda error: False,
+        **options: Any,
+    ) -> Any:
+        """The JSON of an answer, passed through ``read``; None instead of an error that is to be ignored."""
+
+    def overview(self) -> Any:
+        """``GET /overview``: slots, task managers, jobs by state, version."""
+        return self._call("GET", "/overview")
+
+    def config(self) -> Any:
+        """``GET /config``: version and features of the cluster."""
+        return self._call("GET", "/config")
+
+    def jobs(self) -> Any:
+        """``GET /jobs/overview``: a list of all jobs that Flink remembers, with ``jid``, ``name``, ``state``, times."""
+        return self._call("GET", "/jobs/overview", lambda answer: list(answer.get("jobs", ())))
+
+    def job(self, job_id: str) -> Any:
+        """``GET /jobs/{id}``."""
+        return self._call("GET", f"/jobs/{segment(job_id)}")
+
+    def find_job(self, job_id: str) -> Any:
+        """``GET /jobs/{id}``; None if Flink does not know it."""
+        return self._call("GET", f"/jobs/{segment(job_id)}", ignore=lambda error: isinstance(error, FlinkJobNotFound))
+
+    def job_config(self, job_id: str) -> Any:
+        """``GET /jobs/{id}/config``."""
+        return self._call("GET", f"/jobs/{segment(job_id)}/config")
+
+    def checkpoints(self, job_id: str) -> Any:
+        """``GET /jobs/{id}/checkpoints``."""
+        return self._call("GET", f"/jobs/{segment(job_id)}/checkpoints")
+
+    def exceptions(self, job_id: str) -> Any:
+        """``GET /jobs/{id}/exceptions``."""
+        return self._call("GET", f"/jobs/{segment(job_id)}/exceptions")
+
+    def job_metrics(self, job_id: str, names: Sequence[str]) -> Any:
+        """``GET /jobs/{id}/metrics``: a mapping name -> text, of those that exist already."""
+        params = {"get": ",".join(names)}
+        path = f"/jobs/{segment(job_id)}/metrics"
+        return self._call("GET", path, lambda answer: {entry["id"]: entry["value"] for entry in answer}, params=params)
+
+    def cancel(self, job_id: str) -> Any:
+        """``PATCH /jobs/{id}?mode=cancel``: asks for the end, does not wait for it. A job that is gone is no error."""
+        path = f"/jobs/{segment(job_id)}"
+        gone: Ignore = lambda error: error.status_code in (404, 409)  # noqa: E731 - a name for what it ignores
+        return self._call("PATCH", path, lambda _: None, gone, params={"mode": "cancel"})
+
+    def stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> Any:
+        """``POST /jobs/{id}/stop``: savepoint, then end; answers with the request's id, for :meth:`savepoint`.
+
+        :param request_id: 32 hex digits of the caller's choice: sent again with the same id, it is one request.
+        """
+        body: dict[str, Any] = {"drain": drain, "triggerId": request_id}
+        if target_directory:
+            body["targetDirectory"] = target_directory
+        return self._call("POST", f"/jobs/{segment(job_id)}/stop", lambda answer: str(answer["request-id"]), json=body)
+
+    def savepoint(self, job_id: str, request_id: str) -> Any:
+        """``GET /jobs/{id}/savepoints/{request}``: where the savepoint lies; None while it is being written.
+
+        :raises FlinkSavepointError: it failed.
+        """
+        path = f"/jobs/{segment(job_id)}/savepoints/{segment(request_id)}"
+        return self._call("GET", path, lambda answer: savepoint_path(job_id, answer))
 
 
 def api_error(method: str, url: str, status: int, body: str, reason: str) -> FlinkApiError:
@@ -45,7 +126,7 @@ def api_error(method: str, url: str, status: int, body: str, reason: str) -> Fli
 
 
 def not_json(method: str, url: str, status: int, body: str) -> FlinkApiError:
-    """The error of an answer that Flink cannot have given."""
+    """The error of an answer that is not Flink's."""
     return FlinkApiError(
         f"{method} {url} answered {status} with something that is not JSON ({body[:120]!r}): "
         "is this the address of Flink's REST API?",
@@ -75,15 +156,15 @@ def savepoint_path(job_id: str, answer: Mapping[str, Any]) -> str | None:
     raise FlinkSavepointError(f"The savepoint of job {job_id} failed: {innermost_cause(cause)}")
 
 
-def is_transient(error: FlinkError) -> bool:
-    """Whether the same question may well be answered in a moment: nobody answered, or the JobManager restarts."""
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed in a moment: no answer came, or the JobManager restarts."""
     if isinstance(error, FlinkApiError):
         return error.status_code in UNAVAILABLE or error.status_code == 500
     return isinstance(error, FlinkConnectionError)
 
 
 def effective_verify(verify: bool | str) -> bool | str:
-    """What to check a server's certificate with: the connection's word, else the environment's CA bundle.
+    """How to verify a server's certificate: as the connection says, else with the CA bundle of the environment.
 
     :raises ConfigurationError: the CA file is not there.
     """
@@ -92,48 +173,6 @@ def effective_verify(verify: bool | str) -> bool | str:
     if isinstance(verify, str) and not Path(verify).exists():
         raise ConfigurationError(f"The CA certificate {verify!r} of the Flink connection (ca_path) is not there.")
     return verify
-
-
-@lru_cache(maxsize=8)
-def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """The TLS settings for a connection's ``verify``; made once, because reading the CA certificates takes a while.
-
-    :raises ConfigurationError: the CA file is not there or holds no certificate.
-    """
-    chosen = effective_verify(verify)
-    if chosen is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if chosen is True:
-        import certifi
-
-        return ssl.create_default_context(cafile=certifi.where())
-    try:
-        if Path(str(chosen)).is_dir():
-            return ssl.create_default_context(capath=str(chosen))
-        return ssl.create_default_context(cafile=str(chosen))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"The CA certificate {chosen!r} cannot be read: {error}.") from error
-
-
-def reason_of(error: BaseException) -> str:
-    """The operating system's or TLS library's own words, without the layers around them."""
-    inner: Any = error
-    for _ in range(10):
-        following = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
-        if not isinstance(following, BaseException):
-            following = next((arg for arg in getattr(inner, "args", ()) if isinstance(arg, BaseException)), None)
-        if following is None:
-            break
-        inner = following
-    return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
-
-
-def observed_job(entry: Mapping[str, Any]) -> ObservedJob:
-    """One entry of ``GET /jobs/overview``; it does not tell the hash."""
-    return ObservedJob(entry["jid"], entry["name"], entry["state"], entry["start-time"], entry.get("end-time") or -1)
 
 
 def _is_flinks(body: str) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+#: What is told as the state of a job that Flink does not know (any more).
+NOT_FOUND = "NOT_FOUND"
 #: Flink is done with jobs in these states; their ids are never used again.
 TERMINAL_STATES = frozenset({"FINISHED", "CANCELED", "FAILED"})
 #: The job exists, holds or will hold slots, or may come back (SUSPENDED, RECONCILING).
@@ -16,11 +19,11 @@ ACTIVE_STATES = frozenset(
 #: Active, but on the way out: wait for the end before anything is decided.
 ENDING_STATES = frozenset({"FAILING", "CANCELLING"})
 
-#: States in which a job may get well by itself, but cannot take a savepoint.
+#: States from which a job may recover by itself, but in which it cannot take a savepoint.
 UNWELL_STATES = frozenset({"INITIALIZING", "CREATED", "RESTARTING", "SUSPENDED", "RECONCILING"})
 
-StatePolicy = Literal["restore", "rewarm", "fresh"]
-STATE_POLICIES: tuple[StatePolicy, ...] = ("restore", "rewarm", "fresh")
+StatePolicy = Literal["auto", "restore", "rewarm", "fresh"]
+STATE_POLICIES: tuple[StatePolicy, ...] = ("auto", "restore", "rewarm", "fresh")
 
 #: Keys in a job's ``pipeline.global-job-parameters`` by which a deployment recognises its jobs.
 MARK_HASH = "deployment_hash"
@@ -29,21 +32,33 @@ MARK_OWNER = "deployed_by"
 MARK_PLAN = "plan_hash"
 #: The state policy that the job was started with.
 MARK_STATE = "state_policy"
-#: Epoch milliseconds: windows that ended until then are an earlier job's, this one leaves them out.
+#: Epoch milliseconds: an earlier job has emitted the windows ending by then, and this one does not.
 MARK_WATERMARK = "rewarmed_at"
 #: Tells whether the job was given the credentials that a deployment would give it now; holds no secret.
 MARK_CREDENTIALS = "credentials"
 OWNER = "airflow-provider-hopsworks-flink"
+# Flink names a Kafka table's operators "cards_1[11]: Writer" and "cards_1[11]: Committer".
+_SINK = re.compile(r"(\w+)\[\d+\]: (Writer|Committer)")
+#: The task run that a bounded job belongs to, and which of its clears.
+MARK_RUN = "run"
+MARK_EPOCH = "epoch"
+#: The id under which a job was submitted; the launcher inside Flink gives it, so no other program's job has it.
+MARK_SUBMITTED_AS = "submitted_as"
+#: So many ids in a row that foreign jobs have used up are no accident.
+MAX_IDS = 5
+# By these a job is told from all others.
+_IDENTIFYING = (MARK_HASH, MARK_RUN, MARK_EPOCH)
 
 
 @dataclass(frozen=True)
-class ObservedJob:
+class FlinkJob:
     """One job as Flink shows it.
 
     :param start_time: epoch milliseconds.
     :param end_time: epoch milliseconds; -1 while it has not ended.
     :param deployment_hash: what the job was started with; None for jobs that another tool started.
     :param credentials: fingerprint of the credentials that it was given; empty for none.
+    :param marks: all that it says about itself; empty if nobody has asked.
     """
 
     job_id: str
@@ -53,15 +68,22 @@ class ObservedJob:
     end_time: int = -1
     deployment_hash: str | None = None
     credentials: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def from_rest(cls, entry: Mapping[str, Any]) -> FlinkJob:
+        """One entry of ``GET /jobs/overview``, which does not tell the marks."""
+        return cls(entry["jid"], entry["name"], entry["state"], entry["start-time"], entry.get("end-time") or -1)
 
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended for good."""
         return self.state in TERMINAL_STATES
 
-    def with_marks(self, marks: Mapping[str, str]) -> ObservedJob:
+    def with_marks(self, marks: Mapping[str, str]) -> FlinkJob:
         """The same job, with what its marks say."""
-        return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=marks.get(MARK_CREDENTIALS, ""))
+        credentials = marks.get(MARK_CREDENTIALS, "")
+        return replace(self, deployment_hash=marks.get(MARK_HASH), credentials=credentials, marks=dict(marks))
 
 
 @dataclass(frozen=True)
@@ -71,16 +93,18 @@ class RestorePoint:
     :param path: what Flink takes as ``savepointPath``; None if there is nothing to restore.
     :param lost: True if the job had durable state that is gone.
     :param origin: words for logs.
-    :param watermark: epoch milliseconds; windows that ended until then are not this state's to emit.
+    :param watermark: epoch milliseconds; a job that starts from this state does not emit windows ending by then.
+    :param marks: of the job that left it.
     """
 
     path: str | None
     origin: str
     lost: bool = False
     watermark: int | None = None
+    marks: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def newest(jobs: Iterable[ObservedJob]) -> ObservedJob | None:
+def newest(jobs: Iterable[FlinkJob]) -> FlinkJob | None:
     """The job that was started last; None without jobs."""
     return max(jobs, key=lambda job: (job.start_time, job.job_id), default=None)
 
@@ -93,6 +117,16 @@ def derive_job_id(job_name: str, deployment_hash: str, predecessor_id: str | Non
     """
     text = "\n".join((job_name, deployment_hash, predecessor_id or "none"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def next_job_id(job_id: str) -> str:
+    """The id to try after one that a foreign job has used up; the same for everybody who asks."""
+    return hashlib.sha256(f"after {job_id}".encode()).hexdigest()[:32]
+
+
+def identity_marks(job_id: str, marks: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The marks that a job must show under an id to be the one that was submitted with ``marks``."""
+    return {MARK_SUBMITTED_AS: job_id, **{key: value for key, value in (marks or {}).items() if key in _IDENTIFYING}}
 
 
 def restore_point(job_id: str, checkpoints: Mapping[str, Any] | None) -> RestorePoint:
@@ -138,17 +172,17 @@ def checkpoint_directory(job_id: str, checkpoints: Mapping[str, Any]) -> str | N
 def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -> RestorePoint:
     """What a new job starts from, given what its predecessors left, the last one first.
 
-    A job that never ran (Flink keeps neither its marks nor what it was to be restored from) is passed over; one that
-    was started with ``state="fresh"`` on purpose ends the search.
+    A job that never ran (Flink keeps neither its marks nor what it was to be restored from) is passed over. One that
+    left the state before it behind (``fresh``, ``rewarm``) ends the search: that state is of another lineage.
 
     :param left: each ended job's restore point and marks; read lazily, no further than needed.
     """
     passed = []
     for point, marks in left:
         if point.path or point.lost:
-            return replace(point, watermark=watermark_of(marks))
+            return replace(point, watermark=watermark_of(marks), marks=dict(marks))
         passed.append(point.origin)
-        if marks.get(MARK_STATE) == "fresh":
+        if marks.get(MARK_STATE) in ("fresh", "rewarm"):
             break
     return RestorePoint(None, "; ".join(passed) or "no earlier job is known")
 
@@ -168,3 +202,27 @@ def lowest_watermark(vertices: Iterable[Sequence[Mapping[str, Any]]]) -> int | N
     values = [int(entry["value"]) for vertex in vertices for entry in vertex if entry.get("value") is not None]
     lowest = min(values, default=-1)
     return lowest if lowest > 0 else None
+
+
+def rows_written(vertices: Iterable[Mapping[str, Any]], tables: Iterable[str]) -> dict[str, int | None]:
+    """Rows by sink table, out of ``GET /jobs/{id}`` of a finished job.
+
+    A vertex counts what its writer has sent to Kafka together with the few messages it has sent to its committer, which
+    counts these as read. Where one vertex writes several tables, the figures are common to them and tell nothing.
+
+    :param tables: names of the sink tables.
+    :return: None for a table that Flink's figures do not tell.
+    """
+    sent: dict[str, int] = {}
+    committed: dict[str, int] = {}
+    for vertex in vertices:
+        metrics = vertex.get("metrics") or {}
+        sinks = _SINK.findall(str(vertex.get("name")))
+        if len(sinks) != 1:
+            continue
+        table, part = sinks[0]
+        if part == "Writer" and metrics.get("write-records-complete"):
+            sent[table] = int(metrics["write-records"])
+        elif part == "Committer" and metrics.get("read-records-complete"):
+            committed[table] = int(metrics["read-records"])
+    return {table: sent[table] - committed[table] if table in sent and table in committed else None for table in tables}

@@ -1,10 +1,11 @@
-"""A small client of Flink's REST API: one method per call, errors as our own, retries only where they are safe."""
+"""The blocking client of Flink's REST API: errors as our own, retries only where they are safe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -16,24 +17,25 @@ from hopsworks_flink.clients.flink.http import (
     CONNECT_SECONDS,
     READ_SECONDS,
     UNAVAILABLE,
+    FlinkCalls,
+    Ignore,
+    Question,
     api_error,
     certificate_error,
     effective_verify,
     not_json,
-    reason_of,
-    savepoint_path,
 )
-from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError
+from hopsworks_flink.clients.tls import reason_of
+from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError, FlinkError, FlinkJobNotFound
 
+T = TypeVar("T")
 #: Starting a Python job takes a few seconds; on a busy JobManager a good deal more.
 RUN_SECONDS = 300.0
 _UPLOAD_SECONDS = 300.0
-# Doubled with each of the repetitions, of which the first comes at once.
-_PAUSE_SECONDS = 0.3
 _LOG_TAIL_BYTES = 512 * 1024
 
 
-class FlinkRestClient:
+class FlinkRestClient(FlinkCalls):
     """Speaks to one JobManager (or to a proxy in front of it).
 
     :param base_url: e.g. ``http://jobmanager:8081``; a path is kept.
@@ -41,6 +43,11 @@ class FlinkRestClient:
     :param verify: False, True, or the path of a PEM file with the CA certificate.
     :raises ConfigurationError: that file is not there.
     """
+
+    #: Seconds before the second repetition of a read, doubled with each further one; the first comes at once.
+    pause_seconds = 0.3
+    #: How long a job that initialises may keep its marks to itself, and how often it is asked for them.
+    marks_seconds, marks_poll = 10.0, 0.5
 
     def __init__(self, base_url: str, *, auth: Auth | None = None, verify: bool | str = True) -> None:
         self.base_url = base_url.rstrip("/")
@@ -50,7 +57,7 @@ class FlinkRestClient:
         # Only GET is repeated blindly. A JobManager that restarts answers 503, one behind a proxy 502 or 504.
         retry = Retry(
             total=4,
-            backoff_factor=_PAUSE_SECONDS,
+            backoff_factor=self.pause_seconds,
             status_forcelist=sorted(UNAVAILABLE),
             allowed_methods=frozenset({"GET"}),
             raise_on_status=False,
@@ -62,16 +69,6 @@ class FlinkRestClient:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-
-    # --- cluster ---------------------------------------------------------------------------------------------------
-
-    def overview(self) -> dict[str, Any]:
-        """``GET /overview``: slots, task managers, jobs by state, version."""
-        return self._json("GET", "/overview")
-
-    def config(self) -> dict[str, Any]:
-        """``GET /config``: version and features of the cluster."""
-        return self._json("GET", "/config")
 
     def log_since(self, marker: str) -> str:
         """What the JobManager logged from the last line with ``marker`` on, at most half a MiB.
@@ -94,7 +91,7 @@ class FlinkRestClient:
 
     def jars(self) -> list[dict[str, Any]]:
         """``GET /jars``: uploaded files with ``id``, ``name`` and ``uploaded`` (epoch milliseconds)."""
-        return list(self._json("GET", "/jars").get("files", ()))
+        return list(self._call("GET", "/jars").get("files", ()))
 
     def upload_jar(self, name: str, content: bytes) -> str:
         """Upload one file.
@@ -102,11 +99,11 @@ class FlinkRestClient:
         :return: its absolute path on the JobManager; the last part is the jar's id.
         """
         files = {"jarfile": (name, content, "application/x-java-archive")}
-        return str(self._json("POST", "/jars/upload", files=files, timeout=_UPLOAD_SECONDS)["filename"])
+        return str(self._call("POST", "/jars/upload", files=files, timeout=_UPLOAD_SECONDS)["filename"])
 
     def delete_jar(self, jar_id: str) -> None:
         """``DELETE /jars/{id}``."""
-        self._json("DELETE", f"/jars/{segment(jar_id)}")
+        self._call("DELETE", f"/jars/{segment(jar_id)}")
 
     def run_jar(self, jar_id: str, request: Mapping[str, Any]) -> str:
         """``POST /jars/{id}/run``, sent once.
@@ -114,45 +111,45 @@ class FlinkRestClient:
         :return: the job's id.
         :raises FlinkDuplicateJobId: Flink has seen ``jobId`` before.
         """
-        return str(self._json("POST", f"/jars/{segment(jar_id)}/run", json=dict(request), timeout=RUN_SECONDS)["jobid"])
+        return str(self._call("POST", f"/jars/{segment(jar_id)}/run", json=dict(request), timeout=RUN_SECONDS)["jobid"])
 
     # --- jobs ------------------------------------------------------------------------------------------------------
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """``GET /jobs/overview``: all jobs that the cluster remembers, with ``jid``, ``name``, ``state``, times."""
-        return list(self._json("GET", "/jobs/overview").get("jobs", ()))
+    def job_marks(self, job_id: str) -> dict[str, str]:
+        """The job's ``pipeline.global-job-parameters``; empty while a job initialises or when Flink forgot it."""
+        try:
+            config = self.job_config(job_id)
+        except FlinkJobNotFound:
+            return {}
+        return dict((config.get("execution-config") or {}).get("user-config") or {})
 
-    def job(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}``.
+    def is_job(self, job_id: str, job_name: str, marks: Mapping[str, str]) -> bool | None:
+        """Whether the job under an id is a certain one: has its name, and was started with these marks.
 
-        :raises FlinkJobNotFound: Flink does not know the id.
+        :return: None if Flink does not know the job, or cannot tell what it was started with (it has never run).
         """
-        return self._json("GET", f"/jobs/{segment(job_id)}")
-
-    def job_config(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}/config``."""
-        return self._json("GET", f"/jobs/{segment(job_id)}/config")
-
-    def checkpoints(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}/checkpoints``."""
-        return self._json("GET", f"/jobs/{segment(job_id)}/checkpoints")
+        deadline = time.monotonic() + self.marks_seconds
+        while True:
+            job = self.find_job(job_id)
+            if job is None:
+                return None
+            if job["name"] != job_name:
+                return False
+            found = self.job_marks(job_id)
+            if found or job["state"] != "INITIALIZING" or time.monotonic() > deadline:
+                break
+            time.sleep(self.marks_poll)
+        # It shows its marks once it is initialised: one that was ended before that never will.
+        untold = not found and job["state"] in ("INITIALIZING", "FAILED", "CANCELED")
+        return None if untold else marks.items() <= found.items()
 
     def checkpoint_config(self, job_id: str) -> dict[str, Any]:
         """``GET /jobs/{id}/checkpoints/config``."""
-        return self._json("GET", f"/jobs/{segment(job_id)}/checkpoints/config")
+        return self._call("GET", f"/jobs/{segment(job_id)}/checkpoints/config")
 
     def watermarks(self, job_id: str, vertex_id: str) -> list[dict[str, Any]]:
         """``GET /jobs/{id}/vertices/{vertex}/watermarks``: ``id`` and ``value`` of each subtask that tells."""
-        return list(self._json("GET", f"/jobs/{segment(job_id)}/vertices/{segment(vertex_id)}/watermarks"))
-
-    def exceptions(self, job_id: str) -> dict[str, Any]:
-        """``GET /jobs/{id}/exceptions``."""
-        return self._json("GET", f"/jobs/{segment(job_id)}/exceptions")
-
-    def job_metrics(self, job_id: str, names: Sequence[str]) -> dict[str, str]:
-        """``GET /jobs/{id}/metrics``: name -> value, those that exist already."""
-        answer = self._json("GET", f"/jobs/{segment(job_id)}/metrics", params={"get": ",".join(names)})
-        return {entry["id"]: entry["value"] for entry in answer}
+        return list(self._call("GET", f"/jobs/{segment(job_id)}/vertices/{segment(vertex_id)}/watermarks"))
 
     def vertex_metrics(self, job_id: str, vertex_id: str, endings: Sequence[str]) -> dict[str, float]:
         """``GET /jobs/{id}/vertices/{vertex}/subtasks/metrics``: ending -> sum over operators and subtasks.
@@ -160,51 +157,53 @@ class FlinkRestClient:
         :param endings: last parts of metrics' names, such as ``pendingRecords``; one that no operator has is left out.
         """
         path = f"/jobs/{segment(job_id)}/vertices/{segment(vertex_id)}/subtasks/metrics"
-        of = {entry["id"]: entry["id"].rpartition(".")[2] for entry in self._json("GET", path)}
+        of = {entry["id"]: entry["id"].rpartition(".")[2] for entry in self._call("GET", path)}
         wanted = [name for name, ending in of.items() if ending in endings]
         sums: dict[str, float] = {}
         if wanted:
-            for entry in self._json("GET", path, params={"get": ",".join(wanted), "agg": "sum"}):
+            for entry in self._call("GET", path, params={"get": ",".join(wanted), "agg": "sum"}):
                 sums[of[entry["id"]]] = sums.get(of[entry["id"]], 0.0) + float(entry["sum"])
         return sums
 
-    def cancel(self, job_id: str) -> None:
-        """``PATCH /jobs/{id}?mode=cancel``: asks for the end, does not wait for it."""
-        self._json("PATCH", f"/jobs/{segment(job_id)}", params={"mode": "cancel"})
-
-    def stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> str:
-        """``POST /jobs/{id}/stop``: savepoint, then end.
-
-        :param request_id: 32 hex digits of the caller's choice: sent again with the same id, it is one request.
-        :return: id of the request, for :meth:`savepoint`.
-        """
-        body: dict[str, Any] = {"drain": drain, "triggerId": request_id}
-        if target_directory:
-            body["targetDirectory"] = target_directory
-        return str(self._json("POST", f"/jobs/{segment(job_id)}/stop", json=body)["request-id"])
-
-    def savepoint(self, job_id: str, request_id: str) -> str | None:
-        """``GET /jobs/{id}/savepoints/{request}``.
-
-        :return: where the savepoint lies; None while it is being written.
-        :raises FlinkSavepointError: it failed.
-        """
-        return savepoint_path(job_id, self._json("GET", f"/jobs/{segment(job_id)}/savepoints/{segment(request_id)}"))
+    def answer(self, steps: Generator[Question, Any, T]) -> T:
+        """What a generator returns that yields questions to this client; errors are thrown in."""
+        question = next(steps)
+        while True:
+            try:
+                try:
+                    answer = getattr(self, question[0])(*question[1:])
+                except FlinkError as error:
+                    question = steps.throw(error)
+                else:
+                    question = steps.send(answer)
+            except StopIteration as end:
+                return end.value
 
     # --- transport -------------------------------------------------------------------------------------------------
 
-    def _json(self, method: str, path: str, **kwargs: Any) -> Any:
-        with self._send(method, path, **kwargs) as response:
-            if not response.content:
-                return {}
-            try:
-                return response.json()
-            except requests.exceptions.ConnectionError as error:
-                raise FlinkConnectionError(
-                    f"Flink at {self.base_url} broke off its answer: {_reason(error)}."
-                ) from error
-            except ValueError:
-                raise not_json(method, self.base_url + path, response.status_code, response.text) from None
+    def _call(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], Any] = lambda answer: answer,
+        ignore: Ignore = lambda error: False,
+        **options: Any,
+    ) -> Any:
+        try:
+            with self._send(method, path, **options) as response:
+                return read(self._json(method, path, response) if response.content else {})
+        except FlinkApiError as error:
+            if not ignore(error):
+                raise
+            return None
+
+    def _json(self, method: str, path: str, response: requests.Response) -> Any:
+        try:
+            return response.json()
+        except requests.exceptions.ConnectionError as error:
+            raise FlinkConnectionError(f"Flink at {self.base_url} broke off its answer: {_reason(error)}.") from error
+        except ValueError:
+            raise not_json(method, self.base_url + path, response.status_code, response.text) from None
 
     @contextmanager
     def _send(

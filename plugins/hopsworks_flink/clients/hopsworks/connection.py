@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsworks_flink.clients.addresses import plain_url
-from hopsworks_flink.clients.flink.connection import flag
+from hopsworks_flink.clients.addresses import flag, plain_url
 from hopsworks_flink.exceptions import ConfigurationError
 
 # It travels in a header, and an error about a header would quote it.
@@ -17,7 +16,7 @@ _HEADER_TEXT = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True)
 class HopsworksConnection:
-    """How to log in to one project.
+    """Address and credentials of one project.
 
     :param hostname_verification: whether to check the server's certificate and name.
     :param trust_store_path: PEM file with the CA's certificate; None: the CAs that Python knows.
@@ -34,6 +33,11 @@ class HopsworksConnection:
     def url(self) -> str:
         """Address of the server, without a slash at the end."""
         return f"https://{self.host}" if self.port == 443 else f"https://{self.host}:{self.port}"
+
+    @property
+    def verify(self) -> bool | str:
+        """Whether to check the server's certificate, or the PEM file of the CA to check it with."""
+        return self.hostname_verification and (self.trust_store_path or True)
 
     @classmethod
     def from_airflow(

@@ -1,4 +1,4 @@
-"""Says what the Hopsworks SDK's errors are about, as errors of this package."""
+"""Translates the Hopsworks SDK's errors into errors of this package."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
+from hopsworks_flink.clients.tls import reason_of
 from hopsworks_flink.exceptions import (
     HopsworksConnectionError,
     HopsworksError,
@@ -20,7 +21,7 @@ from hopsworks_flink.exceptions import (
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """The SDK talks on stdout, in progress bars and in warnings that users of an operator can do nothing about."""
+    """Silence the SDK, whose prints, progress bars and warnings are of no use in a task's log."""
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -29,7 +30,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn the SDK's REST errors into ours.
+    """Translate the SDK's REST errors into this package's.
 
     :param what: infinitive for the message: "Could not <what>: …".
     """
@@ -61,7 +62,7 @@ def _message(error: Any) -> str:
 
 @contextlib.contextmanager
 def translated_login(settings: HopsworksConnection) -> Iterator[None]:
-    """Say what a failed login is about: the SDK reports a wrong key as a project that it could not find."""
+    """Translate the errors of a login: the SDK reports a wrong API key as a project that it cannot find."""
     import requests
     from hopsworks.client.exceptions import HopsworksSSLClientError, ProjectException, RestAPIError
 
@@ -87,7 +88,7 @@ def translated_login(settings: HopsworksConnection) -> Iterator[None]:
             raise HopsworksLoginError(
                 f"The CA certificate {settings.trust_store_path!r} (trust_store_path) is not there on this worker."
             ) from error
-        raise HopsworksConnectionError(f"{at} cannot be reached: {_innermost(error)}.") from error
+        raise HopsworksConnectionError(f"{at} cannot be reached: {reason_of(error)}.") from error
 
 
 def _login_error(at: str, project: str, error: Any) -> HopsworksError:
@@ -99,14 +100,3 @@ def _login_error(at: str, project: str, error: Any) -> HopsworksError:
     if getattr(error, "error_code", None) == 150004:
         return HopsworksLoginError(f"{at} has no project {project!r} that this API key may see (extra 'project').")
     return HopsworksConnectionError(f"{at}: the login failed (HTTP {status}): {error}")
-
-
-def _innermost(error: BaseException) -> str:
-    inner: Any = error
-    while True:
-        following = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
-        if not isinstance(following, BaseException):
-            following = next((arg for arg in getattr(inner, "args", ()) if isinstance(arg, BaseException)), None)
-        if following is None:
-            return str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
-        inner = following

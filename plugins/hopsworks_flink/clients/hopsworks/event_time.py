@@ -1,4 +1,4 @@
-"""Event times of online features: how they are written, and what is fresh. No I/O."""
+"""Event times of online features: how they are stored, and which are fresh. No I/O."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.pipeline.times import in_utc, parse_time
 
 _FACTORS = {"milliseconds": 1000, "seconds": 1}
 
@@ -35,9 +36,9 @@ class EventTime:
 
     @classmethod
     def of(cls, group: Any, unit: str) -> EventTime:
-        """That of the SDK's feature group.
+        """The event time of the SDK's feature group.
 
-        :raises ConfigurationError: it has none, is not online, or the type is none that Hopsworks allows.
+        :raises ConfigurationError: the group is not online, or has no event time of a type that Hopsworks allows.
         """
         full_name = f"feature group {group.name!r} version {group.version}"
         if not group.online_enabled:
@@ -51,7 +52,7 @@ class EventTime:
         return cls(group.event_time, kind, unit)
 
     def at(self, moment: float) -> Any:
-        """A moment (epoch seconds) as the feature has it, rounded up to what the online store keeps."""
+        """A time (epoch seconds) as the feature stores it, rounded up to the online store's precision."""
         if self.kind == "bigint":
             return math.ceil(moment * _FACTORS[self.unit])
         whole = datetime.fromtimestamp(math.ceil(moment), timezone.utc)
@@ -62,7 +63,7 @@ class EventTime:
         if self.kind == "bigint":
             return datetime.fromtimestamp(int(value) / _FACTORS[self.unit], timezone.utc).isoformat()
         if isinstance(value, str):
-            value = datetime.fromisoformat(value)
+            value = parse_time(value)
         if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).isoformat()
+            return in_utc(value).isoformat()
         return value.isoformat() if isinstance(value, date) else str(value)

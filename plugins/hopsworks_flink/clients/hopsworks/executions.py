@@ -1,14 +1,13 @@
-"""What a look at an execution of a Hopsworks job means to somebody who waits. No I/O."""
+"""States of executions of Hopsworks jobs, and when a wait for one ends. No I/O."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksFlinkError
 
 #: How a wait can end.
 SUCCEEDED = "SUCCEEDED"
@@ -23,15 +22,14 @@ _SUCCESS = frozenset({"FINISHED", "SUCCEEDED"})
 _FAILURE = frozenset({"FAILED", "KILLED", "FRAMEWORK_FAILURE", "APP_MASTER_START_FAILED", "INITIALIZATION_FAILED"})
 # Their state says FINISHED while their final status may still become FAILED.
 _YARN_TYPES = frozenset({"SPARK", "PYSPARK"})
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of a job, as Hopsworks' REST API or the SDK tell it.
+    """One execution of a job, from Hopsworks' REST API or from the SDK.
 
     :param job_type: ``SPARK``, ``PYSPARK``, ``PYTHON`` …; it decides which of the two states counts.
-    :param state: where it is: ``INITIALIZING``, ``RUNNING``, ``FINISHED`` …
+    :param state: ``INITIALIZING``, ``RUNNING``, ``FINISHED`` …
     :param final_status: ``UNDEFINED`` until it has ended.
     """
 
@@ -42,7 +40,7 @@ class Execution:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], job_type: str) -> Execution:
-        """Out of an answer of ``GET …/jobs/{name}/executions/{id}``."""
+        """Parse an answer of ``GET …/jobs/{name}/executions/{id}``."""
         return cls(
             execution_id=int(body["id"]),
             job_type=job_type.upper(),
@@ -52,7 +50,7 @@ class Execution:
 
     @classmethod
     def from_sdk(cls, execution: Any, job_type: str) -> Execution:
-        """Out of the SDK's object."""
+        """Read the SDK's object."""
         body = {"id": execution.id, "state": execution.state, "finalStatus": execution.final_status}
         return cls.from_json(body, job_type)
 
@@ -71,31 +69,27 @@ class Execution:
 
 
 class ExecutionWatch:
-    """Follows one execution to its end. Fed with looks, errors and a clock.
+    """The wait for one execution's end, as a state machine: fed with observations and a clock.
 
     :param job_name: name of its job.
     :param deadline: epoch seconds.
-    :param max_errors: so many errors in a row are borne, with growing pauses; the next one is raised.
     """
 
-    def __init__(self, job_name: str, execution_id: int, deadline: float, max_errors: int = 10) -> None:
+    def __init__(self, job_name: str, execution_id: int, deadline: float) -> None:
         self.job_name = job_name
         self.execution_id = execution_id
         self.deadline = deadline
-        self.max_errors = max_errors
-        self.errors = 0
         self.state: str | None = None
         self.final_status: str | None = None
         self.changed = False
 
     def observe(self, execution: Execution | None, now: float) -> dict[str, Any] | None:
-        """Take the next look; ``changed`` then says whether the state is another one than before.
+        """Take the next observation; ``changed`` then says whether the state has changed.
 
         :param execution: None if Hopsworks does not know it.
         :param now: epoch seconds.
-        :return: how the wait ended, None to go on.
+        :return: the event that ends the wait; None to go on.
         """
-        self.errors = 0
         state = execution.state if execution else NOT_FOUND
         self.changed, self.state = state != self.state, state
         self.final_status = execution.final_status if execution else None
@@ -104,25 +98,13 @@ class ExecutionWatch:
             status = TIMEOUT
         return self.event(status) if status else None
 
-    def bear(self, error: HopsworksError, now: float) -> float:
-        """Seconds to wait after an error, a part of them left to chance; raises the error if it cannot be borne.
-
-        :param now: epoch seconds.
-        """
-        self.errors += 1
-        left = self.deadline - now
-        if not isinstance(error, HopsworksConnectionError) or self.errors > self.max_errors or left <= 0:
-            raise error
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.errors - 1, 20))
-        return min(left, longest * random.uniform(0.5, 1.0))
-
-    def ended_by(self, error: HopsworksError, now: float) -> dict[str, Any]:
-        """The end of the wait by an error that was not borne."""
+    def ended_by(self, error: HopsworksFlinkError, now: float) -> dict[str, Any]:
+        """The event of a wait that an error ends: ``timeout`` if Hopsworks is away at the deadline, else ``error``."""
         away = isinstance(error, HopsworksConnectionError) and now >= self.deadline
         return {**self.event(TIMEOUT if away else ERROR), "message": str(error), "permanent": error.permanent}
 
     def event(self, status: str) -> dict[str, Any]:
-        """The end of the wait, as triggers report it: JSON."""
+        """The event that ends the wait, JSON."""
         return {
             "status": status,
             "job_name": self.job_name,

@@ -18,7 +18,7 @@ from hopsworks_flink.exceptions import (
 )
 
 _RUNNING = "UNDEFINED"
-# Asks (address, infinitive for an error's text), is sent the answer.
+# Yields requests (address, infinitive for an error's text), and is sent their answers.
 _Steps = Generator[tuple[str, str], dict[str, Any], FlinkConnection]
 
 
@@ -102,10 +102,9 @@ def _with_cluster(
         request.headers["Authorization"] = f"ApiKey {key}"
         return request
 
-    verify: bool | str = hopsworks.hostname_verification
     return replace(
         flink,
         url=f"{hopsworks.url}/hopsworks-api/flinkmaster/{segment(application)}",
         auth=sign,
-        verify=hopsworks.trust_store_path if verify and hopsworks.trust_store_path else verify,
+        verify=hopsworks.verify,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Sequence
@@ -9,16 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
-from hopsworks_flink.clients.hopsworks.executions import SUCCEEDED, Execution, executions_url
+from hopsworks_flink.clients.hopsworks.executions import ERROR, SUCCEEDED, Execution, ExecutionWatch, executions_url
 from hopsworks_flink.clients.hopsworks.progress import RECORDS_PER_RUN, Progress, RunOffsets
-from hopsworks_flink.exceptions import HopsworksError, HopsworksNotFoundError
+from hopsworks_flink.clients.hopsworks.rest import follow
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError, HopsworksNotFoundError
 
 _NO_COMMIT = 270227
 # An execution is running already, or too many of them are.
 _BUSY = (130040, 130065)
 _LOG_LINES = 40
-# How many executions back the newest word on the offsets is looked for.
+# Logs of so many executions are searched for offsets.
 _LOOKED_BACK = 5
 
 
@@ -26,17 +29,17 @@ class HopsworksJobs:
     """Made by :attr:`HopsworksSession.jobs`.
 
     :param project: the SDK's project.
-    :param url: address of the server.
+    :param settings: of the login.
     """
 
-    def __init__(self, project: Any, url: str) -> None:
+    def __init__(self, project: Any, settings: HopsworksConnection) -> None:
         self.project = project
-        self.url = url
+        self.settings = settings
 
     def get(self, name: str) -> Any:
         """The SDK's job.
 
-        :raises HopsworksNotFoundError: there is none of this name.
+        :raises HopsworksNotFoundError: there is no job of this name.
         """
         with translated(f"read job {name!r}"), quiet():
             job = self.project.get_job_api().get_job(name)
@@ -45,9 +48,9 @@ class HopsworksJobs:
         return job
 
     def materialization(self, group: Any) -> Any:
-        """The job that brings a feature group's records into its offline table.
+        """The job that materializes a feature group.
 
-        :raises HopsworksNotFoundError: the group has none.
+        :raises HopsworksNotFoundError: the group has no such job.
         """
         from hsfs.client.exceptions import FeatureStoreException
 
@@ -76,7 +79,7 @@ class HopsworksJobs:
     def start(
         self, job: Any, args: str | None = None, start_time: datetime | None = None, end_time: datetime | None = None
     ) -> Any:
-        """Start an execution; the SDK's object, None if another one of the job is in the way.
+        """Start an execution; the SDK's object, or None while another execution of the job blocks it.
 
         :param args: None: the job's own default arguments.
         :param start_time: begin of the data interval, for the execution's ``HOPS_START_TIME``.
@@ -92,12 +95,27 @@ class HopsworksJobs:
                     return None
                 raise
 
+    def end_of(self, job: Any, execution_id: int, *, deadline: float, poll_interval: float, log: Any) -> str:
+        """Wait until an execution has ended.
+
+        :param deadline: epoch seconds.
+        :param poll_interval: seconds between two looks.
+        :return: ``SUCCEEDED``, ``FAILED``, ``KILLED``, ``NOT_FOUND`` or ``timeout``.
+        :raises HopsworksConnectionError: Hopsworks was away for too long.
+        """
+        watch = ExecutionWatch(job.name, execution_id, deadline)
+        common = {"project_id": self.project.id, "job_type": job.job_type or "", "poll_interval": poll_interval}
+        event = asyncio.run(follow(self.settings, watch, log=log, **common)) or {}
+        if event["status"] == ERROR:
+            raise HopsworksConnectionError(event["message"])
+        return str(event["status"])
+
     def url_of(self, job: Any) -> str:
         """Address of the job's executions in Hopsworks' UI."""
-        return executions_url(self.url, self.project.id, job.name)
+        return executions_url(self.settings.url, self.project.id, job.name)
 
     def logs(self, execution: Any) -> dict[str, str]:
-        """Standard output and error of an execution, by the file's name; what cannot be read is left out."""
+        """Standard output and error of an execution by file name, as far as they can be read."""
         import requests
         from hopsworks.client.exceptions import RestAPIError
 
@@ -114,7 +132,7 @@ class HopsworksJobs:
         return found
 
     def log_tail(self, execution: Any) -> str:
-        """The last lines of an execution's standard output and error, for people."""
+        """The last lines of an execution's standard output and error."""
         lines: list[str] = []
         for name, text in self.logs(execution).items():
             lines += [f"--- {name}", *text.splitlines()[-_LOG_LINES:]]
@@ -123,7 +141,7 @@ class HopsworksJobs:
     # --- materialization -------------------------------------------------------------------------------------------
 
     def progress(self, job: Any, executions: Sequence[Any], topic: str) -> tuple[Progress | None, Execution | None]:
-        """How far the group of a materialization job has come, and the newest execution that told it; None if none did.
+        """How far a feature group is materialized, and the newest execution whose log says so; None if no log does.
 
         :param executions: of the job, the newest first.
         """
@@ -137,7 +155,7 @@ class HopsworksJobs:
         return None, None
 
     def _records_per_run(self, job: Any) -> int:
-        """The job's limit of records, out of the file that its arguments name."""
+        """The job's limit of records, from the configuration file that its arguments name."""
         words = str((job.config or {}).get("defaultArgs") or "").split()
         if "-path" not in words[:-1]:
             return RECORDS_PER_RUN
@@ -148,7 +166,7 @@ class HopsworksJobs:
                 options = json.loads(Path(local).read_text()).get("write_options") or {}
             return int(options.get("job_limit", RECORDS_PER_RUN))
         except (HopsworksError, OSError, ValueError, TypeError, AttributeError):
-            # Not for everybody to read on every cluster; the limit hardly ever differs.
+            # The file may not be readable; the limit is hardly ever changed.
             return RECORDS_PER_RUN
 
     def commits(self, group: Any) -> dict[Any, dict[str, Any]]:
@@ -160,7 +178,7 @@ class HopsworksJobs:
             try:
                 return dict(group.commit_details())
             except RestAPIError as error:
-                # What Hopsworks says of a group that has never been materialized.
+                # Hopsworks' answer for a group that was never materialized.
                 if error.error_code == _NO_COMMIT:
                     return {}
                 raise

@@ -1,4 +1,4 @@
-"""Feature groups brought into the offline store: one look with what follows from it, and all of it in one call."""
+"""Materializes feature groups into the offline store: one observation with its decision, and the whole loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink.clients.hopsworks.executions import FAILED, SUCCEEDED, TIMEOUT, Execution, ExecutionWatch
+from hopsworks_flink.clients.hopsworks.executions import FAILED, SUCCEEDED, TIMEOUT, Execution
 from hopsworks_flink.clients.hopsworks.progress import (
     Decision,
     Offsets,
@@ -18,7 +18,7 @@ from hopsworks_flink.clients.hopsworks.progress import (
     rows_since,
     with_text_keys,
 )
-from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksJobFailed
+from hopsworks_flink.exceptions import HopsworksJobFailed
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -28,19 +28,19 @@ _MAX_EXECUTIONS = 20
 
 @dataclass(frozen=True)
 class Look:
-    """How far a feature group is materialized at one moment.
+    """One observation of a feature group's materialization.
 
     :param executions: of its job, the newest first.
     :param running: number of one that has not ended.
-    :param progress: how far the group is; None if that cannot be learned.
-    :param teller: the execution that told it.
-    :param decision: what follows.
+    :param progress: how far the group is; None if unknown.
+    :param source: the execution whose log says so.
+    :param decision: the next step.
     """
 
     executions: Sequence[Any]
     running: int | None
     progress: Progress | None
-    teller: Execution | None
+    source: Execution | None
     decision: Decision
 
 
@@ -54,34 +54,34 @@ def look(
     own_runs: int,
     max_runs: int,
 ) -> Look:
-    """Look at a feature group's materialization job once.
+    """Observe a feature group's materialization job once, and decide.
 
     :param end: partition -> offset: what has to be materialized.
     :param before: how far the group was before the last own execution.
-    :param own_runs: executions that were started for this and have succeeded.
+    :param own_runs: executions started for this that succeeded.
     """
     executions = session.jobs.executions(job)
     running = next((one.id for one in executions if Execution.from_sdk(one, job.job_type).outcome is None), None)
-    progress, teller = session.jobs.progress(job, executions, group._online_topic_name)
+    progress, source = session.jobs.progress(job, executions, group._online_topic_name)
     situation = Situation(
         end=end, running=running, progress=progress, before=before, own_runs=own_runs, max_runs=max_runs
     )
-    return Look(executions, running, progress, teller, decide(situation))
+    return Look(executions, running, progress, source, decide(situation))
 
 
 def materialize(
     session: HopsworksSession, group: Any, *, timeout: float, poll_interval: float, log: Any
 ) -> dict[str, Any]:
-    """Bring everything that a feature group's topic holds now into the offline store, and wait for it.
+    """Materialize everything that a feature group's topic holds now, and wait for it.
 
-    Where no offsets are told, executions follow each other until one has found nothing more.
+    Where no offsets are printed, executions are repeated until one finds no more rows.
 
     :param timeout: seconds for all of it.
     :param poll_interval: seconds between two looks.
     :return: ``end_offsets``, ``offsets_verified``, ``rows_inserted`` and ``rows_updated``.
     :raises HopsworksJobFailed: an execution failed, did not move its offsets, or did not end in time.
     """
-    deadline = time.time() + timeout
+    wait: dict[str, Any] = {"deadline": time.time() + timeout, "poll_interval": poll_interval, "log": log}
     job, end = session.jobs.materialization(group), session.topic_end_offsets(group._online_topic_name)
     since = last = newest_commit(session.jobs.commits(group))
     before, own = None, 0
@@ -90,7 +90,7 @@ def materialize(
         decision, commits = now.decision, session.jobs.commits(group)
         if decision.action == "done" and not decision.verified and any(rows_since(commits, last).values()):
             action = "start" if own < _MAX_EXECUTIONS else "refuse"
-            decision = Decision(action, "no offsets are told, and the last execution has brought rows")
+            decision = Decision(action, "no offsets are printed, and the last execution wrote rows")
         log.info("Feature group %s version %s: %s.", group.name, group.version, decision.reason)
         if decision.action == "refuse":
             newest = now.executions[0].id if now.executions else None
@@ -99,44 +99,22 @@ def materialize(
             rows = rows_since(commits, since)
             return {"end_offsets": with_text_keys(end), "offsets_verified": decision.verified, **rows}
         if decision.action == "wait" and now.running is not None:
-            if _end_of(session, job, now.running, deadline, poll_interval) == TIMEOUT:
+            if session.jobs.end_of(job, now.running, **wait) == TIMEOUT:
                 raise HopsworksJobFailed(f"Job {job.name} was never free in {timeout:g} s.", now.running, TIMEOUT)
             continue
         before, last = now.progress, newest_commit(commits)
         started = session.jobs.start(job)
         if started is not None:
-            _succeed(session, job, started.id, deadline, poll_interval, log)
+            status = session.jobs.end_of(job, started.id, **wait)
+            if status != SUCCEEDED:
+                execution = session.jobs.execution(job, started.id)
+                for line in session.jobs.log_tail(execution).splitlines() if execution is not None else ():
+                    log.info("%s", line)
+                text = f"Execution {started.id} of job {job.name} ended {status}."
+                raise HopsworksJobFailed(text, started.id, FAILED)
             own += 1
-        elif time.time() > deadline:
+        elif time.time() > wait["deadline"]:
             raise HopsworksJobFailed(f"Job {job.name} was never free in {timeout:g} s.", None, TIMEOUT)
         else:
-            # Somebody else's execution came between.
+            # Another execution was started meanwhile.
             time.sleep(poll_interval)
-
-
-def _succeed(
-    session: HopsworksSession, job: Any, execution_id: int, deadline: float, poll_interval: float, log: Any
-) -> None:
-    """Wait for an execution's success; shows its log if there is none."""
-    status = _end_of(session, job, execution_id, deadline, poll_interval)
-    if status == SUCCEEDED:
-        return
-    execution = session.jobs.execution(job, execution_id)
-    for line in session.jobs.log_tail(execution).splitlines() if execution is not None else ():
-        log.info("%s", line)
-    raise HopsworksJobFailed(f"Execution {execution_id} of job {job.name} ended {status}.", execution_id, FAILED)
-
-
-def _end_of(session: HopsworksSession, job: Any, execution_id: int, deadline: float, poll_interval: float) -> str:
-    """How an execution ended."""
-    watch = ExecutionWatch(job.name, execution_id, deadline)
-    while True:
-        try:
-            found = session.jobs.execution(job, execution_id)
-        except HopsworksConnectionError as error:
-            time.sleep(watch.bear(error, time.time()))
-            continue
-        event = watch.observe(Execution.from_sdk(found, job.job_type) if found else None, time.time())
-        if event:
-            return str(event["status"])
-        time.sleep(poll_interval)

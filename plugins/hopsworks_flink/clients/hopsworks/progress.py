@@ -1,8 +1,8 @@
 """How far a feature group is materialized, and whether its job has to run (again). No I/O.
 
-A materialization job tells in its standard output from where to where it reads the topic. That works on every cluster
-whose job is Hopsworks' Python one, and needs nothing but the log that the dataset API serves. The saved offsets
-themselves lie beside the table, where only the cluster can read them; and the job for Hudi tables tells nothing.
+Hopsworks' Python job for materialization prints the offsets from which and to which it reads the topic; its log is
+available through the dataset API. The saved offsets are stored beside the table, where only the cluster can read them.
+The Java job for Hudi tables prints no offsets.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def _of_topic(text: str, topic: str) -> dict[int, int] | None:
 
 @dataclass(frozen=True)
 class RunOffsets:
-    """What one execution told of its offsets.
+    """The offsets that one execution printed.
 
     :param start: partition -> first offset that it read.
-    :param end: partition -> offset after the last one that it would read; None if it did not say.
-    :param saved: partition -> offset from which the next execution reads; None if it did not say.
+    :param end: partition -> offset after the last one that it would read; None if not printed.
+    :param saved: partition -> offset from which the next execution reads; None if not printed.
     """
 
     start: Offsets
@@ -53,7 +53,7 @@ class RunOffsets:
 
     @classmethod
     def from_log(cls, text: str, topic: str) -> RunOffsets | None:
-        """Out of an execution's standard output; None if it tells no offsets of the topic."""
+        """Parse an execution's standard output; None if it prints no offsets of the topic."""
         found = {name.lower(): _of_topic(value, topic) for name, value in _LINE.findall(text)}
         start = found.get("start")
         return None if start is None else cls(start, found.get("end"), found.get("next"))
@@ -78,7 +78,7 @@ class Progress:
     """How far a feature group is materialized.
 
     :param offsets: partition -> everything before this offset is.
-    :param exact: False if more may be: the run reached its limit and did not say how far it came.
+    :param exact: False if it may be further: the run reached its limit and did not print where it stopped.
     """
 
     offsets: Offsets
@@ -93,7 +93,7 @@ class Progress:
         return any(offset > other.offsets.get(partition, 0) for partition, offset in self.offsets.items())
 
     def to_json(self) -> dict[str, Any]:
-        """For a trigger's or task's memory."""
+        """JSON, to survive a deferral."""
         return {"offsets": with_text_keys(self.offsets), "exact": self.exact}
 
     @classmethod
@@ -103,7 +103,7 @@ class Progress:
 
 
 def with_text_keys(offsets: Offsets) -> dict[str, int]:
-    """As JSON has it."""
+    """Offsets with string keys, as JSON needs them."""
     return {str(partition): offset for partition, offset in sorted(offsets.items())}
 
 
@@ -128,14 +128,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known when the decision is due.
+    """The input of :func:`decide`.
 
     :param end: partition -> offset after the last record when the task began: what has to be materialized.
     :param running: id of an execution that has not ended.
-    :param progress: how far the group is materialized; None if that cannot be learned.
+    :param progress: how far the group is materialized; None if unknown.
     :param before: the same before this task's last own execution.
-    :param own_runs: executions that this task has started and seen succeed.
-    :param max_runs: so many are enough.
+    :param own_runs: executions started by this task that succeeded.
+    :param max_runs: executions that this task may start.
     """
 
     end: Offsets
@@ -147,17 +147,17 @@ class Situation:
 
 
 def decide(now: Situation) -> Decision:
-    """Wait, start, or stop: the same rules on a worker and after a deferral."""
+    """Whether to wait for an execution, start one, stop, or give up."""
     if now.running is not None:
         return Decision("wait", f"execution {now.running} runs already")
     progress = now.progress
-    # Further than the topic goes: it was made anew, and what was told of the old one says nothing.
+    # Beyond the topic's end: the topic was created again, and the logs are about the old one.
     if now.own_runs == 0 and progress and any(progress.offsets.get(p, 0) > offset for p, offset in now.end.items()):
         progress = None
     if progress is None or not now.end:
         if now.own_runs == 0:
-            return Decision("start", "it cannot be learned how far the feature group is materialized")
-        return Decision("done", "the execution succeeded; no offsets were told that would prove it")
+            return Decision("start", "it is unknown how far the feature group is materialized")
+        return Decision("done", "the execution succeeded; it printed no offsets that would prove it")
     if progress.covers(now.end):
         return Decision("done", f"everything before {with_text_keys(now.end)} is materialized", verified=True)
     missing = {p: (progress.offsets.get(p, 0), end) for p, end in now.end.items() if progress.offsets.get(p, 0) < end}
@@ -168,7 +168,7 @@ def decide(now: Situation) -> Decision:
         return Decision("refuse", f"it succeeded, but its offsets did not move although records wait ({open_ends})")
     if now.own_runs >= now.max_runs:
         return Decision("refuse", f"after {now.own_runs} execution(s), all allowed, records still wait ({open_ends})")
-    return Decision("start", f"one run does not take everything ({open_ends})")
+    return Decision("start", f"one run does not read everything ({open_ends})")
 
 
 def newest_commit(commits: Mapping[Any, Any]) -> int:

@@ -1,6 +1,6 @@
 """Executions of Hopsworks jobs over plain REST: for triggers, sensors and kills.
 
-Not the SDK: its login belongs to the whole process and blocks, which neither a triggerer nor a signal handler can bear.
+Not the SDK: its login is global to the process and blocks, which rules it out in a triggerer or a signal handler.
 """
 
 from __future__ import annotations
@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from functools import lru_cache
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
 from hopsworks_flink.clients.addresses import segment
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
-from hopsworks_flink.clients.hopsworks.executions import Execution
+from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
+from hopsworks_flink.clients.retry import ask
+from hopsworks_flink.clients.tls import tls_context
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     HopsworksConnectionError,
@@ -34,27 +37,6 @@ _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _UNKNOWN_PROJECT = 150004
 
 
-@lru_cache(maxsize=8)
-def tls_context(verify: bool, ca_path: str | None) -> ssl.SSLContext:
-    """TLS as a connection asks for it; made once, because reading the CA certificates takes a while.
-
-    :raises ConfigurationError: the CA file is not there or holds no certificate.
-    """
-    if not verify:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    import certifi
-
-    try:
-        return ssl.create_default_context(cafile=ca_path or certifi.where())
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"The CA certificate {ca_path!r} (trust_store_path) cannot be read: {error}."
-        ) from error
-
-
 async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
     """An Airflow connection of type ``hopsworks``, read and checked on the event loop.
 
@@ -67,12 +49,12 @@ async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
     extra = await get_async_extra_dejson(connection)
     settings = HopsworksConnection.from_airflow(connection, os.environ, extra)
     # Reads files: not on the event loop. The client finds it made.
-    await asyncio.to_thread(tls_context, settings.hostname_verification, settings.trust_store_path)
+    await asyncio.to_thread(tls_context, settings.verify, "trust_store_path")
     return settings
 
 
 class _Api:
-    """Addresses of the API, and what its answers mean; shared by the blocking and the asynchronous client."""
+    """Addresses and answers of the API, for the blocking and for the asynchronous client."""
 
     def __init__(self, settings: HopsworksConnection, read_seconds: float = _READ_SECONDS) -> None:
         import httpx
@@ -81,7 +63,7 @@ class _Api:
         self.url = f"{settings.url}/hopsworks-api/api"
         self._options: dict[str, Any] = {
             "headers": {"Authorization": f"ApiKey {settings.api_key}", "Accept": "application/json"},
-            "verify": tls_context(settings.hostname_verification, settings.trust_store_path),
+            "verify": tls_context(settings.verify, "trust_store_path"),
             "timeout": httpx.Timeout(read_seconds, connect=min(_CONNECT_SECONDS, read_seconds)),
         }
 
@@ -129,7 +111,7 @@ class _Api:
         raise (HopsworksConnectionError if status in _TRANSIENT else HopsworksError)(message)
 
     def unreachable(self, error: Exception, what: str) -> HopsworksError:
-        """The error of a question that was not answered."""
+        """The error for a request without an answer."""
         inner = error.__cause__ or error.__context__
         if isinstance(inner, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
             return HopsworksLoginError(
@@ -206,7 +188,7 @@ class HopsworksRest(_Api):
 
 
 class AsyncHopsworksRest(_Api):
-    """The same for an event loop; an asynchronous context manager.
+    """Client for an event loop; an asynchronous context manager.
 
     :param settings: the connection.
     :param read_seconds: how long to wait for an answer.
@@ -252,6 +234,38 @@ class AsyncHopsworksRest(_Api):
         except httpx.TransportError as error:
             raise self.unreachable(error, what) from error
         return self.read(response, what)
+
+
+async def follow(
+    settings: HopsworksConnection,
+    watch: ExecutionWatch,
+    *,
+    project_id: int,
+    job_type: str,
+    poll_interval: float,
+    log: Any,
+    max_errors: int = 10,
+    once: bool = False,
+) -> dict[str, Any] | None:
+    """Wait until an execution has ended: in the triggerer and on a worker.
+
+    :param poll_interval: seconds between two looks.
+    :param once: look only once.
+    :return: :meth:`ExecutionWatch.event`; None if one look did not end the wait.
+    """
+    async with AsyncHopsworksRest(settings) as hopsworks:
+        while True:
+            look = partial(hopsworks.execution, project_id, watch.job_name, watch.execution_id, job_type)
+            try:
+                execution = await ask(look, watch.deadline, max_errors=max_errors)
+            except HopsworksError as error:
+                return watch.ended_by(error, time.time())
+            event = watch.observe(execution, time.time())
+            if watch.changed:
+                log.info("Execution %d of job %s is %s.", watch.execution_id, watch.job_name, watch.state)
+            if event or once:
+                return event
+            await asyncio.sleep(max(0.0, min(poll_interval, watch.deadline - time.time())))
 
 
 # What the SDK sends: form text under the name of JSON. A server may read it either way.

@@ -1,16 +1,20 @@
-"""What the operators do in Hopsworks, within one login: feature groups, topics, ingestions."""
+"""One login to Hopsworks: feature groups, topics, jobs and ingestions through the SDK."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hopsworks_flink.clients.hopsworks.certificates import keep_in_memory
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.hopsworks.jobs import HopsworksJobs
 from hopsworks_flink.clients.hopsworks.shapes import FeatureGroupShape, shape_of, wanted_shape
-from hopsworks_flink.clients.hopsworks.topics import create_topic, topic_differences
+from hopsworks_flink.clients.hopsworks.topics import HopsworksTopics
+from hopsworks_flink.clients.kafka.offsets import end_offsets
 from hopsworks_flink.clients.masking import mask_values
 from hopsworks_flink.exceptions import (
     HopsworksConflictError,
@@ -20,11 +24,11 @@ from hopsworks_flink.exceptions import (
     KafkaError,
     KafkaSecurityError,
 )
-from hopsworks_flink.hooks.kafka_connection import end_offsets
-from hopsworks_flink.pipeline.plan import FeatureGroupRef
+
+if TYPE_CHECKING:
+    from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
-_STORES = ("keystore", "truststore")
 _PEM_FILES = {
     "ssl.ca.location": "ssl.ca.pem",
     "ssl.certificate.location": "ssl.certificate.pem",
@@ -35,20 +39,23 @@ _PEM_FILES = {
 class HopsworksSession:
     """One login to one project; made by :meth:`HopsworksHook.session`.
 
-    :param url: address of the server.
-    :param folder: private folder that goes with the session.
+    :param settings: of the login.
     """
 
-    def __init__(self, project: Any, feature_store: Any, url: str, folder: Path) -> None:
+    def __init__(self, project: Any, feature_store: Any, settings: HopsworksConnection) -> None:
         self.project = project
         self.feature_store = feature_store
-        self.url = url
-        self.folder = folder
+        self.settings = settings
 
     @property
     def jobs(self) -> HopsworksJobs:
         """The project's jobs and their executions."""
-        return HopsworksJobs(self.project, self.url)
+        return HopsworksJobs(self.project, self.settings)
+
+    @property
+    def topics(self) -> HopsworksTopics:
+        """The project's Kafka topics and their schemas."""
+        return HopsworksTopics(self.project, self.topic_end_offsets)
 
     def platform_version(self) -> str | None:
         """The platform's own version, such as ``5.2.0``; None if it does not say."""
@@ -81,7 +88,7 @@ class HopsworksSession:
         :param ttl: seconds for which a row counts, from its event time; None: for ever.
         :param on_drift: of an existing group: ``fail``; anything else leaves the differences to the caller.
         :return: the SDK's feature group, and whether it is new.
-        :raises HopsworksConflictError: the group exists and is another one; the text names every difference.
+        :raises HopsworksConflictError: the group exists and differs; the text names every difference.
         """
         from hopsworks.client.exceptions import RestAPIError
         from hsfs.feature import Feature
@@ -109,7 +116,7 @@ class HopsworksSession:
                     if error.error_code != _FEATURE_GROUP_EXISTS:
                         raise
                     created = False
-            # What the server made of it, not what this client thinks it sent.
+            # As the server has it, not as this client sent it.
             group = self.feature_store.get_feature_group(name, version)
         if not created and on_drift == "fail":
             self._refuse_differences(name, version, wanted.differences(shape_of(group)))
@@ -119,9 +126,9 @@ class HopsworksSession:
         """Add the features that a group lacks, nullable and at the end.
 
         :param arguments: those of creation.
-        :param again: True where an earlier try may have added them without the offline table having followed.
+        :param again: also bring the offline table up to date, which an earlier try may not have done.
         :return: the group as Hopsworks has it now, and the names of what was added.
-        :raises HopsworksConflictError: it differs in something else as well; then nothing is changed.
+        :raises HopsworksConflictError: it also differs in something else; nothing is changed.
         """
         from hsfs import engine
         from hsfs.feature import Feature
@@ -140,7 +147,7 @@ class HopsworksSession:
     def lacking_features(self, group: Any, arguments: Mapping[str, Any]) -> list[str]:
         """Names of the features that a group lacks, in the order of ``arguments`` (those of creation).
 
-        :raises HopsworksConflictError: it differs in something that appending features would not mend.
+        :raises HopsworksConflictError: it has a difference that appending features would not remove.
         """
         wanted, existing = wanted_shape(arguments), shape_of(group)
         self._refuse_differences(group.name, group.version, wanted.beyond_appending(existing))
@@ -150,12 +157,12 @@ class HopsworksSession:
     def _refuse_differences(name: str, version: int, differences: Sequence[str]) -> None:
         if differences:
             raise HopsworksConflictError(
-                f"Feature group {name!r} version {version} exists and is another one: {'; '.join(differences)}. "
+                f"Feature group {name!r} version {version} exists and differs: {'; '.join(differences)}. "
                 "Choose another version, or make the arguments match (on_drift='append' only adds features at the end)."
             )
 
     def check_feature_group(self, group: Any, arguments: Mapping[str, Any]) -> None:
-        """Refuse a registered group that is not the one described by ``arguments`` (those of creation).
+        """Refuse a registered group that differs from ``arguments`` (those of creation).
 
         :raises HopsworksConflictError: it differs; the text names every difference.
         """
@@ -163,7 +170,7 @@ class HopsworksSession:
 
     @staticmethod
     def differences(group: Any, arguments: Mapping[str, Any]) -> list[str]:
-        """What a registered group has otherwise than ``arguments`` (those of creation), one sentence part each."""
+        """How a registered group differs from ``arguments`` (those of creation), one sentence part each."""
         wanted = wanted_shape(arguments)
         return wanted.differences(shape_of(group))
 
@@ -182,11 +189,11 @@ class HopsworksSession:
         return group
 
     def check_complete(self, group: Any) -> None:
-        """Make sure that a group is not half made: it has a schema, a topic and a materialization job.
+        """Make sure that a group is complete: it has a schema, a topic and a materialization job.
 
-        Where schema or topic are missing, Hopsworks is asked once to make them, by an update that changes nothing.
+        Hopsworks creates a missing schema or topic when the group is updated: an update that changes nothing is tried.
 
-        :raises HopsworksError: something is missing still; the text says what, and the way out.
+        :raises HopsworksError: something is still missing; the text names it and the remedy.
         """
         if not group.stream:
             # Written directly: it needs neither.
@@ -198,7 +205,7 @@ class HopsworksSession:
             missing = self._missing_parts(group)
         if missing:
             raise HopsworksError(
-                f"Feature group {group.name!r} version {group.version} (id {group.id}) is half made: it has no "
+                f"Feature group {group.name!r} version {group.version} (id {group.id}) is incomplete: it has no "
                 f"{' and no '.join(missing)}. If it holds nothing that matters, delete it and run this task again; "
                 "otherwise choose another version."
             )
@@ -219,6 +226,8 @@ class HopsworksSession:
 
     def describe(self, group: Any) -> FeatureGroupRef:
         """The ids, topic and schema that a job needs to write to the group."""
+        from hopsworks_flink.pipeline.plan import FeatureGroupRef
+
         with translated(f"read the schema of feature group {group.name!r}"):
             subject = group.subject
         return FeatureGroupRef(
@@ -233,13 +242,13 @@ class HopsworksSession:
 
     def feature_group_url(self, group: Any) -> str:
         """Address of the group in Hopsworks' UI."""
-        return f"{self.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
+        return f"{self.settings.url}/p/{self.feature_store.project_id}/fs/{self.feature_store.id}/fg/{group.id}"
 
     def online_event_time(self, group: Any, event_time: EventTime, oldest: float) -> str | None:
-        """An event time of the group's online values that is not older; None if there is none.
+        """The event time of an online row that is not older than ``oldest``; None if there is no such row.
 
         :param oldest: epoch seconds.
-        :return: ISO 8601 in UTC; of any row that is young enough.
+        :return: ISO 8601 in UTC; of any such row, not of the newest.
         """
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -267,7 +276,7 @@ class HopsworksSession:
         return event_time.read(rows.iloc[0, 0]) if len(rows) else None
 
     def create_online_ingestion(self, group: Any) -> int:
-        """Announce a stream of unknown length to the group; its records carry the id that comes back."""
+        """Register an online ingestion of unknown length; the stream's records carry its id."""
         from hsfs.core.online_ingestion import OnlineIngestion
         from hsfs.core.online_ingestion_api import OnlineIngestionApi
 
@@ -277,53 +286,24 @@ class HopsworksSession:
 
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
-    def create_topic(
-        self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
-    ) -> dict[str, Any]:
-        """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
-
-        :param schema: Avro schema.
-        :param subject: name of the schema; default: the topic's.
-        :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
-        :raises HopsworksConflictError: topic or schema exist and differ.
-        """
-        return create_topic(self, topic, schema, partitions=partitions, replication=replication, subject=subject)
-
-    def topic_differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
-        """What a topic has otherwise than asked for, one sentence part each. Only looks.
-
-        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
-        """
-        return topic_differences(self, topic, schema, partitions=partitions)
-
     def kafka_config(self) -> dict[str, str]:
-        """How to reach the feature store's Kafka, in librdkafka's terms; certificates and keys inline, as PEM."""
+        """The librdkafka settings of the feature store's Kafka; certificates and keys inline, as PEM."""
+        return dict(self._kafka_config)
+
+    @cached_property
+    def _kafka_config(self) -> dict[str, str]:
         from hsfs.core.storage_connector_api import StorageConnectorApi
 
         with translated("read the Kafka connector of the feature store"), quiet():
             connector = StorageConnectorApi()._get_kafka_connector(self.feature_store.id, external=True)
-            self._keep_private(connector)
+            in_memory = keep_in_memory(connector)
             config = dict(connector.confluent_options())
         for location, inline in _PEM_FILES.items():
             if path := config.pop(location, None):
-                config[inline] = Path(path).read_text()
+                config[inline] = in_memory.get(path) or Path(path).read_text()
         config = {key: str(value) for key, value in config.items() if value is not None}
         mask_values(config)
         return config
-
-    def _keep_private(self, connector: Any) -> None:
-        """Have the SDK unpack key stores into this session's folder.
-
-        By itself it writes the key to a file in /tmp that outlives the process, under a name that two platforms share.
-        """
-        from hopsworks_common import client
-
-        def create_pem_files(options: Mapping[str, Any]) -> None:
-            stores = [options[f"ssl.{store}.{what}"] for store in _STORES for what in ("location", "password")]
-            paths = client._get_instance()._write_pem(*stores, str(self.folder / f"kafka_{connector.id}"))
-            connector.ca_chain_path, connector.client_cert_path, connector.client_key_path = paths
-
-        connector.create_pem_files = create_pem_files
 
     def topic_end_offsets(self, topic: str) -> dict[int, int]:
         """Partition -> offset after the last record; empty if the topic does not exist.

@@ -1,4 +1,4 @@
-"""Whether what exists in Hopsworks is what was asked for. Pure."""
+"""How a registered feature group or schema differs from the wanted one. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class FeatureGroupShape:
-    """The part of a feature group that must not drift.
+    """The part of a feature group that is compared.
 
     :param features: name -> feature type.
     :param primary_key: names; their order carries no meaning.
@@ -42,7 +42,7 @@ class FeatureGroupShape:
         )
 
     def differences(self, existing: FeatureGroupShape) -> list[str]:
-        """What ``existing`` has otherwise, one sentence part each; empty if nothing."""
+        """How ``existing`` differs, one sentence part each."""
         found = []
         for name in [*self.features, *(name for name in existing.features if name not in self.features)]:
             here, there = self.features.get(name), existing.features.get(name)
@@ -67,7 +67,7 @@ class FeatureGroupShape:
         return [name for name in self.features if name not in existing.features]
 
     def beyond_appending(self, existing: FeatureGroupShape) -> list[str]:
-        """The differences that appending features would not make go away."""
+        """The differences that appending features would not remove."""
         new = self.appended(existing)
         features = {**existing.features, **{name: self.features[name] for name in new}}
         return self.differences(replace(existing, features=features))

@@ -1,18 +1,15 @@
-"""Topics as Hopsworks knows them, with their schemas, and as their broker has them."""
+"""Kafka topics of a Hopsworks project: their registered schemas, and whether the broker has them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from hopsworks_flink.clients.hopsworks.errors import translated
 from hopsworks_flink.clients.hopsworks.shapes import same_schema
 from hopsworks_flink.exceptions import HopsworksConflictError, HopsworksConnectionError
-
-if TYPE_CHECKING:
-    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
 _TOPIC_EXISTS = 190002
 _TOPIC_ONLY_IN_KAFKA = 190003
@@ -20,91 +17,101 @@ _TOPIC_ONLY_IN_KAFKA = 190003
 _LOOKS, _PAUSE_SECONDS = 3, 1.0
 
 
-def create_topic(
-    session: HopsworksSession,
-    topic: str,
-    schema: Mapping[str, Any],
-    *,
-    partitions: int,
-    replication: int,
-    subject: str | None,
-) -> dict[str, Any]:
-    """As `HopsworksSession.create_topic` says."""
-    from hopsworks.client.exceptions import RestAPIError
+class HopsworksTopics:
+    """Made by :attr:`HopsworksSession.topics`.
 
-    subject = subject or topic
-    with translated(f"create topic {topic!r}"):
-        kafka = session.project.get_kafka_api()
-        known = _latest_schema(kafka, subject)
-        if known is not None and not same_schema(known.schema, schema):
+    :param project: the SDK's project.
+    :param end_offsets: asks the broker for a topic: partition -> offset after the last record; empty without the topic.
+    """
+
+    def __init__(self, project: Any, end_offsets: Callable[[str], Mapping[int, int]]) -> None:
+        self._project = project
+        self._end_offsets = end_offsets
+
+    def create(
+        self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
+    ) -> dict[str, Any]:
+        """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
+
+        :param schema: Avro schema.
+        :param subject: name of the schema; default: the topic's.
+        :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
+        :raises HopsworksConflictError: topic or schema exist and differ.
+        """
+        from hopsworks.client.exceptions import RestAPIError
+
+        subject = subject or topic
+        with translated(f"create topic {topic!r}"):
+            kafka = self._project.get_kafka_api()
+            known = _latest_schema(kafka, subject)
+            if known is not None and not same_schema(known.schema, schema):
+                raise HopsworksConflictError(
+                    f"Schema {subject!r} exists (version {known.version}) and differs: it is "
+                    f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject."
+                )
+            registered = known or kafka.create_schema(subject, dict(schema))
+            existing, created = kafka.get_topic(topic), False
+            as_wanted = existing is not None and int(existing._num_of_partitions) == partitions
+            if as_wanted and not self._is_on_broker(topic):
+                # Deleted on the broker only: it has to be deleted in Hopsworks too before it can be created again.
+                existing.delete()
+                existing = None
+            if existing is None:
+                try:
+                    kafka.create_topic(topic, subject, registered.version, replicas=replication, partitions=partitions)
+                    created = True
+                except RestAPIError as error:
+                    if error.error_code == _TOPIC_ONLY_IN_KAFKA:
+                        raise HopsworksConflictError(
+                            f"Topic {topic!r} exists on the broker, but Hopsworks does not know it: "
+                            "choose another name, or delete it there."
+                        ) from error
+                    if error.error_code != _TOPIC_EXISTS:
+                        raise
+                    existing = kafka.get_topic(topic)
+        if existing is not None and int(existing._num_of_partitions) != partitions:
             raise HopsworksConflictError(
-                f"Schema {subject!r} exists (version {known.version}) and is another one: it is "
-                f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject."
+                f"Topic {topic!r} exists with {existing._num_of_partitions} partition(s), wanted {partitions}: "
+                "use that number, or choose another topic."
             )
-        registered = known or kafka.create_schema(subject, dict(schema))
-        existing, created = kafka.get_topic(topic), False
-        as_wanted = existing is not None and int(existing._num_of_partitions) == partitions
-        if as_wanted and not _is_on_broker(session, topic):
-            # Deleted on the broker, behind the platform's back: both have to forget it before it is made anew.
-            existing.delete()
-            existing = None
+        return {
+            "topic": topic,
+            "subject": subject,
+            "schema_id": registered.id,
+            "schema_version": registered.version,
+            "created": created,
+        }
+
+    def differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
+        """How an existing topic differs from what is asked for, one sentence part each. Only looks.
+
+        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
+        """
+        with translated(f"look at topic {topic!r}"):
+            kafka = self._project.get_kafka_api()
+            known, existing = _latest_schema(kafka, topic), kafka.get_topic(topic)
         if existing is None:
-            try:
-                kafka.create_topic(topic, subject, registered.version, replicas=replication, partitions=partitions)
-                created = True
-            except RestAPIError as error:
-                if error.error_code == _TOPIC_ONLY_IN_KAFKA:
-                    raise HopsworksConflictError(
-                        f"Topic {topic!r} exists on the broker, but Hopsworks does not know it: "
-                        "choose another name, or delete it there."
-                    ) from error
-                if error.error_code != _TOPIC_EXISTS:
-                    raise
-                existing = kafka.get_topic(topic)
-    if existing is not None and int(existing._num_of_partitions) != partitions:
-        raise HopsworksConflictError(
-            f"Topic {topic!r} exists with {existing._num_of_partitions} partition(s), wanted {partitions}: "
-            "say the number it has, or choose another topic."
-        )
-    return {
-        "topic": topic,
-        "subject": subject,
-        "schema_id": registered.id,
-        "schema_version": registered.version,
-        "created": created,
-    }
+            return None
+        found = []
+        if known is None or not same_schema(known.schema, schema):
+            has = f"it is {_compact(known.schema)}" if known else "there is none"
+            found.append(f"its schema differs: {has}, wanted {_compact(schema)}")
+        if int(existing._num_of_partitions) != partitions:
+            found.append(f"it has {existing._num_of_partitions} partition(s), wanted {partitions}")
+        try:
+            return found if found or self._is_on_broker(topic) else None
+        except HopsworksConnectionError:
+            # A comparison works without access to the broker.
+            return found
 
-
-def topic_differences(
-    session: HopsworksSession, topic: str, schema: Mapping[str, Any], *, partitions: int
-) -> list[str] | None:
-    """As `HopsworksSession.topic_differences` says."""
-    with translated(f"look at topic {topic!r}"):
-        kafka = session.project.get_kafka_api()
-        known, existing = _latest_schema(kafka, topic), kafka.get_topic(topic)
-    if existing is None:
-        return None
-    found = []
-    if known is None or not same_schema(known.schema, schema):
-        has = f"it is {_compact(known.schema)}" if known else "there is none"
-        found.append(f"its schema is another one: {has}, wanted {_compact(schema)}")
-    if int(existing._num_of_partitions) != partitions:
-        found.append(f"it has {existing._num_of_partitions} partition(s), wanted {partitions}")
-    try:
-        return found if found or _is_on_broker(session, topic) else None
-    except HopsworksConnectionError:
-        # Who only looks need not be able to reach the broker.
-        return found
-
-
-def _is_on_broker(session: HopsworksSession, topic: str) -> bool:
-    """Whether the broker has a topic. It is asked several times before the answer is no."""
-    for look in range(_LOOKS):
-        if look:
-            time.sleep(_PAUSE_SECONDS)
-        if session.topic_end_offsets(topic):
-            return True
-    return False
+    def _is_on_broker(self, topic: str) -> bool:
+        """Whether the broker has a topic; asked several times before the answer is no."""
+        for look in range(_LOOKS):
+            if look:
+                time.sleep(_PAUSE_SECONDS)
+            if self._end_offsets(topic):
+                return True
+        return False
 
 
 def _latest_schema(kafka: Any, subject: str) -> Any:

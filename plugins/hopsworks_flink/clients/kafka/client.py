@@ -1,4 +1,4 @@
-"""A worker's connection to a Kafka cluster; where it fails, one sentence says why and what to do."""
+"""A worker's connection to a Kafka cluster; a failure is one sentence with cause and remedy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from hopsworks_flink.exceptions import ConfigurationError, KafkaError, KafkaSecu
 
 _STEP_SECONDS = 1.0
 _DIAGNOSIS_SECONDS = 5.0
+_PRODUCE_SECONDS = 30.0
 _VERIFICATION_FAILED = "certificate verify failed"
 
 
 class KafkaClient:
-    """An admin client of one cluster that remembers why its connections failed.
+    """An admin client of one cluster that records why its connections failed.
 
     :param conf: librdkafka settings that reach the broker.
     :raises ConfigurationError: librdkafka does not accept them.
@@ -31,7 +32,7 @@ class KafkaClient:
         self._conf = dict(conf)
         self._reasons: list[str] = []
         try:
-            # Failures are told by exceptions, once: librdkafka would print each attempt to connect.
+            # Failures become exceptions; librdkafka would print each attempt to connect.
             settings: dict[str, Any] = {"log_level": 0, **conf, "error_cb": self._note}
             self.admin = AdminClient(settings)
         except KafkaException as error:
@@ -42,7 +43,7 @@ class KafkaClient:
     def topics(self, timeout: float = 30.0) -> dict[str, Any]:
         """All topics by name, as librdkafka describes them.
 
-        Of all topics: asking for one by name could create it on a broker that makes topics by itself.
+        All topics, because a request for one by name could create it on a broker with automatic creation.
 
         :param timeout: seconds; a refused certificate or password ends the wait at once.
         :raises KafkaSecurityError: broker and client do not trust each other.
@@ -97,7 +98,7 @@ class KafkaClient:
                 raise KafkaSecurityError(f"{at} does not speak TLS there: check the port and security.protocol.")
 
     def _diagnosis(self, reason: str) -> str:
-        """OpenSSL's own word on the certificate, which librdkafka keeps to itself."""
+        """OpenSSL's verdict on the certificate, which librdkafka does not report."""
         address = reason.partition("://")[2].partition("/")[0]
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
@@ -120,3 +121,32 @@ class KafkaClient:
 
 def _alert(reason: str) -> str:
     return reason.partition("tls alert ")[2].partition(":")[0]
+
+
+def produce(conf: Mapping[str, Any], topic: str, partition: int, value: bytes, timestamp: int) -> int:
+    """Write one record and wait until the broker has it.
+
+    :param conf: librdkafka settings that reach the broker.
+    :param timestamp: Kafka's, milliseconds since the epoch.
+    :return: its offset.
+    :raises KafkaError: the broker did not take it in time.
+    """
+    from confluent_kafka import Producer
+
+    answers: list[tuple[Any, Any]] = []
+    settings = {key: value for key, value in conf.items() if key not in ("group.id", "auto.offset.reset")}
+    producer = Producer({"log_level": 0, **settings, "acks": "all", "message.timeout.ms": int(_PRODUCE_SECONDS * 1000)})
+    producer.produce(
+        topic,
+        value,
+        partition=partition,
+        timestamp=timestamp,
+        on_delivery=lambda error, record: answers.append((error, record)),
+    )
+    producer.flush(_PRODUCE_SECONDS + 1)
+    if not answers:
+        raise KafkaError(f"Kafka at {conf.get('bootstrap.servers')} did not take a record for topic {topic} in time.")
+    error, record = answers[0]
+    if error is not None:
+        raise KafkaError(f"Kafka at {conf.get('bootstrap.servers')} refused a record for topic {topic}: {error.str()}")
+    return int(record.offset())

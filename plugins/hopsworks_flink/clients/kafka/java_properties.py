@@ -47,7 +47,7 @@ def java_client_properties(conf: Mapping[str, Any]) -> dict[str, str]:
     result = {name: str(conf[name]) for name in _SAME if conf.get(name) is not None}
     result["security.protocol"] = protocol
     if result.get("ssl.endpoint.identification.algorithm") == "none":
-        # librdkafka says "none" where the Java client says nothing at all.
+        # The Java client takes an empty text for librdkafka's "none".
         result["ssl.endpoint.identification.algorithm"] = ""
     if protocol.endswith("SSL"):
         result.update(_pem_stores(conf))
@@ -57,7 +57,7 @@ def java_client_properties(conf: Mapping[str, Any]) -> dict[str, str]:
 
 
 def credentials_fingerprint(*confs: Mapping[str, Any]) -> str:
-    """What tells one set of credentials from another without holding a secret: 16 hex digits.
+    """A fingerprint of credentials that holds no secret: 16 hex digits.
 
     Certificates, user names and protocols count; keys and passwords do not. Empty where nothing is secured.
 

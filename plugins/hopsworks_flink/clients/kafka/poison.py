@@ -1,4 +1,4 @@
-"""Finds the records that a Flink job cannot decode: its exception names neither topic nor partition nor offset."""
+"""Finds the records that a Flink job cannot decode, which Flink's exception does not name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from hopsworks_flink.pipeline.decoding import Check
 
 # In every trace of a source that cannot decode, whatever the format says below it.
 _MARKS = ("Failed to deserialize consumer record", "Failed to deserialize Avro record", "Failed to deserialize JSON")
-_SECONDS = 30.0
+#: Bound on a search.
+SEARCH_SECONDS = 30.0
 _BATCH = 2000
 _SHOWN_BYTES = 64
 
@@ -45,7 +46,7 @@ class PoisonedRecord:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search came to.
+    """The result of a search.
 
     :param records: the first one of each partition that has any; ordered by partition.
     :param examined: how many records were decoded.
@@ -58,7 +59,7 @@ class Search:
 
 
 def is_decoding_failure(stack_trace: str) -> bool:
-    """Whether a job's stack trace says that its source met a record that it cannot decode."""
+    """Whether a job's stack trace is that of a source that cannot decode a record."""
     return any(mark in stack_trace for mark in _MARKS)
 
 
@@ -80,7 +81,7 @@ def find_poison(
     """
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    seconds = _SECONDS if seconds is None else seconds
+    seconds = SEARCH_SECONDS if seconds is None else seconds
     deadline = time.monotonic() + seconds
     metadata = KafkaClient(conf).topics(seconds).get(topic)
     if metadata is None:

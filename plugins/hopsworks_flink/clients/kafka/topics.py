@@ -1,4 +1,4 @@
-"""Kafka topics as they should be and as they are: what differs (pure), and the calls that look and change."""
+"""Kafka topics: how an existing one differs from a wanted one (pure), and the calls that read, create and alter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.exceptions import KafkaConflictError, KafkaError
-
-_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class TopicChanges:
-    """What makes an existing topic the wanted one.
+    """The changes that turn an existing topic into the wanted one.
 
     :param partitions: new number of partitions; None: it has them.
     :param config: settings to alter.
@@ -44,7 +42,7 @@ class TopicChanges:
 
 
 def compare(wanted: Topic, existing: Topic) -> TopicChanges:
-    """What has to change; pure. Settings that are not wanted explicitly do not count."""
+    """The changes needed; pure. Only settings that are wanted explicitly count."""
     impossible, differences, grown = [], [], None
     if wanted.partitions != existing.partitions:
         text = f"it has {existing.partitions} partition(s), wanted {wanted.partitions}"
@@ -64,31 +62,34 @@ def compare(wanted: Topic, existing: Topic) -> TopicChanges:
 
 
 class KafkaTopics:
-    """Looks at topics of one cluster and changes them.
+    """Reads, creates and alters topics of one cluster.
 
     :param conf: librdkafka settings that reach the broker.
     """
+
+    #: How long the broker may take for an answer.
+    answer_seconds = 30.0
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
         self._client = KafkaClient(conf)
         self.servers, self._admin = self._client.servers, self._client.admin
 
     def find(self, name: str) -> Topic | None:
-        """The topic as it is, with all its settings; None if there is none."""
+        """The existing topic with all its settings; None if there is none."""
         from confluent_kafka.admin import ConfigResource, ResourceType
 
-        metadata = self._client.topics(_SECONDS).get(name)
+        metadata = self._client.topics(self.answer_seconds).get(name)
         if metadata is None:
             return None
         with self._errors(f"look at topic {name!r}"):
             resource = ConfigResource(ResourceType.TOPIC, name)
-            entries = self._admin.describe_configs([resource], request_timeout=_SECONDS)[resource].result()
+            entries = self._admin.describe_configs([resource], request_timeout=self.answer_seconds)[resource].result()
         replication = min((len(p.replicas) for p in metadata.partitions.values()), default=0)
         config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
         return Topic(name, len(metadata.partitions), replication, config)
 
     def create(self, topic: Topic) -> bool:
-        """Create it; False if another one was faster."""
+        """Create a topic; False if it exists meanwhile."""
         from confluent_kafka import KafkaError as Code
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import NewTopic
@@ -101,7 +102,7 @@ class KafkaTopics:
         )
         with self._errors(f"create topic {topic.name!r}"):
             try:
-                self._admin.create_topics([new], request_timeout=_SECONDS)[topic.name].result()
+                self._admin.create_topics([new], request_timeout=self.answer_seconds)[topic.name].result()
             except KafkaException as error:
                 if error.args[0].code() != Code.TOPIC_ALREADY_EXISTS:
                     raise
@@ -125,10 +126,11 @@ class KafkaTopics:
                     for key, value in changes.config.items()
                 ]
                 resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-                self._admin.incremental_alter_configs([resource], request_timeout=_SECONDS)[resource].result()
+                altered = self._admin.incremental_alter_configs([resource], request_timeout=self.answer_seconds)
+                altered[resource].result()
             if changes.partitions:
                 new = NewPartitions(name, changes.partitions)
-                self._admin.create_partitions([new], request_timeout=_SECONDS)[name].result()
+                self._admin.create_partitions([new], request_timeout=self.answer_seconds)[name].result()
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, BaseOperator
+from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import read_file, read_program
-from hopsworks_flink.clients.masking import mask_values
+from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
 from hopsworks_flink.deployment.desired import DesiredJob
-from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, option_names, refuse_secrets
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
-
-COLOUR = "#ffe6ef"
-
-#: Flink's defaults that would make a streaming job without a word in its configuration unsafe.
-STREAMING_DEFAULTS = {
-    "execution.checkpointing.interval": "10 s",
-    # A job that has to be cancelled leaves its newest checkpoint behind to start from.
-    "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
-}
+    from hopsworks_flink.triggers.flink import FlinkJobTrigger
+    from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
 #: A bounded job that fails at the same place again and again has failed: its cause belongs into the task's log.
 BOUNDED_DEFAULTS = {
@@ -50,10 +44,10 @@ class FlinkPythonJobOperator(BaseOperator):
         "jars",
         "flink_conn_id",
     )
-    #: Formats that the program reads and that have jars of their own.
+    #: What the program reads with that has jars of its own, see `find_jars`.
     file_formats: Sequence[str] = ()
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -100,9 +94,8 @@ class FlinkPythonJobOperator(BaseOperator):
         :raises ConfigurationError: an argument is wrong or a file is missing.
         """
         arguments = tuple(str(argument) for argument in self.arguments or ())
-        configuration = as_strings(self.flink_configuration, "flink_configuration")
-        refuse_secrets(configuration, "flink_configuration")
         refuse_secrets(option_names(arguments), "arguments")
+        configuration = self.checked_configuration()
         return DesiredJob(
             job_name=as_text(self.job_name, "job_name"),
             bundle=self.build_bundle(),
@@ -113,6 +106,15 @@ class FlinkPythonJobOperator(BaseOperator):
             secret_files=self.secret_files,
         )
 
+    def checked_configuration(self) -> dict[str, str]:
+        """Flink's configuration for this job.
+
+        :raises ConfigurationError: it is not a mapping, or holds a secret.
+        """
+        configuration = as_strings(self.flink_configuration, "flink_configuration")
+        refuse_secrets(configuration, "flink_configuration")
+        return configuration
+
     def show_job(self, context: Context, hook: FlinkHook, job_id: str) -> str:
         """Make the job's button work and return the address."""
         url = push_links(context, self, hook, job_id)
@@ -120,40 +122,20 @@ class FlinkPythonJobOperator(BaseOperator):
         return url
 
 
-def push_links(context: Context, operator: BaseOperator, hook: FlinkHook, job_id: str) -> str:
-    """Make the buttons of a job work, from now on; a retry has to do it again.
+def wait_for_event(
+    operator: BaseOperator,
+    hook: FlinkHook,
+    trigger: FlinkJobTrigger | FlinkDeploymentTrigger,
+    deferrable: bool,
+    kwargs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The event of a trigger: awaited here, or by deferring the task unless the job has ended already.
 
-    :return: the address of the job in Flink's web UI.
+    :param kwargs: for the operator's ``execute_complete``.
     """
-    url = hook.job_url(job_id)
-    FlinkJobLink().persist(context, operator, url)
-    FlinkExceptionsLink().persist(context, operator, hook.job_url(job_id, "exceptions"))
-    return url
-
-
-def check_name_or_id(job_name: str | None, job_id: str | None) -> None:
-    """A job is named by exactly one of the two.
-
-    :raises ConfigurationError: by both or by none.
-    """
-    if bool(job_name) == bool(job_id):
-        both = "both" if job_id else "neither"
-        raise ConfigurationError(f"Give either job_name or job_id, not {both}: {job_name!r}, {job_id!r}.")
-
-
-def kafka_connection(conn_id: str) -> dict[str, Any]:
-    """The librdkafka settings in an Airflow connection of the official Kafka provider.
-
-    :raises ConfigurationError: there is no such connection, or it has no settings.
-    """
-    try:
-        settings = BaseHook.get_connection(conn_id).extra_dejson
-    except AirflowNotFoundException as error:
-        raise ConfigurationError(
-            f"There is no Airflow connection {conn_id!r}. Create one of type 'kafka' whose extra holds librdkafka "
-            'settings, e.g. {"bootstrap.servers": "broker:9092"}.'
-        ) from error
-    mask_values(settings)
-    if not settings.get("bootstrap.servers"):
-        raise ConfigurationError(f"connection {conn_id!r}: extra has no 'bootstrap.servers'.")
-    return settings
+    if deferrable:
+        state = hook.job_state(trigger.job_id)
+        if state is not None and state not in TERMINAL_STATES:
+            # The deadline is the trigger's: one of Airflow's own would leave what was begun without anybody to see it.
+            operator.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(kwargs), timeout=None)
+    return asyncio.run(trigger.report(hook.settings))

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import conf
-from hopsworks_flink.clients.flink.jobs import STATE_POLICIES, TERMINAL_STATES
-from hopsworks_flink.deployment.deployer import FlinkDeployment
-from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
-from hopsworks_flink.deployment.record import DeploymentMemory
-from hopsworks_flink.deployment.rollout import Settlement, gone_back
-from hopsworks_flink.deployment.rollout_steps import Outcome, Settling
+from hopsworks_flink.clients.flink.jobs import STATE_POLICIES
+from hopsworks_flink.deployment.deployer import Deployer
+from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DeploymentPolicy, DeploymentResult, DesiredJob
+from hopsworks_flink.deployment.record import DeploymentRecord
+from hopsworks_flink.deployment.rollout import HealthResult, Rollout, RolloutSteps, rollback_error
 from hopsworks_flink.exceptions import ConfigurationError, FlinkConnectionError, FlinkError
-from hopsworks_flink.health.gate import HealthCriteria
+from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.operators.flink.base import STREAMING_DEFAULTS, FlinkPythonJobOperator
-from hopsworks_flink.tasks.arguments import (
-    as_bool,
-    as_float,
-    one_of,
-    owner_marks,
-    task_errors,
-    time_limit,
-)
+from hopsworks_flink.operators.flink.base import FlinkPythonJobOperator, wait_for_event
+from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of
+from hopsworks_flink.tasks.context import owner_marks, task_errors, time_limit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
 # Of use to a later moment of the same task only.
+# In a new job, before it is stable.
+_MAX_RESTARTS = 5
 _NOT_SHOWN = ("own", "kept_state", "replaced_hash")
 
 
@@ -74,9 +70,10 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         the default; shown, as the arguments are (templated).
     :param jars: names or paths of the connector jars that the job brings along; None: all of the connection's folder,
         an empty list: none (templated).
-    :param state: ``restore`` continues from the state of the job before; ``fresh`` leaves it behind; ``rewarm``, for
-        feature pipelines, leaves it behind as well, but reads again what the open windows need; default: ``restore``
-        (templated).
+    :param state: ``auto`` continues from the state of the previous job where old and new job mean the same by it, and
+        rewarms a feature pipeline otherwise; ``restore`` continues from it, and refuses a pipeline whose state means
+        something else; ``fresh`` leaves it behind; ``rewarm``, for feature pipelines, leaves it behind as well, but
+        reads again what the open windows need; default: ``auto`` (templated).
     :param savepoint_path: start from this savepoint or retained checkpoint instead; None: as ``state`` says
         (templated).
     :param allow_non_restored_state: start also if the savepoint holds state that the job has no use for; default: false
@@ -117,7 +114,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
     def __init__(
         self,
         *,
-        state: str = "restore",
+        state: str = "auto",
         savepoint_path: str | None = None,
         allow_non_restored_state: bool | str = False,
         savepoint_directory: str | None = None,
@@ -138,7 +135,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.deferrable = deferrable
-        self._deployment: FlinkDeployment | None = None
+        self._deployer: Deployer | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Converge, and wait until the job is healthy."""
@@ -151,134 +148,123 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
 
     def deploy(self, context: Context) -> dict[str, Any]:
         """Converge; errors are this package's own."""
-        settlement, deployment = self._begin(context)
-        return self._see_through(settlement, deployment, settlement.converge())
+        steps, deployer = self._begin(context)
+        return self._see_through(steps, deployer, steps.converge())
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
+        self, context: Context, event: dict[str, Any] | None = None, rollout: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Go on after the trigger has watched a job: done, going back, or back.
 
         :param event: of :class:`~hopsworks_flink.triggers.flink_deploy.FlinkDeploymentTrigger`.
-        :param settling: what the watch was about.
+        :param rollout: what the watch was about.
         """
         with task_errors():
-            if not event or settling is None:
+            if not event or rollout is None:
                 raise FlinkError(
                     "The wait for the job's health ended without an event, so its health is not known. The job was "
                     "left alone; another try looks at it again."
                 )
-            watched = Settling.from_json(settling)
+            watched = Rollout.from_json(rollout)
             hook = FlinkHook(self.flink_conn_id)
             self.show_job(context, hook, watched.job_id)
             if watched.back is not None:
                 # Not prepared again: what the new version could not do must not stand in the way of the old one.
-                memory = self._memory(context, watched.back.job_name)
+                record = self._record(context, watched.back.job_name)
                 how_to_resume = self._how_to_resume(watched.back.job_name)
-                raise gone_back(watched, self._outcome(event, back=True), memory, how_to_resume)
-            outcome = self._outcome(event)
+                raise rollback_error(watched, self._health_result(event, back=True), record, how_to_resume)
+            health = self._health_result(event)
             self.prepare()
-            settlement, deployment = self._begin(context)
+            steps, deployer = self._begin(context)
             if watched.killable:
-                deployment.unproven_job_id = watched.job_id
-            return self._see_through(settlement, deployment, settlement.step(watched, outcome))
+                deployer.killable_job_id = watched.job_id
+            return self._see_through(steps, deployer, steps.step(watched, health))
 
     def on_kill(self) -> None:
         """Cancel the job that this try has submitted, if it is not healthy yet; nothing else."""
-        deployment = self._deployment
-        if deployment is not None and deployment.unproven_job_id:
-            self.log.info("Cancelling job %s.", deployment.unproven_job_id)
-            deployment.hook.cancel(deployment.unproven_job_id)
+        if self._deployer is not None:
+            self._deployer.cancel_unstable()
 
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
         """The job, with all that brings it back later."""
         desired = self.desired_job(hook, STREAMING_DEFAULTS)
         return replace(desired, local_files=frozenset(self.files or {}))
 
-    def _begin(self, context: Context) -> tuple[Settlement, FlinkDeployment]:
+    def _begin(self, context: Context) -> tuple[RolloutSteps, Deployer]:
         hook = FlinkHook(self.flink_conn_id)
         desired = self.desired_deployment(hook)
-        memory = self._memory(context, desired.job_name)
-        policy = self._policy(memory)
-        deployment = FlinkDeployment(
+        record = self._record(context, desired.job_name)
+        policy = self._policy(record)
+        deployer = Deployer(
             hook,
             desired,
             policy,
             log=self.log,
-            memory=memory,
+            record=record,
             on_job=lambda job_id: self.show_job(context, hook, job_id),
             marks=owner_marks(context),
         )
-        self._deployment = deployment
+        self._deployer = deployer
         how_to_resume = self._how_to_resume(desired.job_name)
-        return Settlement(deployment, how_to_resume, lambda job_id: self.explain_failure(hook, job_id)), deployment
+        return RolloutSteps(deployer, how_to_resume, lambda job_id: self.explain_failure(hook, job_id)), deployer
 
     def explain_failure(self, hook: FlinkHook, job_id: str) -> str | None:
         """What else than Flink knows about the failure of the operator's job, sentences; None: nothing."""
         return None
 
-    def _memory(self, context: Context, job_name: str) -> DeploymentMemory:
-        return DeploymentMemory(job_name, context, [*self.outlets, *self.inlets])
+    def _record(self, context: Context, job_name: str) -> DeploymentRecord:
+        return DeploymentRecord(job_name, context, [*self.outlets, *self.inlets])
 
     def _how_to_resume(self, job_name: str) -> str:
         call = f"{type(self).__name__}(task_id={self.task_id!r}, job_name={job_name!r}, savepoint_path='{{path}}', …)"
         return f"{call} with the previous version's files"
 
-    def _see_through(
-        self, settlement: Settlement, deployment: FlinkDeployment, step: DeploymentResult | Settling
-    ) -> dict[str, Any]:
+    def _see_through(self, steps: RolloutSteps, deployer: Deployer, step: DeploymentResult | Rollout) -> dict[str, Any]:
         """Watch what has to be watched, here or in the triggerer, until there is a result."""
-        while isinstance(step, Settling):
-            if as_bool(self.deferrable, "deferrable") and not self._has_ended(deployment, step.job_id):
-                self._defer(deployment, step)
-            step = settlement.step(step, settlement.watch(step))
+        while isinstance(step, Rollout):
+            trigger = self._trigger(deployer, step)
+            kwargs = {"rollout": step.to_json()}
+            event = wait_for_event(self, deployer.hook, trigger, as_bool(self.deferrable, "deferrable"), kwargs)
+            step = steps.step(step, self._health_result(event, back=step.back is not None))
         shown = {name: value for name, value in step.to_dict().items() if name not in _NOT_SHOWN}
-        return {**shown, "web_url": deployment.hook.job_url(step.job_id)}
+        return {**shown, "web_url": deployer.hook.job_url(step.job_id)}
 
-    @staticmethod
-    def _has_ended(deployment: FlinkDeployment, job_id: str) -> bool:
-        state = deployment.hook.job_state(job_id)
-        return state is None or state in TERMINAL_STATES
-
-    def _defer(self, deployment: FlinkDeployment, settling: Settling) -> None:
+    def _trigger(self, deployer: Deployer, rollout: Rollout) -> FlinkDeploymentTrigger:
         from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
 
-        self.defer(
-            trigger=FlinkDeploymentTrigger(
-                job_id=settling.job_id,
-                **asdict(deployment.policy.health),
-                flink_conn_id=self.flink_conn_id,
-                deadline=settling.deadline,
-                poll_interval=deployment.policy.poll_interval,
-                kill_job_id=settling.job_id if settling.killable else None,
-            ),
-            method_name="execute_complete",
-            kwargs={"settling": settling.to_json()},
-            # The deadline is the trigger's: a task whose deferral times out would leave an unproven job behind.
-            timeout=None,
+        bounds = deployer.policy.health
+        return FlinkDeploymentTrigger(
+            job_id=rollout.job_id,
+            require_checkpoint=bounds.require_checkpoint,
+            grace_period=bounds.grace_period,
+            max_restarts=_MAX_RESTARTS,
+            flink_conn_id=self.flink_conn_id,
+            deadline=rollout.deadline,
+            poll_interval=deployer.policy.poll_interval,
+            kill_job_id=rollout.job_id if rollout.killable else None,
         )
 
     @staticmethod
-    def _outcome(event: dict[str, Any], back: bool = False) -> Outcome:
+    def _health_result(event: dict[str, Any], back: bool = False) -> HealthResult:
         status, reason = event.get("status"), str(event.get("message") or "")
         if status in ("healthy", "failed", "late"):
-            return Outcome(status, reason, str(event.get("state")))
+            return HealthResult(status, reason, str(event.get("state")))
         known = status in (TIMEOUT, ERROR)
         if back and known:
             # Another try would bring the version that failed again: this is the end, and says where the state lies.
-            return Outcome("late", f"its health could not be learned: {reason}", "UNKNOWN")
+            return HealthResult("late", f"its health could not be learned: {reason}", "UNKNOWN")
         kind = FlinkConnectionError if known else FlinkError
         raise kind(
             f"The job's health could not be learned ({status}): {reason or 'no reason given'}. The job was left alone; "
             "another try looks at it again."
         )
 
-    def _policy(self, memory: DeploymentMemory) -> DeploymentPolicy:
+    def _policy(self, record: DeploymentRecord) -> DeploymentPolicy:
         state = one_of(self.state, "state", STATE_POLICIES)
         if state == "rewarm" and not self.can_rewarm:
             raise ConfigurationError(
                 "state='rewarm' is for feature pipelines (FlinkDeployFeaturePipelineOperator): only there it is known "
-                "what a program has to read again. Choose 'restore' or 'fresh'."
+                "what a program has to read again. Choose 'auto', 'restore' or 'fresh'."
             )
         grace_period, timeout = as_float(self.grace_period, "grace_period"), as_float(self.timeout, "timeout")
         return DeploymentPolicy(
@@ -287,7 +273,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
             savepoint_directory=self.savepoint_directory or None,
             allow_non_restored_state=as_bool(self.allow_non_restored_state, "allow_non_restored_state"),
             rewarm_from=self._rewarm_from(),
-            health=HealthCriteria(
+            health=Bounds(
                 require_checkpoint=as_bool(self.require_checkpoint, "require_checkpoint"),
                 grace_period=grace_period,
             ),

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.kafka.client import KafkaClient
-from hopsworks_flink.deployment.decision import Start
 from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
 from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
-from hopsworks_flink.tasks.arguments import as_epoch_milliseconds, one_of
-from hopsworks_flink.tasks.pipeline import growing_groups, registered_groups
+from hopsworks_flink.pipeline.times import as_epoch_milliseconds
+from hopsworks_flink.tasks.arguments import one_of
 from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
     from hopsworks_flink.deployment.desired import DeploymentPolicy
     from hopsworks_flink.deployment.growth import Growth
-    from hopsworks_flink.deployment.record import DeploymentMemory
+    from hopsworks_flink.deployment.record import DeploymentRecord
     from hopsworks_flink.hooks.flink import FlinkHook
-    from hopsworks_flink.pipeline.plan import JobPlan
-    from hopsworks_flink.pipeline.spec import Pipeline
 
-_PROGRAM = "feature_pipeline"
-_PLAN_FILE = "plan.json"
-_BINDINGS_FILE = "bindings.json"
 _TRUST_SECONDS = 5.0
 
 
@@ -92,6 +88,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     )
 
     can_rewarm = True
+    file_formats = (OWN_JARS,)
 
     def __init__(
         self,
@@ -107,101 +104,102 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         for name in ("job_name", "program", "files", "data_files", "arguments"):
             if name in kwargs:
                 raise TypeError(f"{type(self).__name__} takes no argument {name!r}: it follows from the pipeline")
-        super().__init__(job_name="", program=_PROGRAM, **kwargs)
+        super().__init__(job_name="", program=PROGRAM, **kwargs)
         self.pipeline = pipeline
         self.source_kafka_conn_id = source_kafka_conn_id
         self.hopsworks_conn_id = hopsworks_conn_id
         self.rewarm_from = rewarm_from
         self.start = start
         self.on_drift = on_drift
-        self._lacking: dict[str, list[str]] = {}
-        self._plan: JobPlan | None = None
-        self._brokers: list[Mapping[str, Any]] = []
+        self._job: FeatureJob | None = None
 
     def prepare(self) -> None:
         """Compile the pipeline against what is registered."""
         from hopsworks_flink.clients.kafka.java_properties import java_client_properties
         from hopsworks_flink.pipeline.spec import Pipeline
-        from hopsworks_flink.pipeline.sql.quarantine import jar_folders
 
         if self.start:
             one_of(self.start, "start", ("earliest", "latest"))
         one_of(self.on_drift, "on_drift", ("fail", "append"))
         self._rewarm_from()
-        self._parsed = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
-        self._brokers = [kafka_connection(self.source_kafka_conn_id)] if self.source_kafka_conn_id else []
-        for broker in self._brokers:
-            java_client_properties(broker)
-        self._plan = self._compile(self._parsed)
-        self.job_name = self._parsed.job_name
-        self.file_formats = jar_folders(self._parsed)
-
-    def _compile(self, pipeline: Pipeline) -> JobPlan:
-        from hopsworks_flink.pipeline.plan import compile_plan
-
+        pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
+        source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else None
+        if source:
+            java_client_properties(source)
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            if self.on_drift == "append":
-                registered, self._lacking = growing_groups(session, pipeline)
-            else:
-                registered = registered_groups(session, pipeline, pipeline.feature_groups)
-            self._brokers.append(session.kafka_config())
-        plan = compile_plan(pipeline, registered)
+            self._job = FeatureJob.compile(
+                session,
+                pipeline,
+                source,
+                hopsworks_conn_id=self.hopsworks_conn_id,
+                start=self.start,
+                append=self.on_drift == "append",
+            )
+        plan = self._job.plan
+        self.job_name = plan.job_name
         self.log.info("Plan of %s: %d insert(s), hash %s.", plan.job_name, len(plan.inserts), plan.hash[:12])
-        return plan
+
+    @property
+    def job(self) -> FeatureJob:
+        """The job, once it has been prepared."""
+        assert self._job is not None
+        return self._job
 
     def deploy(self, context: Context) -> dict[str, Any]:
         """Converge, once it is known that the brokers and this worker trust each other: Flink will show the same."""
-        for broker in self._brokers:
+        for broker in self.job.brokers:
             self._check_trust(broker)
-        memory = self._memory(context, self.job_name)
-        growth = memory.growth()
-        if self._lacking or (growth is not None and growth.stage == "appending"):
-            undoing = self._grow(context, growth)
-            if undoing is not None:
-                return undoing
-            self.prepare()
-        elif growth is not None and growth.stage == "stopping":
-            # Nothing was appended, and the pipeline does not ask for it any more.
-            memory.grown()
-        return self._grown(super().deploy(context), memory)
+        record = self._record(context, self.job_name)
+        growth = record.growth()
+        with ExitStack() as login:
+            if self.job.lacking or (growth is not None and growth.stage == "appending"):
+                # One login for all that follows, up to the submission.
+                session = login.enter_context(HopsworksHook(self.hopsworks_conn_id).session())
+                undoing = self._grow(context, growth, session)
+                if undoing is not None:
+                    return undoing
+                self.prepare()
+            elif growth is not None and growth.stage == "stopping":
+                # Nothing was appended, and the pipeline does not ask for it any more.
+                record.grown()
+            return self._grown(super().deploy(context), record)
 
     def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, settling: dict[str, Any] | None = None
+        self, context: Context, event: dict[str, Any] | None = None, rollout: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """As :meth:`FlinkDeployJobOperator.execute_complete`."""
-        result = super().execute_complete(context, event, settling)
-        return self._grown(result, self._memory(context, self.job_name))
+        result = super().execute_complete(context, event, rollout)
+        return self._grown(result, self._record(context, self.job_name))
 
-    def _grow(self, context: Context, growth: Growth | None) -> dict[str, Any] | None:
+    def _grow(self, context: Context, growth: Growth | None, session: HopsworksSession) -> dict[str, Any] | None:
         """Let the feature groups grow; a result only if that was undone, which fails the task in the end."""
-        settlement, deployment = self._begin(context)
+        steps, deployer = self._begin(context)
         growing = FeatureGrowth(
-            self._parsed,
-            deployment,
-            settlement,
-            hopsworks_conn_id=self.hopsworks_conn_id,
-            source_start=self.start or self._parsed.source.start,
+            self.job.pipeline,
+            deployer,
+            steps,
+            session,
         )
-        if not self._lacking and growth is not None:
+        if not self.job.lacking and growth is not None:
             growing.finish(growth)
             return None
-        undoing = growing.run(self._lacking)
-        return self._see_through(settlement, deployment, undoing) if undoing else None
+        undoing = growing.run(self.job.lacking)
+        return self._see_through(steps, deployer, undoing) if undoing else None
 
     @staticmethod
-    def _grown(result: dict[str, Any], memory: DeploymentMemory) -> dict[str, Any]:
-        growth = memory.growth()
+    def _grown(result: dict[str, Any], record: DeploymentRecord) -> dict[str, Any]:
+        growth = record.growth()
         if growth is None:
             return result
-        memory.grown()
+        record.grown()
         told = {
             name: {"features": features, **growth.materialized.get(name, {})}
             for name, features in growth.groups.items()
         }
         return {**result, "grown": told}
 
-    def _policy(self, memory: DeploymentMemory) -> DeploymentPolicy:
-        policy, growth = super()._policy(memory), memory.growth()
+    def _policy(self, record: DeploymentRecord) -> DeploymentPolicy:
+        policy, growth = super()._policy(record), record.growth()
         if growth is None or growth.stage == "stopping":
             # Before: what a growing group's job has to show is its watermark.
             return policy
@@ -222,57 +220,15 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
 
     def explain_failure(self, hook: FlinkHook, job_id: str) -> str | None:
         """Which records the job cannot decode, if that is the cause."""
-        return explain_poison(hook, job_id, self._parsed, lambda: self._brokers[0])
+        return explain_poison(hook, job_id, self.job.pipeline, lambda: self.job.brokers[0])
 
     def build_bundle(self) -> Bundle:
         """The runner with the plan beside it."""
-        assert self._plan is not None
-        bundle = super().build_bundle()
-        return Bundle(bundle.module, {**bundle.files, _PLAN_FILE: self._plan.to_json().encode()})
+        return self.job.with_plan(super().build_bundle())
 
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
         """The job, its bindings made for what it begins with; its marks let `hopsworks-flink plan` know it again."""
-        from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
-        from hopsworks_flink.pipeline.state import state_signature
-
-        assert self._plan is not None
-        return replace(
-            super().desired_deployment(hook),
-            start_files=self.start_files,
-            recipe={"pipeline": self._parsed.to_dict()},
-            credentials=credentials_fingerprint(*self._brokers),
-            marks={**state_signature(self._parsed).marks(), MARK_PLAN: self._plan.hash},
-        )
-
-    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
-        """How to reach the brokers, new online ingestion ids, and where to begin.
-
-        :param recipe: holds the pipeline, which is the previous one's when that is brought back.
-        """
-        from hopsworks_flink.clients.kafka.java_properties import java_client_properties
-        from hopsworks_flink.pipeline.plan import Begin, bindings
-        from hopsworks_flink.pipeline.spec import Pipeline
-
-        pipeline = Pipeline.parse(recipe["pipeline"])
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            sink = session.kafka_config()
-            ids = {
-                group.full_name: session.create_online_ingestion(session.get_feature_group(group.name, group.version))
-                for group in pipeline.feature_groups
-                if group.online
-            }
-        source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else sink
-        self.log.info("Online ingestions: %s.", ids)
-        values = bindings(
-            pipeline,
-            source_kafka=java_client_properties(source),
-            sink_kafka=java_client_properties(sink),
-            ingestion_ids=ids,
-            begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
-        )
-        return {_BINDINGS_FILE: json.dumps(values).encode()}
+        return self.job.desired(super().desired_deployment(hook))
 
     def _rewarm_from(self) -> int | None:
-        if self.rewarm_from in (None, ""):
-            return None
         return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")

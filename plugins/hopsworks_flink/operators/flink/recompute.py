@@ -9,18 +9,21 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.rows import rows_written
+from hopsworks_flink.clients.flink.files import OWN_JARS
+from hopsworks_flink.clients.flink.jobs import rows_written
+from hopsworks_flink.deployment.feature_job import registered_groups
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink.base import kafka_connection
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
-from hopsworks_flink.tasks.arguments import as_bool, as_float, task_errors
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.outlets import emit
-from hopsworks_flink.tasks.pipeline import registered_groups
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
     from hopsworks_flink.pipeline.interval import Interval
     from hopsworks_flink.pipeline.plan import JobPlan
     from hopsworks_flink.pipeline.recompute import PartitionHistory, Reach
@@ -191,7 +194,6 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _compile(self, pipeline: Pipeline, interval: Interval) -> JobPlan:
         from hopsworks_flink.pipeline import recompute as history
-        from hopsworks_flink.pipeline.sql import files, quarantine
 
         groups = history.select_groups(pipeline, self._names())
         left_out = [group.full_name for group in pipeline.feature_groups if group not in groups]
@@ -200,16 +202,14 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
             history.check_platform(session.platform_version())
             registered = registered_groups(session, pipeline, groups)
-            sink = session.kafka_config()
-        source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else sink
-        self._brokers = (source, sink)
+            self._brokers = self._ask_brokers(session)
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
         if pipeline.history:
-            self.file_formats = files.jar_folders(pipeline.history)
+            self.file_formats = (OWN_JARS, *(("parquet",) if pipeline.history.format == "parquet" else ()))
             self._facts.update(files=pipeline.history.path, offsets={}, records_read=None)
             self.log.info("Interval %s: reading %s.", interval, pipeline.history.path)
             return history.compile_recompute(pipeline, registered, groups, interval, None)
-        self.file_formats = quarantine.jar_folders(pipeline)
+        self.file_formats = (OWN_JARS,)
         partitions = self._partitions(pipeline, history.reach(pipeline, groups, interval, self._margin()), interval)
         offsets = {str(one.partition): [one.first, one.end] for one in partitions}
         self._facts.update(
@@ -244,7 +244,10 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         from hopsworks_flink.pipeline.spec import Pipeline
 
         # Not known yet: after a deferral, when an error has to be shown without them.
-        source, sink = self._brokers or self._ask_brokers()
+        if self._brokers is None:
+            with HopsworksHook(self.hopsworks_conn_id).session() as session:
+                self._brokers = self._ask_brokers(session)
+        source, sink = self._brokers
         values = history_bindings(
             Pipeline.parse(self.pipeline),  # type: ignore[arg-type]
             source_kafka=java_client_properties(source),
@@ -252,10 +255,8 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         )
         return {"bindings.json": json.dumps(values).encode()}
 
-    def _ask_brokers(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            sink = session.kafka_config()
-        return (kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else sink), sink
+    def _ask_brokers(self, session: HopsworksSession) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        return source_kafka(self.source_kafka_conn_id, session), session.kafka_config()
 
     def _report(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
         job = FlinkHook(self.flink_conn_id).find_job(result["job_id"]) or {}

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import conf
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_OWNER, OWNER, ObservedJob, derive_job_id, newest
-from hopsworks_flink.clients.flink.uploads import delete_left_bundles
-from hopsworks_flink.clients.retry import Patience
+from hopsworks_flink.clients.flink.jobs import (
+    MARK_EPOCH,
+    MARK_HASH,
+    MARK_OWNER,
+    MARK_RUN,
+    MAX_IDS,
+    NOT_FOUND,
+    OWNER,
+    FlinkJob,
+    derive_job_id,
+    identity_marks,
+    newest,
+    next_job_id,
+)
+from hopsworks_flink.clients.flink.submission import delete_left_bundles
+from hopsworks_flink.clients.retry import ask_blocking
 from hopsworks_flink.deployment.desired import DesiredJob
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import (
     FlinkConnectionError,
     FlinkDuplicateJobId,
     FlinkError,
     FlinkJobFailed,
+    FlinkJobIdTaken,
     HopsworksFlinkError,
 )
-from hopsworks_flink.health.wait import ERROR, NOT_FOUND, TIMEOUT, JobWatch
+from hopsworks_flink.health.gate import is_still_ending
+from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, push_links
-from hopsworks_flink.tasks.arguments import as_bool, as_float, owner_marks, run_mark, task_errors, time_limit
-from hopsworks_flink.tasks.memory import TaskMemory
+from hopsworks_flink.operators.flink.base import BOUNDED_DEFAULTS, FlinkPythonJobOperator, wait_for_event
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import owner_marks, run_mark, task_errors, time_limit
+from hopsworks_flink.tasks.links import push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
 
-_MARK_RUN = "run"
-_MARK_EPOCH = "epoch"
-_MEMORY = "flink_job"
+_RECORD = "flink_job"
 # How many jobs of the name a retry looks through for the one of the try before.
 _REMEMBERED = 20
 # Not to be followed by a retry: these end, or ended, without success.
@@ -85,6 +100,8 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         # What a subclass knows of its job; JSON, part of the result.
         self._facts: dict[str, Any] = {}
         self._started: tuple[FlinkHook, str] | None = None
+        self._submitting: Callable[[], None] | None = None
+        self._began_again = False
         self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -99,7 +116,7 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         deferrable = as_bool(self.deferrable, "deferrable")
         hook = FlinkHook(self.flink_conn_id)
         desired = self.desired_job(hook, BOUNDED_DEFAULTS)
-        marks = {_MARK_RUN: run_mark(context), _MARK_EPOCH: str(context["ti"].max_tries), MARK_HASH: desired.hash}
+        marks = {MARK_RUN: run_mark(context), MARK_EPOCH: str(context["ti"].max_tries), MARK_HASH: desired.hash}
         job_id = self._attach(context, hook, desired, marks, deadline, poll_interval)
         if job_id is None:
             job_id = self._submit(context, hook, desired, {**owner_marks(context), **marks, MARK_OWNER: OWNER})
@@ -111,29 +128,17 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             "deployment_hash": desired.hash,
             **self._facts,
         }
-        watch, patience = JobWatch(job_id, deadline), Patience()
-        while True:
-            event = watch.observe(patience.ask_blocking(lambda: hook.find_job(job_id), deadline), time.time())
-            if watch.changed:
-                self.log.info("Job %s is %s.", job_id, watch.state)
-            if event:
-                return self._settle(context, hook, event, **identity)
-            if deferrable:
-                self._defer(deadline, poll_interval, identity)
-            time.sleep(max(0.0, min(poll_interval, deadline - time.time())))
-
-    def _defer(self, deadline: float, poll_interval: float, identity: dict[str, Any]) -> None:
         from hopsworks_flink.triggers.flink import FlinkJobTrigger
 
         trigger = FlinkJobTrigger(
-            job_id=identity["job_id"],
+            job_id=job_id,
             flink_conn_id=self.flink_conn_id,
             deadline=deadline,
             poll_interval=poll_interval,
-            kill_job_id=identity["job_id"],
+            kill_job_id=job_id,
         )
-        # The deadline is the trigger's: one of Airflow's own would leave the job running, unseen.
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs=identity, timeout=None)
+        event = wait_for_event(self, hook, trigger, deferrable, identity)
+        return self._settle(context, hook, event, **identity)
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any] | None = None, **identity: Any
@@ -147,7 +152,10 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
     def on_kill(self) -> None:
         """Cancel the job that this try follows."""
         self._killed = True
-        if self._started:
+        if self._submitting:
+            self.log.info("Cancelling the job that is being submitted.")
+            self._submitting()
+        elif self._started:
             hook, job_id = self._started
             self.log.info("Cancelling job %s.", job_id)
             hook.cancel(job_id)
@@ -162,12 +170,12 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         poll_interval: float,
     ) -> str | None:
         """The job of an earlier try, running or finished; jobs of the task run that are not wanted any more end."""
-        recalled = TaskMemory(context, _MEMORY).recall()
+        recalled = Record.across_tries(context, _RECORD).read()
         if recalled and recalled["hash"] == desired.hash:
             state = hook.job_state(recalled["id"])
-            if state and state not in _LOST:
+            if state and state not in _LOST and self._is_own(hook, recalled["id"], desired, marks):
                 self.log.info("Job %s (%s) was started by an earlier try of this task.", recalled["id"], state)
-                delete_left_bundles(hook)
+                delete_left_bundles(hook.client)
                 return str(recalled["id"])
         jobs = hook.jobs_named(desired.job_name)
         while any(job.state == "INITIALIZING" and not job.deployment_hash for job in jobs):
@@ -177,30 +185,47 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
             jobs = hook.jobs_named(desired.job_name)
         for job in jobs[:_REMEMBERED]:
             found = hook.job_marks(job.job_id)
-            if found.get(_MARK_RUN) != marks[_MARK_RUN]:
+            if found.get(MARK_RUN) != marks[MARK_RUN]:
                 continue
             same = all(found.get(key) == value for key, value in marks.items())
             if same and job.state not in _LOST:
                 self.log.info("Job %s (%s) was started by an earlier try of this task.", job.job_id, job.state)
-                delete_left_bundles(hook)
+                delete_left_bundles(hook.client)
                 return job.job_id
             if not job.is_terminal:
                 self._end(hook, job, poll_interval)
         return None
 
-    def _end(self, hook: FlinkHook, job: ObservedJob, poll_interval: float) -> None:
+    def _end(self, hook: FlinkHook, job: FlinkJob, poll_interval: float) -> None:
         self.log.info("Cancelling job %s (%s) of an earlier run of this task.", job.job_id, job.state)
         hook.cancel(job.job_id)
         hook.wait_until_ended(job.job_id, poll_interval=poll_interval)
 
     def _submit(self, context: Context, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
-        memory = TaskMemory(context, _MEMORY)
-        job_id = self._choose_id(memory, hook, desired, marks)
+        record = Record.across_tries(context, _RECORD)
+        job_id = self._choose_id(record, hook, desired, marks)
+        for _ in range(MAX_IDS):
+            try:
+                self._send(record, hook, desired, marks, job_id)
+                break
+            except FlinkJobIdTaken as error:
+                taken, job_id = error, next_job_id(job_id)
+                self.log.warning("%s The job gets the next id.", error)
+        else:
+            raise taken
+        self._submitting = None
+        if self._killed:
+            hook.cancel(job_id)
+        return job_id
+
+    def _send(
+        self, record: Record, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str], job_id: str
+    ) -> None:
         # Before the call: whatever happens to this try, the next one knows where to look.
-        memory.remember({"id": job_id, "hash": desired.hash})
+        record.write({"id": job_id, "hash": desired.hash})
         self.log.info("Submitting %r as job %s.", desired.job_name, job_id)
         # A kill while the submission is under way must cancel what may come of it.
-        self._started = (hook, job_id)
+        self._submitting = lambda: self._cancel_own(hook, job_id, desired, marks)
         try:
             hook.run_python_job(
                 desired.bundle.with_secret_files(desired.secret_files()),
@@ -213,20 +238,25 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
                 marks=marks,
             )
         except FlinkDuplicateJobId as error:
-            # The id is this try's own: the job is there although the submission did not say so.
+            # It is this very job, although the submission did not say so.
             self.log.info("%s Following it.", error)
-        if self._killed:
-            hook.cancel(job_id)
-        return job_id
 
     @staticmethod
-    def _choose_id(memory: TaskMemory, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
-        recalled = memory.recall()
+    def _is_own(hook: FlinkHook, job_id: str, desired: DesiredJob, marks: Mapping[str, str]) -> bool:
+        return hook.is_job(job_id, desired.job_name, identity_marks(job_id, marks)) is not False
+
+    def _cancel_own(self, hook: FlinkHook, job_id: str, desired: DesiredJob, marks: Mapping[str, str]) -> None:
+        if self._is_own(hook, job_id, desired, marks):
+            hook.cancel(job_id)
+
+    @staticmethod
+    def _choose_id(record: Record, hook: FlinkHook, desired: DesiredJob, marks: Mapping[str, str]) -> str:
+        recalled = record.read()
         if recalled and recalled["hash"] == desired.hash and hook.job_state(recalled["id"]) is None:
             # It never arrived, or is arriving just now: Flink takes an id only once.
             return str(recalled["id"])
         predecessor = newest(hook.jobs_named(desired.job_name))
-        identity = f"{desired.job_name}\n{marks[_MARK_RUN]}\n{marks[_MARK_EPOCH]}"
+        identity = f"{desired.job_name}\n{marks[MARK_RUN]}\n{marks[MARK_EPOCH]}"
         return derive_job_id(identity, desired.hash, predecessor.job_id if predecessor else None)
 
     def _settle(
@@ -236,16 +266,20 @@ class FlinkRunJobOperator(FlinkPythonJobOperator):
         job_id = identity["job_id"]
         status, state = (event or {}).get("status"), str((event or {}).get("state"))
         if event and status == "FINISHED":
-            TaskMemory(context, _MEMORY).forget()
+            Record.across_tries(context, _RECORD).delete()
             duration = {"duration_seconds": event["duration_seconds"], "web_url": hook.job_url(job_id)}
             return {**identity, "state": status, **duration}
         if status in ("FAILED", "CANCELED"):
             cause = hook.failure(job_id, self._secrets())
+            if is_still_ending(cause) and not self._began_again:
+                self.log.warning("Job %s failed (%s); starting it under another id.", job_id, cause)
+                self._began_again = True
+                return self.execute(context)
             raise FlinkJobFailed(f"Job {job_id} is {status}" + (f": {cause}." if cause else "."), job_id, status)
         if status == NOT_FOUND:
             raise FlinkJobFailed(f"Job {job_id} is NOT_FOUND: Flink has forgotten it.", job_id, NOT_FOUND)
         if status == TIMEOUT:
-            Patience(max_errors=5).ask_blocking(lambda: hook.cancel(job_id), time.time() + 60)
+            ask_blocking(lambda: hook.cancel(job_id), time.time() + 60, max_errors=5)
             seen = state if state != "None" else "out of sight"
             limit = time_limit(self, as_float(self.timeout, "timeout"))
             text = f"Job {job_id} was still {seen} after {limit:g} s and was cancelled."

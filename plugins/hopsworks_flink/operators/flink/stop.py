@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import BaseOperator, conf
-from hopsworks_flink.clients.flink.jobs import ENDING_STATES, TERMINAL_STATES, ObservedJob, newest
-from hopsworks_flink.clients.retry import Patience
+from hopsworks_flink.clients.flink.jobs import ENDING_STATES, NOT_FOUND, TERMINAL_STATES, FlinkJob, newest
 from hopsworks_flink.exceptions import (
     FlinkAmbiguousJobError,
     FlinkApiError,
@@ -18,11 +17,13 @@ from hopsworks_flink.exceptions import (
     FlinkJobNotFound,
     FlinkSavepointError,
 )
-from hopsworks_flink.health.wait import ERROR, NOT_FOUND, SAVEPOINT_FAILED, TIMEOUT, JobWatch
+from hopsworks_flink.health.wait import ERROR, SAVEPOINT_FAILED, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, check_name_or_id, push_links
-from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of, run_mark, task_errors, time_limit
+from hopsworks_flink.operators.flink.base import wait_for_event
+from hopsworks_flink.tasks.arguments import as_bool, as_float, check_name_or_id, one_of
+from hopsworks_flink.tasks.context import run_mark, task_errors, time_limit
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -59,7 +60,7 @@ class FlinkStopJobOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("job_name", "job_id", "mode", "savepoint_directory", "flink_conn_id")
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class FlinkStopJobOperator(BaseOperator):
                     request_id = self._request(context, hook, job, mode)
                 except (FlinkJobNotFound, FlinkSavepointError) as error:
                     return self._ended_by_itself(hook, job.job_id, error)
-            return self._wait(context, hook, job.job_id, request_id, deadline)
+            return self._wait(hook, job.job_id, request_id, deadline)
 
     def execute_complete(
         self, context: Context, event: Mapping[str, Any] | None = None, *, job_id: str
@@ -118,12 +119,12 @@ class FlinkStopJobOperator(BaseOperator):
 
     # --- asking ----------------------------------------------------------------------------------------------------
 
-    def _find(self, context: Context, hook: FlinkHook, mode: str) -> tuple[ObservedJob | None, str | None]:
+    def _find(self, context: Context, hook: FlinkHook, mode: str) -> tuple[FlinkJob | None, str | None]:
         """The job, and the request of an earlier try that Flink knows."""
         check_name_or_id(self.job_name, self.job_id)
         if self.job_id:
             state = hook.job_state(self.job_id)
-            job = ObservedJob(self.job_id, "", state) if state else None
+            job = FlinkJob(self.job_id, "", state) if state else None
             return job, self._earlier_request(context, hook, job, mode)
         jobs = hook.jobs_named(str(self.job_name))
         active = [job for job in jobs if not job.is_terminal]
@@ -137,7 +138,7 @@ class FlinkStopJobOperator(BaseOperator):
         request_id = self._earlier_request(context, hook, last, mode)
         return (last, request_id) if request_id else (None, None)
 
-    def _earlier_request(self, context: Context, hook: FlinkHook, job: ObservedJob | None, mode: str) -> str | None:
+    def _earlier_request(self, context: Context, hook: FlinkHook, job: FlinkJob | None, mode: str) -> str | None:
         if job is None or mode == "cancel":
             return None
         this = int(context["ti"].try_number)
@@ -159,7 +160,7 @@ class FlinkStopJobOperator(BaseOperator):
         parts = (run_mark(context), job_id, mode, str(self.savepoint_directory or ""), str(try_number))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
-    def _request(self, context: Context, hook: FlinkHook, job: ObservedJob, mode: str) -> str | None:
+    def _request(self, context: Context, hook: FlinkHook, job: FlinkJob, mode: str) -> str | None:
         if mode == "cancel":
             self.log.info("Cancelling job %s (%s).", job.job_id, job.state)
             hook.cancel(job.job_id)
@@ -172,17 +173,7 @@ class FlinkStopJobOperator(BaseOperator):
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
-    def _wait(
-        self, context: Context, hook: FlinkHook, job_id: str, request_id: str | None, deadline: float
-    ) -> dict[str, Any]:
-        if as_bool(self.deferrable, "deferrable"):
-            state = hook.job_state(job_id)
-            # Already ended: no trip to the triggerer. With a savepoint there is its path to be had first.
-            if request_id is not None or (state is not None and state not in TERMINAL_STATES):
-                self._defer(job_id, request_id, deadline)
-        return self._settle(hook, job_id, self._watch(hook, job_id, request_id, deadline))
-
-    def _defer(self, job_id: str, request_id: str | None, deadline: float) -> None:
+    def _wait(self, hook: FlinkHook, job_id: str, request_id: str | None, deadline: float) -> dict[str, Any]:
         from hopsworks_flink.triggers.flink import FlinkJobTrigger, FlinkSavepointTrigger
 
         # No kill_job_id: who kills a task that ends a job does not ask for anything to be cancelled.
@@ -193,37 +184,8 @@ class FlinkStopJobOperator(BaseOperator):
             "poll_interval": as_float(self.poll_interval, "poll_interval"),
         }
         trigger = FlinkSavepointTrigger(request_id=request_id, **common) if request_id else FlinkJobTrigger(**common)
-        self.defer(trigger=trigger, method_name="execute_complete", kwargs={"job_id": job_id}, timeout=None)
-
-    def _watch(self, hook: FlinkHook, job_id: str, request_id: str | None, deadline: float) -> dict[str, Any]:
-        """What the triggers do, on a worker."""
-        poll_interval = as_float(self.poll_interval, "poll_interval")
-        patience, watch, path = Patience(), JobWatch(job_id, deadline), None
-        while request_id and path is None:
-            try:
-                path = patience.ask_blocking(lambda: hook.client.savepoint(job_id, str(request_id)), deadline)
-            except FlinkSavepointError as error:
-                state = hook.job_state(job_id)
-                return {"status": SAVEPOINT_FAILED, "state": state, "message": str(error)}
-            except FlinkApiError as error:
-                if error.status_code != 404:
-                    raise
-                state = hook.job_state(job_id)
-                if state is not None and state not in TERMINAL_STATES | ENDING_STATES:
-                    message = f"Flink has forgotten the request to stop job {job_id}, which is {state}"
-                    return {"status": SAVEPOINT_FAILED, "state": state, "message": message}
-                break
-            if path is None:
-                if time.time() >= deadline:
-                    return watch.event(TIMEOUT)
-                time.sleep(poll_interval)
-        while True:
-            event = watch.observe(patience.ask_blocking(lambda: hook.find_job(job_id), deadline), time.time())
-            if watch.changed:
-                self.log.info("Job %s is %s.", job_id, watch.state)
-            if event:
-                return {**event, "savepoint_path": path}
-            time.sleep(max(0.0, min(poll_interval, deadline - time.time())))
+        event = wait_for_event(self, hook, trigger, as_bool(self.deferrable, "deferrable"), {"job_id": job_id})
+        return self._settle(hook, job_id, event)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 

@@ -6,25 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, BaseOperator, get_stats
+from hopsworks_flink.deployment.record import Record
+from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.facts import JobFacts
 from hopsworks_flink.health.verdict import (
     HEALTHY,
     KINDS,
     SICK,
-    Bounds,
-    Look,
     Reason,
     Verdict,
-    decide,
     judge,
+    next_action,
     recent,
 )
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
-from hopsworks_flink.operators.flink.base import COLOUR, kafka_connection, push_links
-from hopsworks_flink.tasks.arguments import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
-from hopsworks_flink.tasks.run_memory import RunMemory
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -72,7 +73,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         "flink_conn_id",
     )
     operator_extra_links = (FlinkJobLink(), FlinkExceptionsLink())
-    ui_color = COLOUR
+    ui_color = FLINK_COLOUR
 
     def __init__(
         self,
@@ -100,30 +101,31 @@ class FlinkSuperviseJobOperator(BaseOperator):
             if self.deploy_dag_id:
                 skip_while_deploying(context, self.deploy_dag_id)
             hook = FlinkHook(self.flink_conn_id)
-            memory = RunMemory("supervision", pipeline.job_name)
-            saved = memory.recall()
-            before = Look.from_json(saved.get("look"))
-            settings = pipeline.supervision
-            look = hook.look_at(pipeline.job_name, settings.restart_window.total_seconds()).after(before)
-            if look.job_id:
-                push_links(context, self, hook, look.job_id)
-            verdict = judge(pipeline.job_name, look, before, bounds_of(settings))
-            verdict = self._explained(hook, pipeline, look, verdict)
-        return self._follow_up(pipeline, look, verdict, memory, saved)
+            record = Record.across_runs("supervision", pipeline.job_name)
+            saved = record.read() or {}
+            before = JobFacts.from_json(saved.get("facts"))
+            bounds = bounds_of(pipeline.supervision)
+            found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
+            facts = found.after(before)
+            if facts.job_id:
+                push_links(context, self, hook, facts.job_id)
+            verdict = judge(pipeline.job_name, facts, before, bounds)
+            verdict = self._explained(hook, pipeline, facts, verdict)
+        return self._follow_up(pipeline, facts, verdict, record, saved)
 
     def _follow_up(
-        self, pipeline: Pipeline, look: Look, verdict: Verdict, memory: RunMemory, saved: Mapping[str, Any]
+        self, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, record: Record, saved: Mapping[str, Any]
     ) -> dict[str, Any]:
         settings, job_name = pipeline.supervision, pipeline.job_name
         window = settings.attempt_window.total_seconds()
-        attempts = recent(saved.get("attempts") or [], look.at, window)
-        action = decide(verdict, settings.policy, attempts, look.at, settings.max_attempts, window)
-        parallelism = look.parallelism or saved.get("parallelism")
+        attempts = recent(saved.get("attempts") or [], facts.at, window)
+        action = next_action(verdict, settings.policy, attempts, facts.at, settings.max_attempts, window)
+        parallelism = facts.parallelism or saved.get("parallelism")
         exhausted = action == "alert" and settings.policy == "redeploy" and verdict.curable
         if action == "redeploy":
-            attempts = [*attempts, look.at]
-        memory.remember({"look": look.to_json(), "attempts": attempts, "parallelism": parallelism})
-        self._tell_metrics(job_name, look, verdict)
+            attempts = [*attempts, facts.at]
+        record.write({"facts": facts.to_json(), "attempts": attempts, "parallelism": parallelism})
+        self._tell_metrics(job_name, facts, verdict)
         text = f"Job {job_name!r} is {verdict.kind}: {verdict}."
         if action == "alert":
             if exhausted:
@@ -134,33 +136,30 @@ class FlinkSuperviseJobOperator(BaseOperator):
             "verdict": verdict.kind,
             "action": action,
             "reasons": [{"topic": r.topic, "kind": r.kind, "text": r.text} for r in verdict.reasons],
-            "facts": look.to_json(),
+            "facts": facts.to_json(),
             "attempts": len(attempts),
             # As it ran; what a person chose at the last deployment must not change by healing.
-            "deploy_conf": {"state": "restore", **({"parallelism": parallelism} if parallelism else {})},
+            "deploy_conf": {"state": "auto", **({"parallelism": parallelism} if parallelism else {})},
         }
 
-    def _explained(self, hook: FlinkHook, pipeline: Pipeline, look: Look, verdict: Verdict) -> Verdict:
+    def _explained(self, hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict) -> Verdict:
         """The verdict with what others than Flink know of the cause."""
-        if verdict.kind == HEALTHY or not look.job_id or not look.cause:
+        if verdict.kind == HEALTHY or not facts.job_id or not facts.cause:
             return verdict
-        poison = explain_poison(hook, look.job_id, pipeline, self._source_broker)
+        poison = explain_poison(hook, facts.job_id, pipeline, self._source_broker)
         # Every job that reads such a record fails at it.
         return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
 
     def _source_broker(self) -> Mapping[str, Any]:
-        if self.source_kafka_conn_id:
-            return kafka_connection(self.source_kafka_conn_id)
-        with HopsworksHook(self.hopsworks_conn_id).session() as session:
-            return session.kafka_config()
+        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     @staticmethod
-    def _tell_metrics(job_name: str, look: Look, verdict: Verdict) -> None:
-        stats, facts = get_stats(), look.to_json()
+    def _tell_metrics(job_name: str, facts: JobFacts, verdict: Verdict) -> None:
+        stats, told = get_stats(), facts.to_json()
         stats.gauge(f"hopsworks_flink.{job_name}.verdict", KINDS.index(verdict.kind))
         for name in _GAUGES:
-            if facts[name] is not None:
-                stats.gauge(f"hopsworks_flink.{job_name}.{name}", facts[name])
+            if told[name] is not None:
+                stats.gauge(f"hopsworks_flink.{job_name}.{name}", told[name])
 
 
 def bounds_of(settings: Supervision) -> Bounds:

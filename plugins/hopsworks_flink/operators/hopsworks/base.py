@@ -1,24 +1,24 @@
-"""What the operators that follow executions of Hopsworks jobs have in common."""
+"""Base of the operators that follow executions of Hopsworks jobs."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hopsworks_flink._compat import BaseOperator, conf
 from hopsworks_flink.clients.hopsworks.executions import ERROR, NOT_FOUND, SUCCEEDED, TIMEOUT, ExecutionWatch
-from hopsworks_flink.clients.hopsworks.rest import KILL_SECONDS, HopsworksRest
+from hopsworks_flink.clients.hopsworks.rest import KILL_SECONDS, HopsworksRest, follow
 from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import HopsworksExecutionLink
-from hopsworks_flink.tasks.arguments import as_bool, as_float, task_errors, time_limit
+from hopsworks_flink.tasks.arguments import as_bool, as_float
+from hopsworks_flink.tasks.context import task_errors, time_limit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
-
-COLOUR = "#d9f2e6"
 
 
 class HopsworksJobOperator(BaseOperator):
@@ -55,7 +55,7 @@ class HopsworksJobOperator(BaseOperator):
 
     @abstractmethod
     def go_on(self, context: Context, work: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
-        """Do the rest of the work after the end of an execution that was waited for in the triggerer."""
+        """Go on after the end of an execution that the triggerer has waited for."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start what is needed and wait for it."""
@@ -96,42 +96,29 @@ class HopsworksJobOperator(BaseOperator):
         HopsworksExecutionLink().persist(context, self, url)
 
     def follow(self, work: dict[str, Any], execution_id: int, stoppable: bool) -> None:
-        """From now on the work waits for this execution; a kill stops it if it is this task's own."""
+        """Follow this execution; a kill stops it if ``stoppable``."""
         work.update(waiting=execution_id, stoppable=stoppable)
         self._followed = work
 
     def wait(self, work: dict[str, Any]) -> dict[str, Any]:
         """Wait for the end of the execution that is followed.
 
-        :return: the event; in a deferrable task only that of an execution which has ended already.
+        :return: its event; a deferrable task gets one only if the execution has already ended.
         :raises TaskDeferred: the triggerer waits.
         """
-        watch = ExecutionWatch(work["job_name"], work["waiting"], work["deadline"])
         poll_interval = as_float(self.poll_interval, "poll_interval")
-        with HopsworksRest(HopsworksHook(self.hopsworks_conn_id).settings) as hopsworks:
-            while True:
-                try:
-                    execution = hopsworks.execution(
-                        work["project_id"], watch.job_name, watch.execution_id, work["job_type"]
-                    )
-                except HopsworksConnectionError as error:
-                    if watch.errors == 0:
-                        self.log.warning("%s Asking again.", error)
-                    try:
-                        time.sleep(watch.bear(error, time.time()))
-                    except HopsworksConnectionError as unbearable:
-                        return watch.ended_by(unbearable, time.time())
-                    continue
-                event = watch.observe(execution, time.time())
-                if watch.changed:
-                    self.log.info("Execution %d of job %s is %s.", watch.execution_id, watch.job_name, watch.state)
-                if event:
-                    return event
-                if as_bool(self.deferrable, "deferrable"):
-                    self._defer(work, poll_interval)
-                time.sleep(max(0.0, min(poll_interval, work["deadline"] - time.time())))
+        waiting = follow(
+            HopsworksHook(self.hopsworks_conn_id).settings,
+            ExecutionWatch(work["job_name"], work["waiting"], work["deadline"]),
+            project_id=work["project_id"],
+            job_type=work["job_type"],
+            poll_interval=poll_interval,
+            log=self.log,
+            once=as_bool(self.deferrable, "deferrable"),
+        )
+        return asyncio.run(waiting) or self._defer(work, poll_interval)
 
-    def _defer(self, work: dict[str, Any], poll_interval: float) -> None:
+    def _defer(self, work: dict[str, Any], poll_interval: float) -> NoReturn:
         from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
 
         trigger = HopsworksExecutionTrigger(
@@ -148,7 +135,7 @@ class HopsworksJobOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="execute_complete", kwargs={"work": work}, timeout=None)
 
     def failure(self, work: Mapping[str, Any], event: Mapping[str, Any]) -> HopsworksError | None:
-        """The error that the end of the wait means; None for success. A failed execution's logs go to the task's."""
+        """The error for an event; None for success. The log of a failed execution is copied into the task's."""
         status = event.get("status")
         if status == SUCCEEDED:
             return None
@@ -172,18 +159,18 @@ class HopsworksJobOperator(BaseOperator):
         )
 
     def show_logs(self, work: Mapping[str, Any], execution_id: int) -> None:
-        """Bring the end of an execution's logs into the task's log; not within a session, for it logs in itself."""
+        """Copy the end of an execution's logs into the task's log."""
         try:
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
                 execution = session.jobs.execution(session.jobs.get(work["job_name"]), execution_id)
                 text = session.jobs.log_tail(execution) if execution else "(Hopsworks does not know it any more)"
         except HopsworksError as error:
             # The execution's own failure is what matters.
-            text = f"(not to be had: {error})"
+            text = f"(cannot be read: {error})"
         self.print_log(execution_id, text)
 
     def print_log(self, execution_id: int, text: str) -> None:
-        """The log of an execution, as a group that can be folded: Airflow wants its marks on lines of their own."""
+        """Print an execution's log as a group that Airflow's UI folds; the marks need lines of their own."""
         self.log.info("::group::Logs of execution %d", execution_id)
         for line in text.splitlines():
             self.log.info("%s", line)

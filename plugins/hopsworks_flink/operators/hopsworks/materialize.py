@@ -1,4 +1,4 @@
-"""Operator that brings a feature group's records into the offline store."""
+"""Operator that materializes a feature group into the offline store."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from hopsworks_flink.clients.hopsworks.progress import (
     with_number_keys,
     with_text_keys,
 )
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
-from hopsworks_flink.operators.hopsworks.base import COLOUR, HopsworksJobOperator
+from hopsworks_flink.operators.hopsworks.base import HopsworksJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float, as_int, as_text
-from hopsworks_flink.tasks.memory import TaskMemory
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 from hopsworks_flink.tasks.outlets import emit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_MEMORY = "hopsworks_executions"
+_RECORD = "hopsworks_executions"
 
 
 class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
@@ -73,7 +74,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
 
     template_fields: Sequence[str] = ("name", "version", "max_executions", "wait_for_completion", "hopsworks_conn_id")
     operator_extra_links = (FeatureGroupLink(), HopsworksExecutionLink())
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(self, *, name: str, version: int | str, max_executions: int | str = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -82,13 +83,13 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         self.max_executions = max_executions
 
     def begin(self, context: Context, work: dict[str, Any]) -> dict[str, Any]:
-        """Take the end offsets, and do what is needed to reach them."""
+        """Read the topic's end offsets, and materialize up to them."""
         work.update(group_name=as_text(self.name, "name"), version=as_int(self.version, "version"), own=[], seen=None)
         as_int(self.max_executions, "max_executions")
         return self._converge(context, work)
 
     def go_on(self, context: Context, work: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take note of the execution that has ended, and do what else is needed."""
+        """Record the end of the execution, and go on until the end offsets are reached."""
         FeatureGroupLink().persist(context, self, work["group_url"])
         self._take(work, event)
         return self._converge(context, work)
@@ -109,7 +110,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
                 time.sleep(as_float(self.poll_interval, "poll_interval"))
 
     def _step(self, context: Context, session: HopsworksSession, work: dict[str, Any]) -> dict[str, Any] | None:
-        """Look and decide once; the result when there is nothing left to do."""
+        """Observe and decide once; the result when nothing is left to do."""
         group = session.get_feature_group(work["group_name"], work["version"])
         job = session.jobs.materialization(group)
         if "end" not in work:
@@ -139,25 +140,25 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         if decision.action == "start":
             work["before"] = progress.to_json() if progress else None
             return self._start(context, session, work, job)
-        last_seen = next((Execution.from_sdk(e, job.job_type) for e in executions if e.id == work["seen"]), now.teller)
+        last_seen = next((Execution.from_sdk(e, job.job_type) for e in executions if e.id == work["seen"]), now.source)
         rows = rows_since(session.jobs.commits(group), work["since"])
         self.log.info("Rows inserted: %d, updated: %d.", rows["rows_inserted"], rows["rows_updated"])
         if not decision.verified:
             self.log.warning("No offsets prove the result: see the operator's documentation.")
-        TaskMemory(context, _MEMORY).forget()
+        Record.across_tries(context, _RECORD).delete()
         return self._result(work, last_seen, progress, rows, decision.verified)
 
     def _start(
         self, context: Context, session: HopsworksSession, work: dict[str, Any], job: Any
     ) -> dict[str, Any] | None:
-        """Start an execution; the result where its end does not matter."""
+        """Start an execution; the result if the task does not wait for it."""
         started = session.jobs.start(job)
         if started is None:
-            self.log.info("Another execution of job %s came between.", job.name)
+            self.log.info("Another execution of job %s was started meanwhile.", job.name)
             return None
         self.follow(work, started.id, stoppable=True)
         work["mine"] = True
-        TaskMemory(context, _MEMORY).remember({"ids": [*self._remembered(context), started.id]})
+        Record.across_tries(context, _RECORD).write({"ids": [*self._remembered(context), started.id]})
         self.log.info("Started execution %d of %s; end offsets %s.", started.id, job.name, work["end"])
         if as_bool(self.wait_for_completion, "wait_for_completion"):
             return None
@@ -174,7 +175,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         work["since"] = newest_commit(session.jobs.commits(group))
 
     def _take(self, work: dict[str, Any], event: Mapping[str, Any]) -> None:
-        """Note the end of the execution that was followed; raises what it means."""
+        """Record the end of the execution that was followed; raises its failure."""
         self._followed = None
         work["seen"] = work["waiting"]
         status = event.get("status")
@@ -189,8 +190,8 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
 
     @staticmethod
     def _remembered(context: Context) -> list[int]:
-        """Executions that this task has started, in any try."""
-        return list((TaskMemory(context, _MEMORY).recall() or {}).get("ids") or ())
+        """Ids of the executions that this task has started, in any try."""
+        return list((Record.across_tries(context, _RECORD).read() or {}).get("ids") or ())
 
     @staticmethod
     def _result(

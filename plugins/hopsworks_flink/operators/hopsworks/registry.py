@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import BaseOperator
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink
-from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of, task_errors
-from hopsworks_flink.tasks.memory import TaskMemory
+from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of
+from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_COLOUR = "#d9f2e6"
 _TIME_TRAVEL_FORMATS = ("HUDI", "DELTA", "NONE")
 _ON_DRIFT = ("fail", "append", "append_later", "ignore")
-_MEMORY = "hopsworks_append"
+_RECORD = "hopsworks_append"
 
 
 class HopsworksCreateFeatureGroupOperator(BaseOperator):
@@ -28,7 +29,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
 
     A group that exists is success if it has the same features, primary key, event time and online flag; otherwise
     ``on_drift`` decides. An answer that got lost while the group was made is no harm: the group is found, and completed
-    where Hopsworks can still do so; one that stays half made fails the task, naming what is missing.
+    where Hopsworks can still do so; one that stays incomplete fails the task, naming what is missing.
 
     **Appending features** gives the group's topic a new schema. Materialization leaves out records written with an
     older one: materialize first, append then, and deploy the job that writes the group again (its plan holds the id of
@@ -57,7 +58,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         ``location``, ``created``, ``appended`` (names of the features that were added), ``lacking`` (with
         ``append_later``: names of those that are to be) and ``url``.
     :raises AirflowFailException: an argument or the connection is wrong, or the group differs.
-    :raises HopsworksError: the group is half made and cannot be completed, or Hopsworks refused.
+    :raises HopsworksError: the group is incomplete and cannot be completed, or Hopsworks refused.
     """
 
     template_fields: Sequence[str] = (
@@ -74,7 +75,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         "hopsworks_conn_id",
     )
     operator_extra_links = (FeatureGroupLink(),)
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -147,12 +148,12 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
     def _append(
         self, context: Context, session: HopsworksSession, group: Any, arguments: dict[str, Any]
     ) -> tuple[Any, list[str]]:
-        """Append what is missing. Remembered before, so that a retry brings the offline table along as well."""
-        memory = TaskMemory(context, _MEMORY)
-        recalled = memory.recall()
-        memory.remember({"appending": True})
+        """Append the features that the group lacks. Recorded first, so that a retry also updates the offline table."""
+        record = Record.across_tries(context, _RECORD)
+        recalled = record.read()
+        record.write({"appending": True})
         group, names = session.append_features(group, arguments, again=recalled is not None)
-        memory.forget()
+        record.delete()
         if names:
             self.log.warning(
                 "Appended %s. Records written with the older schema that are not materialized yet will be left out; "
@@ -202,7 +203,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("topic", "schema", "partitions", "replication", "subject", "hopsworks_conn_id")
-    ui_color = _COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -231,7 +232,7 @@ class HopsworksCreateTopicOperator(BaseOperator):
             partitions = as_int(self.partitions, "partitions")
             replication = as_int(self.replication, "replication")
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                result = session.create_topic(
+                result = session.topics.create(
                     topic, schema, partitions=partitions, replication=replication, subject=self.subject or None
                 )
             self.log.info(

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.hopsworks.executions import FAILED, KILLED, TIMEOUT, Execution
 from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
+from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import HopsworksExecutionLink
-from hopsworks_flink.operators.hopsworks.base import COLOUR, HopsworksJobOperator
+from hopsworks_flink.operators.hopsworks.base import HopsworksJobOperator
+from hopsworks_flink.pipeline.times import as_time
 from hopsworks_flink.tasks.arguments import as_bool, as_text
-from hopsworks_flink.tasks.memory import TaskMemory
+from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 from hopsworks_flink.tasks.outlets import emit
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
-_MEMORY = "hopsworks_execution"
+_RECORD = "hopsworks_execution"
 
 
 class HopsworksRunJobOperator(HopsworksJobOperator):
@@ -62,7 +64,7 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
         "hopsworks_conn_id",
     )
     operator_extra_links = (HopsworksExecutionLink(),)
-    ui_color = COLOUR
+    ui_color = HOPSWORKS_COLOUR
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
     def begin(self, context: Context, work: dict[str, Any]) -> dict[str, Any]:
         """Start or find the execution, and wait for its end."""
         name = as_text(self.job_name, "job_name")
-        start, end = moment(self.start_time, "start_time"), moment(self.end_time, "end_time")
+        start, end = as_time(self.start_time, "start_time"), as_time(self.end_time, "end_time")
         if start and end and start > end:
             raise ConfigurationError(f"start_time {start.isoformat()} is after end_time {end.isoformat()}.")
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
@@ -93,13 +95,13 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
                 execution = self._start(session, job, start, end)
                 self.log.info("Started execution %d of %s: %s", execution.execution_id, name, work["url"])
             self.follow(work, execution.execution_id, stoppable=True)
-            TaskMemory(context, _MEMORY).remember({"id": execution.execution_id, "job": name})
+            Record.across_tries(context, _RECORD).write({"id": execution.execution_id, "job": name})
         if not as_bool(self.wait_for_completion, "wait_for_completion"):
             return self._result(context, work, execution.state, execution.final_status)
         return self.go_on(context, work, self.wait(work))
 
     def go_on(self, context: Context, work: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
-        """The result, or the error, that the end of the execution means."""
+        """The result of the execution, or its error."""
         self._followed = None
         error = self.failure(work, event)
         if event.get("status") == TIMEOUT and as_bool(self.cancel_on_kill, "cancel_on_kill"):
@@ -120,8 +122,8 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
         return Execution.from_sdk(started, job.job_type)
 
     def _earlier(self, context: Context, session: HopsworksSession, job: Any) -> Execution | None:
-        """The execution of an earlier try, running or well ended."""
-        recalled = TaskMemory(context, _MEMORY).recall()
+        """The execution of an earlier try, if it runs or has succeeded."""
+        recalled = Record.across_tries(context, _RECORD).read()
         if not recalled or recalled["job"] != job.name:
             return None
         found = session.jobs.execution(job, recalled["id"])
@@ -151,20 +153,3 @@ class HopsworksRunJobOperator(HopsworksJobOperator):
         }
         emit(context, self, result)
         return result
-
-
-def moment(value: datetime | str | None, argument: str) -> datetime | None:
-    """A time out of a rendered argument; without an offset it is UTC.
-
-    :raises ConfigurationError: it is none.
-    """
-    if value in (None, "", "None"):
-        return None
-    try:
-        # Python before 3.11 does not know the Z.
-        found = (
-            value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-        )
-    except ValueError:
-        raise ConfigurationError(f"{argument} must be a time like 2026-01-31T12:00:00+00:00, not {value!r}.") from None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)

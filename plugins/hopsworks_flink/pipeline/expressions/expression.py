@@ -17,7 +17,7 @@ from sqlglot.errors import SqlglotError
 from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES, FUNCTIONS
 from hopsworks_flink.pipeline.expressions.operators import OPERATORS
 from hopsworks_flink.pipeline.expressions.scope import Columns, Node, Scope
-from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast
+from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast, clean
 from hopsworks_flink.pipeline.expressions.words import reason, with_reserved_words_quoted
 from hopsworks_flink.pipeline.types import BOOLEAN, FeatureType
 
@@ -77,8 +77,11 @@ class Expression:
         return self.term.kind
 
     def cast(self, kind: FeatureType) -> Expression:
-        """The expression converted to a type. Raises ExpressionError where that is not possible."""
-        return Expression(cast(self.term, kind), self.columns)
+        """The expression converted to a type, null where that does not hold its value, and for NaN.
+
+        :raises ExpressionError: there is no conversion between the two types.
+        """
+        return Expression(clean(cast(self.term, kind)), self.columns)
 
     def expect(self, kind: FeatureType) -> Expression:
         """The expression itself if it has that type. Raises ExpressionError otherwise."""

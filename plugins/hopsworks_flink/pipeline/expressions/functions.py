@@ -8,8 +8,10 @@ from sqlglot import exp
 
 from hopsworks_flink.pipeline.expressions.scope import Handler, Node, Scope, text_literal
 from hopsworks_flink.pipeline.expressions.terms import (
+    DAY_MICROS,
     MIDNIGHT,
     MOMENT,
+    TIME_MICROS,
     TIME_OF_DAY,
     ExpressionError,
     Term,
@@ -17,9 +19,12 @@ from hopsworks_flink.pipeline.expressions.terms import (
     build,
     cast,
     choice,
+    clean,
+    comparable,
     exact_decimal,
+    in_calendar,
     quoted,
-    unify,
+    widened,
 )
 from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, STRING, TIMESTAMP, FeatureType
 
@@ -59,9 +64,8 @@ def _count(node: Node | None, least: int, function: str) -> Term:
 
 
 def _abs(node: exp.Abs, scope: Scope) -> Term:
-    term = _number(node.this, scope, "ABS")
-    assert term.kind is not None
-    return build(term.kind, "ABS({0})", term)
+    term = widened(_number(node.this, scope, "ABS"))
+    return build(term.kind, "ABS({0})", term)._replace(most=term.most, nan=term.nan)
 
 
 def _whole(function: str) -> Handler:
@@ -71,7 +75,7 @@ def _whole(function: str) -> Handler:
         term = _number(node.this, scope, function)
         assert term.kind is not None
         if not term.kind.is_decimal:
-            return term if term.kind == BIGINT else build(DOUBLE, f"{function}({{0}})", term)
+            return term if term.kind == BIGINT else build(DOUBLE, f"{function}({{0}})", term)._replace(nan=term.nan)
         kind = exact_decimal(min(term.kind.precision + 1, 38), 0, function)
         return cast(build(term.kind, f"{function}({{0}})", term), kind)
 
@@ -85,7 +89,9 @@ def _round(node: exp.Round, scope: Scope) -> Term:
         return term
     if term.kind.is_decimal:
         number = 0 if digits is None else int(_count(digits, 0, "ROUND").flink)
-        scale = min(term.kind.scale, number)
+        if number >= term.kind.scale:
+            return term
+        scale = number
         whole = term.kind.precision - term.kind.scale + 1
         return cast(build(term.kind, f"ROUND({{0}}, {number})", term), exact_decimal(whole + scale, scale, "ROUND"))
     if digits is not None:
@@ -93,40 +99,44 @@ def _round(node: exp.Round, scope: Scope) -> Term:
             "ROUND of a double to digits is a matter of luck for values such as 2.675; declare the column as decimal, "
             "or round to a whole number"
         )
-    return build(DOUBLE, "ROUND({0})", term)
+    # From 2^52 on every double is whole; Flink's ROUND fails for Infinity and NaN.
+    template = f"CASE WHEN ABS({{0}}) < {2**52}e0 THEN ROUND({{0}}) ELSE {{0}} END"
+    return build(DOUBLE, template, term)._replace(nan=term.nan)
 
 
 def _guarded(function: str, bound: str) -> Handler:
     """Function of a double that is null where it is not defined: one fails there, the other has NaN."""
 
     def handle(node: Node, scope: Scope) -> Term:
-        term = cast(_number(node.this, scope, function), DOUBLE)
+        term = clean(cast(_number(node.this, scope, function), DOUBLE))
         return build(DOUBLE, f"CASE WHEN {{0}} {bound} THEN {function}({{0}}) END", term)
 
     return handle
 
 
 def _exp(node: exp.Exp, scope: Scope) -> Term:
-    return build(DOUBLE, "EXP({0})", cast(_number(node.this, scope, "EXP"), DOUBLE))
+    term = cast(_number(node.this, scope, "EXP"), DOUBLE)
+    return build(DOUBLE, "EXP({0})", term)._replace(nan=term.nan)
 
 
 def _sign(node: exp.Sign, scope: Scope) -> Term:
-    term = _number(node.this, scope, "SIGN")
+    term = clean(_number(node.this, scope, "SIGN"))
     return build(BIGINT, "CAST(CASE WHEN {0} > 0 THEN 1 WHEN {0} < 0 THEN -1 WHEN {0} = 0 THEN 0 END AS BIGINT)", term)
 
 
 def _power(node: exp.Pow, scope: Scope) -> Term:
-    base = cast(_number(node.this, scope, "POWER"), DOUBLE)
-    exponent = _number(node.expression, scope, "POWER")
-    term = build(DOUBLE, "POWER({0}, {1})", base, cast(exponent, DOUBLE))
+    # To the power of 0 even NaN is 1.
+    base = clean(cast(_number(node.this, scope, "POWER"), DOUBLE))
+    exponent = clean(_number(node.expression, scope, "POWER"))
+    term = build(DOUBLE, "POWER({0}, {1})", base, cast(exponent, DOUBLE))._replace(nan=True)
     if exponent.kind == BIGINT:
         return term
-    return build(DOUBLE, "CASE WHEN {0} >= 0e0 THEN {1} END", base, term)
+    return build(DOUBLE, "CASE WHEN {0} >= 0e0 THEN {1} END", base, term)._replace(nan=True)
 
 
 def _extreme(function: str) -> Handler:
     def handle(node: Node, scope: Scope) -> Term:
-        kind, terms = unify([scope.term(part) for part in (node.this, *node.expressions)], function)
+        kind, terms = comparable([scope.term(part) for part in (node.this, *node.expressions)], function)
         if kind in (BOOLEAN,) or kind.name == "binary":
             raise ExpressionError(f"{function} compares values of type {kind}, which have no order")
         places = [f"{{{number}}}" for number in range(len(terms))]
@@ -139,12 +149,12 @@ def _extreme(function: str) -> Handler:
 
 
 def _coalesce(node: exp.Coalesce, scope: Scope) -> Term:
-    kind, terms = unify([scope.term(part) for part in (node.this, *node.expressions)], "COALESCE")
+    kind, terms = comparable([scope.term(part) for part in (node.this, *node.expressions)], "COALESCE")
     return build(kind, f"COALESCE({', '.join(f'{{{n}}}' for n in range(len(terms)))})", *terms)
 
 
 def _nullif(node: exp.Nullif, scope: Scope) -> Term:
-    kind, terms = unify([scope.term(node.this), scope.term(node.expression)], "NULLIF")
+    kind, terms = comparable([scope.term(node.this), scope.term(node.expression)], "NULLIF")
     return build(kind, "NULLIF({0}, {1})", *terms)
 
 
@@ -156,7 +166,9 @@ def _if(node: exp.If, scope: Scope) -> Term:
 
 
 def _case_of(function: str) -> Handler:
-    return lambda node, scope: build(STRING, f"{function}({{0}})", _text(node.this, scope, function))
+    # As Java does it, where one letter may become two: DuckDB's own function knows pairs of letters only.
+    duckdb = f"java_{function.lower()}({{0}})"
+    return lambda node, scope: build(STRING, f"{function}({{0}})", _text(node.this, scope, function), duckdb=duckdb)
 
 
 def _trim(node: exp.Trim, scope: Scope) -> Term:
@@ -234,13 +246,13 @@ def _extract(node: exp.Extract, scope: Scope) -> Term:
     if part not in allowed:
         raise ExpressionError(f"EXTRACT({part} FROM …) is not allowed for {term.kind}; use {', '.join(allowed)}")
     if part == "EPOCH":
-        return build(BIGINT, "{0} / 1000000", term, duckdb="CAST(TRUNC(EPOCH({0})) AS BIGINT)")
+        return in_calendar(BIGINT, "{0} / 1000000", term, "(epoch_us({0}) - epoch_us({0}) % 1000000) // 1000000")
     moment = "{0}" if term.kind == DATE else TIME_OF_DAY if part in _TIME_PARTS else MIDNIGHT
-    return build(
+    return in_calendar(
         FeatureType("int"),
         f"CAST(EXTRACT({part} FROM {moment}) AS INT)",
         term,
-        duckdb=f"CAST(EXTRACT({part} FROM {{0}}) AS INTEGER)",
+        f"CAST(EXTRACT({part} FROM {{0}}) AS INTEGER)",
     )
 
 
@@ -250,9 +262,13 @@ def _date_trunc(node: Node, scope: Scope) -> Term:
         raise ExpressionError(
             f"DATE_TRUNC cuts a timestamp to {', '.join(_TRUNCATIONS).lower()}, not {term.kind or 'NULL'} to {unit}"
         )
-    moment = MIDNIGHT if unit in ("YEAR", "MONTH") else MOMENT
-    flink = f"EXTRACT(EPOCH FROM FLOOR({moment} TO {unit})) * 1000000"
-    return build(TIMESTAMP, flink, term, duckdb=f"CAST(DATE_TRUNC('{unit}', {{0}}) AS TIMESTAMP)")
+    if unit in ("YEAR", "MONTH"):
+        # Flink's FLOOR goes wrong in October 1582, where another calendar ends.
+        day = f"EXTRACT({'DOY' if unit == 'YEAR' else 'DAY'} FROM {MIDNIGHT})"
+        flink = f"{{0}} - {TIME_MICROS} - ({day} - 1) * {DAY_MICROS}"
+    else:
+        flink = f"EXTRACT(EPOCH FROM FLOOR({MOMENT} TO {unit})) * 1000000"
+    return in_calendar(TIMESTAMP, flink, term, f"CAST(DATE_TRUNC('{unit}', {{0}}) AS TIMESTAMP)")
 
 
 FUNCTIONS: dict[type, Handler] = {

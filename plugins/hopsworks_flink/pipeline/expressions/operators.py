@@ -8,17 +8,22 @@ from sqlglot import exp
 
 from hopsworks_flink.pipeline.expressions.scope import Handler, Node, Scope, shown, text_literal
 from hopsworks_flink.pipeline.expressions.terms import (
+    LARGEST,
     ExpressionError,
     Term,
     alike,
     build,
     cast,
     choice,
+    clean,
+    comparable,
     decimal_of,
+    duckdb_type,
     exact_decimal,
     literal,
     quoted,
     unify,
+    widened,
 )
 from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, TIMESTAMP, FeatureType, sql_identifier
 
@@ -30,7 +35,7 @@ def _column(node: exp.Column, scope: Scope) -> Term:
     if kind is None:
         raise ExpressionError(f"column {node.name!r} does not exist; there are {', '.join(scope.columns)}")
     # Column names are letters, digits and underscores: the quotes cannot be left.
-    return Term(kind, sql_identifier(node.name), f'"{node.name}"')
+    return Term(kind, sql_identifier(node.name), f'"{node.name}"', nan=kind.is_floating)
 
 
 def _literal(node: exp.Literal, scope: Scope) -> Term:
@@ -46,33 +51,64 @@ def _arithmetic(operator: str) -> Handler:
                 raise ExpressionError(f"{what} calculates with {term.kind or 'NULL'}; it needs numbers")
         if operator == "/":
             # As doubles: whole numbers would be divided differently, and a zero would fail Flink's job.
-            return build(DOUBLE, "({0} / NULLIF({1}, 0e0))", cast(left, DOUBLE), cast(right, DOUBLE))
-        common, (left_, right_) = unify([left, right], what)
+            return _floating("/", left, build(DOUBLE, "NULLIF({0}, 0e0)", clean(cast(right, DOUBLE))))
+        common, _ = unify([left, right], what)
         if operator == "%":
-            if common != BIGINT:
-                raise ExpressionError(f"{what} takes the rest of {common}; it needs whole numbers")
-            return build(BIGINT, "MOD({0}, NULLIF({1}, 0))", left_, right_, duckdb="({0} % NULLIF({1}, 0))")
-        if common.is_decimal:
-            return _exact(operator, left, right, what)
-        return build(common, f"({{0}} {operator} {{1}})", left_, right_)
+            return _rest(left, right, common, what)
+        if common.is_floating:
+            return _floating(operator, left, right)
+        return _exact(operator, left, right, what) if common.is_decimal else _whole(operator, left, right, what)
 
     return handle
+
+
+def _floating(operator: str, left: Term, right: Term) -> Term:
+    parts = [cast(left, DOUBLE), cast(right, DOUBLE)]
+    # The difference of two infinities, and the like.
+    return build(DOUBLE, f"({{0}} {operator} {{1}})", *parts)._replace(nan=True)
+
+
+def _whole(operator: str, left: Term, right: Term, what: str) -> Term:
+    """Integer arithmetic: exact where a bigint may not hold the result, which Flink would wrap around."""
+    most = left.bound * right.bound if operator == "*" else left.bound + right.bound
+    if most > LARGEST:
+        return _exact(operator, left, right, what)
+    _, parts = unify([left, right], what)
+    return build(BIGINT, f"({{0}} {operator} {{1}})", *parts)._replace(most=most)
+
+
+def _rest(left: Term, right: Term, common: FeatureType, what: str) -> Term:
+    if common.is_floating or common.scale:
+        raise ExpressionError(f"{what} takes the rest of {common}; it needs whole numbers")
+    flink, duckdb = "MOD({0}, NULLIF({1}, 0))", "({0} % NULLIF({1}, 0))"
+    parts = [cast(term, common) for term in (left, right)]
+    if common.is_decimal:
+        return cast(build(common, flink, *parts, duckdb=duckdb), common)
+    _, parts = unify([left, right], what)
+    # DuckDB cannot take the rest of the least bigint by -1.
+    duckdb = "CAST(CAST({0} AS HUGEINT) % NULLIF({1}, 0) AS BIGINT)"
+    return build(BIGINT, flink, *parts, duckdb=duckdb)._replace(most=min(left.bound, right.bound))
 
 
 def _exact(operator: str, left: Term, right: Term, what: str) -> Term:
     """Decimal arithmetic whose result holds every digit."""
     one, two = decimal_of(left), decimal_of(right)
     if operator == "*":
-        result = exact_decimal(one.precision + two.precision, one.scale + two.scale, what)
+        scale = one.scale + two.scale
+        # Flink reserves one digit more, and takes it from those after the point where there are more than six.
+        result = exact_decimal(one.precision + two.precision + (scale > 6), scale, what)
     else:
         scale = max(one.scale, two.scale)
         result = exact_decimal(max(one.precision - one.scale, two.precision - two.scale) + scale + 1, scale, what)
-    return build(result, f"({{0}} {operator} {{1}})", cast(left, one), cast(right, two))
+    # DuckDB calculates in the wider one's width, and a sum or product may need more than 18 digits.
+    wide = duckdb_type(FeatureType("decimal", max(one.precision, 19), one.scale)) if result.precision > 18 else None
+    duckdb = f"(CAST({{0}} AS {wide}) {operator} {{1}})" if wide else None
+    return build(result, f"({{0}} {operator} {{1}})", cast(left, one), cast(right, two), duckdb=duckdb)
 
 
 def _comparison(operator: str) -> Handler:
     def handle(node: Node, scope: Scope) -> Term:
-        kind, terms = unify([scope.term(node.left), scope.term(node.right)], shown(node))
+        kind, terms = comparable([scope.term(node.left), scope.term(node.right)], shown(node))
         if kind.name == "binary" or (kind == BOOLEAN and operator in ("<", "<=", ">", ">=")):
             raise ExpressionError(f"{shown(node)} compares values of type {kind}, which have no order")
         return build(BOOLEAN, f"({{0}} {operator} {{1}})", *terms)
@@ -95,15 +131,14 @@ def _negative(node: exp.Neg, scope: Scope) -> Term:
         # Two signs in a row would begin a comment.
         flink, duckdb = (text[1:] if text.startswith("-") else f"-{text}" for text in (term.flink, term.duckdb))
         return Term(term.kind, flink, duckdb, -term.number)
-    widened = cast(term, BIGINT) if term.kind.is_integer else cast(term, DOUBLE) if term.kind.is_floating else term
-    assert widened.kind is not None
-    return build(widened.kind, "(-{0})", widened)
+    wide = widened(term)
+    return build(wide.kind, "(-{0})", wide)._replace(most=wide.most, nan=wide.nan)
 
 
 def _is(node: exp.Is, scope: Scope) -> Term:
     right = node.expression
     if isinstance(right, exp.Null):
-        return build(BOOLEAN, "({0} IS NULL)", scope.term(node.this))
+        return build(BOOLEAN, "({0} IS NULL)", clean(scope.term(node.this)))
     if isinstance(right, exp.Boolean):
         return build(BOOLEAN, f"({{0}} IS {'TRUE' if right.this else 'FALSE'})", scope.condition(node.this))
     raise ExpressionError(f"{shown(node)} is not allowed; IS is for NULL, TRUE and FALSE")
@@ -111,7 +146,7 @@ def _is(node: exp.Is, scope: Scope) -> Term:
 
 def _between(node: exp.Between, scope: Scope) -> Term:
     parts = [scope.term(part) for part in (node.this, node.args["low"], node.args["high"])]
-    kind, terms = unify(parts, shown(node))
+    kind, terms = comparable(parts, shown(node))
     if kind in (BOOLEAN, FeatureType("binary")):
         raise ExpressionError(f"{shown(node)} compares values of type {kind}, which have no order")
     return build(BOOLEAN, "({0} BETWEEN {1} AND {2})", *terms)
@@ -121,7 +156,7 @@ def _in(node: exp.In, scope: Scope) -> Term:
     if node.args.get("query") or node.args.get("unnest") or node.args.get("field") or not node.expressions:
         raise ExpressionError("subqueries are not allowed: IN takes a list of values")
     parts = [scope.term(part) for part in (node.this, *node.expressions)]
-    kind, terms = unify(parts, shown(node))
+    kind, terms = comparable(parts, shown(node))
     if kind.name == "binary":
         raise ExpressionError(f"{shown(node)} compares values of type binary, which have no order")
     listed = ", ".join(f"{{{number}}}" for number in range(1, len(terms)))

@@ -23,20 +23,23 @@ from hopsworks_flink.pipeline.types import (
 )
 from hopsworks_flink.pipeline.values import fits
 
-_DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
-_INTEGER_TEXT = "^ *[+-]?[0-9]+ *$"
+# Largest value of a bigint.
+LARGEST = 2**63 - 1
+# To the very end (`$` lets a line break pass in Java), and bounded: Java makes a number of 1e999999999 digit by digit.
+_INTEGER_TEXT = r"^ *[+-]?[0-9]{1,300} *\z"
+_DECIMAL_TEXT = r"^ *[+-]?([0-9]{1,300}([.][0-9]{0,300})?|[.][0-9]{1,300}) *\z"
+_NUMBER_TEXT = _DECIMAL_TEXT.replace(r" *\z", r"([eE][+-]?[0-9]{1,3})? *\z")
 # A function that reads its argument twice doubles the text, and nested ones multiply it: a line could fill the memory.
 _LONGEST_TEXT = 100_000
-_NUMBER_TEXT = "^ *[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)? *$"
 
 # A timestamp, which is BIGINT microseconds in Flink, as a value with a calendar. The session's time zone is UTC.
 MOMENT = "CAST(TO_TIMESTAMP_LTZ({0}, 6) AS TIMESTAMP(6))"
 # Its time of day in microseconds, and that and the midnight before it as such values: before 1970 Flink's calendar
 # counts a day too much and negative hours for anything but a midnight.
-_DAY = 86_400_000_000
-_TIME_OF_DAY = f"(MOD({{0}}, {_DAY}) + CASE WHEN MOD({{0}}, {_DAY}) < 0 THEN {_DAY} ELSE 0 END)"
-TIME_OF_DAY = f"CAST(TO_TIMESTAMP_LTZ({_TIME_OF_DAY}, 6) AS TIMESTAMP(6))"
-MIDNIGHT = f"CAST(TO_TIMESTAMP_LTZ({{0}} - {_TIME_OF_DAY}, 6) AS TIMESTAMP(6))"
+DAY_MICROS = 86_400_000_000
+TIME_MICROS = f"(MOD({{0}}, {DAY_MICROS}) + CASE WHEN MOD({{0}}, {DAY_MICROS}) < 0 THEN {DAY_MICROS} ELSE 0 END)"
+TIME_OF_DAY = f"CAST(TO_TIMESTAMP_LTZ({TIME_MICROS}, 6) AS TIMESTAMP(6))"
+MIDNIGHT = f"CAST(TO_TIMESTAMP_LTZ({{0}} - {TIME_MICROS}, 6) AS TIMESTAMP(6))"
 
 
 class ExpressionError(ValueError):
@@ -50,15 +53,32 @@ class Term(NamedTuple):
     :param flink: text for Flink SQL.
     :param duckdb: text for DuckDB.
     :param number: the value of a numeric literal, which takes the type of what it stands beside.
+    :param most: of an integer: its largest absolute value; None: that of its type.
+    :param nan: of a floating point number: whether it may be NaN.
     """
 
     kind: FeatureType | None
     flink: str
     duckdb: str
     number: Decimal | None = None
+    most: int | None = None
+    nan: bool = False
+
+    @property
+    def bound(self) -> int:
+        """Largest absolute value of an integer."""
+        assert self.kind is not None
+        if self.number is not None:
+            return int(abs(self.number))
+        return self.most if self.most is not None else int(2 ** (self.kind.bits - 1))
+
+    @property
+    def fits(self) -> bool:
+        """Whether an integer has an opposite of type bigint: the least bigint has none."""
+        return self.bound <= LARGEST
 
 
-def build(kind: FeatureType, template: str, *terms: Term, duckdb: str | None = None) -> Term:
+def build(kind: FeatureType | None, template: str, *terms: Term, duckdb: str | None = None) -> Term:
     """Term out of a template with ``{0}``, ``{1}`` … for the parts; ``duckdb`` where its text differs.
 
     :raises ExpressionError: the text is beyond all measure.
@@ -68,6 +88,14 @@ def build(kind: FeatureType, template: str, *terms: Term, duckdb: str | None = N
     if max(len(flink), len(in_duckdb)) > _LONGEST_TEXT:
         raise ExpressionError("is too large once it is compiled; derive columns for its parts")
     return Term(kind, flink, in_duckdb)
+
+
+def in_calendar(kind: FeatureType, template: str, term: Term, duckdb: str) -> Term:
+    """As `build`, of a date or timestamp; null outside the years 1 to 9999, where Flink's calendar goes wrong."""
+    first, last = f"{-62_135_596_800_000_000}", f"{253_402_300_799_999_999}"
+    if term.kind == DATE:
+        first, last = "DATE '0001-01-01'", "DATE '9999-12-31'"
+    return build(kind, f"CASE WHEN {{0}} BETWEEN {first} AND {last} THEN {template} END", term, duckdb=duckdb)
 
 
 def alike(kind: FeatureType | None, text: str) -> Term:
@@ -95,6 +123,33 @@ def _double_text(number: Decimal) -> str:
 def quoted(value: str) -> Term:
     """String literal."""
     return alike(STRING, sql_literal(value))
+
+
+def clean(term: Term) -> Term:
+    """The term with null in place of NaN.
+
+    Neither engine compares NaN as the other does, and Flink's planner takes ``NOT (x < y)`` for ``x >= y``: NaN never
+    comes as far as a comparison.
+    """
+    if not term.nan:
+        return term
+    return build(
+        term.kind, "CASE WHEN ABS({0}) >= 0e0 THEN {0} END", term, duckdb="CASE WHEN NOT isnan({0}) THEN {0} END"
+    )
+
+
+def widened(term: Term) -> Term:
+    """A number in the widest type of its kind; an integer in one that holds its opposite too."""
+    assert term.kind is not None
+    if term.kind.is_integer:
+        return cast(term, BIGINT if term.fits else decimal_of(term))
+    return cast(term, DOUBLE) if term.kind.is_floating else term
+
+
+def comparable(terms: Sequence[Term], what: str) -> tuple[FeatureType, list[Term]]:
+    """The terms as one common type, none of them NaN. Raises ExpressionError if they have none."""
+    kind, unified = unify(terms, what)
+    return kind, [clean(term) for term in unified]
 
 
 def unify(terms: Sequence[Term], what: str) -> tuple[FeatureType, list[Term]]:
@@ -133,7 +188,8 @@ def choice(conditions: list[Term], results: list[Term], what: str) -> Term:
     kind, results = unify(results, what)
     count = len(conditions)
     branches = " ".join(f"WHEN {{{n}}} THEN {{{count + n}}}" for n in range(count))
-    return build(kind, f"CASE {branches} ELSE {{{2 * count}}} END", *conditions, *results)
+    chosen = build(kind, f"CASE {branches} ELSE {{{2 * count}}} END", *conditions, *results)
+    return chosen._replace(nan=any(result.nan for result in results))
 
 
 def exact_decimal(precision: int, scale: int, what: str) -> FeatureType:
@@ -150,7 +206,7 @@ def decimal_of(term: Term) -> FeatureType:
         digits, exponent = term.number.as_tuple().digits, int(term.number.as_tuple().exponent)
         scale = max(0, -exponent)
         return exact_decimal(max(len(digits) + max(0, exponent), scale, 1), scale, f"the number {term.number}")
-    return term.kind if term.kind.is_decimal else decimal(_DIGITS[term.kind.name], 0)
+    return term.kind if term.kind.is_decimal else decimal(len(str(term.bound)), 0)
 
 
 def _plain(term: Term, common: FeatureType, among: Sequence[Term]) -> Term:
@@ -181,13 +237,15 @@ def cast(term: Term, kind: FeatureType) -> Term:
     if term.kind == BOOLEAN and (kind.is_numeric or kind == STRING):
         yes, no = ("'true'", "'false'") if kind == STRING else ("1", "0")
         return _cast(build(BIGINT, f"CASE WHEN {{0}} THEN {yes} WHEN NOT {{0}} THEN {no} END", term), kind)
-    if kind == STRING and (term.kind.is_integer or term.kind.is_decimal or term.kind == DATE):
+    if kind == STRING and term.kind == DATE:
+        return in_calendar(STRING, "CAST({0} AS STRING)", term, "CAST({0} AS VARCHAR)")
+    if kind == STRING and (term.kind.is_integer or term.kind.is_decimal):
         return _cast(term, kind)
     if term.kind == DATE and kind == TIMESTAMP:
         days = "EXTRACT(EPOCH FROM CAST({0} AS TIMESTAMP(3))) * 1000000"
-        return build(TIMESTAMP, days, term, duckdb="CAST({0} AS TIMESTAMP)")
+        return in_calendar(TIMESTAMP, days, term, "CAST({0} AS TIMESTAMP)")
     if term.kind == TIMESTAMP and kind == DATE:
-        return build(DATE, f"CAST({MIDNIGHT} AS DATE)", term, duckdb="CAST({0} AS DATE)")
+        return in_calendar(DATE, f"CAST({MIDNIGHT} AS DATE)", term, "CAST({0} AS DATE)")
     raise ExpressionError(f"a value of type {term.kind} cannot be cast to {kind}{_way_out(term.kind, kind)}")
 
 
@@ -212,7 +270,7 @@ def _between_numbers(term: Term, kind: FeatureType) -> Term:
     assert source is not None
     if kind.is_integer:
         if source.is_integer and source.bits <= kind.bits:
-            return term if source == kind and term.number is None else _cast(term, kind)
+            return term if source == kind and term.number is None else _cast(term, kind)._replace(most=term.bound)
         low, high = -(2 ** (kind.bits - 1)), 2 ** (kind.bits - 1) - 1
         if source.is_floating:
             # 2^63 - 1 is no double; the bounds are those of the truncated value.
@@ -236,7 +294,7 @@ def _between_numbers(term: Term, kind: FeatureType) -> Term:
         return build(kind, f"CAST({{0}} AS {kind.sql})", term, duckdb=f"TRY_CAST({{0}} AS {duckdb_type(kind)})")
     if kind.name == "float" and source.name == "double":
         return build(kind, "CASE WHEN ABS({0}) <= 3.4028235e38 THEN CAST({0} AS FLOAT) END", term)
-    return _cast(term, kind)
+    return _cast(term, kind)._replace(nan=term.nan)
 
 
 def _from_text(term: Term, kind: FeatureType) -> Term:
@@ -246,7 +304,7 @@ def _from_text(term: Term, kind: FeatureType) -> Term:
         raise ExpressionError(
             f"a text cannot be cast to {kind}; declare the column as {kind} in the schema, or compare texts"
         )
-    pattern = _INTEGER_TEXT if kind.is_integer else _NUMBER_TEXT
+    pattern = _INTEGER_TEXT if kind.is_integer else _DECIMAL_TEXT if kind.is_decimal else _NUMBER_TEXT
     return build(
         kind,
         f"CASE WHEN REGEXP({{0}}, '{_braced(pattern)}') THEN TRY_CAST(TRIM({{0}}) AS {kind.sql}) END",

@@ -18,6 +18,8 @@ MOMENTS = ("avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop")
 EXTREMES = ("min", "max")
 POSITIONS = ("first_value", "last_value")
 FUNCTIONS = (*COUNTS, "sum", *MOMENTS, *EXTREMES, *POSITIONS)
+# See `Aggregate.limit`.
+_LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
 _SETTINGS = ("where", "default", "description")
 
 
@@ -26,8 +28,9 @@ class Aggregate(Model):
 
     :param function: one of `FUNCTIONS`.
     :param column: a column of the source or a derived one; None only for ``count``, which then counts events. Null
-        values are left out by every function, as SQL has it. ``stddev_samp`` and ``var_samp`` of a single value are
-        null. ``first_value`` and ``last_value`` go by event time; of equal ones, by the order in the topic.
+        values are left out by every function, as SQL has it, and NaN with them. ``stddev_samp`` and ``var_samp`` of a
+        single value are null. ``first_value`` and ``last_value`` go by event time; of equal ones, by the order in the
+        topic.
     :param where: SQL condition; only events for which it is true are aggregated.
     :param default: value in place of null.
     :param description: of the feature.
@@ -118,3 +121,24 @@ class Aggregate(Model):
         if self.function == "sum" and declared.is_decimal:
             return decimal(38, declared.scale)
         return DOUBLE
+
+    def limit(self, columns: Mapping[str, FeatureType], *, on_event: bool) -> int | None:
+        """Exponent of ten of the magnitude that the aggregate's arithmetic cannot hold; None: it holds every number.
+
+        The feature is null while the window holds such a number: what came out would depend on the order of events.
+        Infinity is beyond every limit.
+
+        :param on_event: with ``emit: on_event``, where events leave the window again and sums must be exact for that.
+        """
+        if self.column is None or self.function not in ("sum", *MOMENTS):
+            return None
+        kind = columns[self.column]
+        if kind.is_floating:
+            # Beyond the second, squares are infinite.
+            return _EXACT_DOUBLE if on_event else _LARGEST_DOUBLE
+        if self.function == "sum":
+            # Of 38 digits ten are left for the number of events; integers are checked when they are summed up.
+            return _SUMMED_DIGITS - kind.scale if kind.precision > _SUMMED_DIGITS else None
+        if on_event and kind == BIGINT:
+            return _EXACT_BIGINT
+        return _SQUARED_DIGITS - kind.scale if on_event and kind.precision > _SQUARED_DIGITS else None

@@ -1,4 +1,4 @@
-"""Times and durations as people write them: ``500ms``, ``5s``, ``10m``, ``7d``, ``1h30m``; ISO 8601 in forms."""
+"""Durations as people write them: ``500ms``, ``5s``, ``10m``, ``7d``, ``1h30m``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
-
-#: A time as a field of a form takes it: ISO 8601, or nothing.
-ISO_TIME = r"^(\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)?$"
 
 _UNIT = {
     "d": timedelta(days=1),

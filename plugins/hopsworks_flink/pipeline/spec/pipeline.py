@@ -233,8 +233,7 @@ class Pipeline(Model):
     @classmethod
     def _hidden_problems(cls, data: Mapping[str, Any]) -> Iterator[str]:
         """All that breaks rules between settings, as far as these settings are valid by themselves."""
-        event_time = EventTime.model_construct(column=None)
-        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=event_time)
+        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=None)
         yield from (f"source: {problem}" for problem in source.problems())
         given = data.get("feature_groups")
         groups = [

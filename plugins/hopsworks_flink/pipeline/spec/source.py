@@ -71,6 +71,8 @@ class Source(Model):
     :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
     :param max_disorder: how late an event may arrive behind the newest one and still count.
     :param max_future: how far an event's time may lie ahead of its Kafka timestamp before it is ignored.
+    :param max_past: how far it may lie behind; None: any distance. Says nothing about files of a history, whose events
+        have no Kafka timestamp.
     :param idle_timeout: after this time without events a partition no longer holds the watermark back.
     :param start: where a job without earlier state begins to read; not part of the job's identity.
     :param on_decode_error: what a record does that cannot be decoded: ``fail`` the job, which then names it, or go to
@@ -89,6 +91,8 @@ class Source(Model):
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     max_disorder: Duration = timedelta(seconds=5)
     max_future: Duration = timedelta(hours=1)
+    # A wrong unit puts events into 1970; whoever replays a decade keeps within it.
+    max_past: Duration | None = timedelta(days=3650)
     idle_timeout: Duration | None = timedelta(seconds=30)
     start: Literal["earliest", "latest"] = "earliest"
     on_decode_error: Literal["fail", "quarantine"] = "fail"
@@ -128,7 +132,7 @@ class Source(Model):
         return self
 
     def problems(self) -> Iterator[str]:
-        """What is wrong between the settings. A column or derived column that is wrong itself may be None."""
+        """What is wrong between the settings. Event time, columns and derived columns that are wrong may be None."""
         if self.columns:
             yield from self._event_time_problems()
             yield from self._expression_problems()
@@ -138,12 +142,16 @@ class Source(Model):
             yield f"topic is too long for its quarantine topic, {self.quarantine_topic!r}"
         if self.max_future <= timedelta(0):
             yield "max_future must be positive, e.g. 1h"
+        if self.max_past is not None and self.max_past <= timedelta(0):
+            yield "max_past must be positive, e.g. 3650d, or null for events of any age"
+        kafkas = self.event_time is not None and self.event_time.column is None
+        if self.max_past is not None and kafkas and "max_past" in self.model_fields_set:
+            yield "max_past compares event time and Kafka timestamp, which are the same here; remove it"
         if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
             yield "idle_timeout must be positive, or null to wait for every partition"
 
     def _event_time_problems(self) -> Iterator[str]:
-        column = self.event_time.column
-        if column is None:
+        if self.event_time is None or (column := self.event_time.column) is None:
             return
         if column not in self.columns:
             yield f"event_time.column {column!r} is not in schema, which has {', '.join(self.columns)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, POSITIONS, Aggregate
@@ -13,12 +13,13 @@ Columns = Mapping[str, FeatureType]
 
 # Column with a text that sorts events by event time, and by their offset in the topic where that is equal.
 ORDER = "__order"
-# 14 digits for milliseconds (until the year 5138), 19 for a bigint.
-ORDER_LENGTH = 33
+# Digits of milliseconds until the year 9999, and of a bigint.
+ORDER_TIME, ORDER_OFFSET = 15, 19
 # Deviations over events that come and go are made of exact sums: see `_Moments`. Digits of a number whose squares can
 # be summed, and of the rest that is split off from a longer one.
-_DIGITS, _REST = 17, 14
-_NULL_FOR_ONE = ("stddev_samp", "var_samp")
+_DIGITS, _REST = 16, 14
+# Bigints are summed in two parts, so that their sum does not wrap around.
+_WORD = 2**32
 
 
 def template_text(sql: str) -> str:
@@ -33,58 +34,91 @@ def condition(text: str, columns: Columns) -> str:
     return template_text(Expression.parse(text, columns).sql("flink"))
 
 
-def window_aggregate(aggregate: Aggregate, columns: Columns, derived: Collection[str] = ()) -> str:
-    """The aggregate over the rows of a GROUP BY.
+# Writes an aggregate function, with ``{}`` for its operand, over an operand.
+Call = Callable[[str, str], str]
 
-    :param derived: columns that Flink may know never to be null.
-    """
+
+def window_aggregate(aggregate: Aggregate, columns: Columns) -> str:
+    """The aggregate over the rows of a GROUP BY."""
     some = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
-    value = operand(aggregate, columns)
-    if aggregate.function in _NULL_FOR_ONE and aggregate.column is not None and aggregate.column in derived:
-        # Flink takes the deviation of what is never null for never null, and -1.0 comes out of a window with one event.
-        value = f"TRY_CAST({sql_identifier(aggregate.column)} AS DOUBLE)"
-    return _finished(aggregate, columns, _call(aggregate, columns, value) + some)
+    value = _value(aggregate, columns, lambda function, operand: function.format(operand) + some)
+    return _with_default(aggregate, columns, value)
 
 
-def operand(aggregate: Aggregate, columns: Columns) -> str:
-    """What is aggregated, in a type that neither overflows nor truncates."""
-    if aggregate.column is None:
-        return "*"
-    column, declared, result = (
-        sql_identifier(aggregate.column),
-        columns[aggregate.column],
-        aggregate.result_type(columns),
-    )
-    if aggregate.function == "count_distinct" and declared.is_floating:
-        # To Flink 0.0 and -0.0 are two values.
-        return f"CASE WHEN {column} = 0 THEN CAST(0 AS {declared.sql}) ELSE {column} END"
-    if aggregate.function in ("count", "count_distinct"):
-        return column
-    if aggregate.function in POSITIONS:
-        return f"{sql_identifier(ORDER)} || {column if declared == STRING else f'CAST({column} AS STRING)'}"
-    # A sum of decimals is wide enough by itself.
-    wide = declared == result or (declared.is_decimal and result.is_decimal)
-    return column if wide else f"CAST({column} AS {result.sql})"
-
-
-def _call(aggregate: Aggregate, columns: Columns, value: str) -> str:
-    if aggregate.function == "count_distinct":
-        return f"COUNT(DISTINCT {value})"
-    if aggregate.function in POSITIONS:
-        # The least or greatest text of order and value: unlike FIRST_VALUE it works by slices, and by event time.
-        return f"{'MIN' if aggregate.function == 'first_value' else 'MAX'}({value})"
-    return f"{aggregate.function.upper()}({value})"
-
-
-def _finished(aggregate: Aggregate, columns: Columns, call: str) -> str:
-    """The feature out of the aggregate: the value behind its order, and the default in place of null."""
-    kind = aggregate.result_type(columns)
-    if aggregate.function in POSITIONS:
-        call = f"SUBSTRING({call}, {ORDER_LENGTH + 1})"
-        call = call if kind == STRING else f"CAST({call} AS {kind.sql})"
+def _with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
     if aggregate.default is None:
-        return call
-    return f"COALESCE({call}, {template_text(sql_value(aggregate.default, kind))})"
+        return value
+    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, aggregate.result_type(columns)))})"
+
+
+def _value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
+    """The feature before its default: its aggregates, and what is made of them."""
+    if aggregate.column is None:
+        return call("COUNT({})", "*")
+    function, kind = aggregate.function, columns[aggregate.column]
+    column, present = sql_identifier(aggregate.column), present_value(aggregate.column, kind)
+    if function == "count":
+        return call("COUNT({})", present)
+    if function == "count_distinct":
+        # To Flink 0.0 and -0.0 are two values.
+        zero = f"CASE WHEN {column} = 0 THEN CAST(0 AS {kind.sql}) WHEN ABS({column}) >= 0 THEN {column} END"
+        return call("COUNT(DISTINCT {})", zero if kind.is_floating else column)
+    if function in POSITIONS:
+        text = present if kind == STRING else f"CAST({present} AS STRING)"
+        # The least or greatest text of order and value: unlike FIRST_VALUE it works by slices, and by event time.
+        found = call("MIN({})" if function == "first_value" else "MAX({})", f"{sql_identifier(ORDER)} || {text}")
+        found = f"SUBSTRING({found}, {ORDER_TIME + ORDER_OFFSET + 1})"
+        return found if kind == STRING else f"CAST({found} AS {kind.sql})"
+    if function == "sum" and not kind.is_floating:
+        return _integer_sum(column, kind, call) if kind.is_integer else _decimal_sum(aggregate, columns, call)
+    if function in ("sum", *MOMENTS):
+        return _of_doubles(aggregate, columns, call)
+    return call(f"{function.upper()}({{}})", present)
+
+
+def present_value(name: str, kind: FeatureType) -> str:
+    """A column's value, with null in place of NaN: else the least and the greatest would depend on the order."""
+    column = sql_identifier(name)
+    return f"CASE WHEN ABS({column}) >= 0 THEN {column} END" if kind.is_floating else column
+
+
+def _integer_sum(column: str, kind: FeatureType, call: Call) -> str:
+    """Null where a bigint does not hold it. Only so many bigints need that: a sum of narrower integers cannot wrap."""
+    if kind != BIGINT:
+        return call("SUM({})", f"CAST({column} AS BIGINT)")
+    upper, lower = call("SUM({})", f"{column} / {_WORD}"), call("SUM({})", f"MOD({column}, {_WORD})")
+    total = f"(CAST({upper} AS DECIMAL(19, 0)) * {_WORD} + {lower})"
+    return f"CASE WHEN {total} BETWEEN {-(2**63)} AND {2**63 - 1} THEN CAST({total} AS BIGINT) END"
+
+
+def _decimal_sum(aggregate: Aggregate, columns: Columns, call: Call) -> str:
+    assert aggregate.column is not None
+    column, limit = sql_identifier(aggregate.column), aggregate.limit(columns, on_event=False)
+    if limit is None:
+        return call("SUM({})", column)
+    # A sum that overflows is null, and begins anew with the next number.
+    held = f"CASE WHEN {_between(column, limit)} THEN {column} END"
+    return f"CASE WHEN {call('COUNT({})', column)} = {call('COUNT({})', held)} THEN {call('SUM({})', held)} END"
+
+
+def _of_doubles(aggregate: Aggregate, columns: Columns, call: Call) -> str:
+    """A sum, mean or deviation of doubles."""
+    assert aggregate.column is not None
+    column, limit = sql_identifier(aggregate.column), aggregate.limit(columns, on_event=False)
+    function = f"{aggregate.function.upper()}({{}})"
+    if limit is None:
+        # A cast that may give null: Flink takes the deviation of what is never null for never null, and -1.0 comes out
+        # of a window with one event.
+        return call(function, f"TRY_CAST({column} AS DOUBLE)")
+    # Too large numbers are made infinite: the result is infinite or NaN, whatever the order, and then null.
+    double = f"CAST({column} AS DOUBLE)"
+    held = f"CASE WHEN ABS({column}) < 1E{limit} THEN {double} WHEN ABS({column}) > 0 THEN {double} * 1E200 END"
+    found = call(function, held)
+    return f"CASE WHEN ABS({found}) < 1E308 THEN {found} END"
+
+
+def _between(column: str, limit: int) -> str:
+    return f"{column} > -{_power(limit)} AND {column} < {_power(limit)}"
 
 
 @dataclass
@@ -105,15 +139,15 @@ class OverAggregates:
 
     def add(self, feature: str, aggregate: Aggregate, columns: Columns) -> None:
         """Take a feature in."""
-        exact = aggregate.function in MOMENTS or (
-            aggregate.function == "sum" and aggregate.result_type(columns) == DOUBLE
-        )
-        if exact:
-            call = _Moments(self, aggregate, columns).call()
-        else:
-            value = "1" if aggregate.column is None else operand(aggregate, columns)
-            call = self.sum(_call(aggregate, columns, self.value(_chosen(aggregate, columns, value))))
-        self.features[feature] = _finished(aggregate, columns, call)
+        if aggregate.function in ("sum", *MOMENTS) and aggregate.result_type(columns) == DOUBLE:
+            self.features[feature] = _with_default(aggregate, columns, _Moments(self, aggregate, columns).call())
+            return
+
+        def call(function: str, value: str) -> str:
+            chosen = _chosen(aggregate, columns, "1" if value == "*" else value)
+            return self.sum(function.format(self.value(chosen)))
+
+        self.features[feature] = _with_default(aggregate, columns, _value(aggregate, columns, call))
 
     def value(self, expression: str, query: int = 0) -> str:
         """Alias of an expression over an event's columns, and over the aliases of the queries before this one."""
@@ -149,10 +183,10 @@ class _Moments:
 
     Flink adds what enters and subtracts what leaves, and takes a deviation from the sums of values and squares. In
     doubles that goes wrong: a large value leaves its rounding error behind for ever, and the squares cancel. So a
-    value is made a whole number of units of 10^-scale, and one of more than 17 digits (every double) is taken apart
+    value is made a whole number of units of 10^-scale, and one of more than 16 digits (every double) is taken apart
     into ``a`` times 10^14 and a rest ``b``. Sums of these and their products are exact in DECIMAL(38, 0), and so are
-    the sums of squared differences from a number near the mean. Windows with values of 10^31 units and more (10^17 for
-    a bigint, 10^14 for a double), or with NaN, fall back to doubles.
+    the sums of squared differences from a number near the mean, of up to a million events of the largest numbers. A
+    window with a number from `Aggregate.limit` on has none of these.
     """
 
     def __init__(self, over: OverAggregates, aggregate: Aggregate, columns: Columns) -> None:
@@ -163,7 +197,7 @@ class _Moments:
         kind = columns[aggregate.column]
         self.scale = 17 if kind.is_floating else kind.scale
         self.in_parts = kind.is_floating or kind.precision > _DIGITS
-        self.x = over.value(_chosen(aggregate, columns, f"CAST({column} AS DOUBLE)"))
+        self.x = over.value(_chosen(aggregate, columns, present_value(aggregate.column, kind)))
         if kind.is_floating:
             # In two parts: Flink casts the shortest text of a double, whose last digit is not exact. That of a float
             # is shorter still. Below 10^14 the first part needs no text.
@@ -172,28 +206,25 @@ class _Moments:
             exact = f"CAST({whole} + CAST({double} - FLOOR({double}) AS DECIMAL(18, 17)) AS DECIMAL(32, 17))"
         else:
             exact = column if kind.is_decimal else f"CAST({column} AS DECIMAL(19, 0))"
-        digits = _DIGITS + (_REST if self.in_parts else 0) - self.scale
-        if kind.is_floating or (kind.is_decimal and kind.precision - kind.scale > digits) or kind == BIGINT:
-            exact = f"CASE WHEN ABS({column}) < 1E{digits} THEN {exact} END"
+        limit = aggregate.limit(columns, on_event=True)
+        if limit is not None:
+            held = f"ABS({column}) < 1E{limit}" if kind.is_floating else _between(column, limit)
+            exact = f"CASE WHEN {held} THEN {exact} END"
+        self.limited = limit is not None
         self.exact = over.value(_once(_chosen(aggregate, columns, exact)))
 
     def call(self) -> str:
         """Expression of the feature over the sums."""
         total, count = self.over.sum(f"SUM({self.exact})"), self.over.sum(f"COUNT({self.x})")
-        # Values that have no exact form, NaN among them.
-        small = f"{count} = {self.over.sum(f'COUNT({self.exact})')}"
-        doubles = self.over.sum(f"SUM({self.x})")
-        if self.function == "sum":
-            return f"CASE WHEN {small} THEN CAST({total} AS DOUBLE) ELSE {doubles} END"
-        if self.function == "avg":
-            return f"CASE WHEN {small} THEN CAST({total} AS DOUBLE) ELSE {doubles} END / NULLIF({count}, 0)"
-        squares = self.over.sum(f"SUM({self.x} * {self.x})")
-        rough = f"{squares} - {doubles} * {doubles} / {count}"
-        exact = self._spread_of_parts(count) if self.in_parts else self._spread(count)
-        spread = f"GREATEST(CASE WHEN {small} THEN {exact} * 1E-{2 * self.scale} ELSE {rough} END, 0E0)"
-        divisor = f"NULLIF({count} - 1, 0)" if self.function.endswith("_samp") else count
-        variance = f"{spread} / {divisor}"
-        result = f"SQRT({variance})" if self.function.startswith("stddev") else variance
+        if self.function in ("sum", "avg"):
+            result = f"CAST({total} AS DOUBLE)" + (f" / NULLIF({count}, 0)" if self.function == "avg" else "")
+        else:
+            spread = self._spread_of_parts(count) if self.in_parts else self._spread(count)
+            spread = f"GREATEST({spread} * 1E-{2 * self.scale}, 0E0)"
+            divisor = f"NULLIF({count} - 1, 0)" if self.function.endswith("_samp") else count
+            result = f"SQRT({spread} / {divisor})" if self.function.startswith("stddev") else f"{spread} / {divisor}"
+        if self.limited:
+            return f"CASE WHEN {count} > 0 AND {count} = {self.over.sum(f'COUNT({self.exact})')} THEN {result} END"
         return f"CASE WHEN {count} > 0 THEN {result} END"
 
     def _spread(self, count: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import POSITIONS
 from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.sql.aggregates import ORDER, condition, template_text
+from hopsworks_flink.pipeline.sql.aggregates import ORDER, ORDER_OFFSET, ORDER_TIME, condition, template_text
 from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, sql_identifier
 
 SOURCE_TABLE = "source"
@@ -16,7 +16,7 @@ EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"
-# Of the format `quarantine`: the value of a record that cannot be decoded, and why; null for all others.
+# With `on_decode_error: quarantine`: the value of a record that cannot be decoded, and why; null for all others.
 UNDECODABLE = "__undecodable"
 PROBLEM = "__problem"
 
@@ -106,7 +106,8 @@ def _plain_columns(pipeline: Pipeline) -> str | None:
     if uses_order(pipeline):
         event_time = sql_identifier(EVENT_TIME)
         time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
-        order = f"LPAD(CAST({time} AS STRING), 14, '0') || LPAD(CAST({sql_identifier(OFFSET)} AS STRING), 19, '0')"
+        digits = {f"CAST({time} AS STRING)": ORDER_TIME, f"CAST({sql_identifier(OFFSET)} AS STRING)": ORDER_OFFSET}
+        order = " || ".join(f"LPAD({text}, {length}, '0')" for text, length in digits.items())
         selected += [*(() if converted else ("*",)), f"{order} AS {sql_identifier(ORDER)}"]
     return ",\n  ".join(selected) or None
 

@@ -39,6 +39,8 @@ HEADERS = "__headers"
 AT = "__at"
 MILLISECONDS = "__milliseconds"
 JSON_TIMESTAMP = "TIMESTAMP_LTZ(6)"
+#: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
+FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
@@ -81,9 +83,9 @@ def source_type(source: Source, kind: FeatureType) -> str:
 def guarded_event_time(source: Source) -> str:
     """Expression for the event time as TIMESTAMP_LTZ(3): the epoch itself for an event that must not count.
 
-    A null rowtime fails the job, a number beyond the calendar becomes null, and an event from the far future moves
-    the watermark and makes everything after it late. The bound compares with the record's Kafka timestamp, not with
-    the wall clock, so that a replay decides alike.
+    A null rowtime fails the job, a number beyond the calendar becomes null, an event from the far future moves the
+    watermark and makes everything after it late, and a wrong unit puts all events into 1970. The bounds compare with
+    the record's Kafka timestamp, not with the wall clock, so that a replay decides alike.
 
     It is added to the epoch as an interval: TO_TIMESTAMP_LTZ and EXTRACT, which the watermark, the filter and the
     windows would each compute again, cost as much as decoding the event.
@@ -92,21 +94,39 @@ def guarded_event_time(source: Source) -> str:
     if source.event_time.column is None:
         # Records that carry no timestamp show one before 1970.
         return f"CASE WHEN {arrived} > {_EPOCH} THEN {arrived} ELSE {_EPOCH} END"
+    within, value = _within_calendar(source, texts=source.format == "json")
+    counted = f"{within} AND {_moment(f'{value} - {milliseconds(source.max_future)}')} <= {arrived}"
+    if source.max_past is not None:
+        counted += f" AND {_moment(f'{value} + {milliseconds(source.max_past)}')} >= {arrived}"
+    return f"CASE WHEN {counted} THEN {_moment(value)} ELSE {_EPOCH} END"
+
+
+def too_old(source: Source) -> str | None:
+    """Condition over the events for a time further behind the Kafka timestamp than `max_past`; None: none is."""
+    if source.event_time.column is None or source.max_past is None:
+        return None
+    within, value = _within_calendar(source, texts=False)
+    arrived = sql_identifier(KAFKA_TIMESTAMP)
+    return f"{within} AND {_moment(f'{value} + {milliseconds(source.max_past)}')} < {arrived}"
+
+
+def _within_calendar(source: Source, *, texts: bool) -> tuple[str, str]:
+    """Condition for an event time that is in Flink's calendar, and expression for its milliseconds.
+
+    :param texts: whether a timestamp column is one of JSON's texts still, and not a number of microseconds.
+    """
+    assert source.event_time.column is not None
     column, unit = sql_identifier(source.event_time.column), source.event_time.unit
     if source.columns[source.event_time.column] == TIMESTAMP:
         unit = "microseconds"
-        if source.format == "json":
+        if texts:
             column, unit = f"({epoch_milliseconds(column)})", "milliseconds"
     value = {
         "seconds": f"CAST({column} AS BIGINT) * 1000",
         "milliseconds": column,
         "microseconds": f"{column} / 1000",
     }[unit]
-    counted = (
-        f"{column} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}"
-        f" AND {_moment(f'{value} - {milliseconds(source.max_future)}')} <= {arrived}"
-    )
-    return f"CASE WHEN {counted} THEN {_moment(value)} ELSE {_EPOCH} END"
+    return f"{column} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}", value
 
 
 def _moment(epoch_milliseconds: str) -> str:
@@ -125,14 +145,15 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         # Offsets are committed under this name for people and monitoring; Flink itself resumes from its checkpoints.
         "properties.group.id": consumer_group,
     }
-    # With zone, so that nothing is left to guess: 2025-03-01T12:00:00.123Z.
-    decoding = {"timestamp-format.standard": "ISO-8601"} if source.format == "json" else {}
-    if source.on_decode_error == "quarantine":
-        # Of this package: flink_jobs/java.
-        options |= {"format": "quarantine", "quarantine.format": source.format}
-        options |= {f"quarantine.options.{name}": value for name, value in decoding.items()}
-    else:
-        options |= {"format": source.format, **{f"{source.format}.{name}": value for name, value in decoding.items()}}
+    options |= {
+        "format": FORMAT,
+        f"{FORMAT}.encoding": source.format,
+        f"{FORMAT}.on-error": source.on_decode_error,
+    }
+    timestamps = [name for name, kind in source.columns.items() if kind == TIMESTAMP]
+    if source.format == "avro" and timestamps:
+        # They are BIGINT there, which alone does not say what is in range.
+        options[f"{FORMAT}.timestamps"] = ";".join(timestamps)
     if source.idle_timeout is not None:
         options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
     return options
@@ -176,8 +197,7 @@ def insert(
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
     columns = pipeline.source.all_columns
-    derived = columns.keys() - pipeline.source.columns.keys()
-    produced = {name: window_aggregate(aggregate, columns, derived) for name, aggregate in group.aggregates.items()}
+    produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
     if group.event_time:
         # Windows start and end on whole seconds.
         produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"

@@ -8,7 +8,6 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import History, Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
 from hopsworks_flink.pipeline.sql import events as views
-from hopsworks_flink.pipeline.sql.quarantine import JARS
 from hopsworks_flink.pipeline.types import TIMESTAMP, sql_identifier, sql_literal
 
 _FILES_TABLE = "source_files"
@@ -25,11 +24,6 @@ def _format_options(history: History) -> dict[str, str]:
     return {"format": name, f"{name}.header": "true"} if history.header else {"format": name}
 
 
-def jar_folders(history: History) -> tuple[str, ...]:
-    """Folders with the jars that a job over these files needs besides the connectors."""
-    return (*(() if history.format == "json" else (JARS,)), *(("parquet",) if history.format == "parquet" else ()))
-
-
 def readable(pipeline: Pipeline) -> Pipeline:
     """The pipeline as its statements over files are compiled from.
 
@@ -42,8 +36,8 @@ def readable(pipeline: Pipeline) -> Pipeline:
             f"pipeline {pipeline.name}: files have no Kafka timestamp, so a history of files needs a column as "
             "source.event_time"
         )
-    # What cannot be read in a file fails the job.
-    changes: dict[str, str] = {"on_decode_error": "fail", "refused": "drop"}
+    # What cannot be read in a file fails the job. An event in a file is as old as it is: there is no time of arrival.
+    changes: dict[str, str | None] = {"on_decode_error": "fail", "refused": "drop", "max_past": None}
     if TIMESTAMP in pipeline.source.columns.values():
         changes["format"] = "json"
     return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})

@@ -20,12 +20,10 @@ from hopsworks_flink.pipeline.sql.events import (
     UNDECODABLE,
     events_table,
 )
-from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoch_milliseconds, fixed
+from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoch_milliseconds, fixed, too_old
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
 
 QUARANTINE_TABLE = "quarantine"
-#: Jars that a job with `on_decode_error: quarantine` brings along, a folder beside the connectors'.
-JARS = "java"
 UNDECODED = "undecodable"
 
 # Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.
@@ -39,11 +37,6 @@ COLUMNS = {
     "event": "string",
     "value": "binary",
 }
-
-
-def jar_folders(pipeline: Pipeline) -> tuple[str, ...]:
-    """Folders with the jars that a job over the pipeline's topic needs besides the connectors."""
-    return (JARS,) if pipeline.source.on_decode_error == "quarantine" else ()
 
 
 def quarantine_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
@@ -123,6 +116,8 @@ def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         column = sql_identifier(source.event_time.column)
         yield f"{column} IS NULL", f"{source.event_time.column} is null"
         yield f"{column} < 1", f"{source.event_time.column} is not after 1970"
+        if old := too_old(source):
+            yield old, f"{source.event_time.column} is further behind the Kafka timestamp than max_past"
         yield refused, f"{source.event_time.column} is further ahead of the Kafka timestamp than max_future"
     for key, condition in zip(_keys(pipeline), _missing_keys(pipeline), strict=True):
         yield condition, f"{key} is null"

@@ -1,0 +1,1 @@
+"""Feature groups as the API manages them: checks, schemas and topics, queries."""

@@ -1,0 +1,1 @@
+"""What every process of the local Hopsworks shares: places, certificates, files, log, refusals."""

@@ -1,0 +1,1 @@
+"""Materialization: from a topic to the Delta table of a feature group."""

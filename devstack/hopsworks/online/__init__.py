@@ -1,0 +1,1 @@
+"""The online store and the consumer that fills it."""

@@ -1,0 +1,189 @@
+"""The online store: one SQLite table per feature group, and the consumer's offsets beside the rows."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Any
+
+from devstack.hopsworks.home.layout import Layout
+from devstack.hopsworks.metadata.db import Database, connect
+from devstack.hopsworks.metadata.featuretypes import is_complex, normalise
+from devstack.hopsworks.metadata.models import Feature, FeatureGroup
+
+CONSUMER_GROUP = "RONDB"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS kafka_offsets (
+  consumer_group TEXT NOT NULL, topic TEXT NOT NULL, "partition" INTEGER NOT NULL, "offset" INTEGER NOT NULL,
+  PRIMARY KEY (consumer_group, topic, "partition"));
+CREATE TABLE IF NOT EXISTS online_ingestion_result (
+  online_ingestion_id INTEGER NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL,
+  PRIMARY KEY (online_ingestion_id, status));
+"""
+# Smaller than the Avro type in which their values come.
+_INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24}
+_EPOCH = datetime.datetime(1970, 1, 1)
+_EPOCH_DAY = _EPOCH.date().toordinal()
+
+
+class UserDataError(ValueError):
+    """A value that the online table cannot hold: the row is counted FAILED and dropped."""
+
+
+def quote(name: str) -> str:
+    """An SQL identifier, also for names that are key words."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def open_online_store(layout: Layout) -> Database:
+    return Database(layout.online_db, SCHEMA)
+
+
+def connect_online_store(layout: Layout) -> sqlite3.Connection:
+    """A connection of its own, for the consumer."""
+    connection = connect(layout.online_db)
+    connection.executescript(SCHEMA)
+    return connection
+
+
+def create_table_statements(group: FeatureGroup) -> list[str]:
+    """SQL that makes the (empty) table of a new group; what a failed creation left behind is replaced."""
+    columns = [f"{quote(f.name)} {sqlite_type(f)}" for f in group.online_features]
+    key = ", ".join(quote(name) for name in group.primary_key)
+    table = quote(group.full_name)
+    body = ", ".join([*columns, f"PRIMARY KEY ({key})"])
+    return [f"DROP TABLE IF EXISTS {table}", f"CREATE TABLE {table} ({body}) WITHOUT ROWID"]
+
+
+def sqlite_type(feature: Feature) -> str:
+    """The declared column type: MySQL's name, save where SQLite would turn the value into another one."""
+    declared = normalise(feature.online_type or "")
+    # A column declared `decimal` has numeric affinity: SQLite would keep 1.10 as the double 1.1.
+    return "text" if declared.startswith("decimal") else declared
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Column names of a table; empty when there is no such table."""
+    return [row["name"] for row in connection.execute(f"PRAGMA table_info({quote(table)})")]
+
+
+def upsert_sql(table: str, columns: list[str], key: list[str], newer_by: str | None = None) -> str:
+    """An upsert by primary key. With ``newer_by`` a stored row with a later value there is left alone."""
+    names = ", ".join(map(quote, columns))
+    marks = ", ".join("?" * len(columns))
+    rest = [column for column in columns if column not in key]
+    target = ", ".join(map(quote, key))
+    sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({marks}) ON CONFLICT ({target}) DO "
+    if not rest:
+        return sql + "NOTHING"
+    sql += "UPDATE SET " + ", ".join(f"{quote(c)} = excluded.{quote(c)}" for c in rest)
+    if newer_by:
+        current = f"{quote(table)}.{quote(newer_by)}"
+        sql += f" WHERE {current} IS NULL OR excluded.{quote(newer_by)} >= {current}"
+    return sql
+
+
+def delete_sql(table: str, key: list[str]) -> str:
+    return f"DELETE FROM {quote(table)} WHERE " + " AND ".join(f"{quote(name)} = ?" for name in key)
+
+
+# --- values: from the plain numbers of the Avro record to what MySQL would show -----------------------------------
+
+
+def converter(feature: Feature) -> Callable[[Any], Any] | None:
+    """The function from a decoded (physical) Avro value to the stored one; None when it is stored as it comes.
+
+    Null never reaches the function. It raises :class:`UserDataError` for a value the column cannot hold.
+    """
+    declared = normalise(feature.online_type or "")
+    base, _, argument = declared.partition("(")
+    size = [int(n) for n in re.findall(r"\d+", argument)]
+    if base == "timestamp":
+        return timestamp_text(size[0] if size else 0)
+    if base == "date":
+        return lambda days: datetime.date.fromordinal(_EPOCH_DAY + days).isoformat()
+    if base == "decimal":
+        precision, scale = size[0] if size else 10, size[1] if len(size) > 1 else 0
+        return lambda raw: decimal_text(feature.name, int.from_bytes(raw, "big", signed=True), precision, scale)
+    if base in _INTEGER_BITS and normalise(feature.type or "") != "boolean":
+        return _ranged(feature.name, base, 2 ** (_INTEGER_BITS[base] - 1))
+    if base in ("varchar", "char", "varbinary", "binary") and size:
+        return _bounded(feature.name, declared, size[0], is_complex(feature.type or ""))
+    return None
+
+
+def decimal_text(name: str, unscaled: int, precision: int, scale: int) -> str:
+    """The value as MySQL writes it: all decimal places, no exponent."""
+    if abs(unscaled) >= 10**precision:
+        raise UserDataError(f"value of {name} has more than {precision} digits")
+    return f"{Decimal((int(unscaled < 0), tuple(map(int, str(abs(unscaled)))), -scale)):f}"
+
+
+def timestamp_text(digits: int) -> Callable[[int], str]:
+    """Microseconds since the epoch to MySQL's text in UTC with ``digits`` of a second, the rest cut off."""
+    cut = None if digits >= 6 else digits - 6
+
+    def text(micros: int) -> str:
+        try:
+            moment = _EPOCH + datetime.timedelta(microseconds=micros)
+        except OverflowError as error:
+            raise UserDataError(f"timestamp of {micros} microseconds is out of range") from error
+        if digits == 0:
+            return moment.replace(microsecond=0).isoformat(" ")
+        return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:cut]
+
+    return text
+
+
+def _ranged(name: str, declared: str, limit: int) -> Callable[[int], int]:
+    def check(value: int) -> int:
+        if not -limit <= value < limit:
+            raise UserDataError(f"value of {name} is {value}, the column is {declared}")
+        return value
+
+    return check
+
+
+def _bounded(name: str, declared: str, size: int, nested: bool) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if len(value) > size:
+            raise UserDataError(f"value of {name} is {len(value)} long, the column is {declared}")
+        # A complex feature may be null in its own inner encoding instead of the outer one.
+        return None if nested and value == b"\x00" else value
+
+    return check
+
+
+def add_results(connection: sqlite3.Connection, counts: Iterable[tuple[int, str, int]]) -> None:
+    """Add (ingestion id, status, rows) to the results, inside the caller's transaction."""
+    connection.executemany(
+        """INSERT INTO online_ingestion_result VALUES (?, ?, ?)
+           ON CONFLICT (online_ingestion_id, status) DO UPDATE SET rows = rows + excluded.rows""",
+        counts,
+    )
+
+
+def save_offsets(connection: sqlite3.Connection, next_offsets: Iterable[tuple[str, int, int]]) -> None:
+    """Store (topic, partition, next offset), inside the caller's transaction."""
+    connection.executemany(
+        f"""INSERT INTO kafka_offsets VALUES ('{CONSUMER_GROUP}', ?, ?, ?)
+            ON CONFLICT DO UPDATE SET "offset" = excluded."offset" """,
+        next_offsets,
+    )
+
+
+def load_offsets(connection: sqlite3.Connection) -> dict[tuple[str, int], int]:
+    """Next offset per (topic, partition)."""
+    sql = 'SELECT topic, "partition", "offset" FROM kafka_offsets WHERE consumer_group = ?'
+    return {(row[0], row[1]): row[2] for row in connection.execute(sql, (CONSUMER_GROUP,))}
+
+
+def ingestion_results(connection: sqlite3.Connection, ingestion_id: int) -> list[dict[str, Any]]:
+    sql = "SELECT * FROM online_ingestion_result WHERE online_ingestion_id = ? ORDER BY status"
+    return [
+        {"onlineIngestionId": row["online_ingestion_id"], "status": row["status"], "rows": row["rows"]}
+        for row in connection.execute(sql, (ingestion_id,))
+    ]

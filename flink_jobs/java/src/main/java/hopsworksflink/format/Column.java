@@ -1,0 +1,118 @@
+package hopsworksflink.format;
+
+import java.io.Serializable;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.util.Locale;
+import org.apache.flink.table.api.ValidationException;
+import org.apache.flink.table.data.DecimalData;
+import org.apache.flink.table.data.TimestampData;
+import org.apache.flink.table.types.logical.DecimalType;
+import org.apache.flink.table.types.logical.LogicalType;
+
+/**
+ * A column of the records.
+ *
+ * @param asMicroseconds whether Flink holds a timestamp as a BIGINT of microseconds.
+ */
+public record Column(String name, Kind kind, int precision, int scale, boolean asMicroseconds)
+        implements Serializable {
+
+    /** The scalar types of a pipeline file. */
+    public enum Kind {
+        BOOLEAN,
+        TINYINT,
+        SMALLINT,
+        INT,
+        BIGINT,
+        FLOAT,
+        DOUBLE,
+        DECIMAL,
+        STRING,
+        BINARY,
+        DATE,
+        TIMESTAMP
+    }
+
+    // From 1 January of the year 1 to the end of the year 9999.
+    private static final long FIRST_DAY = -719_162;
+    private static final long LAST_DAY = 2_932_896;
+    private static final long FIRST_MICROSECOND = -62_135_596_800_000_000L;
+    private static final long LAST_MICROSECOND = 253_402_300_799_999_999L;
+
+    /**
+     * The column of a table.
+     *
+     * @param timestamp whether a BIGINT column holds a timestamp.
+     */
+    public static Column of(String name, LogicalType type, boolean timestamp) {
+        Kind kind =
+                switch (type.getTypeRoot()) {
+                    case BOOLEAN -> Kind.BOOLEAN;
+                    case TINYINT -> Kind.TINYINT;
+                    case SMALLINT -> Kind.SMALLINT;
+                    case INTEGER -> Kind.INT;
+                    case BIGINT -> timestamp ? Kind.TIMESTAMP : Kind.BIGINT;
+                    case FLOAT -> Kind.FLOAT;
+                    case DOUBLE -> Kind.DOUBLE;
+                    case DECIMAL -> Kind.DECIMAL;
+                    case VARCHAR -> Kind.STRING;
+                    case VARBINARY -> Kind.BINARY;
+                    case DATE -> Kind.DATE;
+                    case TIMESTAMP_WITH_LOCAL_TIME_ZONE -> Kind.TIMESTAMP;
+                    default -> throw new ValidationException("Column " + name + " cannot be " + type + ".");
+                };
+        if (type instanceof DecimalType decimal) {
+            return new Column(name, kind, decimal.getPrecision(), decimal.getScale(), false);
+        }
+        return new Column(name, kind, 0, 0, timestamp);
+    }
+
+    /** The type as the pipeline file spells it. */
+    String type() {
+        return kind == Kind.DECIMAL
+                ? "decimal(" + precision + "," + scale + ")"
+                : kind.name().toLowerCase(Locale.ROOT);
+    }
+
+    /** A number as Flink's value of this column (integers, dates in days, timestamps in microseconds); null if it is out of range. */
+    Object integer(long number) {
+        switch (kind) {
+            case TINYINT:
+                return number == (byte) number ? (Object) (byte) number : null;
+            case SMALLINT:
+                return number == (short) number ? (Object) (short) number : null;
+            case INT:
+                return number == (int) number ? (Object) (int) number : null;
+            case DATE:
+                return FIRST_DAY <= number && number <= LAST_DAY ? (Object) (int) number : null;
+            case TIMESTAMP:
+                if (number < FIRST_MICROSECOND || number > LAST_MICROSECOND) {
+                    return null;
+                }
+                if (!asMicroseconds) {
+                    int nanoseconds = (int) Math.floorMod(number, 1000L) * 1000;
+                    return TimestampData.fromEpochMillis(Math.floorDiv(number, 1000L), nanoseconds);
+                }
+                return number;
+            default:
+                return number;
+        }
+    }
+
+    /** A number as Flink's value of this decimal column; null if the column does not hold all of its digits. */
+    DecimalData decimal(BigDecimal number) {
+        BigDecimal least = number.stripTrailingZeros();
+        if (least.scale() > scale || least.precision() - least.scale() > precision - scale) {
+            // Zero has a digit before the point that no type needs to hold.
+            return least.signum() == 0 ? decimal(BigInteger.ZERO) : null;
+        }
+        return DecimalData.fromBigDecimal(least, precision, scale);
+    }
+
+    /** The same of a number that counts in the column's last digit. */
+    DecimalData decimal(BigInteger unscaled) {
+        BigDecimal number = new BigDecimal(unscaled, scale);
+        return number.precision() <= precision ? DecimalData.fromBigDecimal(number, precision, scale) : null;
+    }
+}

@@ -1,0 +1,14 @@
+package hopsworksflink.format;
+
+import org.apache.flink.table.data.GenericRowData;
+
+/** Decodes the value of a record. */
+interface Decoder {
+
+    /**
+     * Sets the columns of a row, all of which are null.
+     *
+     * @throws Undecodable the value is not exactly one record; the row may hold parts of it.
+     */
+    void decode(byte[] value, GenericRowData row) throws Undecodable;
+}

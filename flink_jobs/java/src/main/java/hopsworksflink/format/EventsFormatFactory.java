@@ -1,0 +1,106 @@
+package hopsworksflink.format;
+
+import java.util.List;
+import java.util.Set;
+import org.apache.flink.api.common.serialization.DeserializationSchema;
+import org.apache.flink.configuration.ConfigOption;
+import org.apache.flink.configuration.ConfigOptions;
+import org.apache.flink.configuration.ReadableConfig;
+import org.apache.flink.table.api.ValidationException;
+import org.apache.flink.table.connector.ChangelogMode;
+import org.apache.flink.table.connector.format.DecodingFormat;
+import org.apache.flink.table.connector.source.DynamicTableSource;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.factories.DeserializationFormatFactory;
+import org.apache.flink.table.factories.DynamicTableFactory;
+import org.apache.flink.table.factories.FactoryUtil;
+import org.apache.flink.table.types.DataType;
+import org.apache.flink.table.types.logical.LogicalTypeRoot;
+
+/**
+ * The format {@code hopsworks-events}: records of a pipeline's source, decoded as they were written or not at all.
+ *
+ * <p>What is not exactly one record of the table's columns fails the job ({@code on-error} = {@code fail}), or becomes a
+ * row ({@code quarantine}). The last two columns of the table are then this format's own: a BYTES column for the value
+ * of such a record, and a STRING column that says why. Both are null for all other records, and all other columns are
+ * null for these. It works inside the source, so watermarks and state do not depend on {@code on-error}.
+ */
+public final class EventsFormatFactory implements DeserializationFormatFactory {
+
+    static final String AVRO = "avro";
+    private static final String QUARANTINE = "quarantine";
+
+    private static final ConfigOption<String> ENCODING =
+            ConfigOptions.key("encoding").stringType().noDefaultValue().withDescription("avro or json.");
+    private static final ConfigOption<String> ON_ERROR =
+            ConfigOptions.key("on-error").stringType().defaultValue("fail").withDescription("fail or quarantine.");
+    private static final ConfigOption<List<String>> TIMESTAMPS =
+            ConfigOptions.key("timestamps")
+                    .stringType()
+                    .asList()
+                    .defaultValues()
+                    .withDescription("BIGINT columns that hold a timestamp, in microseconds.");
+
+    @Override
+    public String factoryIdentifier() {
+        return "hopsworks-events";
+    }
+
+    @Override
+    public Set<ConfigOption<?>> requiredOptions() {
+        return Set.of(ENCODING);
+    }
+
+    @Override
+    public Set<ConfigOption<?>> optionalOptions() {
+        return Set.of(ON_ERROR, TIMESTAMPS);
+    }
+
+    @Override
+    public DecodingFormat<DeserializationSchema<RowData>> createDecodingFormat(
+            DynamicTableFactory.Context context, ReadableConfig options) {
+        FactoryUtil.validateFactoryOptions(this, options);
+        String encoding = oneOf(options, ENCODING, AVRO, "json");
+        boolean quarantine = oneOf(options, ON_ERROR, "fail", QUARANTINE).equals(QUARANTINE);
+        return new Format(encoding, quarantine, Set.copyOf(options.get(TIMESTAMPS)));
+    }
+
+    private static String oneOf(ReadableConfig options, ConfigOption<String> option, String... values) {
+        if (!Set.of(values).contains(options.get(option))) {
+            throw new ValidationException(option.key() + " must be " + String.join(" or ", values) + ".");
+        }
+        return options.get(option);
+    }
+
+    private record Format(String encoding, boolean quarantine, Set<String> timestamps)
+            implements DecodingFormat<DeserializationSchema<RowData>> {
+
+        @Override
+        public DeserializationSchema<RowData> createRuntimeDecoder(
+                DynamicTableSource.Context context, DataType produced) {
+            var fields = DataType.getFields(produced);
+            int own = quarantine ? fields.size() - 2 : fields.size();
+            if (quarantine
+                    && (own < 1
+                            || !fields.get(own).getDataType().getLogicalType().is(LogicalTypeRoot.VARBINARY)
+                            || !fields.get(own + 1).getDataType().getLogicalType().is(LogicalTypeRoot.VARCHAR))) {
+                throw new ValidationException("The last two columns must be BYTES and STRING with on-error = quarantine.");
+            }
+            Column[] columns =
+                    fields.subList(0, own).stream()
+                            .map(
+                                    field ->
+                                            Column.of(
+                                                    field.getName(),
+                                                    field.getDataType().getLogicalType(),
+                                                    timestamps.contains(field.getName())))
+                            .toArray(Column[]::new);
+            return new EventsSchema(encoding, columns, quarantine, context.createTypeInformation(produced));
+        }
+
+        @Override
+        public ChangelogMode getChangelogMode() {
+            return ChangelogMode.insertOnly();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+package hopsworksflink.format;
+
+import java.io.IOException;
+import java.lang.reflect.Field;
+import java.util.HexFormat;
+import org.apache.flink.api.common.serialization.DeserializationSchema;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.metrics.Counter;
+import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.data.StringData;
+import org.apache.flink.util.Collector;
+
+/** Decodes records; what is not exactly one record fails the job, or becomes a row with the value and the reason. */
+public final class EventsSchema implements DeserializationSchema<RowData> {
+
+    private static final long serialVersionUID = 1L;
+    private static final int SHOWN_BYTES = 32;
+
+    private final String encoding;
+    private final Column[] columns;
+    private final boolean quarantine;
+    private final TypeInformation<RowData> produced;
+    private transient Decoder decoder;
+    private transient Counter undecodable;
+
+    public EventsSchema(String encoding, Column[] columns, boolean quarantine, TypeInformation<RowData> produced) {
+        this.encoding = encoding;
+        this.columns = columns;
+        this.quarantine = quarantine;
+        this.produced = produced;
+    }
+
+    @Override
+    public void open(InitializationContext context) {
+        decoder = encoding.equals(EventsFormatFactory.AVRO) ? new AvroDecoder(columns) : new JsonDecoder(columns);
+        undecodable = context.getMetricGroup().counter("undecodableRecords");
+    }
+
+    @Override
+    public void deserialize(byte[] value, Collector<RowData> out) throws IOException {
+        if (value == null) {
+            return; // a tombstone is no event
+        }
+        GenericRowData row = new GenericRowData(quarantine ? columns.length + 2 : columns.length);
+        try {
+            decoder.decode(value, row);
+        } catch (Undecodable problem) {
+            undecodable.inc();
+            if (!quarantine) {
+                throw new IOException(place(out) + problem.getMessage() + "; value " + excerpt(value));
+            }
+            row = new GenericRowData(columns.length + 2);
+            row.setField(columns.length, value);
+            row.setField(columns.length + 1, StringData.fromString(problem.getMessage()));
+        }
+        out.collect(row);
+    }
+
+    @Override
+    public RowData deserialize(byte[] value) {
+        throw new UnsupportedOperationException("a source calls deserialize(byte[], Collector)");
+    }
+
+    /** Where the record lies: a format is not told, but the Kafka connector's collector holds the record. */
+    private static String place(Collector<RowData> out) {
+        for (Field field : out.getClass().getDeclaredFields()) {
+            if (field.getType().getSimpleName().equals("ConsumerRecord")) {
+                try {
+                    field.setAccessible(true);
+                    Object record = field.get(out);
+                    StringBuilder text = new StringBuilder();
+                    for (String part : new String[] {"topic", "partition", "offset"}) {
+                        Object found = record.getClass().getMethod(part).invoke(record);
+                        text.append(text.length() == 0 ? "" : ", ").append(part).append(' ').append(found);
+                    }
+                    return text + ": ";
+                } catch (ReflectiveOperationException | RuntimeException otherwise) {
+                    return ""; // another connector: the reason alone has to do
+                }
+            }
+        }
+        return "";
+    }
+
+    private static String excerpt(byte[] value) {
+        int shown = Math.min(value.length, SHOWN_BYTES);
+        String more = value.length > shown ? " … " : " ";
+        return HexFormat.ofDelimiter(" ").formatHex(value, 0, shown) + more + "(" + value.length + " bytes)";
+    }
+
+    @Override
+    public boolean isEndOfStream(RowData row) {
+        return false;
+    }
+
+    @Override
+    public TypeInformation<RowData> getProducedType() {
+        return produced;
+    }
+}

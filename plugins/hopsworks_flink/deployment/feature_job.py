@@ -1,0 +1,197 @@
+"""The job of a feature pipeline: its plan, made from the file and what Hopsworks has registered, and its bindings."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.exceptions import FlinkStateError
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+    from hopsworks_flink.deployment.decision import Start
+    from hopsworks_flink.deployment.desired import DesiredJob
+    from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan
+    from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+
+#: The program that executes a plan; it lies beside the plan and the bindings.
+PROGRAM = "feature_pipeline"
+PLAN_FILE, BINDINGS_FILE = "plan.json", "bindings.json"
+_NO_REPLAY = (
+    "The job cannot be rewarmed, and nothing was touched: topic {} no longer holds all events since {} (epoch "
+    "milliseconds), which the windows that are open need"
+)
+_WAYS_OUT = (
+    "Deploy with state='fresh': windows that are open now will lack events. Or give the changed feature groups a new "
+    "version beside the old ones, and leave the old ones as they are."
+)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """One pipeline's streaming job.
+
+    :param brokers: librdkafka settings: of the source topic, if that is not on the feature store's broker, and of the
+        feature store.
+    :param hopsworks_conn_id: Airflow connection of the feature store.
+    :param start: for a job that begins without state: ``earliest`` or ``latest``; None: what the pipeline says.
+    :param lacking: full name of a feature group -> names of the features that it lacks.
+    """
+
+    pipeline: Pipeline
+    plan: JobPlan
+    brokers: Sequence[Mapping[str, Any]]
+    hopsworks_conn_id: str
+    start: str | None = None
+    lacking: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def compile(
+        cls,
+        session: HopsworksSession,
+        pipeline: Pipeline,
+        source_kafka: Mapping[str, Any] | None = None,
+        *,
+        hopsworks_conn_id: str,
+        start: str | None = None,
+        append: bool = False,
+    ) -> FeatureJob:
+        """Compile a pipeline against its registered feature groups.
+
+        :param source_kafka: librdkafka settings of the source topic's broker; None: it is the feature store's.
+        :param append: whether registered groups may lack features, which are then in the plan all the same.
+        :raises HopsworksNotFoundError: a group is not registered.
+        :raises HopsworksConflictError: one differs from the pipeline.
+        """
+        from hopsworks_flink.pipeline.plan import compile_plan
+
+        if append:
+            registered, lacking = growing_groups(session, pipeline)
+        else:
+            registered, lacking = registered_groups(session, pipeline, pipeline.feature_groups), {}
+        brokers = (*((source_kafka,) if source_kafka else ()), session.kafka_config())
+        plan = compile_plan(pipeline, registered)
+        return cls(pipeline, plan, brokers, hopsworks_conn_id, start, lacking)
+
+    def with_plan(self, bundle: Bundle) -> Bundle:
+        """The program's bundle, with the plan beside it."""
+        return Bundle(bundle.module, {**bundle.files, PLAN_FILE: self.plan.to_json().encode()})
+
+    def desired(self, job: DesiredJob) -> DesiredJob:
+        """The job that should run, with bindings for what it begins with and marks by which it is known again.
+
+        :param job: the same without them.
+        """
+        from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
+        from hopsworks_flink.pipeline.state import state_signature
+
+        return replace(
+            job,
+            start_files=self.start_files,
+            recipe={"pipeline": self.pipeline.to_dict()},
+            credentials=credentials_fingerprint(*self.brokers),
+            marks={**state_signature(self.pipeline).marks(), MARK_PLAN: self.plan.hash},
+            from_beginning=(self.start or self.pipeline.source.start) == "earliest",
+            check_replay=self.check_replay,
+        )
+
+    def check_replay(self, start: Start) -> None:
+        """Refuse a replay of events that the source topic no longer holds.
+
+        :raises FlinkStateError: records were deleted that open windows need.
+        """
+        from hopsworks_flink.clients.kafka.offsets import kept_since, partition_histories
+        from hopsworks_flink.pipeline.plan import replay_since
+        from hopsworks_flink.pipeline.recompute import first_complete
+
+        topic, broker = self.pipeline.source.topic, self.brokers[0]
+        since = replay_since(self.pipeline, start.watermark or 0)
+        histories = partition_histories(broker, topic, since, since)
+        untold = any(one.low and one.oldest is None for one in histories)
+        try:
+            earliest = first_complete(histories, since, kept_since(broker, topic) if untold else None)
+        except LookupError as error:
+            raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: it has lost {error}. {_WAYS_OUT}") from None
+        if earliest:
+            raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
+
+    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """How to reach the brokers, new online ingestion ids, and where to begin.
+
+        :param recipe: holds the pipeline, which is the previous one's when that is brought back.
+        """
+        from hopsworks_flink.clients.kafka.java_properties import java_client_properties
+        from hopsworks_flink.pipeline.plan import Begin, bindings
+        from hopsworks_flink.pipeline.spec import Pipeline
+
+        pipeline = Pipeline.parse(recipe["pipeline"])
+        with HopsworksHook(self.hopsworks_conn_id).session() as session:
+            ids = {
+                group.full_name: session.create_online_ingestion(session.get_feature_group(group.name, group.version))
+                for group in pipeline.feature_groups
+                if group.online
+            }
+        log.info("Online ingestions: %s.", ids)
+        values = bindings(
+            pipeline,
+            source_kafka=java_client_properties(self.brokers[0]),
+            sink_kafka=java_client_properties(self.brokers[-1]),
+            ingestion_ids=ids,
+            begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
+        )
+        return {BINDINGS_FILE: json.dumps(values).encode()}
+
+
+def registered_groups(
+    session: HopsworksSession, pipeline: Pipeline, groups: Iterable[FeatureGroup]
+) -> list[FeatureGroupRef]:
+    """The platform's view of a pipeline's feature groups.
+
+    :raises HopsworksNotFoundError: one of them is not registered.
+    :raises HopsworksConflictError: one is registered with other features, key or event time.
+    """
+    from hopsworks_flink.pipeline.resources import feature_group_arguments
+
+    found = []
+    for wanted in groups:
+        group = session.get_feature_group(wanted.name, wanted.version)
+        session.check_feature_group(group, feature_group_arguments(pipeline, wanted))
+        found.append(session.describe(group))
+    return found
+
+
+def growing_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list[FeatureGroupRef], dict[str, list[str]]]:
+    """The platform's view of a pipeline's feature groups, as it will be when they have the features that they lack.
+
+    :return: the view, and full name -> names of the lacking features. While there are any, the id of that group's
+        schema is still the older one's.
+    :raises HopsworksNotFoundError: a group is not registered.
+    :raises HopsworksConflictError: one differs in something that appending features would not mend.
+    """
+    from hopsworks_flink.pipeline.resources import feature_group_arguments
+
+    found, growing = [], {}
+    for wanted in pipeline.feature_groups:
+        arguments = feature_group_arguments(pipeline, wanted)
+        group = session.get_feature_group(wanted.name, wanted.version)
+        names, ref = session.lacking_features(group, arguments), session.describe(group)
+        if names:
+            growing[ref.full_name] = names
+            ref = _with_features(ref, {f["name"]: f["type"] for f in arguments["features"] if f["name"] in names})
+        found.append(ref)
+    return found, growing
+
+
+def _with_features(ref: FeatureGroupRef, types: dict[str, str]) -> FeatureGroupRef:
+    from hopsworks_flink.pipeline.types import avro_type
+
+    schema = json.loads(ref.avro_schema)
+    schema["fields"] += [{"name": name, "type": avro_type(kind)} for name, kind in types.items()]
+    return replace(ref, avro_schema=json.dumps(schema))

@@ -1,0 +1,92 @@
+"""The SDK's login: what of it is on disk while it lasts and after a kill, and sessions within sessions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hopsworks_flink.exceptions import HopsworksError
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from tests.support import REPOSITORY
+from tests.support.fixtures import set_connection
+from tests.support.hopsworks_server import LocalHopsworks
+
+_PROGRAM = """
+import glob, os, time
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+with HopsworksHook().session() as session:
+    assert "PRIVATE KEY" in session.kafka_config()["ssl.key.pem"]
+    (folder,) = glob.glob(os.environ["TMPDIR"] + "/hopsworks-session-*")
+    assert "PRIVATE KEY" in open(f"{folder}/client_key.pem").read()
+    print("\\nready", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def secured(hopsworks: LocalHopsworks) -> LocalHopsworks:
+    """A platform whose broker wants a client's certificate."""
+    hopsworks.context.config = hopsworks.config.model_copy(update={"kafka_security": "SSL"})
+    return hopsworks
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has anonymous files")
+def test_a_killed_process_leaves_no_secret(secured: LocalHopsworks, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(REPOSITORY / "plugins")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        if not any(line.strip() == "ready" for line in process.stdout):
+            pytest.fail(process.communicate()[1])
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    left = [path for path in temporary.rglob("*") if path.is_symlink() or not path.is_dir()]
+    assert "client_key.pem" in {path.name for path in left}, "the SDK wrote where it was told to"
+    # Links to what the process had open: to anybody else they lead nowhere, or to something of its own.
+    assert {path.readlink().parent for path in left} == {Path("/proc/self/fd")}
+    assert list(Path("/tmp").glob("*in-memory*")) == []
+
+
+def test_nothing_is_left_at_the_end(secured: LocalHopsworks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    with pytest.raises(ZeroDivisionError), HopsworksHook().session():
+        raise ZeroDivisionError
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert not files or len(os.listdir("/proc/self/fd")) <= files
+
+
+def test_a_session_within_a_session_is_the_same(hopsworks: LocalHopsworks) -> None:
+    with HopsworksHook().session() as outer:
+        asked = len(hopsworks.faults.requests)
+        with HopsworksHook().session() as inner:
+            assert inner is outer
+        assert len(hopsworks.faults.requests) == asked
+        assert outer.platform_version(), "still logged in"
+    with HopsworksHook().session() as later:
+        assert later is not outer
+
+
+def test_another_project_within_a_session_is_refused(
+    hopsworks: LocalHopsworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_connection(monkeypatch, "other", **hopsworks.connection(project="elsewhere"))
+    with HopsworksHook().session() as outer:
+        with pytest.raises(HopsworksError, match=r"'other': this process is logged in to project 'demo'"):
+            HopsworksHook("other").session().__enter__()
+        assert outer.platform_version()

@@ -1,0 +1,104 @@
+"""The Flink format of the jobs, asked without a cluster: what it makes of a record, or why it makes nothing of it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from devstack import flink, jars
+from hopsworks_flink.pipeline.types import FeatureType
+
+CASES: dict[str, Any] = json.loads((Path(__file__).parent / "records.json").read_text(encoding="utf-8"))
+_PROGRAM = Path(__file__).parent / "java" / "Decode.java"
+
+
+class JavaFormat:
+    """A JVM with the format's classes, which answers one question after the other."""
+
+    def __init__(self) -> None:
+        classes = f"{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*"
+        command = [jars.java(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes]
+        self._process = subprocess.Popen(
+            [*command, str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+        )
+
+    def decode(self, encoding: str, schema: Mapping[str, str], values: Sequence[bytes]) -> list[dict[str, Any]]:
+        """For each value ``{"row": {column: text}}``, or ``{"reason": …}``."""
+        kinds = {name: FeatureType.parse(kind) for name, kind in schema.items()}
+        request = {
+            "encoding": encoding,
+            "columns": [[name, kind.name.upper(), kind.precision, kind.scale] for name, kind in kinds.items()],
+            "values": [base64.b64encode(value).decode() for value in values],
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the program has ended"
+        return list(json.loads(answer))
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+def value_of(case: Mapping[str, Any]) -> bytes:
+    """A case's record."""
+    return bytes.fromhex(case["hex"]) if "hex" in case else str(case["text"]).encode()
+
+
+def row_of(case: Mapping[str, Any], schema: Mapping[str, str]) -> dict[str, Any]:
+    """A case's row, as the decoder in Python makes it; columns that the case does not name are null."""
+    row = dict.fromkeys(schema)
+    for name, written in case["row"].items():
+        row[name] = _value(written, FeatureType.parse(schema[name]))
+    return row
+
+
+def _value(written: Any, kind: FeatureType) -> Any:
+    if kind.is_floating:
+        return float(written)
+    if kind.is_decimal:
+        return Decimal(written)
+    readers: dict[str, Any] = {
+        "binary": bytes.fromhex,
+        "date": date.fromisoformat,
+        "timestamp": datetime.fromisoformat,
+    }
+    return readers.get(kind.name, lambda same: same)(written)
+
+
+def texts(row: Mapping[str, Any], schema: Mapping[str, str]) -> dict[str, str | None]:
+    """A row as `JavaFormat` writes it: what is equal there is the same value, bit by bit."""
+    return {
+        name: None if row[name] is None else _text(row[name], FeatureType.parse(kind)) for name, kind in schema.items()
+    }
+
+
+def _text(value: Any, kind: FeatureType) -> str:
+    if kind.name == "boolean":
+        return str(value).lower()
+    if kind.is_floating:
+        if kind.name == "float":
+            (value,) = struct.unpack("<f", struct.pack("<f", value))
+        return struct.pack(">d", math.nan if math.isnan(value) else value).hex()
+    if kind.is_decimal:
+        # Flink's decimals know no zero below zero.
+        return f"{value if value else Decimal(0):.{kind.scale}f}"
+    if kind.name == "binary":
+        return base64.b64encode(value).decode()
+    if kind.name == "timestamp":
+        since = value - datetime(1970, 1, 1)
+        return str((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds)
+    return str(value)

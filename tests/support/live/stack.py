@@ -1,0 +1,55 @@
+"""The real local stack for the integration tests: its own folder and ports, so a running demo does not matter.
+
+Each process of pytest-xdist has a stack of its own: what one module does to a broker or a shared topic, no other sees.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import REPOSITORY
+
+if TYPE_CHECKING:
+    from devstack.stack import Stack
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+HOME = REPOSITORY / f".devstack-test{WORKER and '-' + WORKER}"
+# Two checkouts can be tested at the same time: each needs ports of its own. So do the workers of one: the ports of a
+# stack lie within twenty.
+PORT_BASE = int(os.environ.get("DEVSTACK_TEST_PORT_BASE", "29000")) + 20 * int(WORKER.removeprefix("gw") or 0)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """All parts but Airflow, healthy, on an empty state. ``DEVSTACK_TEST_REUSE=1`` keeps a stack from run to run."""
+    from devstack.config import DevstackConfig
+    from devstack.parts import NAMES
+    from devstack.stack import Stack
+
+    # A run that needs Kafka and Flink alone starts nothing else.
+    chosen = os.environ.get("DEVSTACK_TEST_PARTS")
+    parts = chosen.split(",") if chosen else [part for part in NAMES if part != "airflow"]
+    reuse = os.environ.get("DEVSTACK_TEST_REUSE") == "1"
+    stack = Stack(DevstackConfig(home=HOME, port_base=PORT_BASE, dags_folder=HOME / "dags"))
+    if not reuse:
+        stack.down(wipe=True)
+    # A copy: tests change pipeline files and watch Airflow follow.
+    for folder in (REPOSITORY / "dags", REPOSITORY / "tests" / "integration" / "dags"):
+        shutil.copytree(folder, stack.config.dags_folder, dirs_exist_ok=True)
+    try:
+        stack.up(parts)
+        yield stack
+    finally:
+        if not reuse:
+            stack.down()
+
+
+@pytest.fixture(scope="session")
+def with_airflow(stack: Stack) -> None:
+    """Airflow beside the other parts, for the modules that use this fixture."""
+    stack.up()
