@@ -1,21 +1,22 @@
 """## Deploy a feature pipeline
 
-Brings the platform to what the pipeline's file says, and starts the streaming job if it does not run already.
-Running it again changes nothing.
+Creates what the pipeline file describes and starts its streaming job. If all of that exists and the job is healthy, a
+run changes nothing.
 
-**What it does**: source topic and schema, feature groups (in parallel) → streaming Flink job.
+**What it does**: creates the source topic with its schema and the feature groups (in parallel), then deploys the Flink
+job.
 
-**When a feature group got more features**: the task of the job materializes what the topic holds, stops the job,
-materializes the rest, appends the features and starts the new job with a rewarm; no row is lost. Any other change of a
-registered group is refused: raise its version.
+**When the file adds features to a feature group**: `deploy_streaming_job` materializes the group's rows, stops the job,
+materializes what it wrote last, appends the features, and starts the new job with a rewarm. No row is lost. Any other
+change of a registered feature group is refused: raise its version.
 
-**When the file changed**: the running job is stopped with a savepoint and its successor continues from there. If
-Flink cannot carry the state over (another aggregate, for example), the previous job is brought back and the task
-fails; trigger with *state* = `rewarm` then: the new job reads again what the open windows need, and every value is
-exact. With `fresh` it reads the topic from its configured start.
+**When the file changed**: the running job is stopped with a savepoint. With *state* = `auto` the new job continues from
+it where its state still means the same. Otherwise it rewarms: it reads again what the open windows need, and every
+value is exact. With `fresh` it begins without state, at `source.start`. If the new job does not become healthy, the
+previous one is brought back and the task fails.
 
-**When it fails**: the log of the failed task says what is wrong and what to do; then clear the task or trigger
-again. A deployment that was interrupted finds its own job; there is never a second one.
+**When it fails**: the log of the failed task says what is wrong and what to do. Then clear the task, or trigger the DAG
+again. A repeated deployment finds the job that an interrupted one has started; it never starts a second one.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ PARAMS = {
         title="State",
         description="auto: continue from the previous job's state where it still means the same, else rewarm. restore: "
         "continue from it, or refuse. rewarm: leave it behind, but read again what the open windows need (exact after "
-        "any change of the file). fresh: leave it behind.",
+        "any change of the file). fresh: begin without state.",
     ),
     "rewarm_from": Param(
         None,
         type=["null", "string"],
         pattern=ZONED_TIME,
         title="Rewarm from",
-        description="For a rewarm after a job that shows no watermark any more: a time at or before the end of "
-        "the last window that is out, as ISO time with zone or epoch milliseconds.",
+        description="For a rewarm when Flink no longer knows the previous job's watermark: the end of a window that "
+        "has been emitted, best the last one. ISO time with zone, or epoch milliseconds.",
         section="Flink",
     ),
     "savepoint_path": Param(
@@ -57,7 +58,7 @@ PARAMS = {
         type=["null", "string"],
         pattern=r"^(([a-zA-Z][a-zA-Z0-9+.-]*:)?/\S+)?$",
         title="Savepoint path",
-        description="Start from this savepoint or retained checkpoint, whatever else there is.",
+        description="Start from this savepoint or retained checkpoint and from no other.",
         section="Flink",
     ),
     "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Flink"),
@@ -80,7 +81,7 @@ for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
         create_feature_groups = [
             HopsworksCreateFeatureGroupOperator(
                 task_id=f"create_{group.full_name}",
-                # New features wait for the moment at which the job rests.
+                # deploy_streaming_job appends new features while the job is stopped.
                 on_drift="append_later",
                 **feature_group_arguments(pipeline, group),
             )
@@ -95,9 +96,9 @@ for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
             savepoint_path="{{ params.savepoint_path or '' }}",
             on_drift="append",
             deferrable=True,
-            # Remembers what ran healthily last and where its state lies, also when the JobManager has forgotten.
+            # The deployment's record: the last healthy job and its state, for when the JobManager has lost them.
             outlets=[flink_job_asset(pipeline.job_name)],
-            # Airflow before 3.3 keeps that in the asset's events, which a task reads of its inlets only.
+            # Before Airflow 3.3 the record is kept in the asset's events, and a task can read those of its inlets only.
             inlets=[flink_job_asset(pipeline.job_name)],
         )
 

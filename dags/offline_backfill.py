@@ -1,14 +1,14 @@
 """## Bring features into the offline store
 
-Every ten minutes each feature group of the pipeline is materialized: what its online topic has received since the
-last time is upserted into the offline table. The result of each task says how many rows arrived.
+Every ten minutes each feature group of the pipeline is materialized: the rows that its topic has received since the
+last run are upserted into the offline table. The result of each task says how many rows that were.
 
 **Before the first run**: deploy the pipeline, then unpause this DAG.
 
-**To redo**: trigger it, or clear a task. The materialization resumes from its own offsets and upserts by key and
-event time, so doing it twice does no harm.
+**To run it again**: trigger the DAG, or clear a task. A materialization continues from its own offsets and upserts by
+key and event time, so a repeated one does no harm.
 
-**When it fails**: the log ends with the log of the Hopsworks execution; the link leads there.
+**When it fails**: the task's log ends with the log of the Hopsworks execution, and the task links to it.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """## Recompute features of the past
 
-Computes the features of a past interval once more, with the streaming job's own SQL in batch mode, and brings them
-into the offline store: after a change of the features, for a feature group that is younger than its events, or after
-events have arrived too late for the stream. What is served online does not change.
+Computes the features of a past interval again, with the streaming job's SQL in batch mode, and writes them to the
+offline store. Use it when the features have changed under a new version, when a feature group is younger than its
+events, or when events arrived too late for the stream. What is served online does not change.
 
-**Which interval**: that of the run. A run by hand takes the last whole day, or *start* and *end* of the form. Many
-days: `airflow backfill create --dag-id <this DAG> --from-date 2025-03-01 --to-date 2025-03-31`, or *Backfill* in the
-form; the runs follow one after the other. Unpaused, the DAG recomputes every day when it is over and the events that
-come late are there (*arrival margin*).
+**Which interval**: the run's data interval. A manual run takes the last whole day, or *start* and *end* of the form.
+For many days: `airflow backfill create --dag-id <this DAG> --from-date 2025-03-01 --to-date 2025-03-31`, or *Backfill*
+in the form; the runs follow one after the other. When the DAG is unpaused, it recomputes each day after the day has
+ended and its late events have had time to arrive (*arrival margin*).
 
-**To redo**: trigger it again, or clear it. The same rows are written once more; intervals may overlap.
+**To run it again**: trigger the DAG, or clear the run. The same rows are written again; intervals may overlap.
 
-**When it fails**: the log of the failed task says why. If the topic does not hold the interval's events any more, it
-names the earliest start that is possible; then give the pipeline a `history` of files.
+**When it fails**: the log of the failed task says why. If the topic no longer holds the interval's events, the log
+names the earliest possible start; for an earlier one give the pipeline a `history` of files.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ PARAMS = {
         type="string",
         pattern=r"^(\d+(ms|[dhms]))+$",
         title="Arrival margin",
-        description="how long after its time an event may arrive in the topic and still count; a run for an interval "
-        "that ended less than that ago waits",
+        description="how long after its event time an event may arrive in the topic and still count; a run waits until "
+        "its interval ended that long ago",
     ),
     "allow_deleted": Param(
         False,
@@ -71,7 +71,7 @@ PARAMS = {
 for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
     groups = recomputable(pipeline)
     if not groups:
-        # Without an event time the offline store keeps the newest row of a key: there is no past.
+        # A feature group without event time has only the newest row of each key in the offline store: it has no past.
         continue
     names = [group.full_name for group in groups]
     with DAG(
@@ -82,7 +82,7 @@ for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
         schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
         start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
         catchup=False,
-        # More than one, so that a run that waits for late events does not hold up one by hand.
+        # More than one, so that a manual run need not wait for a scheduled one that waits for late events.
         max_active_runs=16,
         is_paused_upon_creation=True,
         # So that empty fields of the form arrive as None and not as the text "None".
@@ -124,7 +124,7 @@ for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
             timeout=24 * 3600,
             deferrable=True,
             outlets=[flink_job_asset(f"{pipeline.name}__recompute")],
-            # One after the other: the cluster's slots are the streaming job's first.
+            # One at a time: the streaming job needs the cluster's slots first.
             max_active_tis_per_dag=1,
         )
         materialize = [

@@ -1,12 +1,13 @@
 """## Simulate events
 
-Writes synthetic events into the pipeline's source topic, with a Flink job of its own that ends by itself. For
-demonstrations, load tests and as a canary; the same seed gives the same events.
+A Flink job writes synthetic events into the pipeline's source topic, and ends. For demonstrations and load tests. The
+same seed gives the same events.
 
-Event time begins where the topic ends (at most three hours ago) and runs as fast as it must to reach the present
-with the last event: late events would be dropped, and Kafka refuses those from the future.
+The first event follows the newest one in the topic (but is at most three hours old), and the last one happens now. In
+between, event time runs as much faster than the clock as that takes: older events would be late, and newer ones would
+lie in the future.
 
-**Needs** the topic: deploy the pipeline first.
+**Before the first run**: deploy the pipeline, which creates the topic.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
     "events": Param(10_000, type="integer", minimum=1, maximum=100_000_000, title="Events"),
-    "rate": Param(1_000, type="integer", minimum=1, maximum=1_000_000, title="Events a second"),
+    "rate": Param(1_000, type="integer", minimum=1, maximum=1_000_000, title="Events per second"),
     "cards": Param(100, type="integer", minimum=1, maximum=100_000_000, title="Keys", description="e.g. credit cards"),
     "seed": Param(1, type="integer", minimum=0, maximum=1_000_000_000, title="Seed"),
     "disorder": Param(
@@ -31,7 +32,7 @@ PARAMS = {
         minimum=0,
         maximum=86_400,
         title="Disorder",
-        description="seconds of event time",
+        description="by how many seconds of event time events may be out of order",
         section="Advanced",
     ),
     "skew": Param(
@@ -40,7 +41,7 @@ PARAMS = {
         minimum=0.1,
         maximum=100,
         title="Skew",
-        description="1 is even, 3 favours few keys",
+        description="1: all keys get equally many events; 3: a few keys get most",
         section="Advanced",
     ),
     "start": Param(
@@ -57,7 +58,7 @@ PARAMS = {
         type=["null", "number"],
         exclusiveMinimum=0,
         maximum=1_000_000,
-        title="Seconds of event time in a second",
+        title="Seconds of event time per second",
         section="Advanced",
     ),
 }

@@ -1,17 +1,17 @@
-"""## Look after a pipeline's streaming job
+"""## Supervise a pipeline's streaming job
 
 Every five minutes the job gets one verdict: **healthy**, **degraded** (a warning in the log), **sick**, **missing** or
-**duplicated**. The last three fail the task with the reasons, or, with `supervision: {policy: redeploy}` in the
-pipeline's file, start `<pipeline>__deploy` again where that can help: at most `max_attempts` times within
-`attempt_window`, and never beside a deployment that runs.
+**duplicated**. The last three fail the task, with the reasons. With `supervision: {policy: redeploy}` in the pipeline
+file they start `<pipeline>__deploy` instead, where that can help: at most `max_attempts` times within `attempt_window`,
+and never while a deployment runs.
 
-With `freshness: 5m` in the file, `measure_freshness` writes a synthetic event under a reserved key and measures how
-long it takes until its features can be read online; longer fails the task with the figures (p50 and p99 of a day).
+With `freshness: 5m` in the pipeline file, `measure_freshness` writes a synthetic event under a reserved key and
+measures how long it takes until its features can be read online. If that takes longer than `freshness`, the task fails
+with the figures (p50 and p99 of a day).
 
 **Before the first run**: deploy the pipeline, then unpause this DAG.
 
-**When it fails**: the log of `supervise_job` ends with the reasons; docs/runbook.md has a section for each verdict and
-each reason.
+**When it fails**: the log of `supervise_job` ends with the reasons; docs/runbook.md explains each verdict and reason.
 """
 
 from __future__ import annotations

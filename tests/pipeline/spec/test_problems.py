@@ -112,15 +112,18 @@ def test_a_wrong_setting_hides_nothing_beside_it_and_what_follows_from_it_is_not
     lines = told(
         tmp_path,
         ("amount: double", "amount: money"),
+        ("{column: at}", "{columns: at}"),
         (
             "  event_time",
-            "  partitions: 0\n  where: amount > 0 AND tid > 1\n  derive: {d: {expression: tid}}\n  event_time",
+            "  partitions: 0\n  max_past: 1d\n  where: amount > 0\n  derive: {d: {expression: tid}}\n  event_time",
         ),
         ("aggregates: {n: count}", "aggregates: {m: {avg: amount}, o: {sum: d}, p: {sum: tid}}\nowner: me"),
     )
     assert [line.partition(":")[0] for line in lines] == [
         "source.partitions",
         "source.schema.amount",
+        "source.event_time.column",
+        "source.event_time.columns",
         "source.derive.d.type",
         "owner",
         "feature_groups[0].aggregates.p",

@@ -58,10 +58,13 @@ class History(Model):
 
     :param path: where they lie: a folder, a file or a pattern such as ``s3://bucket/events/*.parquet``.
     :param format: of the files, whose columns are those of the source's schema.
+    :param header: of CSV: whether the first line of each file names its columns, in any order; else they are those of
+        the schema, in its order.
     """
 
     path: str = Field(min_length=1)
     format: Literal["parquet", "csv", "json"] = "parquet"
+    header: bool = False
 
     @field_validator("path")
     @classmethod
@@ -70,6 +73,12 @@ class History(Model):
             raise ValueError("must not hold blanks at its ends, line breaks or control characters")
         split_pattern(path)
         return path
+
+    @model_validator(mode="after")
+    def _header(self) -> History:
+        if self.header and self.format != "csv":
+            raise ValueError(f"header is about CSV, and format is {self.format}; remove header, or write format: csv")
+        return self
 
 
 class Pipeline(Model):
@@ -224,8 +233,7 @@ class Pipeline(Model):
     @classmethod
     def _hidden_problems(cls, data: Mapping[str, Any]) -> Iterator[str]:
         """All that breaks rules between settings, as far as these settings are valid by themselves."""
-        event_time = EventTime.model_construct(column=None)
-        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=event_time)
+        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=None)
         yield from (f"source: {problem}" for problem in source.problems())
         given = data.get("feature_groups")
         groups = [

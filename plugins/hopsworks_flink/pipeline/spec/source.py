@@ -132,7 +132,7 @@ class Source(Model):
         return self
 
     def problems(self) -> Iterator[str]:
-        """What is wrong between the settings. A column or derived column that is wrong itself may be None."""
+        """What is wrong between the settings. Event time, columns and derived columns that are wrong may be None."""
         if self.columns:
             yield from self._event_time_problems()
             yield from self._expression_problems()
@@ -144,14 +144,14 @@ class Source(Model):
             yield "max_future must be positive, e.g. 1h"
         if self.max_past is not None and self.max_past <= timedelta(0):
             yield "max_past must be positive, e.g. 3650d, or null for events of any age"
-        if self.max_past is not None and self.event_time.column is None and "max_past" in self.model_fields_set:
+        kafkas = self.event_time is not None and self.event_time.column is None
+        if self.max_past is not None and kafkas and "max_past" in self.model_fields_set:
             yield "max_past compares event time and Kafka timestamp, which are the same here; remove it"
         if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
             yield "idle_timeout must be positive, or null to wait for every partition"
 
     def _event_time_problems(self) -> Iterator[str]:
-        column = self.event_time.column
-        if column is None:
+        if self.event_time is None or (column := self.event_time.column) is None:
             return
         if column not in self.columns:
             yield f"event_time.column {column!r} is not in schema, which has {', '.join(self.columns)}"
