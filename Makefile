@@ -49,7 +49,7 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 # Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
-EVERYTHING := -n 3 --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1
+EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest

@@ -68,7 +68,7 @@ def test_a_failure_on_any_airflow_fails_the_whole_and_the_others_still_run(faili
 
 def test_everything_is_one_run_in_parallel_that_names_the_slowest_tests() -> None:
     plan = make("-n", "test").stdout
-    (everything,) = [line for line in plan.splitlines() if "--dist loadgroup" in line]
+    (everything,) = [line for line in plan.splitlines() if "--dist loadscope" in line]
     assert "--durations 10" in everything
     assert " -m " not in everything.partition("-m pytest")[2]
     older = [line for line in plan.splitlines() if "-m airflow" in line]
