@@ -186,7 +186,7 @@ def test_a_part_that_cannot_run_is_an_error_with_the_end_of_its_log(light: Stack
         light.up(["kafka"])
     text = str(caught.value)
     assert text.startswith("kafka ended (")
-    assert "The end of its log" in text
+    assert "End of its log" in text
     assert "node.id" in text or "node id" in text
     light.down()
     shutil.rmtree(light.config.home / "kafka" / "data")
