@@ -49,7 +49,7 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 # Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
-EVERYTHING := -n 3 --dist loadgroup --no-loadscope-reorder --durations 10 --durations-min 1
+EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
@@ -94,6 +94,10 @@ lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Ai
 sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
 		$(PYTHON) -m pytest tests/integration/test_sameness.py
+
+.PHONY: changes
+changes: env ## every kind of change of a running pipeline, its rows against an independent computation
+	@CHANGES=all $(PYTHON) -m pytest tests/integration/test_changes.py $(ARGS)
 
 .PHONY: chaos
 chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for another order

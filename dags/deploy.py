@@ -30,7 +30,7 @@ from hopsworks_flink.assets import flink_job_asset
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.catalog import load_pipelines
-from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
 from hopsworks_flink.pipeline.times import ZONED_TIME
@@ -77,13 +77,7 @@ for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
         default_args={"owner": "feature-platform", "retries": 1, "retry_delay": pendulum.duration(seconds=30)},
         tags=["hopsworks", "flink", pipeline.name],
     ):
-        create_topic = HopsworksCreateTopicOperator(
-            task_id="create_source_topic",
-            topic=pipeline.source.topic,
-            schema=source_avro_schema(pipeline),
-            partitions=pipeline.source.partitions,
-            replication=pipeline.source.replication,
-        )
+        create_topic = HopsworksCreateTopicOperator(task_id="create_source_topic", **source_topic_arguments(pipeline))
         create_feature_groups = [
             HopsworksCreateFeatureGroupOperator(
                 task_id=f"create_{group.full_name}",

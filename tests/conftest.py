@@ -1,8 +1,16 @@
 """The one conftest: where fixtures come from, and which tests need the stack."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 import tests.support.airflow_home  # noqa: F401 - before anything imports Airflow
+from tests.support.groups import SHARING, group_of
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
 
 # What these need they import when a fixture is used: a test of the compiler waits for no Airflow and no SDK.
 pytest_plugins = [
@@ -15,26 +23,32 @@ pytest_plugins = [
 ]
 
 
-def group_of(item: pytest.Item) -> str:
-    """What runs in one process of pytest-xdist, which has one stack: all that needs Airflow, and all that does not.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """With ``--dist loadscope``: by these groups."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
 
-    Modules with a stack of their own, or none, go where there is room.
-    """
-    fixtures = getattr(item, "fixturenames", ())
-    if "stack" in fixtures and not hasattr(getattr(item, "module", None), "stack"):
-        return "airflow" if "with_airflow" in fixtures else "platform"
-    return item.nodeid.partition("::")[0]
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    return ByGroup(config, log)
+
+
+def place(item: pytest.Item) -> int:
+    """What shares a stack begins first: it takes longest."""
+    group = group_of(item.nodeid)
+    if group in SHARING:
+        return SHARING.index(group)
+    return len(SHARING) + (item.get_closest_marker("integration") is None)
 
 
 # First: pytest's own selection by -m comes among these hooks as well, and has to see the marker.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the local stack, or processes of its own, carries the marker ``integration``, and begins first."""
-    first = ["platform", "airflow"]
+    """What needs the local stack, or processes of its own, carries the marker ``integration``."""
     for item in items:
         if "integration" in item.path.parts or "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.integration)
-            first.append(group_of(item))
-        item.add_marker(pytest.mark.xdist_group(group_of(item)))
-    place = {group: first.index(group) for group in first}
-    items.sort(key=lambda item: place.get(group_of(item), len(first)))
+    items.sort(key=place)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from tests.support import REPOSITORY
+from tests.support.groups import group_of
 
 
 def collect(*arguments: str) -> str:
@@ -36,6 +37,18 @@ def imported(source: str) -> Iterator[str]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
             yield from (prefix + alias.name for alias in node.names)
+
+
+def test_modules_that_share_a_stack_lie_together() -> None:
+    """In tests/integration/airflow those that need its processes, in alone those that share none."""
+    for path in (REPOSITORY / "tests" / "integration").rglob("test_*.py"):
+        text, folder = path.read_text(), path.parent.name
+        assert ("with_airflow" in text) is (folder == "airflow"), path
+        shares = bool(re.search(r"def \w+\([^)]*\bstack\b", text)) and "\ndef stack(" not in text
+        assert shares is (folder != "alone"), path
+    assert group_of("tests/integration/test_a.py::test_b[x::y]") == "tests/integration"
+    assert group_of("tests/integration/airflow/test_a.py::test_b") == "tests/integration/airflow"
+    assert group_of("tests/integration/alone/test_a.py::test_b") == "tests/integration/alone/test_a.py"
 
 
 def test_nothing_is_imported_from_a_module_of_tests() -> None:

@@ -67,7 +67,7 @@ def settings(config: DevstackConfig, keys: dict[str, str]) -> dict[str, dict[str
             "simple_auth_manager_passwords_file": _passwords_file(config),
         },
         # SQLite by itself gives up after five seconds in which another process writes; Airflow's API answers 500 then.
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=60"},
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=20"},
         "logging": {
             "base_log_folder": home / "logs",
             "worker_log_server_port": config.airflow_log_port,

@@ -15,7 +15,18 @@ def main() -> None:
     from airflow.utils import db
 
     db.initdb()
+    let_readers_read()
     save(connections)
+
+
+def let_readers_read() -> None:
+    """Have SQLite keep a write-ahead log, so that whoever reads does not wait for a process that writes."""
+    from airflow.utils.session import create_session
+    from sqlalchemy import text
+
+    with create_session() as session:
+        # Stays with the file.
+        session.execute(text("PRAGMA journal_mode=WAL"))
 
 
 def save(connections: dict[str, dict[str, Any]]) -> None:

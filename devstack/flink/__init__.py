@@ -76,6 +76,8 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
         "rest.port": config.flink_port,
         "rest.bind-port": config.flink_port,
         "blob.server.port": config.flink_blob_port,
+        # On a busy machine ten seconds, the default, are not enough to begin with.
+        "pekko.startup-timeout": "60 s",
         "taskmanager.host": config.public_host,
         "taskmanager.bind-host": config.bind_host,
         "taskmanager.memory.process.size": config.taskmanager_memory,

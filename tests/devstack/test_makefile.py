@@ -68,7 +68,7 @@ def test_a_failure_on_any_airflow_fails_the_whole_and_the_others_still_run(faili
 
 def test_everything_is_one_run_in_parallel_that_names_the_slowest_tests() -> None:
     plan = make("-n", "test").stdout
-    (everything,) = [line for line in plan.splitlines() if "--dist loadgroup" in line]
+    (everything,) = [line for line in plan.splitlines() if "--dist loadscope" in line]
     assert "--durations 10" in everything
     assert " -m " not in everything.partition("-m pytest")[2]
     older = [line for line in plan.splitlines() if "-m airflow" in line]
@@ -88,6 +88,26 @@ def test_what_says_that_it_needs_no_stack_selects_without_it(target: str) -> Non
 def test_check_is_lint_types_and_tests() -> None:
     plan = make("-n", "check").stdout
     assert plan.index("ruff check") < plan.index("mypy") < plan.index("-m pytest")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_run_of_ci_ends_with_the_summary_of_all_tests_and_their_verdict(code: int, tmp_path: Path) -> None:
+    """The script itself, with a recorder in place of make."""
+    script, summary = tmp_path / ".ci/run", "===== 2 failed, 7 passed, 1 skipped in 61.50s (0:01:01) ====="
+    script.parent.mkdir()
+    shutil.copy(REPOSITORY / ".ci/run", script)
+    logs = tmp_path / ".devstack-test-gw0/logs"
+    logs.mkdir(parents=True)
+    (logs / "kafka.log").write_text("the broker's last words\n")
+    recorder = tmp_path / "bin/make"
+    recorder.parent.mkdir()
+    recorder.write_text(f'#!/bin/sh\necho "$@"\necho "3 passed in 1.00s"\necho "{summary}"\necho more\nexit {code}\n')
+    recorder.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{recorder.parent}:{os.environ['PATH']}"}
+    run = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    lines = run.stdout.splitlines()
+    assert (lines[0], lines[-1], run.returncode) == ("test", summary, code)
+    assert ("the broker's last words" in lines) is bool(code)
 
 
 def test_wipe_is_asked_for() -> None:

@@ -1,7 +1,7 @@
 """Deployments on a real Flink that begin anew without losing a value, and a state that is forgotten.
 
-The operators run here, without Airflow's scheduler; test_feature_path.py has a deployment that must be undone. The
-tests build on each other, as the days of a pipeline do.
+The operators run here, without Airflow's scheduler; airflow/test_feature_path.py has a deployment that must be undone.
+The tests build on each other, as the days of a pipeline do.
 """
 
 from __future__ import annotations

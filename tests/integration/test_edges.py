@@ -20,7 +20,7 @@ import pytest
 from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.types import BIGINT, FeatureType
 from hopsworks_flink.testing.evaluation import _arrow_type, connect
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 INF, NAN = math.inf, math.nan
 EPOCH = datetime.datetime(1970, 1, 1)

@@ -221,6 +221,29 @@ def test_job_fails_with_its_log(insert: Insert, monkeypatch: pytest.MonkeyPatch,
     assert "nonsense" in "\n".join(log_lines)
 
 
+@pytest.mark.parametrize(("word", "deferrable"), [("good", False), ("good", True), ("bad", False)])
+def test_a_python_job_is_run_for_a_data_interval(
+    stack: Stack, jobs: JobStore, monkeypatch: pytest.MonkeyPatch, log_lines: list[str], word: str, deferrable: bool
+) -> None:
+    set_connection(monkeypatch, "hopsworks_default", **stack.airflow_connections()["hopsworks_default"])
+    monkeypatch.setattr(HopsworksRunJobOperator, "log", HopsworksMaterializeFeatureGroupOperator.log)
+    program = Layout(stack.config).datasets / "Resources" / "interval.py"
+    told = "print(sys.argv[1], os.environ['HOPS_START_TIME'])"
+    program.write_text(f"import os, sys\n{told}\nsys.exit(7 if sys.argv[1] == 'bad' else 0)\n")
+    name = f"python_{word}_{deferrable}_{RUN}"
+    config = {"type": "pythonJobConfiguration", "appName": name, "appPath": "Resources/interval.py"}
+    jobs.put_job(name, "PYTHON", config)
+    operator = run_job(name, args=word, deferrable=deferrable, start_time="2026-01-31T00:00:00Z")
+    if word == "bad":
+        with pytest.raises(HopsworksJobFailed, match="ended FAILED"):
+            operator.execute(task_context())
+        assert "exit code 7" in "\n".join(log_lines)
+        assert "bad 2026-01-31T00:00:00+00:00" in "\n".join(log_lines)
+        return
+    result, _ = drive(operator, task_context())
+    assert (result["state"], result["final_status"]) == ("FINISHED", "SUCCEEDED")
+
+
 # --- freshness ------------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ def jars_dir(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / f"flink-python-{VERSION}.jar").write_bytes(b"python jar")
     (folder / "flink-sql-connector-kafka-5.0.0.jar").write_bytes(b"kafka jar")
+    (folder / "java").mkdir()
+    (folder / "java" / "hopsworks-flink-java-1.jar").write_bytes(b"own jar")
     return folder
 
 

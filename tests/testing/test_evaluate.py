@@ -186,7 +186,7 @@ def test_the_reference_pipeline():
         ({"at": "soon"}, r"events\[1\]\.at: must be a whole number, as the column is bigint \(found: 'soon'\)"),
         ({"units": 2**31}, r"events\[1\]\.units: is out of the range of int"),
         ({"shop": 5}, r"events\[1\]\.shop: must be a text"),
-        ({"amuont": 1.0}, r"events\[1\] has 'amuont', which is no column of the source: at, card, shop"),
+        ({"amuont": 1.0}, r"events\[1\] has 'amuont', which is not a column of the source: at, card, shop"),
         ([], r"events\[1\] must be a mapping"),
     ],
 )

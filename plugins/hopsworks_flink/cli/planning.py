@@ -18,7 +18,7 @@ from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema, source_topic_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
 from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
@@ -28,7 +28,7 @@ Action = Literal["create", "change", "none"]
 
 @dataclass(frozen=True)
 class Deployment:
-    """How the file would be deployed; named like the arguments of `FlinkDeployFeaturePipelineOperator`."""
+    """How the file would be deployed; with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
     state: StatePolicy = "auto"
     parallelism: int = 1
@@ -93,7 +93,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     pipeline = Pipeline.from_yaml(file)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
-        # Without the groups' ids there is no plan yet: the job is another one for certain.
+        # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
         job, marks = _job(session if registered else None, pipeline, deployment)
     outcome: Outcome = "keeps"
@@ -117,10 +117,12 @@ def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
     source = pipeline.source
-    found = session.topics.differences(source.topic, source_avro_schema(pipeline), partitions=source.partitions)
+    append = source_topic_arguments(pipeline)["on_drift"] == "append"
+    schema = source_avro_schema(pipeline)
+    found = session.topics.differences(source.topic, schema, partitions=source.partitions, append=append)
     if found is None:
         return Resource("topic", source.topic, "create")
-    if found:
+    if found and not (append and len(found) == 1 and "at its end" in found[0]):
         found.append("a deployment refuses this: choose another topic, or make the file match")
     return Resource("topic", source.topic, "change" if found else "none", found)
 

@@ -144,6 +144,20 @@ def _of_its_progress(facts: JobFacts, before: JobFacts) -> list[Reason]:
         )
         # It reads or it waits for a partition: another job at the same place would do the same.
         found.append(Reason(SICK, "watermark", text))
+    read = _difference(facts.read, before.read)
+    if (
+        facts.state == "RUNNING"
+        and facts.watermark is None
+        and before.watermark is None
+        and read is not None
+        and read > 0
+    ):
+        text = (
+            f"{read} events were read within {facts.at - before.at:.0f} s, {facts.read} since the job's start, and "
+            "there is no watermark: their event times are refused (missing, or too far from the Kafka timestamp), or "
+            "a partition without events holds the watermark back"
+        )
+        found.append(Reason(SICK, "refused", text))
     dropped = _difference(facts.late, before.late)
     if dropped is not None and dropped > 0:
         found.append(Reason(DEGRADED, "late", f"{dropped} events came behind the watermark and count nowhere"))

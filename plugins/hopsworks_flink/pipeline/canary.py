@@ -87,7 +87,7 @@ def _step(group: FeatureGroup) -> timedelta:
 
 @dataclass(frozen=True)
 class Freshness:
-    """What a number of canaries came to; seconds.
+    """Summary of a number of canary measurements, in seconds.
 
     :param measured: how many, with those that were not read in time.
     :param missed: how many of these were not read in time; they count with the time that they were waited for.

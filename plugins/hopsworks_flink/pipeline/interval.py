@@ -1,4 +1,4 @@
-"""The interval of event time that a task is about, out of its arguments or its run's data interval. Pure, no clock."""
+"""The interval of event time that a task works on: from its arguments or its run's data interval. Pure, no clock."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, dateti
 
 
 def as_margin(value: Any) -> timedelta:
-    """How long after its time an event may arrive, out of a rendered argument such as ``1h``.
+    """Parse how long after its time an event may arrive, such as ``1h``.
 
-    :raises ConfigurationError: it is no duration.
+    :raises ConfigurationError: it is not a duration.
     """
     try:
         return parse_duration(value)

@@ -60,6 +60,20 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
+def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
+    """Arguments of `HopsworksCreateTopicOperator` for the source topic.
+
+    A column more at the end leaves JSON records readable: what is missing is null.
+    """
+    return {
+        "topic": pipeline.source.topic,
+        "schema": source_avro_schema(pipeline),
+        "partitions": pipeline.source.partitions,
+        "replication": pipeline.source.replication,
+        "on_drift": "append" if pipeline.source.format == "json" else "fail",
+    }
+
+
 def avro_name(text: str) -> str:
     """A topic's name as an Avro record name, which allows letters, digits and underscores only."""
     name = "".join(character if character.isalnum() and character.isascii() else "_" for character in text)

@@ -27,7 +27,7 @@ def check_value(value: Any, kind: FeatureType) -> str | None:
 def typed_value(value: Value, kind: FeatureType) -> Any:
     """The constant as a Python value of the type; a timestamp as microseconds since the epoch.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not of the type.
     """
     reader: Callable[[Value, FeatureType], Any] | None = {
         "boolean": _boolean,
@@ -45,13 +45,13 @@ def typed_value(value: Value, kind: FeatureType) -> Any:
 
 def _boolean(value: Value, kind: FeatureType) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is no boolean; write true or false")
+        raise ValueError(f"{value!r} is not a boolean; write true or false")
     return value
 
 
 def _string(value: Value, kind: FeatureType) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text; quote it")
+        raise ValueError(f"{value!r} is not a text; quote it")
     if not value.isprintable():
         raise ValueError(f"{value!r} holds characters that cannot be printed; leave them out")
     return value
@@ -59,7 +59,7 @@ def _string(value: Value, kind: FeatureType) -> str:
 
 def _integer(value: Value, kind: FeatureType) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is no whole number, which {kind} wants")
+        raise ValueError(f"{value!r} is not a whole number, which {kind} needs")
     if not -(2 ** (kind.bits - 1)) <= value < 2 ** (kind.bits - 1):
         raise ValueError(f"{value} is too large for {kind}")
     return value
@@ -67,7 +67,7 @@ def _integer(value: Value, kind: FeatureType) -> int:
 
 def _floating(value: Value, kind: FeatureType) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no finite number, which {kind} wants")
+        raise ValueError(f"{value!r} is not a finite number, which {kind} needs")
     return float(value)
 
 
@@ -77,7 +77,7 @@ def _decimal(value: Value, kind: FeatureType) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
-        raise ValueError(f"{value!r} is no decimal number, which {kind} wants")
+        raise ValueError(f"{value!r} is not a decimal number, which {kind} needs")
     if not fits(number, kind):
         raise ValueError(f"{value!r} has more digits than {kind} holds")
     return Decimal(f"{number:.{kind.scale}f}")
@@ -96,21 +96,21 @@ def _date(value: Value, kind: FeatureType) -> date:
     try:
         return date.fromisoformat(str(value))
     except ValueError:
-        raise ValueError(f"{value!r} is no date such as 2025-03-01") from None
+        raise ValueError(f"{value!r} is not a date such as 2025-03-01") from None
 
 
 def _timestamp(value: Value, kind: FeatureType) -> int:
     try:
         moment = in_utc(parse_time(str(value)))
     except ValueError:
-        raise ValueError(f"{value!r} is no timestamp such as 2025-03-01 12:00:00") from None
+        raise ValueError(f"{value!r} is not a timestamp such as 2025-03-01 12:00:00") from None
     return (moment - _EPOCH) // (datetime.resolution)
 
 
 def sql_value(value: Value, kind: FeatureType) -> str:
     """The constant in Flink SQL, as a value of exactly this type; a timestamp as BIGINT microseconds.
 
-    :raises ValueError: it is none of this type.
+    :raises ValueError: it is not of the type.
     """
     typed = typed_value(value, kind)
     if isinstance(typed, bool):

@@ -32,7 +32,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
         unknown = [name for name in event if name not in converters]
         if unknown:
             raise PipelineError(
-                f"events[{number}] has {unknown[0]!r}, which is no column of the source: "
+                f"events[{number}] has {unknown[0]!r}, which is not a column of the source: "
                 f"{', '.join(source.columns)} (and {KAFKA_TIMESTAMP})"
             )
         for name, convert in converters.items():

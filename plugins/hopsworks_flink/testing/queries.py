@@ -1,4 +1,4 @@
-"""DuckDB queries for what a pipeline file means: written from the file, not from the SQL that Flink gets.
+"""DuckDB queries that compute what a pipeline file means: written from the file, not from the SQL that Flink gets.
 
 A window here is nothing but a bag of events: each event is put into every window that holds it, then windows are
 grouped. That is slow beside Flink's slices, and plain enough to trust.
@@ -136,7 +136,7 @@ def _is_spread(aggregate: Aggregate) -> bool:
 
 
 def _operand(aggregate: Aggregate, columns: dict[str, FeatureType]) -> str:
-    """The column's value: NaN is none."""
+    """The column's value, null in place of NaN."""
     column = quoted(aggregate.column or "")
     if columns[aggregate.column or ""].is_floating:
         column = f"CASE WHEN NOT isnan({column}) THEN {column} END"

@@ -51,6 +51,13 @@ def test_jars_are_known_by_their_content(tmp_path: Path) -> None:
     assert find_jars(tmp_path, "2.3.0", []).connectors == ()
 
 
+def test_the_jar_that_starts_programs_is_built_where_it_is_missing(tmp_path: Path) -> None:
+    for name in ("flink-python-2.3.0.jar", "kafka.jar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=rf"`mvn -f .*java/pom.xml package -DoutputDirectory={tmp_path}/java`"):
+        find_jars(tmp_path, "2.3.0", [])
+
+
 @pytest.mark.parametrize("connectors", [None, [], ["a.jar"]])
 def test_this_packages_own_jar_comes_along_wherever_the_connectors_are(
     tmp_path: Path, connectors: list[str] | None

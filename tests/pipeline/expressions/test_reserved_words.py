@@ -111,7 +111,7 @@ def test_a_constant_is_not_taken_for_a_column_of_its_name(word):
     ],
 )
 def test_what_cannot_be_read_is_told_without_the_parsers_words(text, reason):
-    with pytest.raises(ExpressionError, match=f"is no SQL expression: {reason}$"):
+    with pytest.raises(ExpressionError, match=f"is not an SQL expression: {reason}$"):
         Expression.parse(text, {"x": BIGINT})
 
 

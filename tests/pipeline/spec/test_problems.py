@@ -77,7 +77,7 @@ def test_every_key_and_aggregate(tmp_path):
         "feature_groups[0].aggregates.b: where: must be a condition, such as amount > 0, and is bigint",
         "feature_groups[0].aggregates.c: where: column 'cards' does not exist; there are tid, at, card, amount",
         "feature_groups[0].aggregates.c: default: count is 0 where there is nothing, never null; remove default",
-        "feature_groups[0].aggregates.d: default: 'x' is no finite number, which double wants",
+        "feature_groups[0].aggregates.d: default: 'x' is not a finite number, which double needs",
     ]
     assert lines[0].startswith("feature_groups[0].aggregates.e: unknown function 'median'")
 

@@ -104,9 +104,28 @@ def _type(text: str | None) -> str:
 
 
 def same_schema(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) -> bool:
-    """Whether two Avro schemas are the same document, whatever their spacing and order of keys."""
+    """Whether two Avro schemas mean the same, whatever their spacing, order of keys and defaults of null."""
     return _parsed(one) == _parsed(other)
 
 
+def appended_fields(known: str | Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the fields that a wanted record schema has after all those of the known one; empty if it is no such."""
+    before, after = _parsed(known), _parsed(wanted)
+    fields = before.get("fields") or []
+    if {**after, "fields": (after.get("fields") or [])[: len(fields)]} != before:
+        return []
+    return [str(field["name"]) for field in after["fields"][len(fields) :]]
+
+
+def with_null_defaults(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The record schema with a default of null for some fields: a registry takes only such ones into a new version."""
+    fields = [{**field, "default": None} if field["name"] in names else field for field in schema["fields"]]
+    return {**schema, "fields": fields}
+
+
 def _parsed(schema: str | Mapping[str, Any]) -> Any:
-    return json.loads(schema) if isinstance(schema, str) else json.loads(json.dumps(schema))
+    parsed = json.loads(schema) if isinstance(schema, str) else json.loads(json.dumps(schema))
+    for field in parsed.get("fields") or []:
+        if field.get("default", 0) is None:
+            del field["default"]
+    return parsed

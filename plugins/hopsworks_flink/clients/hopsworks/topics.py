@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hopsworks_flink.clients.hopsworks.errors import translated
-from hopsworks_flink.clients.hopsworks.shapes import same_schema
+from hopsworks_flink.clients.hopsworks.shapes import appended_fields, same_schema, with_null_defaults
 from hopsworks_flink.exceptions import HopsworksConflictError, HopsworksConnectionError
 
 _TOPIC_EXISTS = 190002
@@ -29,12 +29,20 @@ class HopsworksTopics:
         self._end_offsets = end_offsets
 
     def create(
-        self, topic: str, schema: Mapping[str, Any], *, partitions: int, replication: int, subject: str | None = None
+        self,
+        topic: str,
+        schema: Mapping[str, Any],
+        *,
+        partitions: int,
+        replication: int,
+        subject: str | None = None,
+        append: bool = False,
     ) -> dict[str, Any]:
         """Make sure that a topic exists with this schema, for Hopsworks and on its broker.
 
         :param schema: Avro schema.
         :param subject: name of the schema; default: the topic's.
+        :param append: whether a schema that has more fields at its end becomes a new version of the one there is.
         :return: ``topic``, ``subject``, ``schema_id``, ``schema_version`` and ``created``.
         :raises HopsworksConflictError: topic or schema exist and differ.
         """
@@ -44,11 +52,15 @@ class HopsworksTopics:
         with translated(f"create topic {topic!r}"):
             kafka = self._project.get_kafka_api()
             known = _latest_schema(kafka, subject)
-            if known is not None and not same_schema(known.schema, schema):
+            more = appended_fields(known.schema, schema) if known is not None and append else []
+            if known is not None and not more and not same_schema(known.schema, schema):
                 raise HopsworksConflictError(
                     f"Schema {subject!r} exists (version {known.version}) and differs: it is "
                     f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject."
                 )
+            if more:
+                kafka.create_schema(subject, with_null_defaults(schema, more))
+                known = _latest_schema(kafka, subject)
             registered = known or kafka.create_schema(subject, dict(schema))
             existing, created = kafka.get_topic(topic), False
             as_wanted = existing is not None and int(existing._num_of_partitions) == partitions
@@ -82,7 +94,9 @@ class HopsworksTopics:
             "created": created,
         }
 
-    def differences(self, topic: str, schema: Mapping[str, Any], *, partitions: int) -> list[str] | None:
+    def differences(
+        self, topic: str, schema: Mapping[str, Any], *, partitions: int, append: bool = False
+    ) -> list[str] | None:
         """How an existing topic differs from what is asked for, one sentence part each. Only looks.
 
         :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
@@ -93,7 +107,9 @@ class HopsworksTopics:
         if existing is None:
             return None
         found = []
-        if known is None or not same_schema(known.schema, schema):
+        if known is not None and append and (more := appended_fields(known.schema, schema)):
+            found.append(f"its schema gets {', '.join(more)} at its end")
+        elif known is None or not same_schema(known.schema, schema):
             has = f"it is {_compact(known.schema)}" if known else "there is none"
             found.append(f"its schema differs: {has}, wanted {_compact(schema)}")
         if int(existing._num_of_partitions) != partitions:

@@ -94,8 +94,9 @@ class FlinkPythonJobOperator(BaseOperator):
         :raises ConfigurationError: an argument is wrong or a file is missing.
         """
         arguments = tuple(str(argument) for argument in self.arguments or ())
+        configuration = as_strings(self.flink_configuration, "flink_configuration")
+        refuse_secrets(configuration, "flink_configuration")
         refuse_secrets(option_names(arguments), "arguments")
-        configuration = self.checked_configuration()
         return DesiredJob(
             job_name=as_text(self.job_name, "job_name"),
             bundle=self.build_bundle(),
@@ -105,15 +106,6 @@ class FlinkPythonJobOperator(BaseOperator):
             flink_configuration={**defaults, **configuration},
             secret_files=self.secret_files,
         )
-
-    def checked_configuration(self) -> dict[str, str]:
-        """Flink's configuration for this job.
-
-        :raises ConfigurationError: it is not a mapping, or holds a secret.
-        """
-        configuration = as_strings(self.flink_configuration, "flink_configuration")
-        refuse_secrets(configuration, "flink_configuration")
-        return configuration
 
     def show_job(self, context: Context, hook: FlinkHook, job_id: str) -> str:
         """Make the job's button work and return the address."""

@@ -196,13 +196,25 @@ class HopsworksCreateTopicOperator(BaseOperator):
     :param partitions: of the topic; default: 1 (templated).
     :param replication: copies of each partition; default: 1 (templated).
     :param subject: name of the schema; default: the topic's (templated).
+    :param on_drift: what to do where the schema that exists lacks fields that this one has at its end. ``fail``: the
+        task fails for good; ``append``: they become a new version of it, nullable. Right for JSON records, in which a
+        missing field is null; a plain Avro record of the older schema cannot be read with the newer one; default:
+        ``fail`` (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :return: (XCom) ``topic``, ``subject``, ``schema_id``, ``schema_version``, ``created``.
     :raises AirflowFailException: an argument or the connection is wrong, or topic or schema differ.
     :raises HopsworksConnectionError: Hopsworks or its broker stayed away.
     """
 
-    template_fields: Sequence[str] = ("topic", "schema", "partitions", "replication", "subject", "hopsworks_conn_id")
+    template_fields: Sequence[str] = (
+        "topic",
+        "schema",
+        "partitions",
+        "replication",
+        "subject",
+        "on_drift",
+        "hopsworks_conn_id",
+    )
     ui_color = HOPSWORKS_COLOUR
 
     def __init__(
@@ -213,11 +225,13 @@ class HopsworksCreateTopicOperator(BaseOperator):
         partitions: int | str = 1,
         replication: int | str = 1,
         subject: str | None = None,
+        on_drift: str = "fail",
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.topic = topic
+        self.on_drift = on_drift
         self.schema = schema
         self.partitions = partitions
         self.replication = replication
@@ -231,9 +245,15 @@ class HopsworksCreateTopicOperator(BaseOperator):
             schema = self._schema()
             partitions = as_int(self.partitions, "partitions")
             replication = as_int(self.replication, "replication")
+            append = one_of(self.on_drift, "on_drift", ("fail", "append")) == "append"
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
                 result = session.topics.create(
-                    topic, schema, partitions=partitions, replication=replication, subject=self.subject or None
+                    topic,
+                    schema,
+                    partitions=partitions,
+                    replication=replication,
+                    subject=self.subject or None,
+                    append=append,
                 )
             self.log.info(
                 "Topic %s %s; schema %s version %s (id %s).",

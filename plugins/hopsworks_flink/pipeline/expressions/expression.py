@@ -114,7 +114,7 @@ def _tree(text: str) -> Node:
     try:
         trees = sqlglot.parse(text)
     except (SqlglotError, RecursionError) as error:
-        raise ExpressionError(f"{_quoted(text)} is no SQL expression: {reason(error)}") from None
+        raise ExpressionError(f"{_quoted(text)} is not an SQL expression: {reason(error)}") from None
     finally:
         logger.disabled = before
     if len(trees) != 1 or trees[0] is None:

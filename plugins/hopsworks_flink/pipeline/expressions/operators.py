@@ -191,7 +191,7 @@ def _moment(text: str, target: str) -> Term:
             return alike(DATE, f"DATE '{date.fromisoformat(text).isoformat()}'")
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ExpressionError(f"{text!r} is no {target} such as 2025-03-01 12:00:00") from None
+        raise ExpressionError(f"{text!r} is not a {target} such as 2025-03-01 12:00:00") from None
     if moment.tzinfo is not None:
         raise ExpressionError(f"{text!r} names a zone; timestamps are UTC, leave it out")
     micros = (moment - datetime(1970, 1, 1)) // datetime.resolution

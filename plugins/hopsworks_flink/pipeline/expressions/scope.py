@@ -1,4 +1,4 @@
-"""What a part of an expression is translated in: the columns that it may name, and the handler of each kind of node."""
+"""The scope in which an expression is translated: the columns that it may name, and a handler for each kind of node."""
 
 from __future__ import annotations
 

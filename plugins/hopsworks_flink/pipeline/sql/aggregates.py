@@ -83,7 +83,7 @@ def present_value(name: str, kind: FeatureType) -> str:
 
 
 def _integer_sum(column: str, kind: FeatureType, call: Call) -> str:
-    """Null where a bigint does not hold it. Only so many bigints need that: a sum of narrower integers cannot wrap."""
+    """Sum of integers, null where bigint does not hold it. Sums of narrower integers cannot overflow."""
     if kind != BIGINT:
         return call("SUM({})", f"CAST({column} AS BIGINT)")
     upper, lower = call("SUM({})", f"{column} / {_WORD}"), call("SUM({})", f"MOD({column}, {_WORD})")

@@ -29,7 +29,7 @@ def uses_order(pipeline: Pipeline) -> bool:
 
 
 def needs_coordinates(pipeline: Pipeline) -> bool:
-    """Whether something is made of where an event lies in the topic."""
+    """Whether the statements use an event's partition and offset."""
     return pipeline.late_topic is not None or pipeline.quarantine_topic is not None or uses_order(pipeline)
 
 

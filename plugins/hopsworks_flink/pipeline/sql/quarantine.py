@@ -1,4 +1,4 @@
-"""What does not count: records that cannot be decoded and events that the guards refuse, written to a topic with why.
+"""Records that cannot be decoded and events that are refused: written to a topic, with the reason.
 
 The topic belongs to the source topic, not to a pipeline: its schema knows no column of the events, so that pipelines
 that read one topic share it.

@@ -12,7 +12,7 @@ import pytest
 
 from devstack.hopsworks.api.app import API, _routes
 from devstack.hopsworks.home.errors import AVRO_MALFORMED
-from tests.devstack.hopsworks.conftest import FS, GROUPS
+from tests.support.hopsworks_fixtures import FS, GROUPS
 
 DEEP: Any = None
 for _ in range(200):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.devstack.hopsworks.conftest import GROUPS
+from tests.support.hopsworks_fixtures import GROUPS
 
 SUITE = {
     "expectationSuiteName": "cards",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,11 @@ def files(stack: Any) -> Iterator[list[Path]]:
     for name in NAMES:
         for job_id in jobs(stack, f"{name}__features"):
             requests.patch(f"{stack.config.flink_url}/jobs/{job_id}?mode=cancel", timeout=30)
+
+
+def test_reading_the_metadata_waits_for_nobody(stack: Any) -> None:
+    with closing(sqlite3.connect(stack.config.airflow_home / "airflow.db")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_two_deployments_at_once(stack: Any, files: list[Path]) -> None:

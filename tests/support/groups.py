@@ -1,0 +1,13 @@
+"""Which tests run in one process, one after the other."""
+
+from pathlib import PurePosixPath
+
+#: What shares a stack, in the order in which it begins. Other modules have a stack of their own, or none.
+SHARING = ("tests/integration", "tests/integration/airflow")
+
+
+def group_of(nodeid: str) -> str:
+    """What runs in one process of pytest-xdist: all modules that share a stack; otherwise a module."""
+    module = nodeid.partition("::")[0]
+    folder = str(PurePosixPath(module).parent)
+    return folder if folder in SHARING else module
