@@ -17,7 +17,7 @@ import pytest
 from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, JAVA_JARS, JAVA_POM, PARQUET_JARS, PARQUET_POM, fetch
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql import features, files
-from tests.conftest import REPOSITORY
+from tests.support import REPOSITORY
 
 SCHEMA = {"card": "bigint", "at": "bigint", "amount": "double", "shop": "string"}
 AT = 1_740_787_200_000
@@ -46,7 +46,8 @@ for case in cases:
         "table.local-time-zone": "UTC",
         "parallelism.default": "1",
         "restart-strategy.type": "none",
-        "pipeline.jars": jars,
+        # Not `pipeline.jars`, which are sent to the cluster with each job.
+        "pipeline.classpaths": jars,
     }.items():
         table_env.get_config().set(key, value)
     try:
@@ -301,7 +302,9 @@ CASES = {
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("history")
-    folders = [fetch(CONNECTORS_POM, CONNECTOR_JARS), fetch(PARQUET_POM, PARQUET_JARS), fetch(JAVA_POM, JAVA_JARS)]
+    # The others' folder first: fetching them replaces it.
+    fetch(CONNECTORS_POM, CONNECTOR_JARS)
+    folders = [fetch(PARQUET_POM, PARQUET_JARS), fetch(JAVA_POM, JAVA_JARS)]
     jars = ";".join(jar.as_uri() for one in folders for jar in sorted(one.glob("*.jar")))
     for number, case in enumerate(CASES.values()):
         case.write(folder / str(number))
