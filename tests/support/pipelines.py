@@ -92,3 +92,29 @@ def pipeline(encoding: str, schema: dict[str, str]) -> Pipeline:
 
 def _key(schema: dict[str, str]) -> str:
     return next(name for name, kind in schema.items() if kind in ("int", "bigint"))
+
+
+def named_by_words(words):
+    """A pipeline whose columns and features have these names, wherever a name may stand."""
+    columns = {word: "bigint" for word in words}
+    return {
+        "name": "words",
+        "source": {
+            "topic": "words",
+            "schema": {**columns, "at": "bigint"},
+            "event_time": {"column": "at"},
+            "derive": {f"d_{word}": {"expression": f'"{word}" + 1', "type": "bigint"} for word in words},
+            "where": " AND ".join(f'"{word}" > 0' for word in words[:50]),
+        },
+        "feature_groups": [
+            {
+                "name": "words",
+                "key": [words[0]],
+                "window": {"size": "1m"},
+                "aggregates": {
+                    **{word: {"max": word, "where": f'"{word}" < 1000'} for word in words[1:]},
+                    **{f"f_{word}": {"sum": f"d_{word}"} for word in words[1:]},
+                },
+            }
+        ],
+    }

@@ -11,9 +11,8 @@ import pytest
 from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, JAVA_JARS, JAVA_POM, fetch
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
-from tests.pipeline.expressions.test_reserved_words import spec
 from tests.support import REPOSITORY
-from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
+from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, named_by_words, registered
 
 END = "== END ==\n"
 # Numbers whose squares can be summed as they are.
@@ -52,7 +51,7 @@ for job in json.load(sys.stdin):
 def plans() -> dict[str, str]:
     """Execution plans: of the reference pipeline, of it with a plain HAVING, of every ability, and of special ones."""
     reference, everything, short = job(REFERENCE), job(EVERYTHING), job_of(Pipeline.parse(SHORT))
-    reserved = job_of(Pipeline.parse(spec(RESERVED)))
+    reserved = job_of(Pipeline.parse(named_by_words(RESERVED)))
     plain = json.loads(json.dumps(reference).replace(" OR COUNT(*) = 0", ""))
     flink_jobs = REPOSITORY / "flink_jobs"
     done = subprocess.run(

@@ -8,6 +8,7 @@ from hopsworks_flink.pipeline.expressions.terms import ExpressionError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.types import BIGINT
 from hopsworks_flink.testing import evaluate
+from tests.support.pipelines import named_by_words
 
 # Flink's reserved words (nightlies' page "SQL", section "Reserved Keywords"), as far as they are letters of one word.
 FLINK = """
@@ -33,36 +34,11 @@ with within without year
 WORDS = sorted({*FLINK.split(), *(word.lower() for word in Tokenizer.KEYWORDS if word.isidentifier())})
 
 
-def spec(words):
-    columns = {word: "bigint" for word in words}
-    return {
-        "name": "words",
-        "source": {
-            "topic": "words",
-            "schema": {**columns, "at": "bigint"},
-            "event_time": {"column": "at"},
-            "derive": {f"d_{word}": {"expression": f'"{word}" + 1', "type": "bigint"} for word in words},
-            "where": " AND ".join(f'"{word}" > 0' for word in words[:50]),
-        },
-        "feature_groups": [
-            {
-                "name": "words",
-                "key": [words[0]],
-                "window": {"size": "1m"},
-                "aggregates": {
-                    **{word: {"max": word, "where": f'"{word}" < 1000'} for word in words[1:]},
-                    **{f"f_{word}": {"sum": f"d_{word}"} for word in words[1:]},
-                },
-            }
-        ],
-    }
-
-
 @pytest.mark.parametrize("start", range(0, len(WORDS), 50))
 def test_quoted_they_are_columns_that_can_be_computed_with(start):
     words = [word for word in WORDS[start : start + 50] if word != "at"]
     event = {word: number for number, word in enumerate(words, 1)}
-    (row,) = evaluate(spec(words), [{**event, "at": 60_000}])["words_1"]
+    (row,) = evaluate(named_by_words(words), [{**event, "at": 60_000}])["words_1"]
     assert {word: row[word] for word in words} == event
     assert {word: row[f"f_{word}"] - 1 for word in words[1:]} == {word: event[word] for word in words[1:]}
 
@@ -116,7 +92,7 @@ def test_what_cannot_be_read_is_told_without_the_parsers_words(text, reason):
 
 
 def test_the_error_names_the_setting():
-    data = spec(["from", "to"])
+    data = named_by_words(["from", "to"])
     data["source"]["where"] = "from > 3"
     with pytest.raises(ValueError, match='source: where: `from` is a reserved word: quote it as "from"'):
         Pipeline.parse(data)
