@@ -197,7 +197,6 @@ def run(settings: Settings, kafka: str, jars: str | None) -> None:
     table_env = TableEnvironment.create(EnvironmentSettings.in_streaming_mode())
     config = table_env.get_config()
     config.set("table.local-time-zone", "UTC")
-    config.set("pipeline.name", f"simulate {settings.topic}")
     if jars:
         config.set("pipeline.jars", jars)
     tables, insert = statements(settings)

@@ -175,7 +175,7 @@ def _job(
     assert marks is not None
     differences = [_runs(running[0])]
     if marks.get(MARK_HASH) != desired.hash and marks.get(MARK_PLAN) != desired.marks[MARK_PLAN]:
-        differences.append("the SQL is another one")
+        differences.append("the SQL differs")
     elif marks.get(MARK_HASH) != desired.hash:
         differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
     elif desired.credentials not in (None, running[0].credentials):

@@ -217,7 +217,13 @@ class RolloutSteps:
         failure = self._failure(result, health)
         if action == "roll_back" and previous is not None:
             self._log.error("%s.", failure)
-            attempt = Attempt(result.job_id, result.kept_state, result.replaced_job_id, result.replaced_hash)
+            attempt = Attempt(
+                result.job_id,
+                result.kept_state,
+                result.replaced_job_id,
+                result.replaced_hash,
+                marks=dict(self._deployer.desired.marks),
+            )
             return self._roll_back(attempt, previous, failure, health.state)
         raise self._give_up(result, health, failure)
 
@@ -228,6 +234,7 @@ class RolloutSteps:
             path=result.savepoint_path,
             watermark=watermark_of(self._hook.job_marks(job_id)),
             checkpoints=checkpoint_directory(job_id, self._hook.client.checkpoints(job_id)),
+            marks=self._hook.job_marks(job_id),
         )
         facts = {
             "job_id": result.job_id,
@@ -306,8 +313,9 @@ def rollback_error(rollout: Rollout, health: HealthResult, record: DeploymentRec
     assert back is not None
     if next_step(rollout, health, previous=True) == "stranded":
         return _stranded(rollout, f"job {job_id} is not healthy: {health.reason}", how_to_resume)
-    attempt = Attempt(job_id, path=back.path, watermark=back.watermark)
-    record.mark_stable(attempt, record.healthy() or {}, {"job_id": job_id, "action": "rolled_back"})
+    snapshot = record.healthy() or {}
+    attempt = Attempt(job_id, path=back.path, watermark=back.watermark, marks=snapshot.get("marks"))
+    record.mark_stable(attempt, snapshot, {"job_id": job_id, "action": "rolled_back"})
     return FlinkDeploymentRolledBack(
         f"{back.failure.rstrip('.')}. Rolled back: the previous deployment ({back.deployment_hash[:12]}) runs again "
         f"and is healthy, as job {job_id}, from {back.path}.",

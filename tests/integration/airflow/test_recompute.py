@@ -5,12 +5,9 @@ The tests build on each other and run in order.
 
 from __future__ import annotations
 
-import csv
 import time
 from datetime import datetime, timedelta, timezone
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import requests
 import yaml
@@ -230,36 +227,6 @@ def test_a_late_event_counts_in_a_recompute_of_its_part(past):
             assert len(changed) >= 10
         # Nothing is served that the stream had not computed.
         assert [online(store, v) for v in (1, 2)] == served
-
-
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_files_in_the_topics_place_give_the_same_rows(past, tmp_path, kind):
-    """As other tools write them: columns in another order, CSV with a header line, Parquet with integers of 32 bits."""
-    columns = ["note", "amount", "cc_num", "tid", "datetime"]
-    rows = [{name: getattr(event, name, "x") for name in columns} for event in past.events]
-    if kind == "csv":
-        with (tmp_path / "events.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        types = {"note": pa.string(), "amount": pa.float64(), "cc_num": pa.int32(), "tid": pa.string()}
-        schema = pa.schema([(name, types.get(name, pa.int64())) for name in columns])
-        pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "events.parquet")
-    settings = {"path": f"{tmp_path}/*.{kind}", "format": kind, **({"header": True} if kind == "csv" else {})}
-    result = FlinkRecomputeFeaturesOperator(
-        task_id="t",
-        pipeline={**past.grown, "history": settings},
-        start=DAY,
-        end=DAY + timedelta(days=1),
-        feature_groups=[f"{NAME}_3"],
-    ).execute(task_context())
-    assert (result["files"], result["offsets"]) == (settings["path"], {})
-    HopsworksMaterializeFeatureGroupOperator(task_id="t", name=NAME, version=3).execute(task_context())
-    with past.project() as project:
-        found = offline(project.get_feature_store(), 3)
-    assert_windows(found, simulated.expected_windows(past.events))
-    assert result["rows"] == {f"{NAME}_3": len(found)}
 
 
 def test_an_interval_without_records_starts_no_job(past):

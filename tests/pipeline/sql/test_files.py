@@ -103,8 +103,8 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
     body, _, options = table.partition("\n) WITH (\n")
     assert body == expected
     assert options == (
-        "  'connector' = 'filesystem',\n  'path' = '/data/it''s',\n  'format' = 'csv-files',\n"
-        "  'source.path.regex-pattern' = '.*/data/it''s/[^/]*\\.csv'\n)"
+        "  'connector' = 'filesystem',\n  'path' = '/data/it''s',\n  'format' = 'csv',\n"
+        "  'source.path.regex-pattern' = '.*/data/it''s/[^/]*\\.csv',\n  'csv.null-literal' = ''\n)"
     )
     # Ten minutes, the size of a window, before the day.
     assert view.endswith(
@@ -112,30 +112,6 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
         " AND `__event_time` < TO_TIMESTAMP_LTZ(1740873600000, 3)"
     )
     assert "kafka" not in "".join(plan_of(pipeline).statements[:2]).replace("__kafka_timestamp", "")
-
-
-@pytest.mark.parametrize(
-    ("history", "options"),
-    [
-        ({"format": "csv", "header": True}, "'format' = 'csv-files',\n  'csv-files.header' = 'true'"),
-        ({"format": "csv", "header": False}, "'format' = 'csv-files'"),
-        ({"format": "parquet"}, "'format' = 'parquet-files'"),
-        ({"format": "json"}, "'format' = 'json',\n  'json.timestamp-format.standard' = 'ISO-8601'"),
-    ],
-)
-def test_formats(minimal, history, options):
-    minimal["feature_groups"][0]["event_time"] = "window_end"
-    minimal["history"] = {"path": "/data/events", **history}
-    pipeline = Pipeline.parse(minimal)
-    assert f"'path' = '/data/events',\n  {options}\n)" in plan_of(pipeline).statements[0]
-    assert Pipeline.parse(pipeline.to_dict()) == pipeline
-
-
-@pytest.mark.parametrize("name", ["parquet", "json"])
-def test_only_csv_has_a_header(minimal, name):
-    minimal["history"] = {"path": "/data/events", "format": name, "header": True}
-    with pytest.raises(PipelineError, match=f"history: header is about CSV, and format is {name}; remove header"):
-        Pipeline.parse(minimal)
 
 
 def test_files_have_no_kafka_timestamp(minimal):

@@ -115,7 +115,8 @@ class Recorder(logging.Handler):
             # Files and folders vanish while one looks.
             with contextlib.suppress(OSError):
                 for file in folder.rglob("*"):
-                    if file.name == "bindings.json" or (file.suffix == ".jar" and "_flink-" not in file.name):
+                    shared = "_flink-" in file.name or "_zstd-" in file.name
+                    if file.name == "bindings.json" or (file.suffix == ".jar" and not shared):
                         self.bundles[file.name] = self.bundles.get(file.name, 0) | file.stat().st_mode & 0o777
 
 

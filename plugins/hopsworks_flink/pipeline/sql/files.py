@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.spec import History, Pipeline
+from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
 from hopsworks_flink.pipeline.sql import events as views
 from hopsworks_flink.pipeline.types import TIMESTAMP, sql_identifier, sql_literal
@@ -16,12 +16,12 @@ _KAFKA_TIMESTAMP = sql_identifier(views.KAFKA_TIMESTAMP)
 _METADATA = re.compile(rf"(`\w+`) \w+(?:\(\d\))? METADATA FROM '(\w+)' VIRTUAL|{_KAFKA_TIMESTAMP}")
 
 
-def _format_options(history: History) -> dict[str, str]:
-    if history.format == "json":
-        return {"format": "json", "json.timestamp-format.standard": "ISO-8601"}
-    # Of this package's Java classes: Flink's own know no header line, and misread other types.
-    name = f"{history.format}-files"
-    return {"format": name, f"{name}.header": "true"} if history.header else {"format": name}
+_FORMAT_OPTIONS = {
+    "parquet": {"parquet.utc-timezone": "true"},
+    # Flink knows no header line; an empty field is null.
+    "csv": {"csv.null-literal": ""},
+    "json": {"json.timestamp-format.standard": "ISO-8601"},
+}
 
 
 def readable(pipeline: Pipeline) -> Pipeline:
@@ -64,9 +64,10 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
     )
     body = body.replace(sql_identifier(views.SOURCE_TABLE), sql_identifier(_FILES_TABLE), 1)
     folder, pattern = split_pattern(pipeline.history.path)
-    options = {"connector": "filesystem", "path": folder, **_format_options(pipeline.history)}
+    options = {"connector": "filesystem", "path": folder, "format": pipeline.history.format}
     if pattern is not None:
         options["source.path.regex-pattern"] = pattern
+    options.update(_FORMAT_OPTIONS[pipeline.history.format])
     settings = ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in options.items())
     event_time = sql_identifier(views.EVENT_TIME)
     # Before events are spread over their windows, of which a sliding window has many.
