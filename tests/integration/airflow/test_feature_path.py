@@ -170,6 +170,19 @@ def test_records_equal_those_of_the_sdks_own_encoder(path):
     assert all(count > 1000 for count in seen.values()), seen
 
 
+def savepoint(url):
+    """A savepoint of a job that goes on; its path."""
+    request = requests.post(url, json={"cancel-job": False}, timeout=30).json()["request-id"]
+    taken = {}
+
+    def check():
+        taken.update(requests.get(f"{url}/{request}", timeout=30).json())
+        assert taken["status"]["id"] == "COMPLETED"
+
+    eventually(check, 60)
+    return taken["operation"]["location"]
+
+
 def test_an_incompatible_file_is_rolled_back(path):
     """Through scheduler, triggerer and the asset's store: nobody but Airflow remembers what ran before.
 
@@ -184,9 +197,8 @@ def test_an_incompatible_file_is_rolled_back(path):
     known = set(jobs(path.stack, JOB))
     path.file.write_text(good.replace("{avg: amount}", "{max: amount}"))
     # By itself it would be rewarmed: somebody insists on a state that does not fit.
-    checkpoints = requests.get(f"{path.stack.config.flink_url}/jobs/{before}/checkpoints", timeout=30).json()
-    state = {"savepoint_path": checkpoints["latest"]["completed"]["external_path"]}
-    run = path.airflow.wait(path.airflow.trigger(DEPLOY, state), timeout=400)
+    state = savepoint(f"{path.stack.config.flink_url}/jobs/{before}/savepoints")
+    run = path.airflow.wait(path.airflow.trigger(DEPLOY, {"savepoint_path": state}), timeout=400)
     path.runs.append(run)
     path.file.write_text(good)
     assert run.state == "failed"

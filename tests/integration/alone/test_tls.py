@@ -113,7 +113,11 @@ def live(stack: Stack, recorder: Recorder, connections: object, tmp_path_factory
 def scram(stack: Stack) -> Iterator[Stack]:
     """The same platform, handing out a user and a password: another server process on the same state."""
     config = stack.config.model_copy(
-        update={"kafka_security": "SASL_SSL", "hopsworks_port": stack.config.hopsworks_port + 1}
+        update={
+            "kafka_security": "SASL_SSL",
+            "hopsworks_port": stack.config.hopsworks_port + 1,
+            "hopsworks_query_port": stack.config.hopsworks_query_port + 1,
+        }
     )
     server = subprocess.Popen(
         [PYTHON, "-m", "devstack.hopsworks", "serve"],
