@@ -286,4 +286,6 @@ def test_no_secret_is_anywhere(path):
 def test_no_program_is_left_on_the_cluster(path):
     """Bundles hold credentials: they are deleted as soon as their job has started. Jars stay for the next one."""
     left = requests.get(f"{path.stack.config.flink_url}/jars", timeout=30).json()["files"]
-    assert [jar["name"] for jar in left if not jar["name"].startswith(("flink-", "zstd-"))] == []
+    assert [
+        jar["name"] for jar in left if not jar["name"].startswith(("flink-", "hopsworks-flink-java-", "zstd-"))
+    ] == []

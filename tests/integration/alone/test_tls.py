@@ -331,7 +331,9 @@ def test_bundles_on_the_cluster_are_their_owners_alone_and_then_gone(recorder: R
     assert any(name.endswith(".jar") and "_feature_pipeline-" in name for name in names)
     assert {name: oct(mode) for name, mode in recorder.bundles.items() if mode & 0o077} == {}
     left = requests.get(f"{stack.config.flink_url}/jars", timeout=30).json()["files"]
-    assert [jar["name"] for jar in left if not jar["name"].startswith(("flink-", "zstd-"))] == []
+    assert [
+        jar["name"] for jar in left if not jar["name"].startswith(("flink-", "hopsworks-flink-java-", "zstd-"))
+    ] == []
 
 
 def test_no_secret_is_anywhere(live: Live, recorder: Recorder, stack: Stack) -> None:

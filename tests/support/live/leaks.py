@@ -115,7 +115,7 @@ class Recorder(logging.Handler):
             # Files and folders vanish while one looks.
             with contextlib.suppress(OSError):
                 for file in folder.rglob("*"):
-                    shared = "_flink-" in file.name or "_zstd-" in file.name
+                    shared = any(f"_{name}-" in file.name for name in ("flink", "hopsworks-flink-java", "zstd"))
                     if file.name == "bindings.json" or (file.suffix == ".jar" and not shared):
                         self.bundles[file.name] = self.bundles.get(file.name, 0) | file.stat().st_mode & 0o777
 
