@@ -243,7 +243,7 @@ def test_a_feature_more_makes_the_groups_grow(path):
     deployed = results["deploy_streaming_job"]
     assert [deployed["grown"][name]["features"] for name in names] == [["most_amt_per_10m"]] * 2
     assert [deployed["grown"][name]["offsets_verified"] for name in names] == [True, True]
-    assert (deployed["action"], deployed["replaced_job_id"]) == ("replaced", before)
+    assert (deployed["action"], deployed["replaced_job_id"]) == ("submitted", before)
     assert path.running() == {deployed["job_id"]} != {before}
 
 
