@@ -115,8 +115,9 @@ def scram(stack: Stack) -> Iterator[Stack]:
     config = stack.config.model_copy(
         update={
             "kafka_security": "SASL_SSL",
-            "hopsworks_port": stack.config.hopsworks_port + 1,
-            "hopsworks_query_port": stack.config.hopsworks_query_port + 1,
+            # Behind both ports of the first server, which are neighbours.
+            "hopsworks_port": stack.config.hopsworks_port + 2,
+            "hopsworks_query_port": stack.config.hopsworks_query_port + 2,
         }
     )
     server = subprocess.Popen(

@@ -93,7 +93,7 @@ def test_a_watermark_that_stands_shows_in_two_looks(flink: FlinkStub, runs: Runs
     job = streaming(flink, watermark=5_000, metrics={lag: 12.0})
     supervise(runs)
     job.metrics[lag] = 500.0
-    with pytest.raises(AirflowFailException, match="has not moved within 0 s while the lag grew by 488 to 500 events"):
+    with pytest.raises(AirflowFailException, match=r"has not moved within \d s while the lag grew by 488 to 500"):
         supervise(runs, policy="redeploy")
     job.watermark, job.metrics[lag] = 6_000, 900.0
     assert supervise(runs)["verdict"] == "healthy"
