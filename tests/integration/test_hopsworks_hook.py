@@ -285,7 +285,7 @@ def test_topic_that_the_broker_has_lost_is_made_anew(hook: HopsworksHook, stack:
     first = create_topic(topic=topic)
     admin = AdminClient({"bootstrap.servers": stack.config.kafka_bootstrap})
     with hook.session() as session:
-        assert session.topics.differences(topic, SCHEMA, partitions=2) == []
+        assert session.topics.differences(topic, SCHEMA, partitions=2) == ([], [])
         admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
         assert session.topics.differences(topic, SCHEMA, partitions=2) is None
     assert create_topic(topic=topic) == first

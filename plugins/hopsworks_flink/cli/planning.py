@@ -122,9 +122,10 @@ def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
     found = session.topics.differences(source.topic, schema, partitions=source.partitions, append=append)
     if found is None:
         return Resource("topic", source.topic, "create")
-    if found and not (append and len(found) == 1 and "at its end" in found[0]):
-        found.append("a deployment refuses this: choose another topic, or make the file match")
-    return Resource("topic", source.topic, "change" if found else "none", found)
+    changes, refused = found
+    if refused:
+        refused.append("a deployment refuses this: choose another topic, or make the file match")
+    return Resource("topic", source.topic, "change" if changes or refused else "none", [*changes, *refused])
 
 
 def _feature_groups(session: HopsworksSession, pipeline: Pipeline) -> list[Resource]:

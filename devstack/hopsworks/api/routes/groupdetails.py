@@ -1,51 +1,26 @@
-"""Details of a feature group: tags, commits, online ingestions, schema of the topic."""
+"""Details of a feature group: tags, commits, online ingestions."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
 from devstack.hopsworks.api.inputs import Limit, Offset, natural_number
-from devstack.hopsworks.api.routes.context import Context, ContextDep, FeatureGroupDep, JsonObject, JsonValue
-from devstack.hopsworks.home.errors import COMMIT_NOT_FOUND, ILLEGAL_ARGUMENT, TAG_NOT_FOUND
+from devstack.hopsworks.api.routes.context import ContextDep, FeatureGroupDep, JsonObject
+from devstack.hopsworks.api.routes.tags import tag_routes
+from devstack.hopsworks.home.errors import COMMIT_NOT_FOUND, ILLEGAL_ARGUMENT
 from devstack.hopsworks.online.store import ingestion_results
 
 router = APIRouter(prefix="/project/{project_id}/featurestores/{feature_store_id}/featuregroups/{feature_group_id}")
 KEPT_INGESTIONS = 100
 
 
-# --- tags ----------------------------------------------------------------------------------------------------
+def _tag_owner(group: FeatureGroupDep) -> str:
+    return f"featuregroup/{group.id}"
 
 
-def tag_list(context: Context, owner: str, name: str | None = None) -> dict[str, Any]:
-    tags = context.store.tags(owner, name)
-    if name is not None and not tags:
-        raise TAG_NOT_FOUND(f"tag {name!r}")
-    return {"count": len(tags), **({"items": tags} if tags else {})}
-
-
-@router.get("/tags")
-def tags(group: FeatureGroupDep, context: ContextDep) -> dict[str, Any]:
-    return tag_list(context, f"featuregroup/{group.id}")
-
-
-@router.get("/tags/{name}")
-def tag(group: FeatureGroupDep, name: str, context: ContextDep) -> dict[str, Any]:
-    return tag_list(context, f"featuregroup/{group.id}", name)
-
-
-@router.put("/tags/{name}", status_code=201)
-def put_tag(group: FeatureGroupDep, name: str, context: ContextDep, value: JsonValue) -> dict[str, Any]:
-    context.store.put_tag(f"featuregroup/{group.id}", name, json.dumps(value))
-    return tag_list(context, f"featuregroup/{group.id}", name)
-
-
-@router.delete("/tags/{name}", status_code=204)
-def delete_tag(group: FeatureGroupDep, name: str, context: ContextDep) -> Response:
-    context.store.delete_tag(f"featuregroup/{group.id}", name)
-    return Response(status_code=204)
+router.include_router(tag_routes(_tag_owner), prefix="/tags")
 
 
 # --- commits -------------------------------------------------------------------------------------------------

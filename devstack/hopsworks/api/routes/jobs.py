@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from devstack.hopsworks.api.inputs import Limit, Number, Offset
-from devstack.hopsworks.api.routes.context import Context, ContextDep, JsonObject, JsonValue, ProjectDep
-from devstack.hopsworks.api.routes.groupdetails import tag_list
+from devstack.hopsworks.api.routes.context import Context, ContextDep, JsonObject, ProjectDep
+from devstack.hopsworks.api.routes.tags import tag_routes
 from devstack.hopsworks.home import errors
 from devstack.hopsworks.home.layout import PROJECT_ID
 from devstack.hopsworks.jobs import clusters
@@ -237,26 +237,11 @@ def log(execution: ExecutionDep, stream: str, context: ContextDep) -> dict[str, 
 # --- tags and schedules --------------------------------------------------------------------------------------
 
 
-@router.get("/{name}/tags")
-def tags(job: JobDep, context: ContextDep) -> dict[str, Any]:
-    return tag_list(context, f"job/{job.id}")
+def _tag_owner(job: JobDep) -> str:
+    return f"job/{job.id}"
 
 
-@router.get("/{name}/tags/{tag}")
-def tag(job: JobDep, tag: str, context: ContextDep) -> dict[str, Any]:
-    return tag_list(context, f"job/{job.id}", tag)
-
-
-@router.put("/{name}/tags/{tag}", status_code=201)
-def put_tag(job: JobDep, tag: str, context: ContextDep, value: JsonValue) -> dict[str, Any]:
-    context.store.put_tag(f"job/{job.id}", tag, json.dumps(value))
-    return tag_list(context, f"job/{job.id}", tag)
-
-
-@router.delete("/{name}/tags/{tag}", status_code=204)
-def delete_tag(job: JobDep, tag: str, context: ContextDep) -> Response:
-    context.store.delete_tag(f"job/{job.id}", tag)
-    return Response(status_code=204)
+router.include_router(tag_routes(_tag_owner), prefix="/{name}/tags")
 
 
 @router.post("/{name}/schedule/v2", status_code=201)

@@ -12,11 +12,7 @@ from typing import Any, Literal
 NOT_FOUND = "NOT_FOUND"
 #: Flink is done with jobs in these states; their ids are never used again.
 TERMINAL_STATES = frozenset({"FINISHED", "CANCELED", "FAILED"})
-#: The job exists, holds or will hold slots, or may come back (SUSPENDED, RECONCILING).
-ACTIVE_STATES = frozenset(
-    {"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "CANCELLING", "SUSPENDED", "RECONCILING"}
-)
-#: Active, but on the way out: wait for the end before anything is decided.
+#: Not terminal yet, but on the way out: wait for the end before anything is decided.
 ENDING_STATES = frozenset({"FAILING", "CANCELLING"})
 
 #: States from which a job may recover by itself, but in which it cannot take a savepoint.

@@ -96,29 +96,30 @@ class HopsworksTopics:
 
     def differences(
         self, topic: str, schema: Mapping[str, Any], *, partitions: int, append: bool = False
-    ) -> list[str] | None:
+    ) -> tuple[list[str], list[str]] | None:
         """How an existing topic differs from what is asked for, one sentence part each. Only looks.
 
-        :return: None if it does not exist: Hopsworks does not know it, or its broker has lost it.
+        :return: what creating it with these arguments would change, and what it would refuse. None if the topic
+            does not exist: Hopsworks does not know it, or its broker has lost it.
         """
         with translated(f"look at topic {topic!r}"):
             kafka = self._project.get_kafka_api()
             known, existing = _latest_schema(kafka, topic), kafka.get_topic(topic)
         if existing is None:
             return None
-        found = []
+        changes, refused = [], []
         if known is not None and append and (more := appended_fields(known.schema, schema)):
-            found.append(f"its schema gets {', '.join(more)} at its end")
+            changes.append(f"its schema gets {', '.join(more)} at its end")
         elif known is None or not same_schema(known.schema, schema):
             has = f"it is {_compact(known.schema)}" if known else "there is none"
-            found.append(f"its schema differs: {has}, wanted {_compact(schema)}")
+            refused.append(f"its schema differs: {has}, wanted {_compact(schema)}")
         if int(existing._num_of_partitions) != partitions:
-            found.append(f"it has {existing._num_of_partitions} partition(s), wanted {partitions}")
+            refused.append(f"it has {existing._num_of_partitions} partition(s), wanted {partitions}")
         try:
-            return found if found or self._is_on_broker(topic) else None
+            return (changes, refused) if changes or refused or self._is_on_broker(topic) else None
         except HopsworksConnectionError:
             # A comparison works without access to the broker.
-            return found
+            return changes, refused
 
     def _is_on_broker(self, topic: str) -> bool:
         """Whether the broker has a topic; asked several times before the answer is no."""
