@@ -31,15 +31,19 @@ _NOT_SHOWN = ("own", "kept_state", "replaced_hash")
 
 
 class FlinkDeployJobOperator(FlinkPythonJobOperator):
-    """Brings a Flink session cluster to exactly one running, healthy job of a name.
+    """Keeps exactly one healthy job of a name on a Flink session cluster.
 
-    Nothing of the name runs: the program is submitted, from the state that the last job of the name left, if any. The
-    very same deployment runs: nothing is touched. Another one runs: it is stopped with a savepoint and the new one
-    starts from there; one that cannot take a savepoint is cancelled, and its newest checkpoint is taken. The very same
-    one does not get well: it is started again from its newest checkpoint. More than one runs, or state that was there
-    cannot be had: the task fails for good and says what can be done. The job carries a hash of all that shapes it
-    (program, files, arguments, parallelism, configuration, jars), by which the next deployment knows it; its id
-    follows from the name, that hash and the job before it, so that a retry finds the job of an earlier try.
+    What the task does depends on what runs under the name:
+
+    - nothing: it submits the program, from the state that the last job of the name left, if there is any;
+    - the same deployment: it changes nothing; a job that does not get well is started again from its newest checkpoint;
+    - another deployment: it stops that job with a savepoint and starts the new one from there; where no savepoint can
+      be taken, it cancels the job and uses its newest checkpoint;
+    - more than one job, or state that existed and cannot be found: it fails for good and names the ways out.
+
+    The job carries a hash of all that shapes it (program, files, arguments, parallelism, configuration, jars). The next
+    deployment recognises it by that hash. The job's id is derived from the name, the hash and the job before it, so
+    that a retry finds the job of an earlier try.
 
     The task ends when the job is healthy: all vertices run, a checkpoint has completed since the start, and there was
     no restart for the grace period. If it does not become healthy and has replaced another job, it is cancelled, the
@@ -47,14 +51,14 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
     good with both facts. A finished task never ends the job; a task that is killed before the job is healthy cancels
     the job that it has submitted, and no other.
 
-    With ``deferrable`` every wait for a job's health, also that of a previous deployment which is brought back, is the
-    triggerer's. The worker stays only while nothing computes: from the stop of one job to the start of the next.
+    With ``deferrable`` the triggerer waits for the job's health, also after a roll-back. The task holds a worker only
+    from the stop of one job to the start of the next.
 
-    Going back needs a copy of the previous deployment (program, plan, arguments and configuration, no secrets), and a
-    JobManager that forgot its jobs is noticed only by somebody who remembers: give the task an asset for the job as
-    outlet. Airflow 3.3 keeps both in that asset's state store. Before 3.3 they travel in the asset's events, and the
-    asset has to be an inlet as well. Without an asset neither is possible, and the error says so. Files that ``files``
-    names are remembered by their digests only; to go back, the worker must still have them.
+    Give the task an asset for the job as outlet. A roll-back needs a copy of the previous deployment (program, plan,
+    arguments and configuration, no secrets), and a JobManager that lost its jobs can only be noticed by comparison with
+    what was deployed before. Airflow 3.3 keeps both in the asset's state store. Before 3.3 they travel in the asset's
+    events, and the asset has to be an inlet as well. Without an asset neither works, and the error says so. Of
+    ``files`` only digests are kept; for a roll-back the worker must still have them.
 
     :param job_name: name of the job; unique on the cluster (templated).
     :param program: path of a Python file on the worker, or the name of a program of this package (templated).

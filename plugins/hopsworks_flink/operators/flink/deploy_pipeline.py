@@ -39,22 +39,23 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     registered with the pipeline's features, key and event time; otherwise the task fails for good before Flink is
     touched. A new online ingestion is announced only when a job is really submitted.
 
-    Certificates and passwords travel in the job's bundle. A job that runs with other certificates or another user than
-    it would be given now (they were renewed) is replaced from its savepoint, whatever ``state`` says. A broker that
-    this worker and the credentials do not get on with fails the task for good before the running job is touched.
+    Certificates and passwords travel in the job's bundle. If they were renewed since the job was started, it is
+    replaced from its savepoint, whatever ``state`` says. If this worker cannot reach the broker with the new ones, the
+    task fails for good before the running job is touched.
 
     With ``state="rewarm"`` any change of the pipeline is possible without loss: the running job's lowest watermark is
     read, the job is stopped, and the new one begins without state, reads again what the windows that were still open
     need, and emits these and all later ones. The values equal those of a job that was never stopped, as long as the
     topic still holds the events: the longest window and ``max_future`` back from the watermark.
 
-    **Feature groups that grew** (the pipeline has features at them which are not registered) grow without losing a row
-    if ``on_drift`` is ``append``. Records in a group's older schema reach the offline store only before it grows. So
-    they are materialized while the job runs; the job is stopped with a savepoint; what it has written since is
-    materialized; the features are appended; and the job is deployed as with ``state="rewarm"``, because Flink finds no
-    new accumulator in old state. If that fails before the new job is submitted, the old one is brought back. Broken off
-    at any point, the next deployment of the pipeline completes it: Airflow 3.3 remembers it in the job's asset store,
-    without an asset in the task's. All of that happens on the worker, each materialization within ``timeout``.
+    **Feature groups that grew.** If the pipeline has features which its registered groups lack, and ``on_drift`` is
+    ``append``, the groups grow without losing a row. Hopsworks materializes only records in a group's newest schema.
+    So the task materializes the older records while the job runs, stops the job with a savepoint, materializes what it
+    has written since, appends the features, and deploys the job as with ``state="rewarm"``: Flink finds no new
+    accumulator in old state. If a step fails before the new job is submitted, the old job is brought back. A task
+    that was interrupted is completed by the pipeline's next deployment: Airflow 3.3 keeps the progress in the job's
+    asset store, without an asset it is kept in the task's. All of that happens on the worker, each materialization
+    within ``timeout``.
 
     :param pipeline: the pipeline as a mapping, or the path of its file (templated).
     :param on_drift: what to do about registered groups that lack features of the pipeline. ``fail``: the task fails for

@@ -34,10 +34,10 @@ _RECORD = "hopsworks_executions"
 class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
     """Brings everything that a feature group's topic holds when the task begins into the offline store, and proves it.
 
-    The end offsets of the topic are taken first. An execution of the group's materialization job that runs already is
-    waited for, never overlapped. Then offsets decide: nothing is started if everything is there; else an execution is
-    started and followed by its number, and again, as one run takes a limited number of records, until everything is.
-    An execution that succeeds without moving its offsets although records wait fails the task.
+    The task reads the topic's end offsets first. If an execution of the group's materialization job runs already, it
+    waits for that one. Then it compares offsets: if everything is materialized, it starts nothing; otherwise it starts
+    executions, one after the other (each takes a limited number of records), until everything is. An execution that
+    succeeds without moving its offsets although records wait fails the task.
 
     How far a group is materialized is read from the standard output of the job's newest executions (lines
     ``startingOffsets: …`` and ``endingOffsets: …`` of Hopsworks' Python job). **Where they do not tell it** — the job
