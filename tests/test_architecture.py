@@ -21,6 +21,7 @@ LAYERS = (
     ("deployment",),
     ("tasks", "triggers"),
     ("operators", "sensors"),
+    ("dags",),
     ("cli",),
 )
 #: Decisions and descriptions: no hook, no network, no Airflow, no clock.

@@ -66,6 +66,8 @@ def settings(config: DevstackConfig, keys: dict[str, str]) -> dict[str, dict[str
             "simple_auth_manager_users": f"{USER}:admin",
             "simple_auth_manager_passwords_file": _passwords_file(config),
         },
+        # The stack has a triggerer.
+        "operators": {"default_deferrable": True},
         # SQLite by itself gives up after five seconds in which another process writes; Airflow's API answers 500 then.
         "database": {"sql_alchemy_conn": f"sqlite:///{home / 'airflow.db'}?timeout=20"},
         "logging": {

@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -160,6 +163,57 @@ def test_the_recompute_form_reaches_the_operator(bag, form, start, end):
     assert (task.start, task.end) == (start, end)
     assert (task.feature_groups, task.allow_deleted) == (["card_transactions_10m_agg_2"], False)
     assert (task.arrival_margin, task.parallelism) == ("1h", 1)
+
+
+OWN_FILE = """
+# Airflow reads this file: "airflow" and "dag" stand in it.
+from pathlib import Path
+
+from hopsworks_flink.dags import deploy_dag, offline_backfill_dag, supervise_dag
+from hopsworks_flink.pipeline.catalog import load_pipelines
+
+for pipeline in load_pipelines(Path(__file__).parent / "pipelines").pipelines:
+    deploy_dag(pipeline, dag_id="p_fraud_119__deploy", default_args={"owner": "fraud-team"}, tags=["fraud"])
+    supervise_dag(pipeline, dag_id="p_fraud_119__supervise", deploy_dag_id="p_fraud_119__deploy")
+    offline_backfill_dag(pipeline, schedule="@hourly", is_paused_upon_creation=False)
+"""
+
+
+def test_a_dag_file_of_ones_own(tmp_path):
+    shutil.copytree(DAGS / "pipelines", tmp_path / "pipelines")
+    (tmp_path / "fraud.py").write_text(OWN_FILE)
+    bag = parse(tmp_path)
+    assert bag.import_errors == {}
+    deploy, supervise = bag.dags["p_fraud_119__deploy"], bag.dags["p_fraud_119__supervise"]
+    backfill = bag.dags["card_transactions__offline_backfill"]
+    assert deploy.tags == {"hopsworks", "flink", "card_transactions", "fraud"}
+    assert {(task.owner, task.retries) for task in deploy.tasks} == {("fraud-team", 1)}
+    assert supervise.task_dict["supervise_job"].deploy_dag_id == deploy.dag_id
+    assert (backfill.is_paused_upon_creation, backfill.schedule) == (False, "@hourly")
+    assert len(bag.dags) == 3
+
+
+SHOW_DEFERRAL = """
+import sys
+from tests.support.airflow_names import DagBag
+tasks = [task for dag in DagBag(dag_folder=sys.argv[1]).dags.values() for task in dag.tasks]
+print("RESULT", {getattr(task, "deferrable", None) for task in tasks} - {None}, end=" ")
+print({type(task).__name__ for task in tasks if task.task_id == "wait_for_late_events"})
+"""
+
+
+@pytest.mark.parametrize(("setting", "sensor"), [("True", "DateTimeSensorAsync"), ("False", "DateTimeSensor")])
+def test_tasks_defer_where_airflow_says_so(setting, sensor):
+    """Without a triggerer a deferred task waits for ever."""
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW_DEFERRAL, str(DAGS)],
+        cwd=REPOSITORY,
+        env={**os.environ, "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": setting},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert f"RESULT {{{setting}}} {{'{sensor}'}}" in shown.stdout, shown.stderr
 
 
 def test_a_pipeline_without_event_times_has_no_recompute(tmp_path):

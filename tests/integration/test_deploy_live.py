@@ -12,6 +12,7 @@ import pytest
 
 from hopsworks_flink._compat import AirflowFailException
 from tests.support.live import events as simulated
+from tests.support.live.faults import lose_the_jobmanager
 from tests.support.live.jobs import Live, living
 from tests.support.live.platform import eventually, jobs
 
@@ -54,6 +55,26 @@ def test_rewarmed_job_gives_the_values_of_an_uninterrupted_one(live: Live) -> No
 
     live.produce(batch[2 * third :] + simulated.flush(22, begin + 60 * MINUTE))
     live.assert_features()
+
+
+def test_state_left_behind_stays_behind(live: Live) -> None:
+    """Checkpoints are numbered for each job: the older one's, from before ``fresh``, has the higher number.
+
+    The JobManager is lost while the TaskManager lives on, and each deployment comes through at its first try.
+    """
+    (old,) = live.running()
+    eventually(lambda: _has_checkpoints(live, old, 4), 60)
+    lose_the_jobmanager(live)
+    fresh = live.deploy(state="fresh", grace_period=1.0)
+    assert (fresh["savepoint_path"], fresh["state"]) == (None, "fresh")
+    lose_the_jobmanager(live)
+    restored = live.deploy(state="restore")
+    assert f"/{fresh['job_id']}/chk-" in restored["savepoint_path"]
+    assert len({old, fresh["job_id"], restored["job_id"]}) == 3
+
+
+def _has_checkpoints(live: Live, job_id: str, number: int) -> None:
+    assert live.flink(f"/jobs/{job_id}/checkpoints")["counts"]["completed"] >= number
 
 
 def test_forgotten_state_is_refused(live: Live) -> None:

@@ -56,6 +56,20 @@ def _kill(part: str) -> Callable[[Live, Callable[[], None]], None]:
     return happens
 
 
+def lose_the_jobmanager(live: Live) -> None:
+    """With it go all jobs; another one comes in its place, and the TaskManager stays."""
+    _kill("flink-jobmanager")(live, lambda: None)
+
+    def forgotten() -> None:
+        try:
+            running = live.running()
+        except requests.ConnectionError as error:
+            raise AssertionError("no JobManager answers") from error
+        assert running == []
+
+    eventually(forgotten, 60)
+
+
 def _freeze(part: str) -> Callable[[Live, Callable[[], None]], None]:
     """Connections stay open and nobody answers, as behind a network that is cut off."""
 

@@ -1,0 +1,9 @@
+"""The DAGs of a feature pipeline, made by one function each; DAG files call them."""
+
+from hopsworks_flink.dags.deploy import deploy_dag
+from hopsworks_flink.dags.offline_backfill import offline_backfill_dag
+from hopsworks_flink.dags.recompute import recompute_dag
+from hopsworks_flink.dags.simulate import simulate_dag
+from hopsworks_flink.dags.supervise import supervise_dag
+
+__all__ = ["deploy_dag", "offline_backfill_dag", "recompute_dag", "simulate_dag", "supervise_dag"]

@@ -1,0 +1,110 @@
+"""## Deploy a feature pipeline
+
+Creates what the pipeline file describes and starts its streaming job. If all of that exists and the job is healthy, a
+run changes nothing.
+
+**What it does**: creates the source topic with its schema and the feature groups (in parallel), then deploys the Flink
+job.
+
+**When the file adds features to a feature group**: `deploy_streaming_job` materializes the group's rows, stops the job,
+materializes what it wrote last, appends the features, and starts the new job with a rewarm. No row is lost. Any other
+change of a registered feature group is refused: raise its version.
+
+**When the file changed**: the running job is stopped with a savepoint. With *state* = `auto` the new job continues from
+it where its state still means the same. Otherwise it rewarms: it reads again what the open windows need, and every
+value is exact. With `fresh` it begins without state, at `source.start`. If the new job does not become healthy, the
+previous one is brought back and the task fails.
+
+**When it fails**: the log of the failed task says what is wrong and what to do. Then clear the task, or trigger the DAG
+again. A repeated deployment finds the job that an interrupted one has started; it never starts a second one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param
+
+from hopsworks_flink.assets import flink_job_asset
+from hopsworks_flink.dags.base import RETRY_DELAY, pipeline_dag
+from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
+from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.late import late_topic_arguments
+from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
+from hopsworks_flink.pipeline.times import ZONED_TIME
+
+PARAMS = {
+    "state": Param(
+        "auto",
+        enum=["auto", "restore", "rewarm", "fresh"],
+        title="State",
+        description="auto: continue from the previous job's state where it still means the same, else rewarm. restore: "
+        "continue from it, or refuse. rewarm: leave it behind, but read again what the open windows need (exact after "
+        "any change of the file). fresh: begin without state.",
+    ),
+    "rewarm_from": Param(
+        None,
+        type=["null", "string"],
+        pattern=ZONED_TIME,
+        title="Rewarm from",
+        description="For a rewarm when Flink no longer knows the previous job's watermark: the end of a window that "
+        "has been emitted, best the last one. ISO time with zone, or epoch milliseconds.",
+        section="Flink",
+    ),
+    "savepoint_path": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^(([a-zA-Z][a-zA-Z0-9+.-]*:)?/\S+)?$",
+        title="Savepoint path",
+        description="Start from this savepoint or retained checkpoint and from no other.",
+        section="Flink",
+    ),
+    "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Flink"),
+}
+
+
+def deploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
+    """The DAG that creates what a pipeline needs and starts its job.
+
+    :param dag_arguments: of the DAG, over the defaults; ``default_args`` are merged, ``tags`` added.
+    """
+    defaults = {"schedule": None, "params": PARAMS, "default_args": {"retries": 1, "retry_delay": RETRY_DELAY}}
+    with pipeline_dag(pipeline, "deploy", __doc__, ["flink"], defaults, dag_arguments) as dag:
+        create_topic = HopsworksCreateTopicOperator(task_id="create_source_topic", **source_topic_arguments(pipeline))
+        create_feature_groups = [
+            HopsworksCreateFeatureGroupOperator(
+                task_id=f"create_{group.full_name}",
+                # deploy_streaming_job appends new features while the job is stopped.
+                on_drift="append_later",
+                **feature_group_arguments(pipeline, group),
+            )
+            for group in pipeline.feature_groups
+        ]
+        deploy_job = FlinkDeployFeaturePipelineOperator(
+            task_id="deploy_streaming_job",
+            pipeline=pipeline.to_dict(),
+            parallelism="{{ params.parallelism }}",
+            state="{{ params.state }}",
+            rewarm_from="{{ params.rewarm_from or '' }}",
+            savepoint_path="{{ params.savepoint_path or '' }}",
+            on_drift="append",
+            # The deployment's record: the last healthy job and its state, for when the JobManager has lost them.
+            outlets=[flink_job_asset(pipeline.job_name)],
+            # Before Airflow 3.3 the record is kept in the asset's events, and a task can read those of its inlets only.
+            inlets=[flink_job_asset(pipeline.job_name)],
+        )
+
+        [create_topic, *create_feature_groups] >> deploy_job
+        if pipeline.late_topic:
+            create_late_topic = HopsworksCreateTopicOperator(
+                task_id="create_late_topic", **late_topic_arguments(pipeline)
+            )
+            create_late_topic >> deploy_job
+        if pipeline.quarantine_topic:
+            create_quarantine_topic = HopsworksCreateTopicOperator(
+                task_id="create_quarantine_topic", **quarantine_topic_arguments(pipeline)
+            )
+            create_quarantine_topic >> deploy_job
+    return dag

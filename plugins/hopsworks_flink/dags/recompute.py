@@ -1,0 +1,147 @@
+"""## Recompute features of the past
+
+Computes the features of a past interval again, with the streaming job's SQL in batch mode, and writes them to the
+offline store. Use it when the features have changed under a new version, when a feature group is younger than its
+events, or when events arrived too late for the stream. What is served online does not change.
+
+**Which interval**: the run's data interval. A manual run takes the last whole day, or *start* and *end* of the form.
+For many days: `airflow backfill create --dag-id <this DAG> --from-date 2025-03-01 --to-date 2025-03-31`, or *Backfill*
+in the form; the runs follow one after the other. When the DAG is unpaused, it recomputes each day after the day has
+ended and its late events have had time to arrive (*arrival margin*).
+
+**To run it again**: trigger the DAG, or clear the run. The same rows are written again; intervals may overlap.
+
+**When it fails**: the log of the failed task says why. If the topic no longer holds the interval's events, the log
+names the earliest possible start; for an earlier one give the pipeline a `history` of files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.standard.sensors.date_time import DateTimeSensor, DateTimeSensorAsync
+from airflow.sdk import DAG, Param
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from hopsworks_flink._compat import conf
+from hopsworks_flink.assets import feature_group_asset, flink_job_asset
+from hopsworks_flink.dags.base import RETRY_DELAY, pipeline_dag
+from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
+from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
+from hopsworks_flink.pipeline.interval import arrivals_over
+from hopsworks_flink.pipeline.recompute import recomputable
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.times import ISO_TIME
+
+PARAMS = {
+    "start": Param(
+        None,
+        type=["null", "string"],
+        # A hint for the form, which Airflow does not check: the pattern is.
+        format="date-time",
+        pattern=ISO_TIME,
+        title="Start",
+        description="of the interval, in event time; empty: that of the run's data interval",
+    ),
+    "end": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        pattern=ISO_TIME,
+        title="End",
+        description="of the interval, exclusive; empty: that of the run's data interval",
+    ),
+    "arrival_margin": Param(
+        "1h",
+        type="string",
+        pattern=r"^(\d+(ms|[dhms]))+$",
+        title="Arrival margin",
+        description="how long after its event time an event may arrive in the topic and still count; a run waits until "
+        "its interval ended that long ago",
+    ),
+    "allow_deleted": Param(
+        False,
+        type="boolean",
+        title="Allow deleted records",
+        description="compute although the topic may have lost records that the interval needs",
+        section="Advanced",
+    ),
+    "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Advanced"),
+}
+
+
+def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
+    """The DAG that computes a pipeline's features of the past again; None if no feature group has a past.
+
+    A feature group without event time keeps only the newest row of each key in the offline store.
+
+    :param dag_arguments: of the DAG, over the defaults; ``default_args`` are merged, ``tags`` added.
+    """
+    groups = recomputable(pipeline)
+    if not groups:
+        return None
+    names = [group.full_name for group in groups]
+    defaults = {
+        # A plain cron string would give data intervals of zero length.
+        "schedule": CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+        # More than one, so that a manual run need not wait for a scheduled one that waits for late events.
+        "max_active_runs": 16,
+        "is_paused_upon_creation": True,
+        # So that empty fields of the form arrive as None and not as the text "None".
+        "render_template_as_native_obj": True,
+        "params": {
+            **PARAMS,
+            "feature_groups": Param(
+                names,
+                type="array",
+                items={"type": "string", "enum": names},
+                minItems=1,
+                examples=names,
+                title="Feature groups",
+                section="Advanced",
+            ),
+        },
+        "default_args": {"retries": 1, "retry_delay": RETRY_DELAY},
+        "user_defined_macros": {"arrivals_over": arrivals_over},
+    }
+    with pipeline_dag(pipeline, "recompute", __doc__, ["flink", "offline"], defaults, dag_arguments) as dag:
+        # Without a triggerer the wait, which may take hours, gives its worker slot back between two looks.
+        wait_class = (
+            DateTimeSensorAsync
+            if conf.getboolean("operators", "default_deferrable", fallback=False)
+            else DateTimeSensor
+        )
+        wait = wait_class(
+            task_id="wait_for_late_events",
+            mode="reschedule",
+            target_time="{{ arrivals_over(params.end, params.arrival_margin, data_interval_end | default(none)) }}",
+            timeout=30 * 24 * 3600,
+        )
+        recompute = FlinkRecomputeFeaturesOperator(
+            task_id="recompute",
+            pipeline=pipeline.to_dict(),
+            start="{{ params.start }}",
+            end="{{ params.end }}",
+            feature_groups="{{ params.feature_groups }}",
+            arrival_margin="{{ params.arrival_margin }}",
+            allow_deleted="{{ params.allow_deleted }}",
+            parallelism="{{ params.parallelism }}",
+            timeout=24 * 3600,
+            outlets=[flink_job_asset(f"{pipeline.name}__recompute")],
+            # One at a time: the streaming job needs the cluster's slots first.
+            max_active_tis_per_dag=1,
+        )
+        materialize = [
+            HopsworksMaterializeFeatureGroupOperator(
+                task_id=f"materialize_{group.full_name}",
+                name=group.name,
+                version=group.version,
+                outlets=[feature_group_asset(group.name, group.version)],
+                # Two materializations must not overlap.
+                max_active_tis_per_dag=1,
+            )
+            for group in groups
+        ]
+
+        wait >> recompute >> materialize
+    return dag
