@@ -33,6 +33,7 @@ PURE = (
     "deployment.growth",
     "health.bounds",
     "health.gate",
+    "health.refusal",
     "health.verdict",
 )
 NOT_PURE = {"time", "socket", "requests", "httpx", "airflow", "hopsworks", "confluent_kafka", "subprocess"}

@@ -19,8 +19,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowSensorTimeout
+from hopsworks_flink.clients.kafka.newest import newest_records
 from hopsworks_flink.clients.kafka.poison import Search, find_poison
 from hopsworks_flink.exceptions import ConfigurationError, FlinkJobFailed, FlinkSavepointError
+from hopsworks_flink.health.refusal import refused_of
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
@@ -292,6 +294,22 @@ def test_what_is_written_is_what_cannot_be_decoded_or_does_not_count(events: Top
         assert without_card == {**EVENT, "at": BASE, "card": None, "note": "who?"}
 
     eventually(all_are_there)
+
+
+def test_supervision_s_sample_is_judged_as_the_job_judges(events: Topic) -> None:
+    found = quarantined(events)
+    pipeline = Pipeline.parse(spec(on_decode_error="quarantine"))
+    told = {
+        (record.partition(), record.offset()): list(refused_of(pipeline, [(record.value(), BASE)]).reasons)
+        for record in records(events.conf["bootstrap.servers"], events.name)
+    }
+    assert {place: reasons for place, reasons in told.items() if reasons} == {
+        place: [row["reason"]] for place, row in found.items()
+    }
+    newest = newest_records(events.conf, events.name, BASE, most=10)
+    assert len(newest) == 10
+    assert {arrived for _, arrived in newest} == {BASE}
+    assert newest_records(events.conf, events.name, BASE + 1) == []
 
 
 def test_back_to_failing_no_window_is_lost(stack: Stack, events: Topic, tmp_path: Any) -> None:

@@ -13,7 +13,7 @@ import requests
 from confluent_kafka import Producer
 
 from devstack.stack import Stack
-from hopsworks_flink._compat import AirflowSkipException
+from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, FlinkSuperviseJobOperator
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
@@ -132,6 +132,23 @@ def test_the_way_from_an_event_to_its_feature_is_measured() -> None:
 
     eventually(well)
     assert supervise()["verdict"] == "healthy"
+
+
+def test_most_events_are_refused(stack: Stack, deployed: dict[str, Any]) -> None:
+    """Seconds instead of milliseconds; there was a watermark before, and Flink counts nothing."""
+    supervise()
+    producer = Producer({"bootstrap.servers": stack.config.kafka_bootstrap})
+    for _ in range(2000):
+        producer.produce(SPEC["source"]["topic"], json.dumps({"cc": 1, "at": int(time.time())}).encode())
+    assert producer.flush(10) == 0
+
+    def told() -> None:
+        with pytest.raises(
+            AirflowFailException, match=r"is sick: (\d+) of the topic's newest \1 events count nowhere: at "
+        ):
+            supervise()
+
+    eventually(told)
 
 
 def test_a_job_that_somebody_cancels_is_missing_and_comes_back(stack: Stack, deployed: dict[str, Any]) -> None:

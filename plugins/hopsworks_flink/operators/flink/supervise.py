@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, BaseOperator, get_stats
 from hopsworks_flink.deployment.record import Record
+from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
 from hopsworks_flink.health.verdict import (
+    DEGRADED,
     HEALTHY,
     KINDS,
     SICK,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.spec import Pipeline
     from hopsworks_flink.pipeline.spec.supervision import Supervision
 
+# Flink's figures are seconds old: what was read since the last look may have arrived a little before it.
+_BEHIND_SECONDS = 30.0
 _GAUGES = ("lag", "checkpoint_age", "restarts", "late", "watermark")
 
 
@@ -40,9 +44,13 @@ class FlinkSuperviseJobOperator(BaseOperator):
 
     The verdict holds the job's state, restarts, checkpoints, lag, late events and silence against the bounds in the
     pipeline's ``supervision``, and against the last look: a watermark that stands while the lag grows shows in two
-    looks only. A healthy job succeeds, and so does a degraded one, with a warning. Anything worse fails the task, for
-    good: the next run looks again. With ``policy: redeploy`` it succeeds with the decision to deploy again, where that
-    can help and was not done too often, for a
+    looks only. If events were read since the last look, the newest of them are read from the topic as well, because
+    Flink does not count those that count nowhere (no key, no usable event time, undecodable): some of them make the job
+    degraded, more than half make it sick.
+
+    A healthy job succeeds, and so does a degraded one, with a warning. Anything worse fails the task, for good: the
+    next run looks again. With ``policy: redeploy`` it succeeds with the decision to deploy again, where that can help
+    and was not done too often, for a
     :class:`~hopsworks_flink.operators.trigger_deployment.TriggerDeploymentOperator` behind it.
 
     The look is kept in the Airflow Variable ``hopsworks_flink.supervision.<job>``, with the times of deployments that
@@ -55,7 +63,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
     :param pipeline: the pipeline as a mapping, or the path of its file (templated).
     :param deploy_dag_id: DAG that deploys the pipeline; None: there is none to wait for (templated).
     :param source_kafka_conn_id: Airflow connection of type ``kafka`` for the source topic; None: the feature store's
-        own broker. Asked only about a record that the job cannot decode (templated).
+        own broker. Asked for the newest events, and about a record that the job cannot decode (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
     :return: (XCom) ``verdict``, ``action`` (``none``, ``warn``, ``redeploy``), ``reasons`` (each with ``topic``,
@@ -111,6 +119,8 @@ class FlinkSuperviseJobOperator(BaseOperator):
                 push_links(context, self, hook, facts.job_id)
             verdict = judge(pipeline.job_name, facts, before, bounds)
             verdict = self._explained(hook, pipeline, facts, verdict)
+            if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
+                verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS))
         return self._follow_up(pipeline, facts, verdict, record, saved)
 
     def _follow_up(
@@ -149,6 +159,19 @@ class FlinkSuperviseJobOperator(BaseOperator):
         poison = explain_poison(hook, facts.job_id, pipeline, self._source_broker)
         # Every job that reads such a record fails at it.
         return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
+
+    def _refused(self, pipeline: Pipeline, since: float) -> list[Reason]:
+        """What the topic's records since the last look say: Flink does not count events that count nowhere."""
+        from hopsworks_flink.clients.kafka.newest import newest_records
+        from hopsworks_flink.health.refusal import refused_of
+
+        try:
+            records = newest_records(self._source_broker(), pipeline.source.topic, int(since * 1000))
+        except HopsworksFlinkError as error:
+            self.log.warning("The newest events could not be looked at: %s", error)
+            return []
+        refused = refused_of(pipeline, records)
+        return [Reason(SICK if refused.most else DEGRADED, "refused", str(refused))] if refused.count else []
 
     def _source_broker(self) -> Mapping[str, Any]:
         return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)

@@ -25,6 +25,11 @@ from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_ide
 
 QUARANTINE_TABLE = "quarantine"
 UNDECODED = "undecodable"
+#: Why an event counts nowhere, by the name of the column.
+NULL = "{} is null"
+NOT_AFTER_1970 = "{} is not after 1970"
+TOO_OLD = "{} is further behind the Kafka timestamp than max_past"
+TOO_FAR_AHEAD = "{} is further ahead of the Kafka timestamp than max_future"
 
 # Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.
 COLUMNS = {
@@ -114,13 +119,13 @@ def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         yield refused, "no Kafka timestamp"
     else:
         column = sql_identifier(source.event_time.column)
-        yield f"{column} IS NULL", f"{source.event_time.column} is null"
-        yield f"{column} < 1", f"{source.event_time.column} is not after 1970"
+        yield f"{column} IS NULL", NULL.format(source.event_time.column)
+        yield f"{column} < 1", NOT_AFTER_1970.format(source.event_time.column)
         if old := too_old(source):
-            yield old, f"{source.event_time.column} is further behind the Kafka timestamp than max_past"
-        yield refused, f"{source.event_time.column} is further ahead of the Kafka timestamp than max_future"
+            yield old, TOO_OLD.format(source.event_time.column)
+        yield refused, TOO_FAR_AHEAD.format(source.event_time.column)
     for key, condition in zip(_keys(pipeline), _missing_keys(pipeline), strict=True):
-        yield condition, f"{key} is null"
+        yield condition, NULL.format(key)
 
 
 def _keys(pipeline: Pipeline) -> list[str]:
