@@ -17,7 +17,8 @@ pytestmark = pytest.mark.airflow
 
 DAGS = REPOSITORY / "dags"
 EXPECTED = {
-    f"card_transactions__{verb}" for verb in ("deploy", "offline_backfill", "recompute", "simulate", "supervise")
+    f"card_transactions__{verb}"
+    for verb in ("deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy")
 }
 
 
@@ -216,6 +217,21 @@ def test_tasks_defer_where_airflow_says_so(setting, sensor):
     assert f"RESULT {{{setting}}} {{'{sensor}'}}" in shown.stdout, shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("form", "groups", "topics"),
+    [({}, [], []), ({"delete_feature_groups": ["card_transactions_10m_agg_1"]}, ["card_transactions_10m_agg_1"], [])],
+)
+def test_undeploying_deletes_what_the_form_names_and_no_more(bag, form, groups, topics):
+    dag = bag.dags["card_transactions__undeploy"]
+    params = copy.deepcopy(dag.params)
+    params.update(form)
+    stop, delete = dag.topological_sort()
+    task = copy.copy(delete)
+    task.render_template_fields({"params": params.dump(), "dag": dag})
+    assert (task.feature_groups, task.topics) == (groups, topics)
+    assert delete.upstream_task_ids == {stop.task_id}
+
+
 def test_a_pipeline_without_event_times_has_no_recompute(tmp_path):
     folder = tmp_path / "dags"
     shutil.copytree(DAGS, folder)
@@ -265,6 +281,9 @@ def test_no_field_of_a_form_takes_anything_at_all(bag, dag_id):
         ("card_transactions__recompute", {"start": "2025-03-01T00:00:00Z; rm -r /"}),
         ("card_transactions__recompute", {"arrival_margin": "1h\n2h"}),
         ("card_transactions__simulate", {"skew": 1e9}),
+        ("card_transactions__undeploy", {"mode": "kill"}),
+        ("card_transactions__undeploy", {"delete_feature_groups": ["another_groups_1"]}),
+        ("card_transactions__undeploy", {"delete_topics": ["credit_card_transactions", "credit_card_transactions"]}),
         ("card_transactions__simulate", {"speed_up": float("inf")}),
     ],
 )
@@ -379,7 +398,7 @@ def test_whatever_a_file_may_say_its_dags_can_be_made(tmp_path):
         (tmp_path / "dags" / "pipelines" / f"extreme_{number}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     bag = parse(tmp_path / "dags")
     assert bag.import_errors == {}
-    assert len(bag.dags) == 5 * (1 + len(EXTREMES))
+    assert len(bag.dags) == len(EXPECTED) * (1 + len(EXTREMES))
     assert set(serialised(bag)) == set(bag.dags)
 
 

@@ -16,11 +16,13 @@ from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.jobs.store import JobStore
 from devstack.hopsworks.metadata.store import MetadataStore
 from devstack.stack import Stack
-from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
 from hopsworks_flink.exceptions import HopsworksError, HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.hopsworks import (
     HopsworksCreateFeatureGroupOperator,
+    HopsworksCreateTopicOperator,
+    HopsworksDeleteOperator,
     HopsworksMaterializeFeatureGroupOperator,
     HopsworksRunJobOperator,
 )
@@ -125,6 +127,38 @@ def test_materialization_proves_what_arrived(insert: Insert, deferrable: bool) -
     assert result["final_status"] == "SUCCEEDED"
     assert json.loads(json.dumps(events[asset].extra)) == {**result, "window": None}
     assert set(context["ti"].pushed) == {"feature_group_url", "hopsworks_execution_url"}
+
+
+def test_what_is_named_is_deleted_and_no_more(insert: Insert, hook: HopsworksHook) -> None:
+    topic = f"gone_{RUN}"
+    schema = {"type": "record", "name": "gone", "fields": [{"name": "n", "type": ["null", "long"]}]}
+    HopsworksCreateTopicOperator(task_id="topic", topic=topic, schema=schema).execute(task_context())
+    for name in ("gone", "stays"):
+        insert(name, range(3))
+    delete = HopsworksDeleteOperator(task_id="delete", feature_groups=[f"gone_{RUN}_1"], topics=[topic])
+    assert delete.execute(task_context()) == {"feature_groups": [f"gone_{RUN}_1"], "topics": [topic]}
+    with hook.session() as session:
+        assert session.feature_store.get_feature_group(f"gone_{RUN}", 1) is None
+        assert session.topics.differences(topic, schema, partitions=1) is None
+        assert session.feature_store.get_feature_group(f"stays_{RUN}", 1) is not None
+    # A repeated task finds nothing left; what was deleted can be made again.
+    assert delete.execute(task_context()) == {"feature_groups": [], "topics": []}
+    insert("gone", range(2))
+    assert materialization("gone").execute(task_context())["rows_inserted"] == 2
+    HopsworksCreateTopicOperator(task_id="topic", topic=topic, schema=schema).execute(task_context())
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "text"),
+    [
+        ({}, AirflowSkipException, "Nothing is to be deleted"),
+        ({"feature_groups": ["cards"]}, AirflowFailException, "'cards' must be a name with a version"),
+        ({"topics": "cards"}, AirflowFailException, "topics must be a list of names, not 'cards'"),
+    ],
+)
+def test_names_are_checked_before_anything_is_deleted(names: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        HopsworksDeleteOperator(task_id="delete", **names).execute(task_context())
 
 
 def test_nothing_is_started_when_nothing_waits(insert: Insert) -> None:

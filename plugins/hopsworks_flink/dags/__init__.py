@@ -5,5 +5,6 @@ from hopsworks_flink.dags.offline_backfill import offline_backfill_dag
 from hopsworks_flink.dags.recompute import recompute_dag
 from hopsworks_flink.dags.simulate import simulate_dag
 from hopsworks_flink.dags.supervise import supervise_dag
+from hopsworks_flink.dags.undeploy import undeploy_dag
 
-__all__ = ["deploy_dag", "offline_backfill_dag", "recompute_dag", "simulate_dag", "supervise_dag"]
+__all__ = ["deploy_dag", "offline_backfill_dag", "recompute_dag", "simulate_dag", "supervise_dag", "undeploy_dag"]

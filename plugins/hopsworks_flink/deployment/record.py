@@ -30,6 +30,8 @@ _VARIABLES = "hopsworks_flink"
 _TRY = "flink_deployment"
 _LAST, _HEALTHY, _GROWTH = "last", "healthy", "growth"
 _EXTRA = "deployment"
+#: In the record of a supervision: when the pipeline was undeployed, ISO 8601; gone once a job runs again.
+UNDEPLOYED = "undeployed"
 
 
 class Record:

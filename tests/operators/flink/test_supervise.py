@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
-from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator
+from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator, FlinkUndeployFeaturePipelineOperator
 from hopsworks_flink.operators.flink import supervise as flink_supervise
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
 from tests.support.flink_stub import FlinkStub, Job
@@ -97,6 +97,21 @@ def test_a_watermark_that_stands_shows_in_two_looks(flink: FlinkStub, runs: Runs
         supervise(runs, policy="redeploy")
     job.watermark, job.metrics[lag] = 6_000, 900.0
     assert supervise(runs)["verdict"] == "healthy"
+
+
+def test_an_undeployed_pipeline_is_not_missed(flink: FlinkStub, runs: Runs) -> None:
+    job = streaming(flink)
+    supervise(runs, policy="redeploy")
+    undeploy = FlinkUndeployFeaturePipelineOperator(task_id="stop", job_name="cards__features", mode="cancel")
+    assert undeploy.execute({"ti": runs})["action"] == "cancelled"
+    assert job.state == "CANCELED"
+    with pytest.raises(AirflowSkipException, match=r"card.* was undeployed at 20.*: deploy it to bring it back"):
+        supervise(runs, policy="redeploy")
+    again = streaming(flink)
+    assert supervise(runs, policy="redeploy")["verdict"] == "healthy"
+    # From then on it is missed as before.
+    again.end("FAILED")
+    assert supervise(runs, policy="redeploy")["verdict"] == "missing"
 
 
 def test_late_events_since_the_last_look(flink: FlinkStub, runs: Runs) -> None:

@@ -188,6 +188,18 @@ class HopsworksSession:
             )
         return group
 
+    def delete_feature_group(self, name: str, version: int) -> bool:
+        """Delete a feature group with its online rows, its offline table and its topic.
+
+        :return: whether there was one.
+        :raises HopsworksError: Hopsworks refused; a feature view that uses the group is a reason.
+        """
+        with translated(f"delete feature group {name!r} version {version}"), quiet():
+            group = self.feature_store.get_feature_group(name, version)
+            if group is not None:
+                group.delete()
+        return group is not None
+
     def check_complete(self, group: Any) -> None:
         """Make sure that a group is complete: it has a schema, a topic and a materialization job.
 

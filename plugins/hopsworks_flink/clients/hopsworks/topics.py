@@ -121,6 +121,21 @@ class HopsworksTopics:
             # A comparison works without access to the broker.
             return changes, refused
 
+    def delete(self, topic: str) -> bool:
+        """Delete a topic with its records, and the schema of the same name.
+
+        :return: whether there was either.
+        :raises HopsworksError: Hopsworks refused.
+        """
+        with translated(f"delete topic {topic!r}"):
+            kafka = self._project.get_kafka_api()
+            existing, schemas = kafka.get_topic(topic), _schemas(kafka, topic)
+            if existing is not None:
+                existing.delete()
+            for schema in schemas:
+                schema.delete()
+        return existing is not None or bool(schemas)
+
     def _is_on_broker(self, topic: str) -> bool:
         """Whether the broker has a topic; asked several times before the answer is no."""
         for look in range(_LOOKS):
@@ -132,13 +147,17 @@ class HopsworksTopics:
 
 
 def _latest_schema(kafka: Any, subject: str) -> Any:
+    return max(_schemas(kafka, subject), key=lambda schema: schema.version, default=None)
+
+
+def _schemas(kafka: Any, subject: str) -> list[Any]:
     from hopsworks.client.exceptions import RestAPIError
 
     try:
-        return max(kafka.get_schemas(subject), key=lambda schema: schema.version, default=None)
+        return list(kafka.get_schemas(subject))
     except RestAPIError as error:
         if error.response.status_code == 404:
-            return None
+            return []
         raise
 
 

@@ -8,6 +8,7 @@ from hopsworks_flink.operators.flink.recompute import FlinkRecomputeFeaturesOper
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.operators.flink.stop import FlinkStopJobOperator
 from hopsworks_flink.operators.flink.supervise import FlinkSuperviseJobOperator
+from hopsworks_flink.operators.flink.undeploy import FlinkUndeployFeaturePipelineOperator
 
 __all__ = [
     "FlinkDeployFeaturePipelineOperator",
@@ -16,4 +17,5 @@ __all__ = [
     "FlinkRunJobOperator",
     "FlinkStopJobOperator",
     "FlinkSuperviseJobOperator",
+    "FlinkUndeployFeaturePipelineOperator",
 ]

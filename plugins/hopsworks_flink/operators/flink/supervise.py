@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hopsworks_flink._compat import AirflowFailException, BaseOperator, get_stats
-from hopsworks_flink.deployment.record import Record
+from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
+from hopsworks_flink.deployment.record import UNDEPLOYED, Record
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
@@ -68,7 +68,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
     :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
     :return: (XCom) ``verdict``, ``action`` (``none``, ``warn``, ``redeploy``), ``reasons`` (each with ``topic``,
         ``kind`` and ``text``), ``facts``, ``attempts`` (deployments within the window), ``deploy_conf``.
-    :raises AirflowSkipException: a deployment runs or is queued.
+    :raises AirflowSkipException: a deployment runs or is queued, or the pipeline was undeployed.
     :raises AirflowFailException: the verdict asks for a person; the text says why.
     :raises FlinkConnectionError: Flink does not answer.
     """
@@ -115,6 +115,8 @@ class FlinkSuperviseJobOperator(BaseOperator):
             bounds = bounds_of(pipeline.supervision)
             found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
             facts = found.after(before)
+            if not facts.job_ids and (since := saved.get(UNDEPLOYED)):
+                raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
             if facts.job_id:
                 push_links(context, self, hook, facts.job_id)
             verdict = judge(pipeline.job_name, facts, before, bounds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hopsworks_flink.operators.hopsworks.delete import HopsworksDeleteOperator
 from hopsworks_flink.operators.hopsworks.materialize import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.operators.hopsworks.registry import (
     HopsworksCreateFeatureGroupOperator,
@@ -12,6 +13,7 @@ from hopsworks_flink.operators.hopsworks.run import HopsworksRunJobOperator
 __all__ = [
     "HopsworksCreateFeatureGroupOperator",
     "HopsworksCreateTopicOperator",
+    "HopsworksDeleteOperator",
     "HopsworksMaterializeFeatureGroupOperator",
     "HopsworksRunJobOperator",
 ]

@@ -1,0 +1,35 @@
+"""Operator that takes a feature pipeline out of service."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from hopsworks_flink.deployment.record import UNDEPLOYED, Record
+from hopsworks_flink.operators.flink.stop import FlinkStopJobOperator
+from hopsworks_flink.tasks.context import task_errors
+
+if TYPE_CHECKING:
+    from hopsworks_flink._compat import Context
+
+
+class FlinkUndeployFeaturePipelineOperator(FlinkStopJobOperator):
+    """Ends the streaming job of a feature pipeline, as :class:`FlinkStopJobOperator` does, for a longer time.
+
+    Supervision then does not miss the job: its runs are skipped until a job of the pipeline runs again.
+
+    :param job_name: name of the pipeline's job (templated).
+    :param kwargs: all other arguments of :class:`FlinkStopJobOperator` except ``job_id``.
+    :return: (XCom) as :class:`FlinkStopJobOperator`.
+    """
+
+    def __init__(self, *, job_name: str, **kwargs: Any) -> None:
+        super().__init__(job_name=job_name, **kwargs)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Remember it first: a supervision that looks meanwhile must not deploy again."""
+        with task_errors():
+            record = Record.across_runs("supervision", str(self.job_name))
+            moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            record.write({**(record.read() or {}), UNDEPLOYED: moment})
+        return super().execute(context)
