@@ -93,11 +93,11 @@ lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Ai
 .PHONY: sameness
 sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
-		$(PYTHON) -m pytest tests/integration/test_sameness.py
+		$(PYTHON) -m pytest tests/integration/values/test_sameness.py
 
 .PHONY: changes
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation
-	@CHANGES=all $(PYTHON) -m pytest tests/integration/test_changes.py $(ARGS)
+	@CHANGES=all $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
 
 .PHONY: chaos
 chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for another order

@@ -46,7 +46,8 @@ def test_modules_that_share_a_stack_lie_together() -> None:
         assert ("with_airflow" in text) is (folder == "airflow"), path
         shares = bool(re.search(r"def \w+\([^)]*\bstack\b", text)) and "\ndef stack(" not in text
         assert shares is (folder != "alone"), path
-    assert group_of("tests/integration/test_a.py::test_b[x::y]") == "tests/integration"
+        assert folder in {"jobs", "values", "platform", "airflow", "alone"}, path
+    assert group_of("tests/integration/jobs/test_a.py::test_b[x::y]") == "tests/integration/jobs"
     assert group_of("tests/integration/airflow/test_a.py::test_b") == "tests/integration/airflow"
     assert group_of("tests/integration/alone/test_a.py::test_b") == "tests/integration/alone/test_a.py"
 

@@ -223,7 +223,7 @@ def test_a_pipeline_names_its_job(flink: FlinkStub, deferrable: bool) -> None:
 def test_what_cannot_be_found_out_about_a_poisoned_job_is_said(
     flink: FlinkStub, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search itself: tests/integration/test_poison.py."""
+    """The search itself: tests/integration/values/test_poison.py."""
     monkeypatch.setattr("hopsworks_flink.clients.kafka.poison.SEARCH_SECONDS", 1.0)
     set_connection(monkeypatch, "events", conn_type="kafka", extra={"bootstrap.servers": "127.0.0.1:1"})
     job = flink.add("cards__features", state="FAILED", exception=TRACE)

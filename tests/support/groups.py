@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 #: What shares a stack, in the order in which it begins. Other modules have a stack of their own, or none.
-SHARING = ("tests/integration", "tests/integration/airflow")
+SHARING = tuple(f"tests/integration/{folder}" for folder in ("jobs", "airflow", "values", "platform"))
 
 
 def group_of(nodeid: str) -> str:

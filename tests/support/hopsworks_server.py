@@ -25,7 +25,7 @@ from devstack.hopsworks.metadata.models import Execution
 class MemoryBroker:
     """Topic names without a broker: the one part of the server that these tests leave out.
 
-    What a real broker does is tested in tests/integration/test_sdk_contract.py.
+    What a real broker does is tested in tests/integration/platform/test_sdk_contract.py.
     """
 
     def __init__(self) -> None:
