@@ -90,6 +90,14 @@ lock-airflow: $(ROOT_ENV) # renews the packages that are tested with an older Ai
 		--custom-compile-command "make lock-airflow VERSION=$(VERSION)" \
 		tests/airflow/$(VERSION).in pyproject.toml --group dev --output-file tests/airflow/requirements-$(VERSION).txt
 
+.PHONY: requirements
+requirements: $(ROOT_ENV) # renews the packages that `hopsworks-flink requirements` prints
+	@$(UV) export --frozen --no-dev --no-hashes --no-emit-project --no-annotate --no-header --quiet \
+		--output-file plugins/hopsworks_flink/requirements/airflow-$(AIRFLOW).txt
+	@$(foreach version,$(OLDER_AIRFLOWS),$(UV) pip compile --quiet --no-config --universal --python-version 3.10 \
+		--no-annotate --no-header --constraint tests/airflow/requirements-$(version).txt tests/airflow/$(version).in \
+		pyproject.toml --output-file plugins/hopsworks_flink/requirements/airflow-$(version).txt;)
+
 .PHONY: sameness
 sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \

@@ -80,6 +80,20 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--hopsworks-conn-id", default="hopsworks_default", metavar="ID", help="default: %(default)s")
     plan.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
     plan.set_defaults(run=_plan)
+
+    start = commands.add_parser("init", help="write a DAG folder to begin with: DAG files, an example, a test")
+    start.add_argument("folder", metavar="DIR")
+    start.set_defaults(run=_init)
+
+    jars = commands.add_parser("jars", help="fetch the jars that jobs bring along into a folder")
+    jars.add_argument("folder", metavar="DIR", help="the jars_dir of the Flink connection")
+    jars.add_argument("--repository", metavar="URL", help="a Maven repository (default: Maven Central)")
+    jars.set_defaults(run=_jars)
+
+    packages = commands.add_parser("requirements", help="print packages tested together, for pip install --no-deps -r")
+    packages.add_argument("--airflow", metavar="VERSION", help="default: the one that is installed")
+    packages.add_argument("--missing", action="store_true", help="leave out what is installed")
+    packages.set_defaults(run=_requirements)
     return parser
 
 
@@ -133,6 +147,28 @@ def _plan(options: argparse.Namespace) -> int:
         )
     print(as_json(comparison.to_dict()) if options.json else comparison.to_text())
     return CHANGES if comparison.changes else DONE
+
+
+def _init(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.installing import init
+
+    print("\n".join(init(options.folder)))
+    return DONE
+
+
+def _jars(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.installing import MAVEN_CENTRAL, fetch_jars
+
+    for path in fetch_jars(options.folder, options.repository or MAVEN_CENTRAL):
+        print(path, flush=True)
+    return DONE
+
+
+def _requirements(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.installing import requirements
+
+    print("\n".join(requirements(options.airflow, options.missing)))
+    return DONE
 
 
 def _pairs(settings: Sequence[str]) -> dict[str, str]:

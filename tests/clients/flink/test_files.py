@@ -51,10 +51,10 @@ def test_jars_are_known_by_their_content(tmp_path: Path) -> None:
     assert find_jars(tmp_path, "2.3.0", []).connectors == ()
 
 
-def test_the_jar_that_starts_programs_is_built_where_it_is_missing(tmp_path: Path) -> None:
+def test_the_jar_that_starts_programs_is_needed_always(tmp_path: Path) -> None:
     for name in ("flink-python-2.3.0.jar", "kafka.jar"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ConfigurationError, match=rf"`mvn -f .*java/pom.xml package -DoutputDirectory={tmp_path}/java`"):
+    with pytest.raises(ConfigurationError, match=rf"`hopsworks-flink jars {tmp_path}` on every worker"):
         find_jars(tmp_path, "2.3.0", [])
 
 
@@ -64,7 +64,7 @@ def test_this_packages_own_jar_comes_along_wherever_the_connectors_are(
 ) -> None:
     for name in ("flink-python-2.3.0.jar", "a.jar"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ConfigurationError, match=r"needs the jars of java.*mvn -f \S+/java/pom\.xml package"):
+    with pytest.raises(ConfigurationError, match=r"needs the jars of java.*`hopsworks-flink jars "):
         find_jars(tmp_path, "2.3.0", connectors, (OWN_JARS,))
     (tmp_path / OWN_JARS).mkdir()
     (tmp_path / OWN_JARS / "own.jar").write_bytes(b"")

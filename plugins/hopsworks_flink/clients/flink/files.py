@@ -129,20 +129,17 @@ def find_jars(
 def _jars_in(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.jar"))
     if not found:
-        own = programs_folder() / folder.name / "pom.xml"
-        pom = own if own.is_file() else programs_folder() / "connectors" / folder.name / "pom.xml"
-        # What is not published is built.
-        goal = "package" if (pom.parent / "src").is_dir() else "dependency:copy-dependencies"
         raise ConfigurationError(
             f"The job needs the jars of {folder.name}, and there are none in {folder}. Get them with "
-            f"`mvn -f {pom} {goal} -DoutputDirectory={folder}` on every worker."
+            f"`hopsworks-flink jars {folder.parent}` on every worker."
         )
     return found
 
 
 def _remedy(default: bool) -> str:
     pom = programs_folder() / "connectors" / "pom.xml"
-    fetch = f"`mvn -f {pom} dependency:copy-dependencies -DoutputDirectory=<folder>`"
+    fetch = f"`hopsworks-flink jars <folder>` (those of another Flink: `mvn -f {pom} -Dflink.version=… "
+    fetch += "dependency:copy-dependencies -DoutputDirectory=<folder>`)"
     place = "" if default else ", or correct jars_dir"
     return (
         f"Fetch the jars with {fetch} on every worker and name the folder as jars_dir in the Flink connection{place}."
