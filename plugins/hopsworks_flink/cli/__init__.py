@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from hopsworks_flink import __version__
@@ -81,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
     plan.set_defaults(run=_plan)
 
+    status = commands.add_parser("status", help="one line for each pipeline of a folder, and for jobs without a file")
+    status.add_argument("folder", metavar="DIR", help="the folder of the pipeline files")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
+    status.epilog = "Exit code: 0 all are healthy, 2 one is not, 1 error."
+    status.set_defaults(run=_status)
+
     start = commands.add_parser("init", help="write a DAG folder to begin with: DAG files, an example, a test")
     start.add_argument("folder", metavar="DIR")
     start.set_defaults(run=_init)
@@ -130,9 +137,7 @@ def _plan(options: argparse.Namespace) -> int:
     from hopsworks_flink.cli.output import as_json
 
     flink_configuration = _pairs(options.flink_configuration)
-    # Airflow logs to the standard output, which is for the answer alone, and more than one wants to read here.
-    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
-    with contextlib.redirect_stdout(sys.stderr):
+    with _quiet_airflow():
         from hopsworks_flink.cli.planning import Deployment, compare
 
         comparison = compare(
@@ -147,6 +152,28 @@ def _plan(options: argparse.Namespace) -> int:
         )
     print(as_json(comparison.to_dict()) if options.json else comparison.to_text())
     return CHANGES if comparison.changes else DONE
+
+
+def _status(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from hopsworks_flink.cli.output import as_json, as_table
+
+    with _quiet_airflow():
+        from hopsworks_flink.cli.status import status
+
+        lines = status(options.folder, options.flink_conn_id)
+    rows = [asdict(line) for line in lines]
+    print(as_json(rows) if options.json else as_table(rows))
+    return DONE if all(line.is_well for line in lines) else CHANGES
+
+
+@contextlib.contextmanager
+def _quiet_airflow() -> Iterator[None]:
+    """Airflow logs to the standard output, which is for the answer alone, and more than one wants to read here."""
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _init(options: argparse.Namespace) -> int:
