@@ -43,6 +43,7 @@ class FeatureJob:
     :param hopsworks_conn_id: Airflow connection of the feature store.
     :param start: for a job that begins without state: ``earliest`` or ``latest``; None: what the pipeline says.
     :param lacking: full name of a feature group -> names of the features that it lacks.
+    :param warnings: about strings that the registered online columns may not hold.
     """
 
     pipeline: Pipeline
@@ -51,6 +52,7 @@ class FeatureJob:
     hopsworks_conn_id: str
     start: str | None = None
     lacking: Mapping[str, list[str]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     @classmethod
     def compile(
@@ -71,6 +73,7 @@ class FeatureJob:
         :raises HopsworksConflictError: one differs from the pipeline.
         """
         from hopsworks_flink.pipeline.plan import compile_plan
+        from hopsworks_flink.pipeline.resources import online_warnings
 
         if append:
             registered, lacking = growing_groups(session, pipeline)
@@ -78,7 +81,12 @@ class FeatureJob:
             registered, lacking = registered_groups(session, pipeline, pipeline.feature_groups), {}
         brokers = (*((source_kafka,) if source_kafka else ()), session.kafka_config())
         plan = compile_plan(pipeline, registered)
-        return cls(pipeline, plan, brokers, hopsworks_conn_id, start, lacking)
+        warnings = [
+            warning
+            for group, ref in zip(pipeline.feature_groups, registered, strict=True)
+            for warning in online_warnings(pipeline, group, ref.online_types)
+        ]
+        return cls(pipeline, plan, brokers, hopsworks_conn_id, start, lacking, warnings)
 
     def with_plan(self, bundle: Bundle) -> Bundle:
         """The program's bundle, with the plan beside it."""
