@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
 from hopsworks_flink.exceptions import FlinkStateError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
@@ -130,8 +130,8 @@ class FeatureJob:
         if earliest:
             raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
 
-    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
-        """How to reach the brokers, new online ingestion ids, and where to begin.
+    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
+        """How to reach the brokers, new online ingestion ids, and where to begin; and marks with the ids.
 
         :param recipe: holds the pipeline, which is the previous one's when that is brought back.
         """
@@ -154,7 +154,7 @@ class FeatureJob:
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
         )
-        return {BINDINGS_FILE: json.dumps(values).encode()}
+        return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
 
 
 def registered_groups(

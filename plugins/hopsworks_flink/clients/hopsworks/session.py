@@ -294,6 +294,15 @@ class HopsworksSession:
             ingestion = OnlineIngestionApi()._create_online_ingestion(group, OnlineIngestion(num_entries=None))
         return int(ingestion.id)
 
+    def online_results(self, group: Any, ingestion_id: int) -> dict[str, int] | None:
+        """What the online store did with the rows of one ingestion: status -> rows; None: the ingestion is forgotten.
+
+        A status is ``UPSERTED``, ``DELETED``, ``IGNORED`` (a newer row was there) or ``FAILED`` (dropped for good).
+        """
+        with translated(f"read online ingestion {ingestion_id} of feature group {group.name!r}"), quiet():
+            ingestion = group.get_online_ingestion(ingestion_id)
+        return {result.status: int(result.rows) for result in ingestion.results} if ingestion else None
+
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
     def kafka_config(self) -> dict[str, str]:
