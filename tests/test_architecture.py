@@ -33,6 +33,7 @@ PURE = (
     "deployment.growth",
     "health.bounds",
     "health.gate",
+    "health.rows",
     "health.refusal",
     "health.verdict",
 )

@@ -10,6 +10,7 @@ import pytest
 
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
+from hopsworks_flink.health.rows import OnlineRows
 from hopsworks_flink.health.verdict import KINDS, Reason, Verdict, judge, next_action
 from tests.support import REPOSITORY
 
@@ -34,6 +35,20 @@ BEFORE = replace(WELL, at=9_700.0, watermark=700_000, lag=20, read=4000, written
 
 def look(**changes: Any) -> JobFacts:
     return replace(WELL, **changes)
+
+
+def rows(taken: int, failed: int, ingestion: int = 7, *, short: tuple[str, ...] = ()) -> dict[str, OnlineRows]:
+    """The online store's count for one feature group."""
+    results = {"UPSERTED": taken - 1, "IGNORED": 1, "FAILED": failed}
+    return {"g_1": OnlineRows.counted(ingestion, results, short)}
+
+
+def served(now: dict[str, OnlineRows], *earlier: dict[str, OnlineRows]) -> tuple[JobFacts, JobFacts | None]:
+    """The look with these counts, and the look before; ``earlier`` ones, the last look first."""
+    before = None
+    for online in reversed(earlier):
+        before = replace(BEFORE, online=online).after(before)
+    return look(online=now).after(before), before
 
 
 CASES: list[tuple[str, JobFacts, JobFacts | None, str, str | None]] = [
@@ -116,6 +131,30 @@ CASES: list[tuple[str, JobFacts, JobFacts | None, str, str | None]] = [
         "nothing was written for 300 s while events were read, 120 s are allowed",
     ),
     ("silent without events", look(written_at=9_000.0, read=4000), BEFORE, "healthy", None),
+    (
+        "some failed",
+        *served(rows(200, 3, short=("url varchar(100)",)), rows(100, 0)),
+        "degraded",
+        "the online store dropped 3 of 103 new rows for feature group g_1, 3 since the job's start (FAILED in online "
+        "ingestion 7): a string may be longer than its column (url varchar(100)); give the group a new version with "
+        "longer online_types",
+    ),
+    (
+        "some failed at the first look",
+        *served(rows(100, 3)),
+        "degraded",
+        "the online store dropped 3 of 103 new rows for feature group g_1, 3 since the job's start (FAILED in online "
+        "ingestion 7): the platform's log of online ingestion says why",
+    ),
+    ("they failed before", *served(rows(200, 3), rows(100, 3)), "healthy", None),
+    ("as many as before", *served(rows(300, 6), rows(200, 3), rows(100, 0)), "degraded", "the online store dropped 3"),
+    ("twice as many", *served(rows(300, 9), rows(200, 3), rows(100, 0)), "sick", "the online store dropped 6 of 106"),
+    ("just below half", *served(rows(110, 9), rows(100, 0)), "degraded", "the online store dropped 9 of 19 new rows"),
+    ("half", *served(rows(110, 10), rows(100, 0)), "sick", "the online store dropped 10 of 20 new rows"),
+    ("none taken", *served(rows(100, 10), rows(100, 0)), "sick", "the online store dropped 10 of 10 new rows"),
+    ("another job's count", *served(rows(100, 3, 8), rows(100, 9, 7)), "degraded", "the online store dropped 3 of 103"),
+    ("not told this time", *served({}, rows(100, 3)), "healthy", None),
+    ("told again", *served(rows(200, 4), {}, rows(100, 3)), "degraded", "the online store dropped 1 of 101 new rows"),
     ("worst counts", look(late=7, checkpoint_age=100.0), BEFORE, "sick", "the job completed its last checkpoint"),
 ]
 
@@ -198,6 +237,8 @@ def test_nothing_follows_from_health() -> None:
 def test_facts_survive_json_and_keep_the_time_of_the_last_row() -> None:
     stored = json.loads(json.dumps(WELL.to_json()))
     assert JobFacts.from_json(stored) == WELL
+    counted = replace(WELL, online=rows(5, 2, short=("url varchar(100)",)))
+    assert JobFacts.from_json(json.loads(json.dumps(counted.to_json()))) == counted
     assert JobFacts.from_json({**stored, "of a later version": 1}) == WELL
     assert JobFacts.from_json(None) is None
     later = replace(WELL, at=11_000.0, written_at=None)

@@ -61,6 +61,7 @@ KEEPS = [
     ((*CARDS, "aggregates", "spread"), {"stddev_pop": "amount"}),
     ((*CARDS, "aggregates", "spread"), {"var_samp": "amount", "default": 0, "description": "words"}),
     ((*CARDS, "online"), False),
+    ((*SHOPS, "online_types"), {"shop": "varchar(500)"}),
 ]
 REWARMS = [
     (("source", "topic"), "others", "the source decides otherwise"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from devstack.hopsworks.home import errors
-from devstack.hopsworks.metadata.featuretypes import EVENT_TIME_TYPES, avro_field, normalise
+from devstack.hopsworks.metadata.featuretypes import EVENT_TIME_TYPES, avro_field, normalise, online_bytes, online_type
 from devstack.hopsworks.metadata.models import CACHED, STREAM, Feature, FeatureGroup, FeatureGroupRequest
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
@@ -17,6 +17,7 @@ ONLINE_TYPE = re.compile(
 )
 # Of RonDB's tables, and of a Delta table here.
 MOST_ONLINE_FEATURES, MOST_FEATURES = 512, 4096
+MOST_ONLINE_BYTES, MOST_KEY_BYTES = 30_000, 3_072
 MAX_DESCRIPTION = 256
 TIME_TRAVEL_FORMATS = ("DELTA", "HUDI", "NONE")
 
@@ -32,6 +33,7 @@ def check_new(request: FeatureGroupRequest) -> None:
     for feature in request.features:
         # Only to check that the type has an Avro type.
         avro_field(feature.name, feature.type or "")
+    _check_online_table(request)
     _check_version(request.version)
     _check_statistics(request)
     _check_defaults_and_key(request)
@@ -110,6 +112,18 @@ def _check_event_time(request: FeatureGroupRequest) -> None:
     if normalise(feature.type or "") not in EVENT_TIME_TYPES:
         allowed = ", ".join(sorted(EVENT_TIME_TYPES))
         raise errors.EVENT_TIME_TYPE(f"eventTime {feature.name!r} is {feature.type!r}; allowed are {allowed}.")
+
+
+def _check_online_table(request: FeatureGroupRequest) -> None:
+    """What RonDB takes: no text or blob as a key, and so many bytes of a key and of a row."""
+    features = [feature for feature in request.features if not feature.offline_only] if request.online_enabled else []
+    types = {f.name: normalise(f.online_type or online_type(f.type or "")) for f in features}
+    key = {f.name: types[f.name] for f in features if f.primary}
+    if large := [name for name, declared in key.items() if declared.endswith(("text", "blob"))]:
+        raise errors.ILLEGAL_ARGUMENT(f"primary key {', '.join(large)} cannot be {key[large[0]]} online.")
+    for what, columns, most in (("primary key", key, MOST_KEY_BYTES), ("row", types, MOST_ONLINE_BYTES)):
+        if (size := sum(map(online_bytes, columns.values()))) > most:
+            raise errors.ILLEGAL_ARGUMENT(f"the {what} takes {size} bytes online, at most {most} are taken.")
 
 
 def _check_version(version: int | None) -> None:

@@ -185,3 +185,16 @@ def online_type(feature_type: str) -> str:
     if plain == "binary" or is_complex(plain):
         return "varbinary(100)"
     return plain
+
+
+_ONLINE_BYTES = {"tinyint": 1, "smallint": 2, "int": 4, "float": 4, "decimal": 16}
+
+
+def online_bytes(declared: str) -> int:
+    """Bytes that a normalised MySQL type takes of an online row, as Hopsworks' guide to data types counts them."""
+    base, _, argument = declared.partition("(")
+    if base in ("varchar", "char"):
+        return 4 * int(argument[:-1])
+    if base in ("varbinary", "binary"):
+        return int(argument[:-1])
+    return 256 if base.endswith(("text", "blob")) else _ONLINE_BYTES.get(base, 8)

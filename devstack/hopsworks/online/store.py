@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS online_ingestion_result (
 """
 # Smaller than the Avro type in which their values come.
 _INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24}
+# Of UTF-8, which MySQL's larger texts hold.
+_TEXT_BYTES = {"tinytext": 2**8 - 1, "text": 2**16 - 1, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
 _EPOCH = datetime.datetime(1970, 1, 1)
 _EPOCH_DAY = _EPOCH.date().toordinal()
 
@@ -112,6 +114,8 @@ def converter(feature: Feature) -> Callable[[Any], Any] | None:
         return _ranged(feature.name, base, 2 ** (_INTEGER_BITS[base] - 1))
     if base in ("varchar", "char", "varbinary", "binary") and size:
         return _bounded(feature.name, declared, size[0], is_complex(feature.type or ""))
+    if base in _TEXT_BYTES:
+        return _bounded_text(feature.name, declared, _TEXT_BYTES[base])
     return None
 
 
@@ -153,6 +157,15 @@ def _bounded(name: str, declared: str, size: int, nested: bool) -> Callable[[Any
             raise UserDataError(f"value of {name} is {len(value)} long, the column is {declared}")
         # A complex feature may be null in its own inner encoding instead of the outer one.
         return None if nested and value == b"\x00" else value
+
+    return check
+
+
+def _bounded_text(name: str, declared: str, size: int) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if len(value) > size or len(value.encode()) > size:
+            raise UserDataError(f"value of {name} is longer than {size} bytes, the column is {declared}")
+        return value
 
     return check
 

@@ -12,13 +12,19 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.deployment.decision import StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema, source_topic_arguments
+from hopsworks_flink.pipeline.resources import (
+    feature_group_arguments,
+    online_warnings,
+    source_avro_schema,
+    source_topic_arguments,
+)
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
 from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
@@ -56,12 +62,14 @@ class Comparison:
 
     :param state: what becomes of the job's state: ``keeps``, ``rewarms``, ``resets`` or ``refused``.
     :param state_reasons: why, sentence parts.
+    :param warnings: what would be lost in silence otherwise, sentences.
     """
 
     pipeline: str
     resources: Sequence[Resource]
     state: Outcome
     state_reasons: Sequence[str]
+    warnings: Sequence[str] = ()
 
     @property
     def changes(self) -> int:
@@ -75,6 +83,7 @@ class Comparison:
             "changes": self.changes,
             "resources": [asdict(resource) for resource in self.resources],
             "state": {"outcome": self.state, "reasons": list(self.state_reasons)},
+            "warnings": list(self.warnings),
         }
 
     def to_text(self) -> str:
@@ -82,7 +91,9 @@ class Comparison:
         lines = [(r.action, r.kind, r.name, "; ".join(r.details)) for r in self.resources]
         reasons = f": {'; '.join(self.state_reasons)}" if self.state_reasons else ""
         verdict = f"{self.changes} of {len(self.resources)} would change." if self.changes else "Nothing would change."
-        return f"{tabulate(lines, tablefmt='plain', disable_numparse=True)}\nstate {self.state}{reasons}\n{verdict}"
+        table = tabulate(lines, tablefmt="plain", disable_numparse=True)
+        warnings = [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join([table, *warnings, f"state {self.state}{reasons}", verdict])
 
 
 def compare(file: str, deployment: Deployment) -> Comparison:
@@ -92,15 +103,16 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     """
     pipeline = Pipeline.from_yaml(file)
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
-        resources = [_topic(session, pipeline), *_feature_groups(session, pipeline)]
+        groups, warnings = _feature_groups(session, pipeline)
+        resources = [_topic(session, pipeline), *groups]
         # Without the groups' ids there is no plan yet: the job certainly changes.
-        registered = all(resource.action == "none" for resource in resources if resource.kind == "feature_group")
+        registered = all(group.action == "none" for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
         outcome, reasons = _state(pipeline, deployment, marks)
-    return Comparison(pipeline.name, [*resources, job], outcome, reasons)
+    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings)
 
 
 def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:
@@ -128,20 +140,22 @@ def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:
     return Resource("topic", source.topic, "change" if changes or refused else "none", [*changes, *refused])
 
 
-def _feature_groups(session: HopsworksSession, pipeline: Pipeline) -> list[Resource]:
-    resources = []
+def _feature_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list[Resource], list[str]]:
+    resources, warnings = [], []
     for group in pipeline.feature_groups:
         try:
             registered = session.get_feature_group(group.name, group.version)
         except HopsworksNotFoundError:
             resources.append(Resource("feature_group", group.full_name, "create"))
+            warnings += online_warnings(pipeline, group, {})
             continue
+        warnings += online_warnings(pipeline, group, shape_of(registered).online_types)
         arguments = feature_group_arguments(pipeline, group)
         found = session.differences(registered, arguments)
         if found:
             found.append(_consequence(session, registered, arguments))
         resources.append(Resource("feature_group", group.full_name, "change" if found else "none", found))
-    return resources
+    return resources, warnings
 
 
 def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[str, Any]) -> str:

@@ -404,10 +404,10 @@ class Deployer:
 
     def _submit(self, job: DesiredJob, job_id: str, start: Start, back: bool) -> None:
         self.log.info("Submitting %r as job %s.", job.job_name, job_id)
-        bundle = job.bundle_for(start)
+        bundle, own_marks = job.bundle_for(start)
         marks = {
             **self._marks,
-            **job.marks,
+            **own_marks,
             MARK_HASH: job.hash,
             MARK_OWNER: OWNER,
             MARK_STATE: "restore" if back else start.policy if self.policy.state == "auto" else self.policy.state,

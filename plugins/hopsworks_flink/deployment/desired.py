@@ -32,7 +32,8 @@ class DesiredJob:
 
     :param secret_files: makes the bundle's secret files; called only when the job is really submitted, once for each
         submission.
-    :param start_files: the same for programs that have to know what they begin with; called with that and ``recipe``.
+    :param start_files: the same for programs that have to know what they begin with, with marks of that submission;
+        called with that and ``recipe``.
     :param recipe: JSON-safe facts out of which ``start_files`` makes the files; nothing secret.
     :param credentials: fingerprint of the credentials in the secret files, which renewed ones change; None: a job that
         runs is not ended for renewed credentials.
@@ -50,7 +51,7 @@ class DesiredJob:
     parallelism: int = 1
     flink_configuration: Mapping[str, str] = field(default_factory=dict)
     secret_files: Callable[[], Mapping[str, bytes]] = dict
-    start_files: Callable[[Start, Mapping[str, Any]], Mapping[str, bytes]] | None = None
+    start_files: Callable[[Start, Mapping[str, Any]], tuple[Mapping[str, bytes], Mapping[str, str]]] | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     credentials: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
@@ -69,10 +70,10 @@ class DesiredJob:
             jar_digests=self.jars.digests,
         )
 
-    def bundle_for(self, start: Start) -> Bundle:
-        """The bundle with its secret files, for one submission."""
-        files = self.start_files(start, self.recipe) if self.start_files else self.secret_files()
-        return self.bundle.with_secret_files(files)
+    def bundle_for(self, start: Start) -> tuple[Bundle, dict[str, str]]:
+        """The bundle with its secret files, and the job's marks, for one submission."""
+        files, marks = self.start_files(start, self.recipe) if self.start_files else (self.secret_files(), {})
+        return self.bundle.with_secret_files(files), {**self.marks, **marks}
 
     def snapshot(self) -> dict[str, Any]:
         """What is needed to start this very job again later: JSON-safe, without secrets.

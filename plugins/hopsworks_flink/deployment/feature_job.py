@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
 from hopsworks_flink.exceptions import FlinkStateError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
@@ -43,6 +43,7 @@ class FeatureJob:
     :param hopsworks_conn_id: Airflow connection of the feature store.
     :param start: for a job that begins without state: ``earliest`` or ``latest``; None: what the pipeline says.
     :param lacking: full name of a feature group -> names of the features that it lacks.
+    :param warnings: about strings that the registered online columns may not hold.
     """
 
     pipeline: Pipeline
@@ -51,6 +52,7 @@ class FeatureJob:
     hopsworks_conn_id: str
     start: str | None = None
     lacking: Mapping[str, list[str]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
     @classmethod
     def compile(
@@ -71,6 +73,7 @@ class FeatureJob:
         :raises HopsworksConflictError: one differs from the pipeline.
         """
         from hopsworks_flink.pipeline.plan import compile_plan
+        from hopsworks_flink.pipeline.resources import online_warnings
 
         if append:
             registered, lacking = growing_groups(session, pipeline)
@@ -78,7 +81,12 @@ class FeatureJob:
             registered, lacking = registered_groups(session, pipeline, pipeline.feature_groups), {}
         brokers = (*((source_kafka,) if source_kafka else ()), session.kafka_config())
         plan = compile_plan(pipeline, registered)
-        return cls(pipeline, plan, brokers, hopsworks_conn_id, start, lacking)
+        warnings = [
+            warning
+            for group, ref in zip(pipeline.feature_groups, registered, strict=True)
+            for warning in online_warnings(pipeline, group, ref.online_types)
+        ]
+        return cls(pipeline, plan, brokers, hopsworks_conn_id, start, lacking, warnings)
 
     def with_plan(self, bundle: Bundle) -> Bundle:
         """The program's bundle, with the plan beside it."""
@@ -122,8 +130,8 @@ class FeatureJob:
         if earliest:
             raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
 
-    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> Mapping[str, bytes]:
-        """How to reach the brokers, new online ingestion ids, and where to begin.
+    def start_files(self, start: Start, recipe: Mapping[str, Any]) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
+        """How to reach the brokers, new online ingestion ids, and where to begin; and marks with the ids.
 
         :param recipe: holds the pipeline, which is the previous one's when that is brought back.
         """
@@ -146,7 +154,7 @@ class FeatureJob:
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
         )
-        return {BINDINGS_FILE: json.dumps(values).encode()}
+        return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
 
 
 def registered_groups(

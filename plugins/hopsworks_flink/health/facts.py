@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from hopsworks_flink.clients.flink.failures import root_exception
 from hopsworks_flink.clients.flink.http import Question
 from hopsworks_flink.clients.flink.jobs import NOT_FOUND, TERMINAL_STATES, lowest_watermark
 from hopsworks_flink.exceptions import FlinkApiError
+from hopsworks_flink.health.rows import OnlineRows
 
 # Of the source, the window operators and the sinks. A chained operator has no counts of records at its vertex.
 _LAG, _READ, _LATE, _WRITTEN = "pendingRecords", "numRecordsIn", "numLateRecordsDropped", "numRecordsSend"
@@ -37,6 +38,7 @@ class JobFacts:
     :param lag: events of the topic that were not read; None: not told.
     :param read: events read; ``late``: of these, dropped behind the watermark; ``written``: rows; all since the start.
     :param written_at: when ``written`` was last seen to change, epoch seconds.
+    :param online: feature group -> what the online store did with the job's rows; empty: not asked for.
     """
 
     at: float
@@ -59,6 +61,7 @@ class JobFacts:
     late: int | None = None
     written: int | None = None
     written_at: float | None = None
+    online: Mapping[str, OnlineRows] = field(default_factory=dict)
 
     @property
     def all_running(self) -> bool:
@@ -78,16 +81,21 @@ class JobFacts:
             return None
         known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items() if n in known}
-        return cls(**values)
+        rows = {name: {**row, "short": tuple(row["short"])} for name, row in data.get("online", {}).items()}
+        return cls(**{**values, "online": {name: OnlineRows(**row) for name, row in rows.items()}})
 
     def to_json(self) -> dict[str, Any]:
         """JSON-safe facts."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        online = {name: {**asdict(rows), "short": list(rows.short)} for name, rows in self.online.items()}
+        return {**{name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}, "online": online}
 
     def after(self, before: JobFacts | None) -> JobFacts:
-        """These facts, with the time of the last row that the look before knew."""
+        """These facts, with the time of the last row that the look before knew, and which online rows are new."""
+        known = before.online if before is not None else {}
+        # What the platform did not tell this time is asked for the next time.
+        online = {name: rows.after(known.get(name)) for name, rows in (self.online or known).items()}
         same = before is not None and before.job_id == self.job_id and before.written == self.written
-        return replace(self, written_at=before.written_at if same and before is not None else self.at)
+        return replace(self, written_at=before.written_at if same and before is not None else self.at, online=online)
 
 
 def job_facts(

@@ -85,6 +85,7 @@ def judge(job_name: str | None, facts: JobFacts, before: JobFacts | None, bounds
     found = [*_of_its_state(facts, bounds), *_of_its_restarts(facts, bounds), *_of_its_checkpoints(facts, bounds)]
     if before is not None and before.job_id == facts.job_id:
         found += _of_its_progress(facts, before)
+    found += _of_its_rows(facts, before)
     return Verdict((*found, *_of_its_lag(facts, bounds), *_of_its_silence(facts, before, bounds)))
 
 
@@ -161,6 +162,27 @@ def _of_its_progress(facts: JobFacts, before: JobFacts) -> list[Reason]:
     dropped = _difference(facts.late, before.late)
     if dropped is not None and dropped > 0:
         found.append(Reason(DEGRADED, "late", f"{dropped} events came behind the watermark and count nowhere"))
+    return found
+
+
+def _of_its_rows(facts: JobFacts, before: JobFacts | None) -> list[Reason]:
+    """Rows that the online store dropped since the last look. Another job would write the same."""
+    found = []
+    for name, rows in facts.online.items():
+        if not rows.new_failed:
+            continue
+        earlier = before.online.get(name) if before is not None else None
+        grows = earlier is not None and 0 < 2 * earlier.new_failed <= rows.new_failed
+        text = (
+            f"the online store dropped {rows.new_failed} of {rows.new_failed + rows.new_taken} new rows for feature "
+            f"group {name}, {rows.failed} since the job's start (FAILED in online ingestion {rows.ingestion_id}): "
+        )
+        if rows.short:
+            text += f"a string may be longer than its column ({', '.join(rows.short)}); give the group a new version "
+            text += "with longer online_types"
+        else:
+            text += "the platform's log of online ingestion says why"
+        found.append(Reason(SICK if grows or rows.new_failed >= rows.new_taken else DEGRADED, "online", text))
     return found
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class FeatureGroupRef:
     :param topic: Kafka topic of its online ingestion.
     :param subject_id: id of the newest version of its Avro schema.
     :param avro_schema: that schema as JSON text.
+    :param online_types: types of its online columns.
     """
 
     project_id: int
@@ -42,6 +43,7 @@ class FeatureGroupRef:
     topic: str
     subject_id: int
     avro_schema: str
+    online_types: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:

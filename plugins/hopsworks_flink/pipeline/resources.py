@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from hopsworks_flink.pipeline.spec.online_types import default_online_type, longest
 from hopsworks_flink.pipeline.spec.pipeline import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.types import TIMESTAMP, avro_type
+from hopsworks_flink.pipeline.types import STRING, FeatureType, avro_type
 
 
 class Feature(NamedTuple):
-    """A feature's name, feature type and description."""
+    """A feature's name, feature type and description, and the type of its online column if the file names one."""
 
     name: str
     type: str
     description: str
+    online_type: str | None = None
+
+    def arguments(self) -> dict[str, str]:
+        """As the operator that creates feature groups takes it."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
     """Features of a group in their order: key columns, aggregates, and the event time if there is one."""
-    columns = pipeline.source.all_columns
-    result = [Feature(column, str(columns[column]), "") for column in group.key]
+    meanings = dict.fromkeys(group.key, "")
     for name, aggregate in group.aggregates.items():
         over = "events" if aggregate.column is None else aggregate.column
-        description = aggregate.description or f"{aggregate.function} of {over}"
-        result.append(Feature(name, str(aggregate.result_type(columns)), description))
+        meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
     if group.event_time_feature:
-        meaning = "end of the window, exclusive" if group.event_time == "window_end" else "time of the event"
-        result.append(Feature(group.event_time_feature, str(TIMESTAMP), meaning))
-    return result
+        ends = group.event_time == "window_end"
+        meanings[group.event_time_feature] = "end of the window, exclusive" if ends else "time of the event"
+    kinds = group.feature_types(pipeline.source.all_columns)
+    return [Feature(name, str(kind), meanings[name], group.online_types.get(name)) for name, kind in kinds.items()]
 
 
 def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
@@ -41,9 +47,64 @@ def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str
         "primary_key": list(group.key),
         "event_time": group.event_time_feature,
         "online_enabled": group.online,
-        "features": [feature._asdict() for feature in features(pipeline, group)],
+        "features": [feature.arguments() for feature in features(pipeline, group)],
         **ttl,
     }
+
+
+def online_warnings(pipeline: Pipeline, group: FeatureGroup, registered: Mapping[str, str]) -> list[str]:
+    """Which strings the group's online columns may not hold: the online store drops such a row. One sentence each.
+
+    A column whose type the file names is what somebody has thought about: only a string that is known to be longer is
+    told of.
+
+    :param registered: online types of the registered group by feature; empty if it is not registered.
+    """
+    warnings = []
+    for name, kind, most in _lengths(pipeline, group) if group.online else ():
+        online_type = group.online_types.get(name) or registered.get(name) or default_online_type(kind)
+        limit = longest(online_type)
+        if limit is None or (name in group.online_types if most is None else most <= limit):
+            continue
+        what, column = ("key column", name) if name in group.key else ("feature", group.aggregates[name].column)
+        may_be = "may be of any length" if most is None else f"may have {most} characters"
+        way_out = f"name a longer type (online_types: {{{name}: varchar({max(500, most or 0)})}})"
+        if name in registered:
+            way_out += ", in a new version of the group"
+        warnings.append(
+            f"{group.full_name}: {what} {name!r} is {online_type} online, and its strings {may_be}: rows with a longer "
+            f"one are dropped there. If there can be one, {way_out}, or cut the string: LEFT({column}, {limit})."
+        )
+    return warnings
+
+
+def short_columns(pipeline: Pipeline, group: FeatureGroup, registered: Mapping[str, str]) -> list[str]:
+    """Registered online columns that a string may be too long for: ``url varchar(100)``."""
+    return [
+        f"{name} {registered[name]}"
+        for name, _, most in _lengths(pipeline, group)
+        if name in registered and (limit := longest(registered[name])) and (most is None or most > limit)
+    ]
+
+
+def _lengths(pipeline: Pipeline, group: FeatureGroup) -> Iterator[tuple[str, FeatureType, int | None]]:
+    """A group's string features, with their types and the most characters that they have; None: any number."""
+    columns = pipeline.source.all_columns
+    lengths: dict[str, int | None] = dict.fromkeys(pipeline.source.columns)
+    if pipeline.source.derive:
+        # A pipeline without expressions does without their parser.
+        from hopsworks_flink.pipeline.expressions.lengths import longest_text
+
+        for name, derived in pipeline.source.derive.items():
+            lengths[name] = longest_text(derived.expression, columns, lengths)
+    for name, kind in group.feature_types(columns).items():
+        if kind != STRING:
+            continue
+        aggregate = group.aggregates.get(name)
+        most = lengths[aggregate.column if aggregate and aggregate.column else name]
+        if aggregate and most is not None:
+            most = max(most, len(str(aggregate.default or "")))
+        yield name, kind, most
 
 
 def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:

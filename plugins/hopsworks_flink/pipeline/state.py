@@ -19,7 +19,7 @@ Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = ("partitions", "replication", "schema", "max_disorder", "idle_timeout", "start", "on_decode_error")
-_STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "offline")
+_STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "online_types", "offline")
 _STATELESS_AGGREGATE = ("default", "description")
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")

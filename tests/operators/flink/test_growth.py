@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from devstack.hopsworks.metadata.models import new_commit
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.cli.planning import Deployment, compare
-from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK
+from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK, ingestion_ids
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.deployment import growth_steps as _growth
 from hopsworks_flink.exceptions import FlinkError
@@ -147,6 +147,16 @@ def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Pa
     assert found["job"].action == found["feature_group"].action == "none", found
     changed = compare(str(file), Deployment(parallelism=2)).resources[-1]
     assert changed.details[-1] == "the SQL is the same; program, jars, configuration or parallelism are not"
+
+
+def test_each_job_says_under_which_ids_its_rows_are_counted(platform: Platform) -> None:
+    platform.deploy()
+    first = ingestion_ids(platform.the_job().user_config)
+    store = platform.server.context.store
+    newest = {group.full_name: store.online_ingestions(group.id)[0]["id"] for group in store.feature_groups("spent")}
+    assert first == newest
+    platform.deploy(parallelism=2)
+    assert all(first[name] < number for name, number in ingestion_ids(platform.the_job().user_config).items())
 
 
 def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 
+from devstack.hopsworks.metadata.db import immediate
+from devstack.hopsworks.online.store import add_results, connect_online_store
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
+from hopsworks_flink.clients.flink.jobs import ingestion_marks
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator, FlinkUndeployFeaturePipelineOperator
 from hopsworks_flink.operators.flink import supervise as flink_supervise
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
+from hopsworks_flink.pipeline.resources import feature_group_arguments
+from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.flink_stub import FlinkStub, Job
+from tests.support.hopsworks_server import LocalHopsworks
 from tests.support.supervising import PIPELINE, Runs
 
 pytestmark = pytest.mark.airflow
@@ -120,6 +127,81 @@ def test_late_events_since_the_last_look(flink: FlinkStub, runs: Runs) -> None:
     job.metrics["GlobalWindowAggregate[4].numLateRecordsDropped"] = 8.0
     assert supervise(runs)["reasons"][0]["text"].startswith("5 events came behind the watermark")
     assert supervise(runs)["verdict"] == "healthy"
+
+
+class OnlineStore:
+    """The pipeline's feature group, and what becomes of the rows that its job writes."""
+
+    def __init__(self, server: LocalHopsworks) -> None:
+        pipeline = Pipeline.parse(KEYED_BY_TEXT)
+        with HopsworksHook().session() as session:
+            group, _ = session.create_feature_group(**feature_group_arguments(pipeline, pipeline.feature_groups[0]))
+            # Another writer's is the newest: the job's own is what counts.
+            self.ingestion, _ = (session.create_online_ingestion(group) for _ in range(2))
+        self.connection = connect_online_store(server.layout)
+
+    def count(self, **rows: int) -> None:
+        with immediate(self.connection):
+            add_results(self.connection, [(self.ingestion, status, number) for status, number in rows.items()])
+
+
+KEYED_BY_TEXT = {
+    **PIPELINE,
+    "source": {**PIPELINE["source"], "schema": {"cc": "string", "at": "bigint"}},
+}
+
+
+@pytest.fixture
+def store(hopsworks: LocalHopsworks) -> OnlineStore:
+    return OnlineStore(hopsworks)
+
+
+def supervise_store(runs: Runs) -> dict[str, Any]:
+    operator = FlinkSuperviseJobOperator(task_id="supervise_job", pipeline=KEYED_BY_TEXT)
+    return operator.execute({"ti": runs})
+
+
+def test_rows_that_the_online_store_drops(
+    flink: FlinkStub, runs: Runs, metrics: dict[str, float], store: OnlineStore
+) -> None:
+    streaming(flink, user_config=ingestion_marks({"g_1": store.ingestion, "of_another_file_1": 4711}))
+    store.count(UPSERTED=90, IGNORED=7)
+    assert supervise_store(runs)["verdict"] == "healthy"
+    store.count(UPSERTED=50, FAILED=3)
+    result = supervise_store(runs)
+    assert (result["verdict"], result["action"]) == ("degraded", "warn")
+    assert result["reasons"][0]["topic"] == "online"
+    assert result["reasons"][0]["text"].startswith("the online store dropped 3 of 53 new rows for feature group g_1")
+    assert "(cc varchar(100)); give the group a new version" in result["reasons"][0]["text"]
+    assert metrics["hopsworks_flink.cards__features.failed_rows"] == 3
+    assert supervise_store(runs)["verdict"] == "healthy", "nothing new"
+    store.count(FAILED=5)
+    with pytest.raises(AirflowFailException, match=r"is sick: the online store dropped 5 of 5 new rows .* 8 since"):
+        supervise_store(runs)
+
+
+def test_while_hopsworks_is_away_the_job_is_judged_and_no_row_is_forgotten(
+    flink: FlinkStub, runs: Runs, hopsworks: LocalHopsworks, store: OnlineStore
+) -> None:
+    job = streaming(flink, user_config=ingestion_marks({"g_1": store.ingestion}))
+    supervise_store(runs)
+    store.count(UPSERTED=50, FAILED=3)
+    hopsworks.faults.status, hopsworks.faults.times = 503, 1000
+    result = supervise_store(runs)
+    assert result["verdict"] == "degraded"
+    assert result["reasons"][0]["text"].startswith("what the online store did with the job's rows is not known: ")
+    job.checkpoint_age = 900.0
+    with pytest.raises(AirflowFailException, match="completed its last checkpoint 900 s ago"):
+        supervise_store(runs)
+    job.checkpoint_age, hopsworks.faults.times = 3.0, 0
+    assert "dropped 3 of 53 new rows" in supervise_store(runs)["reasons"][0]["text"]
+
+
+def test_an_ingestion_that_hopsworks_has_forgotten_is_told(flink: FlinkStub, runs: Runs, store: OnlineStore) -> None:
+    streaming(flink, user_config=ingestion_marks({"g_1": 4711}))
+    (reason,) = supervise_store(runs)["reasons"]
+    assert reason["kind"] == "degraded"
+    assert "Hopsworks has forgotten online ingestion 4711 of g_1; a newly deployed job gets a new one" in reason["text"]
 
 
 def test_deploys_again_so_often_and_no_more(flink: FlinkStub, runs: Runs) -> None:

@@ -130,6 +130,28 @@ BROKEN = [
     ),
     ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be one of 'window_end'"),
     ("feature_groups.0.description", "x" * 257, r"feature_groups\[0\]\.description: .*at most 256"),
+    ("feature_groups.0.online_types", {"m": "varchar(0)"}, r"online_types\.m: varchar\(n\) has 1 to 7500 characters"),
+    (
+        "feature_groups.0.online_types",
+        {"m": "varchar(7501)"},
+        r"has 1 to 7500 characters; for longer strings write",
+    ),
+    ("feature_groups.0.online_types", {"m": "string"}, r"online_types\.m: must be varchar\(n\) or text, for a string"),
+    ("feature_groups.0.online_types", {"m": 500}, r"online_types\.m: an online type is a text such as varchar\(500\)"),
+    ("feature_groups.0.online_types", {"x": "text"}, r"\[0\]: online_types\.x: there is no such feature; .*cc_num, n"),
+    ("feature_groups.0.online_types", {"n": "text"}, r"online_types\.n: the feature is bigint, which is always bigint"),
+    (
+        "feature_groups.0.online_types",
+        {"cc_num": "varchar(20)"},
+        r"\[0\]\.online_types\.cc_num: the feature is bigint, which is always bigint online",
+    ),
+]
+KEYED_BY_TEXT = [
+    ({"tid": "text"}, r"online_types\.tid: a key column cannot be text; write varchar\(n\), n at most 768"),
+    ({"tid": "timestamp(3)"}, r"online_types\.tid: the feature is string, which can be varchar\(n\) or text online"),
+    ({"tid": "varchar(769)"}, r"key: it takes 3076 bytes online, and 3072 are allowed; a varchar\(n\) takes 4n bytes"),
+    ({"last": "varchar(7400)"}, r"a row takes 30008 bytes online, and 30000 are allowed; .*or make them text"),
+    ({"window_end": "varchar(9)"}, r"window_end: the feature is timestamp, which can be timestamp\(n\) online"),
 ]
 
 
@@ -150,6 +172,29 @@ def test_a_broken_pipeline_is_refused_with_place_value_and_remedy(minimal, place
     put(minimal, place, value)
     with pytest.raises(PipelineError, match=message):
         Pipeline.parse(minimal)
+
+
+def keyed_by_text(minimal, **online_types):
+    put(minimal, "feature_groups.0.key", ["tid"])
+    put(minimal, "feature_groups.0.event_time", "window_end")
+    put(minimal, "feature_groups.0.aggregates", {"last": {"last_value": "tid"}})
+    put(minimal, "feature_groups.0.online_types", online_types)
+    return minimal
+
+
+@pytest.mark.parametrize(("online_types", "message"), KEYED_BY_TEXT)
+def test_online_types_that_do_not_fit_are_refused(minimal, online_types, message):
+    with pytest.raises(PipelineError, match=message):
+        Pipeline.parse(keyed_by_text(minimal, **online_types))
+
+
+def test_online_types_are_written_in_one_way(minimal):
+    spec = keyed_by_text(minimal, tid=" VARCHAR( 768 )", last="TEXT", window_end="timestamp(0)")
+    (group,) = Pipeline.parse(spec).feature_groups
+    assert group.online_types == {"tid": "varchar(768)", "last": "text", "window_end": "timestamp"}
+    put(spec, "feature_groups.0.online", False)
+    with pytest.raises(PipelineError, match="online_types is about the online store, and online is false"):
+        Pipeline.parse(spec)
 
 
 def test_all_problems_are_told_at_once(minimal):

@@ -32,6 +32,8 @@ MARK_STATE = "state_policy"
 MARK_WATERMARK = "rewarmed_at"
 #: Tells whether the job was given the credentials that a deployment would give it now; holds no secret.
 MARK_CREDENTIALS = "credentials"
+# With a feature group's name behind it: the number under which Hopsworks counts the job's rows for it.
+_MARK_INGESTION = "online_ingestion."
 OWNER = "airflow-provider-hopsworks-flink"
 # Flink names a Kafka table's operators "cards_1[11]: Writer" and "cards_1[11]: Committer".
 _SINK = re.compile(r"(\w+)\[\d+\]: (Writer|Committer)")
@@ -181,6 +183,17 @@ def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -
         if marks.get(MARK_STATE) in ("fresh", "rewarm"):
             break
     return RestorePoint(None, "; ".join(passed) or "no earlier job is known")
+
+
+def ingestion_marks(ids: Mapping[str, int]) -> dict[str, str]:
+    """Marks that say under which number Hopsworks counts the job's rows for each feature group."""
+    return {f"{_MARK_INGESTION}{name}": str(number) for name, number in ids.items()}
+
+
+def ingestion_ids(marks: Mapping[str, str]) -> dict[str, int]:
+    """The reverse of `ingestion_marks`; empty for a job of an earlier version of this package."""
+    found = {key.removeprefix(_MARK_INGESTION): text for key, text in marks.items() if key.startswith(_MARK_INGESTION)}
+    return {name: int(text) for name, text in found.items() if text.isdigit()}
 
 
 def watermark_of(marks: Mapping[str, str]) -> int | None:

@@ -82,7 +82,7 @@ class HopsworksSession:
     ) -> tuple[Any, bool]:
         """Get a feature group, or create it.
 
-        :param features: ``name``, ``type`` and optionally ``description`` of each feature.
+        :param features: ``name``, ``type`` and optionally ``description`` and ``online_type`` of each feature.
         :param time_travel_format: of a new group: ``HUDI``, ``DELTA`` or ``NONE``. With ``DELTA`` the SDK itself
             writes the empty table, and needs access to the store's files.
         :param ttl: seconds for which a row counts, from its event time; None: for ever.
@@ -91,7 +91,6 @@ class HopsworksSession:
         :raises HopsworksConflictError: the group exists and differs; the text names every difference.
         """
         from hopsworks.client.exceptions import RestAPIError
-        from hsfs.feature import Feature
 
         wanted = FeatureGroupShape.of(features, primary_key, event_time, online_enabled, ttl)
         with translated(f"create feature group {name!r} version {version}"), quiet():
@@ -108,9 +107,8 @@ class HopsworksSession:
             )
             created = group.id is None
             if created:
-                sdk_features = [Feature(f["name"], f["type"], description=f.get("description") or "") for f in features]
                 try:
-                    group.save(sdk_features)
+                    group.save([_sdk_feature(feature) for feature in features])
                 except RestAPIError as error:
                     # Another task was faster, or the answer to an earlier try was lost.
                     if error.error_code != _FEATURE_GROUP_EXISTS:
@@ -131,12 +129,11 @@ class HopsworksSession:
         :raises HopsworksConflictError: it also differs in something else; nothing is changed.
         """
         from hsfs import engine
-        from hsfs.feature import Feature
 
         names = self.lacking_features(group, arguments)
         # Names as the SDK writes them, like the shape's.
-        by_name = {Feature(f["name"], f["type"]).name: f for f in arguments["features"]}
-        new = [Feature(n, by_name[n]["type"], description=by_name[n].get("description") or "") for n in names]
+        wanted = [_sdk_feature(feature) for feature in arguments["features"]]
+        new = [feature for feature in wanted if feature.name in names]
         with translated(f"append features to feature group {group.name!r} version {group.version}"), quiet():
             if new:
                 group.append_features(new)
@@ -250,6 +247,7 @@ class HopsworksSession:
             topic=group._online_topic_name,
             subject_id=subject["id"],
             avro_schema=subject["schema"],
+            online_types=shape_of(group).online_types,
         )
 
     def feature_group_url(self, group: Any) -> str:
@@ -296,6 +294,15 @@ class HopsworksSession:
             ingestion = OnlineIngestionApi()._create_online_ingestion(group, OnlineIngestion(num_entries=None))
         return int(ingestion.id)
 
+    def online_results(self, group: Any, ingestion_id: int) -> dict[str, int] | None:
+        """What the online store did with the rows of one ingestion: status -> rows; None: the ingestion is forgotten.
+
+        A status is ``UPSERTED``, ``DELETED``, ``IGNORED`` (a newer row was there) or ``FAILED`` (dropped for good).
+        """
+        with translated(f"read online ingestion {ingestion_id} of feature group {group.name!r}"), quiet():
+            ingestion = group.get_online_ingestion(ingestion_id)
+        return {result.status: int(result.rows) for result in ingestion.results} if ingestion else None
+
     # --- Kafka -----------------------------------------------------------------------------------------------------
 
     def kafka_config(self) -> dict[str, str]:
@@ -329,3 +336,10 @@ class HopsworksSession:
             raise
         except KafkaError as error:
             raise HopsworksConnectionError(f"The broker of topic {topic!r} does not answer: {error}") from error
+
+
+def _sdk_feature(feature: Mapping[str, Any]) -> Any:
+    from hsfs.feature import Feature
+
+    online_type, description = feature.get("online_type"), feature.get("description") or ""
+    return Feature(feature["name"], feature["type"], description=description, online_type=online_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -15,6 +15,8 @@ class FeatureGroupShape:
     :param features: name -> feature type.
     :param primary_key: names; their order carries no meaning.
     :param ttl: seconds for which a row counts, None for ever.
+    :param online_types: name -> type of the online column. Wanted ones are those that somebody named: of the others any
+        registered type is right.
     """
 
     features: Mapping[str, str]
@@ -22,6 +24,7 @@ class FeatureGroupShape:
     event_time: str | None
     online_enabled: bool
     ttl: int | None = None
+    online_types: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -39,6 +42,7 @@ class FeatureGroupShape:
             event_time=_name(event_time) if event_time else None,
             online_enabled=online_enabled,
             ttl=ttl,
+            online_types={_name(f["name"]): _type(f["online_type"]) for f in features if f.get("online_type")},
         )
 
     def differences(self, existing: FeatureGroupShape) -> list[str]:
@@ -52,6 +56,12 @@ class FeatureGroupShape:
                 found.append(f"feature {name!r} ({there}) exists there only")
             elif here != there:
                 found.append(f"feature {name!r} is {there}, wanted {here}")
+            online, known = self.online_types.get(name), existing.online_types.get(name)
+            if there is not None and existing.online_enabled and online not in (None, known):
+                found.append(
+                    f"feature {name!r} is {known or 'of no type'} online, wanted {online} (the type of an online "
+                    "column stays: that takes a new version of the group)"
+                )
         if self.primary_key != existing.primary_key:
             found.append(f"the primary key is {sorted(existing.primary_key)}, wanted {sorted(self.primary_key)}")
         if self.event_time != existing.event_time:
@@ -70,7 +80,11 @@ class FeatureGroupShape:
         """The differences that appending features would not remove."""
         new = self.appended(existing)
         features = {**existing.features, **{name: self.features[name] for name in new}}
-        return self.differences(replace(existing, features=features))
+        online_types = {
+            **existing.online_types,
+            **{name: kind for name, kind in self.online_types.items() if name in new},
+        }
+        return self.differences(replace(existing, features=features, online_types=online_types))
 
 
 def wanted_shape(arguments: Mapping[str, Any]) -> FeatureGroupShape:
@@ -87,7 +101,7 @@ def wanted_shape(arguments: Mapping[str, Any]) -> FeatureGroupShape:
 def shape_of(group: Any) -> FeatureGroupShape:
     """The shape of the SDK's feature group."""
     return FeatureGroupShape.of(
-        [{"name": feature.name, "type": feature.type} for feature in group.columns],
+        [{"name": f.name, "type": f.type, "online_type": f.online_type} for f in group.columns],
         [feature.name for feature in group.columns if feature.primary],
         group.event_time,
         bool(group.online_enabled),
@@ -125,7 +139,7 @@ def with_null_defaults(schema: Mapping[str, Any], names: Sequence[str]) -> dict[
 
 def _parsed(schema: str | Mapping[str, Any]) -> Any:
     parsed = json.loads(schema) if isinstance(schema, str) else json.loads(json.dumps(schema))
-    for field in parsed.get("fields") or []:
-        if field.get("default", 0) is None:
-            del field["default"]
+    for one in parsed.get("fields") or []:
+        if one.get("default", 0) is None:
+            del one["default"]
     return parsed

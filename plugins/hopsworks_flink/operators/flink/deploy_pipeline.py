@@ -139,6 +139,8 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         plan = self._job.plan
         self.job_name = plan.job_name
         self.log.info("Plan of %s: %d insert(s), hash %s.", plan.job_name, len(plan.inserts), plan.hash[:12])
+        for warning in self._job.warnings:
+            self.log.warning("%s", warning)
 
     @property
     def job(self) -> FeatureJob:

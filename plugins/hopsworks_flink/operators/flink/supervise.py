@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
+from hopsworks_flink.clients.flink.jobs import ingestion_ids
 from hopsworks_flink.deployment.record import UNDEPLOYED, Record
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
+from hopsworks_flink.health.rows import OnlineRows
 from hopsworks_flink.health.verdict import (
     DEGRADED,
     HEALTHY,
@@ -46,7 +49,9 @@ class FlinkSuperviseJobOperator(BaseOperator):
     pipeline's ``supervision``, and against the last look: a watermark that stands while the lag grows shows in two
     looks only. If events were read since the last look, the newest of them are read from the topic as well, because
     Flink does not count those that count nowhere (no key, no usable event time, undecodable): some of them make the job
-    degraded, more than half make it sick.
+    degraded, more than half make it sick. Hopsworks tells what the online store did with the job's rows: those that it
+    has dropped for good since the last look make the job degraded, or sick where they are half of the rows or twice as
+    many as before.
 
     A healthy job succeeds, and so does a degraded one, with a warning. Anything worse fails the task, for good: the
     next run looks again. With ``policy: redeploy`` it succeeds with the decision to deploy again, where that can help
@@ -58,7 +63,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
 
     While a deployment runs, or waits to run, nothing is judged: the task is skipped. Airflow's metrics get
     ``hopsworks_flink.<job>.verdict`` (0 healthy … 4 duplicated), ``.lag``, ``.checkpoint_age``, ``.restarts``,
-    ``.late`` and ``.watermark``.
+    ``.late``, ``.watermark`` and ``.failed_rows`` (of all feature groups, since the job's start).
 
     :param pipeline: the pipeline as a mapping, or the path of its file (templated).
     :param deploy_dag_id: DAG that deploys the pipeline; None: there is none to wait for (templated).
@@ -114,12 +119,13 @@ class FlinkSuperviseJobOperator(BaseOperator):
             before = JobFacts.from_json(saved.get("facts"))
             bounds = bounds_of(pipeline.supervision)
             found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
-            facts = found.after(before)
-            if not facts.job_ids and (since := saved.get(UNDEPLOYED)):
+            if not found.job_ids and (since := saved.get(UNDEPLOYED)):
                 raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
+            online, unknown = self._online_rows(hook, pipeline, found)
+            facts = replace(found, online=online).after(before)
             if facts.job_id:
                 push_links(context, self, hook, facts.job_id)
-            verdict = judge(pipeline.job_name, facts, before, bounds)
+            verdict = judge(pipeline.job_name, facts, before, bounds).because(*unknown)
             verdict = self._explained(hook, pipeline, facts, verdict)
             if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
                 verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS))
@@ -154,6 +160,34 @@ class FlinkSuperviseJobOperator(BaseOperator):
             "deploy_conf": {"state": "auto", **({"parallelism": parallelism} if parallelism else {})},
         }
 
+    def _online_rows(
+        self, hook: FlinkHook, pipeline: Pipeline, facts: JobFacts
+    ) -> tuple[dict[str, OnlineRows], list[Reason]]:
+        """What the online store did with the job's rows, by feature group; and why that is not known of some."""
+        from hopsworks_flink.clients.hopsworks.shapes import shape_of
+        from hopsworks_flink.pipeline.resources import short_columns
+
+        found: dict[str, OnlineRows] = {}
+        reasons = []
+        unknown = "what the online store did with the job's rows is not known"
+        ids = ingestion_ids(hook.job_marks(facts.job_id)) if facts.job_id in facts.job_ids else {}
+        if not ids:
+            return {}, []
+        try:
+            with HopsworksHook(self.hopsworks_conn_id).session() as session:
+                for group in (group for group in pipeline.feature_groups if group.full_name in ids):
+                    registered, number = session.get_feature_group(group.name, group.version), ids[group.full_name]
+                    results = session.online_results(registered, number)
+                    if results is None:
+                        text = f"{unknown}: Hopsworks has forgotten online ingestion {number} of {group.full_name}"
+                        reasons.append(Reason(DEGRADED, "online", f"{text}; a newly deployed job gets a new one"))
+                        continue
+                    short = short_columns(pipeline, group, shape_of(registered).online_types)
+                    found[group.full_name] = OnlineRows.counted(number, results, tuple(short))
+        except HopsworksFlinkError as error:
+            return {}, [Reason(DEGRADED, "online", f"{unknown}: {str(error).rstrip('.')}")]
+        return found, reasons
+
     def _explained(self, hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict) -> Verdict:
         """The verdict with what others than Flink know of the cause."""
         if verdict.kind == HEALTHY or not facts.job_id or not facts.cause:
@@ -185,6 +219,9 @@ class FlinkSuperviseJobOperator(BaseOperator):
         for name in _GAUGES:
             if told[name] is not None:
                 stats.gauge(f"hopsworks_flink.{job_name}.{name}", told[name])
+        if facts.online:
+            failed = sum(rows.failed for rows in facts.online.values())
+            stats.gauge(f"hopsworks_flink.{job_name}.failed_rows", failed)
 
 
 def bounds_of(settings: Supervision) -> Bounds:

@@ -27,9 +27,10 @@ _RECORD = "hopsworks_append"
 class HopsworksCreateFeatureGroupOperator(BaseOperator):
     """Gets or creates a stream feature group.
 
-    A group that exists is success if it has the same features, primary key, event time and online flag; otherwise
-    ``on_drift`` decides. An answer that got lost while the group was made is no harm: the group is found, and completed
-    where Hopsworks can still do so; one that stays incomplete fails the task, naming what is missing.
+    A group that exists is success if it has the same features, primary key, event time and online flag, and the online
+    types that are named; otherwise ``on_drift`` decides. An answer that got lost while the group was made is no harm:
+    the group is found, and completed where Hopsworks can still do so; one that stays incomplete fails the task, naming
+    what is missing.
 
     **Appending features** gives the group's topic a new schema. Materialization leaves out records written with an
     older one: materialize first, append then, and deploy the job that writes the group again (its plan holds the id of
@@ -37,8 +38,10 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
 
     :param name: name of the feature group (templated).
     :param version: its version, from 1 (templated).
-    :param features: a list of ``{"name": …, "type": …, "description": …}``; types are Hopsworks' (``bigint``,
-        ``double``, ``string``, ``timestamp`` …) (templated).
+    :param features: a list of ``{"name": …, "type": …, "description": …, "online_type": …}``; types are Hopsworks'
+        (``bigint``, ``double``, ``string``, ``timestamp`` …). The online type, such as ``varchar(500)``, is that of the
+        column in the online store; without it, Hopsworks chooses: ``varchar(100)`` for a string, and a row with a
+        longer one is dropped there (templated).
     :param primary_key: names of the features that identify a row (templated).
     :param event_time: name of the feature with the event time; without one the offline store keeps one row for each
         key; default: none (templated).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -12,7 +12,16 @@ from pydantic import Field, model_validator
 from hopsworks_flink.pipeline.spec.aggregates import Aggregate
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+from hopsworks_flink.pipeline.spec.online_types import (
+    MOST_KEY_BYTES,
+    MOST_ROW_BYTES,
+    OnlineType,
+    default_online_type,
+    misfit,
+    size,
+)
 from hopsworks_flink.pipeline.spec.problems import refuse
+from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType
 
 # Name of the feature with the time of the event, for `event_time: event`.
 EVENT_TIME_FEATURE = "event_time"
@@ -82,6 +91,8 @@ class FeatureGroup(Model):
     :param ttl: how long a row counts, from its event time.
     :param upsert_if_newer: whether an online row is only replaced by one with a later event time.
     :param online: whether rows go to the online store.
+    :param online_types: feature name → type of its column in the online store; of the others the platform's default,
+        which is ``varchar(100)`` for a string.
     :param offline: whether rows go to the offline store.
     :param description: shown in the feature store, at most 256 characters.
     """
@@ -97,6 +108,7 @@ class FeatureGroup(Model):
     ttl: Duration | None = None
     upsert_if_newer: bool = False
     online: bool = True
+    online_types: dict[str, OnlineType] = Field(default_factory=dict)
     offline: bool = True
     description: str = Field(default="", max_length=256)
 
@@ -110,6 +122,16 @@ class FeatureGroup(Model):
         """Name of the feature that is the group's event time."""
         return EVENT_TIME_FEATURE if self.event_time == "event" else self.event_time
 
+    def feature_types(self, columns: Mapping[str, FeatureType]) -> dict[str, FeatureType]:
+        """Types of the features in their order, over these columns; without those whose columns are wrong (None)."""
+        kinds = {name: columns.get(name) for name in self.key}
+        for name, aggregate in self.aggregates.items():
+            if aggregate and (aggregate.column is None or columns.get(aggregate.column)):
+                kinds[name] = aggregate.result_type(columns)
+        if self.event_time_feature:
+            kinds[self.event_time_feature] = TIMESTAMP
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
     @model_validator(mode="after")
     def _consistent(self) -> FeatureGroup:
         refuse(self.problems())
@@ -120,6 +142,22 @@ class FeatureGroup(Model):
         yield from self._feature_problems()
         yield from self._emission_problems()
         yield from self._storage_problems()
+        yield from self._online_problems()
+
+    def online_problems(self, columns: Mapping[str, FeatureType]) -> Iterator[str]:
+        """What the online store would not take of these columns' types."""
+        kinds = self.feature_types(columns)
+        sizes = {}
+        for name, kind in kinds.items() if self.online else ():
+            given = self.online_types.get(name)
+            if given and (problem := misfit(given, kind, is_key=name in self.key)):
+                yield f"online_types.{name}: {problem}"
+            sizes[name] = size(given or default_online_type(kind))
+        way_out = "a varchar(n) takes 4n bytes: shorten some in online_types"
+        if (key := sum(sizes.get(name, 0) for name in self.key)) > MOST_KEY_BYTES:
+            yield f"key: it takes {key} bytes online, and {MOST_KEY_BYTES} are allowed; {way_out}"
+        elif (row := sum(sizes.values())) > MOST_ROW_BYTES:
+            yield f"a row takes {row} bytes online, and {MOST_ROW_BYTES} are allowed; {way_out}, or make them text"
 
     def _feature_problems(self) -> Iterator[str]:
         if len(set(self.key)) != len(self.key):
@@ -149,6 +187,14 @@ class FeatureGroup(Model):
                 yield "event_time: window_end is for emit: on_window; with on_event write event_time: event"
         elif self.event_time == "event":
             yield "event_time: event is for emit: on_event; windows have event_time: window_end"
+
+    def _online_problems(self) -> Iterator[str]:
+        if self.online_types and not self.online:
+            yield "online_types is about the online store, and online is false; remove one"
+        names = (*self.key, *self.aggregates, *([self.event_time_feature] if self.event_time_feature else []))
+        for name in self.online_types:
+            if name not in names:
+                yield f"online_types.{name}: there is no such feature; there are {', '.join(names)}"
 
     def _storage_problems(self) -> Iterator[str]:
         if not self.online and not self.offline:

@@ -114,6 +114,7 @@ class Pipeline(Model):
             for feature, aggregate in group.aggregates.items():
                 for problem in aggregate.problems(columns) if aggregate else ():
                     yield f"{at}.aggregates.{feature}: {problem}"
+            yield from (f"{at}.{problem}" for problem in group.online_problems(columns))
         if self.late_topic:
             for column in self.source.columns:
                 if column in LATE_COLUMNS:

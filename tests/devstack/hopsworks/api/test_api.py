@@ -143,6 +143,12 @@ def _change(features, **changes):
         (lambda b: {"statisticsConfig": {"columns": ["nothing"]}}, 270108),
         (lambda b: {"features": _change(b["features"], defaultValue="1")}, 270132),
         (lambda b: {"features": _change(b["features"], primary=False)}, 270121),
+        (lambda b: {"features": _change(b["features"], type="string", onlineType="text")}, 120001),
+        (lambda b: {"features": _change(b["features"], type="string", onlineType="varchar(769)")}, 120001),
+        (
+            lambda b: {"features": [*b["features"], {"name": "x", "type": "string", "onlineType": "varchar(7400)"}]},
+            120001,
+        ),
         (lambda b: {"type": "onDemandFeaturegroupDTO"}, 120001),
         (lambda b: {"transformationFunctions": [{"x": 1}]}, 120001),
     ],

@@ -181,6 +181,8 @@ def test_headers():
         ("decimal(38,0)", (1 - 10**38).to_bytes(17, "big", signed=True), "-" + "9" * 38),
         ("decimal(38,10)", b"\x01", "0.0000000001"),
         ("varchar(3)", "abc", "abc"),
+        ("varchar(3)", "äöü", "äöü"),
+        ("text", "ä" * 32767, "ä" * 32767),
         ("tinyint", -128, -128),
         ("smallint", 32767, 32767),
     ],
@@ -195,6 +197,8 @@ def test_conversion(online_type, value, stored):
     ("online_type", "value", "text"),
     [
         ("varchar(3)", "abcd", r"4 long.*varchar\(3\)"),
+        ("text", "ä" * 32768, "longer than 65535 bytes.*text"),
+        ("tinytext", "a" * 256, "longer than 255 bytes.*tinytext"),
         ("varbinary(3)", b"abcd", r"4 long.*varbinary\(3\)"),
         ("decimal(5,2)", (10**5).to_bytes(4, "big"), "more than 5 digits"),
         ("decimal(5,2)", (-(10**5)).to_bytes(4, "big", signed=True), "more than 5 digits"),
