@@ -24,7 +24,10 @@ class JavaFormat:
     """A JVM with the format's classes, which answers one question after the other."""
 
     def __init__(self) -> None:
-        classes = f"{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*"
+        classes = ":".join(
+            f"{folder}/*"
+            for folder in (jars.JAVA_JARS, flink.distribution() / "lib", jars.PARQUET_JARS, jars.CONNECTOR_JARS)
+        )
         command = [jars.java(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes]
         self._process = subprocess.Popen(
             [*command, str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
@@ -32,12 +35,29 @@ class JavaFormat:
 
     def decode(self, encoding: str, schema: Mapping[str, str], values: Sequence[bytes]) -> list[dict[str, Any]]:
         """For each value ``{"row": {column: text}}``, or ``{"reason": …}``."""
+        return self._ask(encoding, schema, values=[base64.b64encode(value).decode() for value in values])
+
+    def read(
+        self,
+        encoding: str,
+        schema: Mapping[str, str],
+        file: Path,
+        *,
+        header: bool = False,
+        splits: int = 1,
+        skip: int = 0,
+    ) -> list[dict[str, Any]]:
+        """For each row of a file ``{"row": {column: text}}``, and ``{"refused": …}`` where it is not read on.
+
+        :param splits: into how many parts the file is cut.
+        :param skip: so many rows of each part were read before.
+        """
+        return self._ask(encoding, schema, file=str(file), header=header, splits=splits, skip=skip)
+
+    def _ask(self, encoding: str, schema: Mapping[str, str], **question: Any) -> list[dict[str, Any]]:
         kinds = {name: FeatureType.parse(kind) for name, kind in schema.items()}
-        request = {
-            "encoding": encoding,
-            "columns": [[name, kind.name.upper(), kind.precision, kind.scale] for name, kind in kinds.items()],
-            "values": [base64.b64encode(value).decode() for value in values],
-        }
+        columns = [[name, kind.name.upper(), kind.precision, kind.scale] for name, kind in kinds.items()]
+        request = {"encoding": encoding, "columns": columns, **question}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")

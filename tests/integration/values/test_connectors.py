@@ -1,4 +1,4 @@
-"""What Flink reads with the jars that jobs bring along: every codec of Kafka and of Parquet, every type of Parquet."""
+"""What is read with the jars that jobs bring along: every codec of Kafka and of Parquet, every type of Parquet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, PARQUET_JARS, PARQUET_POM, fetch
+from devstack.jars import (
+    CONNECTOR_JARS,
+    CONNECTORS_POM,
+    JAVA_JARS,
+    JAVA_POM,
+    PARQUET_JARS,
+    PARQUET_POM,
+    fetch,
+)
 from devstack.kafka.access import client_settings
 from devstack.stack import Stack
 from tests.support import REPOSITORY
@@ -60,7 +68,9 @@ def rows(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
     """The rows of topics and files, as text, by codec."""
     topics = [topic_query(stack, codec) for codec in KAFKA_CODECS]
     files = [file_query(tmp_path_factory.mktemp(codec), codec) for codec in PARQUET_CODECS]
-    jars = [*fetch(CONNECTORS_POM, CONNECTOR_JARS).glob("*.jar"), *fetch(PARQUET_POM, PARQUET_JARS).glob("*.jar")]
+    # The connectors first: fetching them replaces the folder that the others are in.
+    needed = [(CONNECTORS_POM, CONNECTOR_JARS), (PARQUET_POM, PARQUET_JARS), (JAVA_POM, JAVA_JARS)]
+    jars = [jar for pom, folder in needed for jar in fetch(pom, folder).glob("*.jar")]
     asked = {
         "jars": ";".join(jar.as_uri() for jar in sorted(jars)),
         "tables": [table for table, _ in topics + files],
@@ -111,7 +121,8 @@ def file_query(folder: Path, codec: str) -> tuple[str, str]:
     table = pa.table({name: pa.array(values, kind) for name, (_, kind, values) in COLUMNS.items()})
     pq.write_table(table, folder / "events.parquet", compression=codec)
     columns = ", ".join(f"`{name}` {kind}" for name, (kind, _, _) in COLUMNS.items())
-    options = f"'connector' = 'filesystem', 'path' = '{folder}', 'format' = 'parquet', 'parquet.utc-timezone' = 'true'"
+    options = f"'connector' = 'filesystem', 'path' = '{folder}', 'format' = 'hopsworks-files'"
+    options += ", 'hopsworks-files.encoding' = 'parquet'"
     # Python gets no timestamps with a time zone.
     wanted = ", ".join(f"CAST(`{name}` AS STRING)" if name == "at" else f"`{name}`" for name in COLUMNS)
     return (

@@ -5,12 +5,20 @@ import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import java.util.Locale;
+import hopsworksflink.files.FilesFormat;
 import hopsworksflink.format.Column;
 import hopsworksflink.format.EventsSchema;
 import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.connector.file.src.FileSourceSplit;
+import org.apache.flink.connector.file.src.reader.BulkFormat;
+import org.apache.flink.connector.file.src.util.CheckpointedPosition;
+import org.apache.flink.core.fs.Path;
 import org.apache.flink.metrics.MetricGroup;
 import org.apache.flink.metrics.groups.UnregisteredMetricsGroup;
+import org.apache.flink.runtime.execution.SuppressRestartsException;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ArrayNode;
@@ -23,6 +31,7 @@ import org.apache.flink.util.UserCodeClassLoader;
 
 /**
  * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale]], "values": [base64]}.
+ * Or reads a file: {"encoding", "columns", "file", "header", "splits", "skip"}.
  * The answer is a line as well: for each value its row, column to text, or the reason why there is none.
  */
 public final class Decode {
@@ -38,14 +47,56 @@ public final class Decode {
     }
 
     private static ArrayNode answer(JsonNode request) throws Exception {
+        return request.has("file") ? read(request) : decode(request);
+    }
+
+    private static List<Column> columns(JsonNode request) {
         List<Column> columns = new ArrayList<>();
         for (JsonNode one : request.get("columns")) {
             Column.Kind kind = Column.Kind.valueOf(one.get(1).asText());
             boolean avro = request.get("encoding").asText().equals("avro");
             columns.add(new Column(one.get(0).asText(), kind, one.get(2).asInt(), one.get(3).asInt(), avro));
         }
+        return columns;
+    }
+
+    /** Reads a file as a job does: in as many splits as asked for, each from the row on where it was interrupted. */
+    private static ArrayNode read(JsonNode request) throws Exception {
+        List<Column> columns = columns(request);
+        FilesFormat.Encoding encoding =
+                FilesFormat.Encoding.valueOf(request.get("encoding").asText().toUpperCase(Locale.ROOT));
+        FilesFormat format =
+                new FilesFormat(encoding, request.get("header").asBoolean(), columns.toArray(new Column[0]), null);
+        Path path = new Path(request.get("file").asText());
+        long size = path.getFileSystem().getFileStatus(path).getLen();
+        long skipped = request.get("skip").asLong();
+        int splits = request.get("splits").asInt();
+        ArrayNode answers = JSON.createArrayNode();
+        for (int split = 0; split < splits; split++) {
+            long begin = size * split / splits;
+            CheckpointedPosition position = new CheckpointedPosition(CheckpointedPosition.NO_OFFSET, skipped);
+            FileSourceSplit part =
+                    new FileSourceSplit(
+                            "s", path, begin, size * (split + 1) / splits - begin, 0, size, new String[0], position);
+            try (BulkFormat.Reader<RowData> reader = format.restoreReader(new Configuration(), part)) {
+                for (var batch = reader.readBatch(); batch != null; batch = reader.readBatch()) {
+                    for (var one = batch.next(); one != null; one = batch.next()) {
+                        answers.addObject().set("row", shown((GenericRowData) one.getRecord(), columns));
+                    }
+                    batch.releaseBatch();
+                }
+            } catch (SuppressRestartsException problem) {
+                answers.addObject().put("refused", problem.getCause().getMessage());
+            }
+        }
+        return answers;
+    }
+
+    private static ArrayNode decode(JsonNode request) throws Exception {
+        List<Column> columns = columns(request);
         String encoding = request.get("encoding").asText();
-        EventsSchema schema = new EventsSchema(encoding, columns.toArray(new Column[0]), true, null);
+        EventsSchema schema = new EventsSchema(
+                encoding, columns.toArray(new Column[0]), true, null);
         schema.open(new Context());
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {
@@ -58,13 +109,18 @@ public final class Decode {
                 answer.put("reason", problem.toString());
                 continue;
             }
-            ObjectNode shown = answer.putObject("row");
-            for (int index = 0; index < columns.size(); index++) {
-                Object field = row.getField(index);
-                shown.put(columns.get(index).name(), field == null ? null : text(field, columns.get(index)));
-            }
+            answer.set("row", shown(row, columns));
         }
         return answers;
+    }
+
+    private static ObjectNode shown(GenericRowData row, List<Column> columns) {
+        ObjectNode shown = JSON.createObjectNode();
+        for (int index = 0; index < columns.size(); index++) {
+            Object field = row.getField(index);
+            shown.put(columns.get(index).name(), field == null ? null : text(field, columns.get(index)));
+        }
+        return shown;
     }
 
     /** As tests/pipeline/strict_format.py writes it. */

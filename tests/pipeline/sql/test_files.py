@@ -103,8 +103,8 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
     body, _, options = table.partition("\n) WITH (\n")
     assert body == expected
     assert options == (
-        "  'connector' = 'filesystem',\n  'path' = '/data/it''s',\n  'format' = 'csv',\n"
-        "  'source.path.regex-pattern' = '.*/data/it''s/[^/]*\\.csv',\n  'csv.null-literal' = ''\n)"
+        "  'connector' = 'filesystem',\n  'path' = '/data/it''s',\n  'format' = 'hopsworks-files',\n"
+        "  'hopsworks-files.encoding' = 'csv',\n  'source.path.regex-pattern' = '.*/data/it''s/[^/]*\\.csv'\n)"
     )
     # Ten minutes, the size of a window, before the day.
     assert view.endswith(
@@ -112,6 +112,22 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
         " AND `__event_time` < TO_TIMESTAMP_LTZ(1740873600000, 3)"
     )
     assert "kafka" not in "".join(plan_of(pipeline).statements[:2]).replace("__kafka_timestamp", "")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_header_line_is_an_option_of_the_format(minimal, header):
+    minimal["feature_groups"][0]["event_time"] = "window_end"
+    minimal["history"] = {"path": "/data/events", "format": "csv", "header": header}
+    pipeline = Pipeline.parse(minimal)
+    assert ("'hopsworks-files.header' = 'true'" in plan_of(pipeline).statements[0]) is header
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline
+
+
+@pytest.mark.parametrize("name", ["parquet", "json"])
+def test_only_csv_has_a_header(minimal, name):
+    minimal["history"] = {"path": "/data/events", "format": name, "header": True}
+    with pytest.raises(PipelineError, match=f"history: header is about CSV, and format is {name}; remove header"):
+        Pipeline.parse(minimal)
 
 
 def test_files_have_no_kafka_timestamp(minimal):

@@ -58,10 +58,12 @@ class History(Model):
 
     :param path: where they lie: a folder, a file or a pattern such as ``s3://bucket/events/*.parquet``.
     :param format: of the files, whose columns are those of the source's schema.
+    :param header: whether the first line of each CSV file names its columns, which may then stand in any order.
     """
 
     path: str = Field(min_length=1)
     format: Literal["parquet", "csv", "json"] = "parquet"
+    header: bool = False
 
     @field_validator("path")
     @classmethod
@@ -70,6 +72,12 @@ class History(Model):
             raise ValueError("must not hold blanks at its ends, line breaks or control characters")
         split_pattern(path)
         return path
+
+    @model_validator(mode="after")
+    def _header_of_csv(self) -> History:
+        if self.header and self.format != "csv":
+            raise ValueError(f"header is about CSV, and format is {self.format}; remove header")
+        return self
 
 
 class Pipeline(Model):

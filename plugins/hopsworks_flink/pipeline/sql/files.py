@@ -14,14 +14,8 @@ _FILES_TABLE = "source_files"
 _KAFKA_TIMESTAMP = sql_identifier(views.KAFKA_TIMESTAMP)
 # What the topic's table takes from a record beside its value, and where its expressions read that.
 _METADATA = re.compile(rf"(`\w+`) \w+(?:\(\d\))? METADATA FROM '(\w+)' VIRTUAL|{_KAFKA_TIMESTAMP}")
-
-
-_FORMAT_OPTIONS = {
-    "parquet": {"parquet.utc-timezone": "true"},
-    # Flink knows no header line; an empty field is null.
-    "csv": {"csv.null-literal": ""},
-    "json": {"json.timestamp-format.standard": "ISO-8601"},
-}
+# Of this package's Java classes: Flink's own know no header line, guess at values, and misread other types.
+_FORMAT = "hopsworks-files"
 
 
 def readable(pipeline: Pipeline) -> Pipeline:
@@ -64,10 +58,16 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
     )
     body = body.replace(sql_identifier(views.SOURCE_TABLE), sql_identifier(_FILES_TABLE), 1)
     folder, pattern = split_pattern(pipeline.history.path)
-    options = {"connector": "filesystem", "path": folder, "format": pipeline.history.format}
+    options = {
+        "connector": "filesystem",
+        "path": folder,
+        "format": _FORMAT,
+        f"{_FORMAT}.encoding": pipeline.history.format,
+    }
+    if pipeline.history.header:
+        options[f"{_FORMAT}.header"] = "true"
     if pattern is not None:
         options["source.path.regex-pattern"] = pattern
-    options.update(_FORMAT_OPTIONS[pipeline.history.format])
     settings = ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in options.items())
     event_time = sql_identifier(views.EVENT_TIME)
     # Before events are spread over their windows, of which a sliding window has many.

@@ -69,14 +69,14 @@ public record Column(String name, Kind kind, int precision, int scale, boolean a
     }
 
     /** The type as the pipeline file spells it. */
-    String type() {
+    public String type() {
         return kind == Kind.DECIMAL
                 ? "decimal(" + precision + "," + scale + ")"
                 : kind.name().toLowerCase(Locale.ROOT);
     }
 
     /** A number as Flink's value of this column (integers, dates in days, timestamps in microseconds); null if it is out of range. */
-    Object integer(long number) {
+    public Object integer(long number) {
         switch (kind) {
             case TINYINT:
                 return number == (byte) number ? (Object) (byte) number : null;
@@ -101,7 +101,7 @@ public record Column(String name, Kind kind, int precision, int scale, boolean a
     }
 
     /** A number as Flink's value of this decimal column; null if the column does not hold all of its digits. */
-    DecimalData decimal(BigDecimal number) {
+    public DecimalData decimal(BigDecimal number) {
         BigDecimal least = number.stripTrailingZeros();
         if (least.scale() > scale || least.precision() - least.scale() > precision - scale) {
             // Zero has a digit before the point that no type needs to hold.
@@ -111,7 +111,7 @@ public record Column(String name, Kind kind, int precision, int scale, boolean a
     }
 
     /** The same of a number that counts in the column's last digit. */
-    DecimalData decimal(BigInteger unscaled) {
+    public DecimalData decimal(BigInteger unscaled) {
         BigDecimal number = new BigDecimal(unscaled, scale);
         return number.precision() <= precision ? DecimalData.fromBigDecimal(number, precision, scale) : null;
     }

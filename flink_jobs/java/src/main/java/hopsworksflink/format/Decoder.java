@@ -3,7 +3,7 @@ package hopsworksflink.format;
 import org.apache.flink.table.data.GenericRowData;
 
 /** Decodes the value of a record. */
-interface Decoder {
+public interface Decoder {
 
     /**
      * Sets the columns of a row, all of which are null.

@@ -1,11 +1,11 @@
 package hopsworksflink.format;
 
 /** A value is not exactly one record of the columns; the message says why. */
-final class Undecodable extends Exception {
+public final class Undecodable extends Exception {
 
     private static final long serialVersionUID = 1L;
 
-    Undecodable(String reason) {
+    public Undecodable(String reason) {
         // Without a stack trace, which costs more than decoding: a topic may hold many such records.
         super(reason, null, false, false);
     }

@@ -5,14 +5,14 @@ import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
 
 /** Whether bytes are UTF-8. Java's own decoders allocate, or take what is broken for a question mark. */
-final class Utf8 {
+public final class Utf8 {
 
     private static final VarHandle LONG =
             MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
 
     private Utf8() {}
 
-    static boolean isValid(byte[] bytes, int from, int end) {
+    public static boolean isValid(byte[] bytes, int from, int end) {
         int at = from;
         while (at < end) {
             if (end - at >= 8 && ((long) LONG.get(bytes, at) & 0x8080808080808080L) == 0) {
