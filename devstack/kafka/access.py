@@ -48,8 +48,8 @@ def consumer_settings(config: DevstackConfig, group: str) -> dict[str, object]:
         "group.id": group,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
-        # The platform does not set it, so records of aborted transactions are read there too.
-        "isolation.level": "read_uncommitted",
+        # Stricter than the platform, whose consumers do not set it: rows of an aborted transaction never count here.
+        "isolation.level": "read_committed",
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 32768,
         "log_level": 4,

@@ -20,6 +20,7 @@ from hopsworks_flink.pipeline.resources import (
     source_avro_schema,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.features import source_table
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.types import sql_interval, sql_literal
 from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
@@ -325,3 +326,10 @@ def test_batch_mode_orders_events_by_a_number_and_refuses_what_flink_cannot_do(m
     p = Pipeline.parse(minimal)
     with pytest.raises(PipelineError, match=r"cards_10m_1\.cards: Flink cannot compute count_distinct"):
         feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=True)
+
+
+@pytest.mark.parametrize(("disorder", "milliseconds"), [("0s", 1000), ("3s", 1500), ("5s", 2500), ("5m", 10_000)])
+def test_new_partitions_are_found_before_their_events_are_late(minimal, disorder, milliseconds):
+    minimal["source"]["max_disorder"] = disorder
+    source = source_table(Pipeline.parse(minimal))
+    assert f"'scan.topic-partition-discovery.interval' = '{milliseconds} ms'" in source

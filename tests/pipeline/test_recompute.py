@@ -192,6 +192,13 @@ def test_an_emptied_partition_is_refused_unless_its_retention_tells():
         history.refuse_deleted("t", emptied, INTERVAL, needs(), 11 * HOUR)
 
 
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_a_compacted_topic_is_refused(policy):
+    with pytest.raises(ConfigurationError, match=f"Topic t has cleanup.policy={policy}: .*history of files.*allow_del"):
+        history.refuse_compacted("t", policy, INTERVAL)
+    history.refuse_compacted("t", None, INTERVAL)
+
+
 # --- the plan -------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +217,8 @@ def test_plan_is_the_streams_sql_in_batch_between_two_bounds(pipeline):
     source = plan.statements[0]
     assert "'scan.startup.specific-offsets' = 'partition:0,offset:3;partition:1,offset:0'" in source
     assert "'scan.bounded.specific-offsets' = 'partition:0,offset:9;partition:1,offset:0'" in source
+    assert "partition-discovery" not in source
+    assert "'properties.isolation.level' = 'read_committed'" in source
     # But for its bounds the source is the stream's, and so are the views and the sinks.
     assert source.partition("WITH")[0] == stream.statements[0].partition("WITH")[0]
     assert plan.statements[1:] == [s for s in stream.statements[1:] if "cards_10m_2" not in s]

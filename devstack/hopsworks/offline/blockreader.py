@@ -23,11 +23,13 @@ _PARTITION_BYTES = 8 * 1024 * 1024
 _ANSWER_BYTES = 16 * 1024 * 1024
 _WAIT_MS = 100
 _SILENCE_SECONDS = 5.0
-_READ_UNCOMMITTED = 0
+_READ_COMMITTED = 1
 
 
 class BlockReader:
     """Reads a topic's partitions from ``start`` up to, not including, ``end``; then it is exhausted.
+
+    Records of aborted transactions are left out. ``end`` lies before every transaction that is open.
 
     Raises :class:`OddRecordsError` when it cannot continue, for any reason.
     """
@@ -94,17 +96,19 @@ class BlockReader:
         for leader, partitions in wanted.items():
             # The partition asked for first gets most of an answer: the one with the most left to read.
             partitions.sort(key=lambda asked: asked[1] - self._end[asked[0]])
-            request = FetchRequest(_WAIT_MS, 1, _ANSWER_BYTES, _READ_UNCOMMITTED, [(self._topic, partitions)])
+            request = FetchRequest(_WAIT_MS, 1, _ANSWER_BYTES, _READ_COMMITTED, [(self._topic, partitions)])
             tasks.append(loop.create_task(client.send(leader, request)))
         return tasks
 
     def _blocks(self, answer: Any) -> Iterator[Block]:
         for _, partitions in answer.topics:
-            for partition, error, *_, data in partitions:
+            for partition, error, *rest, data in partitions:
                 if error:
                     raise OddRecordsError(f"partition {partition}: error {error} of the broker")
                 wanted = (self._positions[partition], self._end[partition])
-                for block in blocks(partition, data or b"", wanted, _BLOCK_RECORDS):
+                # The only list in there, wherever a version of the protocol has it.
+                aborted = next((part for part in rest if isinstance(part, list)), [])
+                for block in blocks(partition, data or b"", wanted, _BLOCK_RECORDS, aborted):
                     self._positions[partition] = block.next_offset
                     yield block
 

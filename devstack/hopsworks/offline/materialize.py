@@ -168,7 +168,7 @@ class Materialization:
         say(f"next offsets: {Checkpoint(self.topic, collector.next_offsets)}")
 
     def _watermarks(self, consumer: Consumer) -> tuple[dict[int, int], dict[int, int]]:
-        """Lowest and end offset of each partition of the topic."""
+        """Lowest and end offset of each partition; what an open transaction holds back lies behind that end."""
         metadata = consumer.list_topics(self.topic, timeout=20.0).topics[self.topic]
         if metadata.error is not None:
             raise MaterializationError(f"topic {self.topic}: {metadata.error.str()}")

@@ -63,7 +63,7 @@ PARAMS = {
         False,
         type="boolean",
         title="Allow deleted records",
-        description="compute although the topic may have lost records that the interval needs",
+        description="compute although the topic may have lost records that the interval needs, or is compacted",
         section="Advanced",
     ),
     "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Advanced"),

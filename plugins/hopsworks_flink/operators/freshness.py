@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.kafka.client import produce
-from hopsworks_flink.clients.kafka.offsets import end_offsets, newest_by_partition
+from hopsworks_flink.clients.kafka.offsets import holds_more_than, newest_by_partition, stable_offsets
 from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
@@ -156,7 +156,7 @@ class _Run:
             raise AirflowSkipException(f"Topic {self.topic} had no event for {limit:g} s: nothing to measure.")
         # Where events arrive: one for an idle partition would hold the others back for its idle timeout.
         partition = max(newest, key=lambda partition: newest[partition])
-        before, sent = sum(end_offsets(self.broker, self.topic).values()), 0
+        before, sent = stable_offsets(self.broker, self.topic), 0
         begin, written_at = time.monotonic(), 0.0
         times: list[int] = []
         while time.monotonic() - begin <= limit:
@@ -172,7 +172,7 @@ class _Run:
             if times and self._readable(times):
                 return time.monotonic() - begin
             time.sleep(poll)
-        if sum(end_offsets(self.broker, self.topic).values()) - before <= sent:
+        if not holds_more_than(self.broker, self.topic, before, sent):
             raise AirflowSkipException(f"No event arrived on topic {self.topic} meanwhile: no window has closed.")
         return None
 

@@ -131,7 +131,7 @@ def feature_statements(
         )
     if bounded:
         _refuse_distinct_over_events(pipeline, groups)
-    statements = [source_table(pipeline), *views(pipeline, groups)]
+    statements = [source_table(pipeline, bounded=bounded), *views(pipeline, groups)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]

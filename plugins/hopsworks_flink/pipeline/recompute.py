@@ -138,6 +138,31 @@ def first_complete(partitions: Iterable[PartitionHistory], since: int, kept_sinc
     return earliest
 
 
+def compacted(topic: str, policy: str) -> str:
+    """Sentence about a topic that does not keep every record.
+
+    :param policy: its ``cleanup.policy``.
+    """
+    return (
+        f"Topic {topic} has cleanup.policy={policy}: of records with the same key it keeps the newest only, so events "
+        "of its past are missing, and nothing tells which."
+    )
+
+
+def refuse_compacted(topic: str, policy: str | None, interval: Interval) -> None:
+    """Refuse a topic that does not keep every record.
+
+    :param policy: its ``cleanup.policy``, if that compacts.
+    :raises ConfigurationError: it does.
+    """
+    if policy:
+        raise ConfigurationError(
+            f"{compacted(topic, policy)} The interval {interval} cannot be recomputed from it. Give the pipeline a "
+            "history of files, or keep its events in a topic with cleanup.policy=delete. allow_deleted recomputes "
+            "nevertheless: right only where no two events have the same key."
+        )
+
+
 def refuse_deleted(
     topic: str, partitions: Iterable[PartitionHistory], interval: Interval, needs: Reach, kept_since: int | None = None
 ) -> None:

@@ -165,7 +165,11 @@ def decide(now: Situation) -> Decision:
     if now.own_runs == 0:
         return Decision("start", f"records are waiting ({open_ends})")
     if now.before is not None and not progress.is_beyond(now.before) and (progress.exact or not now.before.exact):
-        return Decision("refuse", f"it succeeded, but its offsets did not move although records wait ({open_ends})")
+        return Decision(
+            "refuse",
+            f"it succeeded, but its offsets did not move although records wait ({open_ends}); a transaction that "
+            "is open in the topic may hold them back",
+        )
     if now.own_runs >= now.max_runs:
         return Decision("refuse", f"after {now.own_runs} execution(s), all allowed, records still wait ({open_ends})")
     return Decision("start", f"one run does not read everything ({open_ends})")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hopsworks_flink.clients.kafka.client import KafkaClient
+from hopsworks_flink.clients.kafka.reading import read_committed
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError
 from hopsworks_flink.pipeline.decoding import Check
 
@@ -15,7 +16,6 @@ from hopsworks_flink.pipeline.decoding import Check
 _MARKS = ("Failed to deserialize consumer record", "Failed to deserialize Avro record", "Failed to deserialize JSON")
 #: Bound on a search.
 SEARCH_SECONDS = 30.0
-_BATCH = 2000
 _SHOWN_BYTES = 64
 
 
@@ -87,68 +87,47 @@ def find_poison(
     if metadata is None:
         raise ConfigurationError(f"There is no Kafka topic {topic!r}.")
     places = [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
-    consumer = Consumer(
-        {
-            "log_level": 0,
-            **conf,
-            "group.id": group_id,
-            "enable.auto.commit": False,
-            # As the job reads: also what a transaction has not committed.
-            "isolation.level": "read_uncommitted",
-            "auto.offset.reset": "earliest",
-        }
-    )
+    # As the job reads: what a transaction has aborted, or not committed yet, it has not seen.
+    settings = {**conf, "group.id": group_id, "isolation.level": "read_committed"}
+    consumer = Consumer({"log_level": 0, **settings, "enable.auto.commit": False})
     try:
         ranges, before = {}, {}
         for place in consumer.committed(places, timeout=_left(deadline)):
-            low, high = consumer.get_watermark_offsets(place, timeout=_left(deadline))
-            begin = min(max(place.offset, low), high)
-            ranges[place.partition], before[place.partition] = (begin, high), (low, begin)
-        found = _search(consumer, topic, ranges, check, deadline)
-        if found.records or not found.complete:
-            return found
-        earlier = _search(consumer, topic, before, check, deadline)
-        return Search(earlier.records, found.examined + earlier.examined, earlier.complete)
+            low, end = consumer.get_watermark_offsets(place, timeout=_left(deadline))
+            begin = min(max(place.offset, low), end)
+            ranges[place.partition], before[place.partition] = (begin, end), (low, begin)
     except KafkaException as error:
         raise KafkaError(f"Topic {topic} cannot be searched: {error.args[0].str()}") from error
     finally:
         consumer.close()
+    found = _search(settings, topic, ranges, check, deadline)
+    if found.records or not found.complete:
+        return found
+    earlier = _search(settings, topic, before, check, deadline)
+    return Search(earlier.records, found.examined + earlier.examined, earlier.complete)
 
 
-def _search(consumer: Any, topic: str, ranges: Mapping[int, tuple[int, int]], check: Check, deadline: float) -> Search:
+def _search(
+    conf: Mapping[str, Any], topic: str, ranges: Mapping[int, tuple[int, int]], check: Check, deadline: float
+) -> Search:
     """Read each partition from its first offset up to its second one, or to what cannot be decoded."""
-    from confluent_kafka import KafkaException, TopicPartition
-
-    open_ = {partition: end for partition, (begin, end) in ranges.items() if begin < end}
     found: dict[int, PoisonedRecord] = {}
     examined = 0
-    consumer.assign([TopicPartition(topic, partition, ranges[partition][0]) for partition in open_])
-    while open_ and time.monotonic() < deadline:
-        for record in consumer.consume(_BATCH, timeout=min(1.0, _left(deadline))):
-            if record.error():
-                raise KafkaException(record.error())
-            partition = record.partition()
-            if partition not in open_ or record.offset() >= open_[partition]:
-                continue
-            examined += 1
-            if problem := check(record.value()):
-                _, stamp = record.timestamp()
-                found[partition] = PoisonedRecord(
-                    topic, partition, record.offset(), stamp if stamp >= 0 else None, record.value(), problem
-                )
-                _finish(consumer, topic, open_, partition)
-        # By the position, not by the last record: a compacted topic has holes, also at its end.
-        for place in consumer.position([TopicPartition(topic, partition) for partition in open_]):
-            if place.offset >= open_[place.partition]:
-                _finish(consumer, topic, open_, place.partition)
-    return Search(tuple(found[partition] for partition in sorted(found)), examined, not open_)
 
+    def look(record: Any) -> bool:
+        nonlocal examined
+        examined += 1
+        problem = check(record.value())
+        if not problem:
+            return False
+        _, stamp = record.timestamp()
+        found[record.partition()] = PoisonedRecord(
+            topic, record.partition(), record.offset(), stamp if stamp >= 0 else None, record.value(), problem
+        )
+        return True
 
-def _finish(consumer: Any, topic: str, open_: dict[int, int], partition: int) -> None:
-    from confluent_kafka import TopicPartition
-
-    del open_[partition]
-    consumer.incremental_unassign([TopicPartition(topic, partition)])
+    complete = read_committed(conf, topic, ranges, look, deadline, complete=False)
+    return Search(tuple(found[partition] for partition in sorted(found)), examined, complete)
 
 
 def _left(deadline: float) -> float:

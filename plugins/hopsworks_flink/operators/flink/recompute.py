@@ -58,20 +58,25 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
     :param arrival_margin: how long after its time an event may arrive in the topic and still count, clocks of producers
         that differ included, e.g. ``1h``. Records that arrived later are not read. A run for an interval that ended
         less than that ago waits; default: ``1h`` (templated).
-    :param allow_deleted: whether to compute although the topic may have lost records that the interval needs; values of
-        its first windows may then be too small; default: false (templated).
+    :param allow_deleted: whether to compute although the topic may have lost records that the interval needs, by its
+        retention or because it is compacted; values may then be too small; default: false (templated).
     :param source_kafka_conn_id: Airflow connection of type ``kafka`` for the source topic; None: the feature store's
         own broker (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :param kwargs: other arguments of :class:`FlinkRunJobOperator` except the job's name, program, files and arguments.
     :return: (XCom) as :class:`FlinkRunJobOperator`, and ``interval`` (begin and end, ISO 8601), ``feature_groups``,
-        ``offsets`` (partition → begin and end of what was read), ``records_read``, ``files`` (the path, where the
-        pipeline has a history of files; then no offsets), ``rows`` (feature group → rows
-        written; None where Flink does not tell). Without any record to read no job is started, and ``job_id`` is None.
-        Events of the task's outlets carry the same.
+        ``offsets`` (partition → begin and end of what was read), ``records_read`` (how many offsets
+        that are: what a transaction has aborted, and its end, take some as well), ``files`` (the path, where the
+        pipeline has a history of files; then no offsets), ``rows`` (feature group → rows written; None where Flink does
+        not tell). Without any record to read no job is started, and ``job_id`` is None. Events of the task's outlets
+        carry the same.
     :raises AirflowFailException: an argument is wrong, a feature group is not registered so, the topic does not hold
-        what the interval needs any more, or Hopsworks is older than 5.1 and would serve old values.
+        what the interval needs any more or is compacted, or Hopsworks is older than 5.1 and would serve old values.
+    :raises KafkaError: a transaction among the records stays open.
     """
+
+    #: How long a transaction among the records may stay open: by default producers give theirs a minute.
+    open_transaction_seconds = 60.0
 
     template_fields: Sequence[str] = (
         "pipeline",
@@ -220,15 +225,18 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _partitions(self, pipeline: Pipeline, needs: Reach, interval: Interval) -> list[PartitionHistory]:
         """Which records to read, after making sure that they are there."""
-        from hopsworks_flink.clients.kafka.offsets import kept_since, partition_histories
-        from hopsworks_flink.pipeline.recompute import refuse_deleted
+        from hopsworks_flink.clients.kafka.offsets import compaction, kept_since, partition_histories, wait_until_stable
+        from hopsworks_flink.pipeline.recompute import refuse_compacted, refuse_deleted
 
         assert self._brokers is not None
         broker, topic = self._brokers[0], pipeline.source.topic
         partitions = partition_histories(broker, topic, needs.since, needs.until)
         if not as_bool(self.allow_deleted, "allow_deleted"):
+            refuse_compacted(topic, compaction(broker, topic), interval)
             emptied = any(one.low and one.oldest is None for one in partitions)
             refuse_deleted(topic, partitions, interval, needs, kept_since(broker, topic) if emptied else None)
+        ends = {one.partition: one.end for one in partitions if one.first < one.end}
+        wait_until_stable(broker, topic, ends, self.open_transaction_seconds)
         return partitions
 
     def build_bundle(self) -> Bundle:

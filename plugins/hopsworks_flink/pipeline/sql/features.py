@@ -45,14 +45,19 @@ SOURCE_KAFKA = "${source_kafka}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
 
+# Milliseconds.
+_SHORTEST_DISCOVERY, _LONGEST_DISCOVERY = 1_000, 10_000
 _EPOCH = "TO_TIMESTAMP_LTZ(0, 3)"
 # Of the year 9999; Flink knows no later one.
 _LAST_SECOND = 253_402_300_799
 _PER_SECOND = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000}
 
 
-def source_table(pipeline: Pipeline) -> str:
-    """DDL of the source topic with its guarded event time and watermark."""
+def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
+    """DDL of the source topic with its guarded event time and watermark.
+
+    :param bounded: whether it is read between offsets, and not for ever.
+    """
     source = pipeline.source
     lines = [f"{sql_identifier(name)} {source_type(source, kind)}" for name, kind in source.columns.items()]
     event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
@@ -70,9 +75,18 @@ def source_table(pipeline: Pipeline) -> str:
         f"WATERMARK FOR {event_time} AS {event_time} - {sql_interval(source.max_disorder + timedelta(milliseconds=1))}",
     ]
     # Where to begin is the affair of one run, and only of one that brings no state along.
-    return create_table(
-        SOURCE_TABLE, lines, _source_options(pipeline.consumer_group, source), f"{SOURCE_START},\n  {SOURCE_KAFKA}"
-    )
+    options = _source_options(pipeline.consumer_group, source)
+    if not bounded:
+        options["scan.topic-partition-discovery.interval"] = f"{_discovery_milliseconds(source)} ms"
+    return create_table(SOURCE_TABLE, lines, options, f"{SOURCE_START},\n  {SOURCE_KAFKA}")
+
+
+def _discovery_milliseconds(source: Source) -> int:
+    """How often partitions are looked for that were added to the topic. Flink reads them from their beginning.
+
+    By then other partitions may have moved the watermark on: what is new there must not be late for being found late.
+    """
+    return max(_SHORTEST_DISCOVERY, min(_LONGEST_DISCOVERY, milliseconds(source.max_disorder) // 2))
 
 
 def source_type(source: Source, kind: FeatureType) -> str:
@@ -144,6 +158,8 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         "topic": source.topic,
         # Offsets are committed under this name for people and monitoring; Flink itself resumes from its checkpoints.
         "properties.group.id": consumer_group,
+        # Flink's default, as Kafka's, reads what a transaction has aborted as well.
+        "properties.isolation.level": "read_committed",
     }
     options |= {
         "format": FORMAT,

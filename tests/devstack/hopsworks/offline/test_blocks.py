@@ -20,7 +20,7 @@ from devstack.hopsworks.offline.topicreader import CODE_NAMES, RouteCodes
 from tests.devstack.hopsworks.samples import SMALL, SMALL_TEXT, make_group, small
 
 EVERYTHING = (0, 2**62)
-_ATTRIBUTES = 21
+_ATTRIBUTES, _PRODUCER = 21, 43
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def own(group=7, subject=3, **more):
 OWN, OTHER = own(), own(group=8)
 
 
-def batch(records, base=0, codec=None, attributes=0) -> bytes:
+def batch(records, base=0, codec=None, attributes=0, producer=-1) -> bytes:
     """As a producer makes it, at an offset that the broker gives."""
     builder = DefaultRecordBatchBuilder(
         magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=-1,
@@ -56,6 +56,7 @@ def batch(records, base=0, codec=None, attributes=0) -> bytes:
         body, attributes = sink.getvalue().to_pybytes(), attributes | number
     struct.pack_into(">qi", head, 0, base, len(head) + len(body) - 12)
     struct.pack_into(">h", head, _ATTRIBUTES, attributes)
+    struct.pack_into(">q", head, _PRODUCER, producer)
     return bytes(head) + body
 
 
@@ -107,6 +108,30 @@ def test_markers_of_transactions_are_no_records():
     block = only(0, data, EVERYTHING, 99)
     assert (block.count, block.next_offset) == (2, 3)
     assert decoder().decode(block).offsets.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("codec", [None, (4, "zstd")])
+def test_what_a_transaction_has_aborted_is_left_out(codec):
+    """Up to its marker, and only of its producer: another one may write between, and it may go on itself."""
+
+    def written(base, number, producer, attributes=0x10):
+        return batch([kept(number)], base=base, producer=producer, attributes=attributes, codec=codec)
+
+    def marker(base, producer):
+        return batch([kept(99)], base=base, producer=producer, attributes=0x30)
+
+    data = [
+        written(0, 0, producer=1), marker(1, producer=1),
+        written(2, 1, producer=1), written(3, 2, producer=2), written(4, 3, producer=-1, attributes=0),
+        written(5, 4, producer=1), marker(6, producer=1),
+        written(7, 5, producer=1), marker(8, producer=2), marker(9, producer=1),
+        written(10, 6, producer=2), marker(11, producer=2),
+    ]  # fmt: skip
+    block = only(0, b"".join(data), EVERYTHING, 99, [(2, 10), (1, 2)])
+    assert (decoder().decode(block).offsets.tolist(), block.next_offset) == ([0, 3, 4, 7], 12)
+    # An answer may begin within the transaction.
+    block = only(0, b"".join(data[5:]), EVERYTHING, 99, [(1, 2), (2, 10)])
+    assert decoder().decode(block).offsets.tolist() == [7]
 
 
 @pytest.mark.parametrize("codec", [(1, "gzip"), (3, "lz4"), (4, "zstd")])
