@@ -276,7 +276,11 @@ def _once(expression: str, count: str | None = None) -> str:
 
 def _power(exponent: int) -> str:
     """A power of ten as exact number."""
-    return f"1{'0' * exponent}" if exponent >= 0 else f"0.{'0' * (-exponent - 1)}1"
+    if exponent < 0:
+        return f"0.{'0' * (-exponent - 1)}1"
+    whole = f"1{'0' * exponent}"
+    # A literal without a point is at most a BIGINT.
+    return whole if int(whole) < 2**63 else f"CAST('{whole}' AS DECIMAL({len(whole)}, 0))"
 
 
 def _near(total: str, count: str) -> str:
