@@ -100,8 +100,8 @@ requirements: $(ROOT_ENV) # renews the packages that `hopsworks-flink requiremen
 
 .PHONY: sameness
 sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them
-	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
-		$(PYTHON) -m pytest tests/integration/values/test_sameness.py
+	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) $(if $(SEED),SAMENESS_SEED=$(SEED)) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
+		$(PYTHON) -m pytest -v tests/integration/values/test_sameness.py
 
 .PHONY: changes
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation

@@ -7,8 +7,6 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import strategies as st
-
 from tests.support.live.random_events import COLUMNS, MINUTE, SECOND, Times, random_events
 
 KEYS = [
@@ -150,11 +148,6 @@ class Case:
 
     def __repr__(self) -> str:
         return f"random_case({self.seed})"
-
-
-def cases() -> st.SearchStrategy[Case]:
-    """Strategy for random cases."""
-    return st.integers(0, 2**31).map(random_case)
 
 
 def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case:
