@@ -36,8 +36,8 @@ class HopsworksDeleteOperator(BaseOperator):
     def __init__(
         self,
         *,
-        feature_groups: Sequence[str] | str = (),
-        topics: Sequence[str] | str = (),
+        feature_groups: Sequence[str] | str | None = None,
+        topics: Sequence[str] | str | None = None,
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -67,6 +67,8 @@ class HopsworksDeleteOperator(BaseOperator):
 
 
 def _names(value: Any, argument: str) -> list[str]:
+    if value is None:
+        return []
     if isinstance(value, str) or not all(isinstance(name, str) and name for name in value):
         raise ConfigurationError(f"{argument} must be a list of names, not {value!r}.")
     return list(value)
