@@ -33,9 +33,15 @@ class JavaFormat:
             [*command, str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
         )
 
-    def decode(self, encoding: str, schema: Mapping[str, str], values: Sequence[bytes]) -> list[dict[str, Any]]:
-        """For each value ``{"row": {column: text}}``, or ``{"reason": …}``."""
-        return self._ask(encoding, schema, values=[base64.b64encode(value).decode() for value in values])
+    def decode(
+        self, encoding: str, schema: Mapping[str, str], values: Sequence[bytes], appended: int = 0
+    ) -> list[dict[str, Any]]:
+        """For each value ``{"row": {column: text}}``, or ``{"reason": …}``.
+
+        :param appended: so many of the last columns may be missing.
+        """
+        texts = [base64.b64encode(value).decode() for value in values]
+        return self._ask(encoding, schema, values=texts, appended=appended)
 
     def read(
         self,

@@ -56,6 +56,7 @@ KEEPS = [
     (("source", "start"), "latest"),
     (("source", "schema", "tid"), "string"),
     (("source", "schema", "extra"), "int"),
+    (("source", "appended"), ["amount"]),
     ((*CARDS, "description"), "words"),
     ((*CARDS, "event_time"), "window_end"),
     ((*CARDS, "aggregates", "spread"), {"stddev_pop": "amount"}),

@@ -26,10 +26,10 @@ relaxed = settings(
 )
 
 
-def judged(encoding: str, schema: dict[str, str], value: bytes) -> dict[str, Any]:
+def judged(encoding: str, schema: dict[str, str], value: bytes, appended: int = 0) -> dict[str, Any]:
     """What the decoder in Python says, in the words of the Java one."""
     try:
-        return {"row": texts(decoder(pipeline(encoding, schema).source)(value), schema)}
+        return {"row": texts(decoder(pipeline(encoding, schema, appended).source)(value), schema)}
     except UndecodableError as problem:
         return {"reason": str(problem)}
 
@@ -45,14 +45,14 @@ def flink() -> Iterator[JavaFormat]:
 def test_the_decoder_in_python_follows_the_table(encoding: str, case: dict[str, Any]) -> None:
     schema = CASES["schemas"][case["schema"]]
     wanted = {"row": texts(row_of(case, schema), schema)} if "row" in case else {"reason": case["reason"]}
-    assert judged(encoding, schema, value_of(case)) == wanted
+    assert judged(encoding, schema, value_of(case), case.get("appended", 0)) == wanted
 
 
 @pytest.mark.parametrize(("encoding", "case"), ALL)
 def test_the_format_of_the_jobs_follows_the_table(flink: JavaFormat, encoding: str, case: dict[str, Any]) -> None:
     schema = CASES["schemas"][case["schema"]]
     wanted = {"row": texts(row_of(case, schema), schema)} if "row" in case else {"reason": case["reason"]}
-    assert flink.decode(encoding, schema, [value_of(case)]) == [wanted]
+    assert flink.decode(encoding, schema, [value_of(case)], case.get("appended", 0)) == [wanted]
 
 
 def integers(bits: int) -> st.SearchStrategy[int]:
@@ -93,9 +93,10 @@ assert set(TYPES) == {"yes", "tiny", "short", "whole", "big", "ratio", "amount",
 }
 
 
-def encoded(event: dict[str, Any]) -> bytes:
-    """The record as a library writes it that knows nothing of ours."""
-    schema = fastavro.parse_schema(source_avro_schema(pipeline("avro", TYPES)))
+def encoded(event: dict[str, Any], lacking: int = 0) -> bytes:
+    """The record as a library writes it that knows nothing of ours, nor of so many of the last columns."""
+    older = dict(list(TYPES.items())[: len(TYPES) - lacking])
+    schema = fastavro.parse_schema(source_avro_schema(pipeline("avro", older)))
     # fastavro takes a time without zone for the machine's.
     at = event["at"]
     micros = None if at is None else (at - datetime(1970, 1, 1)) // datetime.resolution
@@ -111,6 +112,20 @@ def test_what_a_library_encodes_is_decoded_equally(flink: JavaFormat, events: li
     wanted = [{"row": texts(event, TYPES)} for event in events]
     assert flink.decode("avro", TYPES, values) == wanted
     assert [judged("avro", TYPES, value) for value in values] == wanted
+
+
+@relaxed
+@given(st.integers(1, len(TYPES) - 5), st.integers(0, len(TYPES) - 5), EVENTS)
+def test_records_of_older_schemas_are_decoded_if_they_are_announced(
+    flink: JavaFormat, appended: int, lacking: int, event: dict[str, Any]
+) -> None:
+    value, missing = encoded(event, lacking), list(TYPES)[len(TYPES) - lacking :]
+    answer = judged("avro", TYPES, value, appended)
+    assert flink.decode("avro", TYPES, [value], appended) == [answer]
+    if lacking <= appended:
+        assert answer == {"row": texts({**event, **dict.fromkeys(missing)}, TYPES)}
+    else:
+        assert answer["reason"].startswith(f"the record ends in column {missing[0]}")
 
 
 def damaged(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -130,10 +145,12 @@ BYTES = damaged(EVENTS.map(encoded)) | st.binary(max_size=40)
 
 
 @relaxed
-@given(st.sampled_from(sorted(CASES["schemas"])), st.lists(BYTES, min_size=1, max_size=20))
-def test_both_judge_damaged_avro_alike(flink: JavaFormat, name: str, values: list[bytes]) -> None:
+@given(st.sampled_from(sorted(CASES["schemas"])), st.integers(0, 2), st.lists(BYTES, min_size=1, max_size=20))
+def test_both_judge_damaged_avro_alike(flink: JavaFormat, name: str, appended: int, values: list[bytes]) -> None:
     schema = CASES["schemas"][name]
-    assert flink.decode("avro", schema, values) == [judged("avro", schema, value) for value in values]
+    appended = min(appended, len(schema) - 1)
+    wanted = [judged("avro", schema, value, appended) for value in values]
+    assert flink.decode("avro", schema, values, appended) == wanted
 
 
 JSON_VALUES = st.recursive(

@@ -78,11 +78,13 @@ COLUMNS = {
 }
 
 
-def pipeline(encoding: str, schema: dict[str, str]) -> Pipeline:
+def pipeline(encoding: str, schema: dict[str, str], appended: int = 0) -> Pipeline:
+    """:param appended: so many of the last columns are missing in older records."""
+    more = {"appended": list(schema)[-appended:]} if appended else {}
     return Pipeline.parse(
         {
             "name": "p",
-            "source": {"topic": "t", "format": encoding, "schema": schema, "event_time": "kafka_timestamp"},
+            "source": {"topic": "t", "format": encoding, "schema": schema, "event_time": "kafka_timestamp", **more},
             "feature_groups": [
                 {"name": "g", "key": [_key(schema)], "window": {"size": "1m"}, "aggregates": {"n": "count"}}
             ],

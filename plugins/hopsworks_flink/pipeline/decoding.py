@@ -57,28 +57,29 @@ def decoder(source: Source) -> Callable[[bytes], dict[str, Any]]:
     """What makes an event (column to value) of a record's value; raises UndecodableError."""
     if source.format == "json":
         return lambda value: _json_event(value, source.columns)
-    return lambda value: _avro_event(value, source.columns)
+    required = len(source.columns) - len(source.appended)
+    return lambda value: _avro_event(value, source.columns, required)
 
 
-def _avro_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, Any]:
+def _avro_event(value: bytes, columns: Mapping[str, FeatureType], required: int) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
-    reader = _AvroReader(value, columns)
+    reader = _AvroReader(value, columns, required)
     try:
         event = reader.read(0, _NULL_FIRST)
     except UndecodableError as problem:
-        raise UndecodableError(f"{problem}; {_cause(value, columns, longer=False)}") from None
+        raise UndecodableError(f"{problem}; {_cause(value, columns, required, longer=False)}") from None
     if left := reader.left:
-        cause = _cause(value, columns, longer=True)
+        cause = _cause(value, columns, required, longer=True)
         raise UndecodableError(f"{left} {_bytes_are(left)} left after the record; {cause}")
     return event
 
 
-def _cause(value: bytes, columns: Mapping[str, FeatureType], *, longer: bool) -> str:
+def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, longer: bool) -> str:
     """Why a value is probably no record, in plain words."""
 
     def reads(begin: int, fields: tuple[int, int] | None, may_be_longer: bool = False) -> bool:
-        reader = _AvroReader(value, columns)
+        reader = _AvroReader(value, columns, required)
         try:
             reader.read(begin, fields)
         except UndecodableError:
@@ -102,11 +103,12 @@ def _cause(value: bytes, columns: Mapping[str, FeatureType], *, longer: bool) ->
 
 
 class _AvroReader:
-    """Reads the fields of one record."""
+    """Reads the fields of one record, which may end behind the first ``required`` ones."""
 
-    def __init__(self, value: bytes, columns: Mapping[str, FeatureType]) -> None:
+    def __init__(self, value: bytes, columns: Mapping[str, FeatureType], required: int) -> None:
         self._value = value
         self._columns = columns
+        self._required = required
         self._position = 0
 
     @property
@@ -115,8 +117,10 @@ class _AvroReader:
 
     def read(self, begin: int, fields: tuple[int, int] | None) -> dict[str, Any]:
         self._position = begin
-        event: dict[str, Any] = {}
-        for name, kind in self._columns.items():
+        event: dict[str, Any] = dict.fromkeys(self._columns)
+        for number, (name, kind) in enumerate(self._columns.items()):
+            if number >= self._required and not self.left:
+                break
             if fields is not None:
                 self._need(1, name)
                 union = self._value[self._position]
@@ -126,7 +130,6 @@ class _AvroReader:
                     )
                 self._position += 1
                 if union == fields[0]:
-                    event[name] = None
                     continue
             event[name] = self._field(name, kind)
         return event

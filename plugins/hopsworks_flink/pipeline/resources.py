@@ -111,27 +111,32 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     """Avro schema of the source topic: every column nullable, null first, as Flink's Avro format reads it.
 
     A topic of JSON objects has one as well, which names their fields: the platform wants a schema for every topic.
+    Columns that older records lack have a default, as Avro wants it for such fields.
     """
     note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects with these fields."}
     return {
         "type": "record",
         "name": avro_name(pipeline.source.topic),
         **note,
-        "fields": [{"name": name, "type": avro_type(kind)} for name, kind in pipeline.source.columns.items()],
+        "fields": [
+            {"name": name, "type": avro_type(kind), **({"default": None} if name in pipeline.source.appended else {})}
+            for name, kind in pipeline.source.columns.items()
+        ],
     }
 
 
 def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
     """Arguments of `HopsworksCreateTopicOperator` for the source topic.
 
-    A column more at the end leaves JSON records readable: what is missing is null.
+    A column more at the end leaves JSON records readable: what is missing is null. So it does plain Avro records, where
+    the source says that older ones lack it.
     """
     return {
         "topic": pipeline.source.topic,
         "schema": source_avro_schema(pipeline),
         "partitions": pipeline.source.partitions,
         "replication": pipeline.source.replication,
-        "on_drift": "append" if pipeline.source.format == "json" else "fail",
+        "on_drift": "append" if pipeline.source.format == "json" or pipeline.source.appended else "fail",
     }
 
 

@@ -18,7 +18,16 @@ from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
 # Settings that neither shape the job nor say what its windows hold.
-_STATELESS_SOURCE = ("partitions", "replication", "schema", "max_disorder", "idle_timeout", "start", "on_decode_error")
+_STATELESS_SOURCE = (
+    "partitions",
+    "replication",
+    "schema",
+    "appended",
+    "max_disorder",
+    "idle_timeout",
+    "start",
+    "on_decode_error",
+)
 _STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "online_types", "offline")
 _STATELESS_AGGREGATE = ("default", "description")
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).

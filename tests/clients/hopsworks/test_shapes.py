@@ -35,6 +35,11 @@ def test_fields_at_the_end(wanted: dict[str, Any], more: list[str]) -> None:
     assert appended_fields(schema("a", "b"), wanted) == more
 
 
+def test_only_fields_with_a_default_of_null_where_the_schema_has_such() -> None:
+    for optional, more in [(["c", "d"], ["c", "d"]), (["d"], []), (["b"], [])]:
+        assert appended_fields(schema("a", "b"), with_null_defaults(schema("a", "b", "c", "d"), optional)) == more
+
+
 def test_a_registered_default_of_null_is_no_difference() -> None:
     evolved = with_null_defaults(schema("a", "b"), ["b"])
     assert evolved["fields"] == [schema("a")["fields"][0], {**schema("b")["fields"][0], "default": None}]

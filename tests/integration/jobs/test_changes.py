@@ -31,7 +31,7 @@ from confluent_kafka import Producer
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
-from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
+from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema, source_topic_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
@@ -122,6 +122,20 @@ def appended(spec: Spec) -> None:
     spec["source"]["schema"]["extra"] = "string"
 
 
+def avro(spec: Spec) -> None:
+    spec["source"]["format"] = "avro"
+
+
+def appended_avro(spec: Spec) -> None:
+    appended(spec)
+    spec["source"]["appended"] = ["extra"]
+
+
+def appended_and_used(spec: Spec) -> None:
+    appended_avro(spec)
+    spec["feature_groups"][0]["aggregates"]["x"]["where"] = "extra IS NULL OR id > 300"
+
+
 def shuffled(spec: Spec) -> None:
     found = spec["source"]["schema"]
     spec["source"]["schema"] = {name: found[name] for name in reversed(found)}
@@ -193,6 +207,13 @@ CHANGES = {
     "refused": Change("`refused: quarantine`", source(refused="quarantine")),
     "decode": Change("`on_decode_error: quarantine`", source(on_decode_error="quarantine")),
     "append": Change("a source column more that nothing uses (JSON)", appended, "keeps", often=True),
+    "append-avro": Change(
+        "a source column more that nothing uses (Avro)", appended_avro, "keeps", before=avro, often=True
+    ),
+    "append-used": Change("a source column more that is used (Avro)", appended_and_used, before=avro, often=True),
+    "append-silent": Change(
+        "a source column more that `appended` does not name (Avro)", appended, "refused", before=avro, often=True
+    ),
     "shuffle": Change("source columns in another order", shuffled, "refused"),
     "idle": Change("`idle_timeout`", source(idle_timeout="10s"), "keeps"),
     "parallelism": Change("parallelism", nothing, "keeps", deploy={"parallelism": 2}),
@@ -289,11 +310,21 @@ class Pipe:
 
     def produce(self, made: list[dict[str, Any]]) -> None:
         producer = Producer({"bootstrap.servers": self.stack.config.kafka_bootstrap, "enable.idempotence": True})
+        if "extra" in self.spec["source"]["schema"]:
+            made = [{**event, "extra": f"e{event['id']}"} for event in made]
         for event in made:
-            present = {name: value for name, value in event.items() if value is not None}
-            producer.produce(self.spec["source"]["topic"], json.dumps(present).encode(), timestamp=event["at"])
+            producer.produce(self.spec["source"]["topic"], self.encoded(event), timestamp=event["at"])
         assert producer.flush(60) == 0
         self.events += made
+
+    def encoded(self, event: dict[str, Any]) -> bytes:
+        """The event as a producer with the schema of today writes it."""
+        if self.spec["source"]["format"] == "json":
+            return json.dumps({name: value for name, value in event.items() if value is not None}).encode()
+        buffer = io.BytesIO()
+        schema = fastavro.parse_schema(source_avro_schema(Pipeline.parse(self.spec)))
+        fastavro.schemaless_writer(buffer, schema, event)
+        return buffer.getvalue()
 
     def expected(self) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
         """Group → (key, time) → row, of all events."""

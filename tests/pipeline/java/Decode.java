@@ -30,7 +30,8 @@ import org.apache.flink.util.SimpleUserCodeClassLoader;
 import org.apache.flink.util.UserCodeClassLoader;
 
 /**
- * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale]], "values": [base64]}.
+ * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale]], "values": [base64],
+ * "appended"}.
  * Or reads a file: {"encoding", "columns", "file", "header", "splits", "skip"}.
  * The answer is a line as well: for each value its row, column to text, or the reason why there is none.
  */
@@ -96,7 +97,7 @@ public final class Decode {
         List<Column> columns = columns(request);
         String encoding = request.get("encoding").asText();
         EventsSchema schema = new EventsSchema(
-                encoding, columns.toArray(new Column[0]), true, null);
+                encoding, columns.toArray(new Column[0]), columns.size() - request.get("appended").asInt(), true, null);
         schema.open(new Context());
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {

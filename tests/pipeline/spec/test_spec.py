@@ -31,6 +31,11 @@ BROKEN = [
     ("source.schema.amount", "money", r"source\.schema\.amount: must be one of boolean, .*found: 'money'"),
     ("source.schema.amount", "array<double>", r"amount: a pipeline handles scalar types only; send the parts"),
     ("source.schema.amount", 5, r"amount: a type is a text such as bigint or decimal\(10,2\), not int"),
+    (
+        "source.appended",
+        ["at"],
+        r"source: appended must name the last columns of schema.*it has at, and schema ends with",
+    ),
     ("source.format", "csv", r"source\.format: must be one of 'avro' or 'json'"),
     ("source.event_time", "datetime", r"source\.event_time: write \{column: …\} with a column.*or kafka_timestamp"),
     ("source.event_time.column", None, r"event_time: column must be a name; for Kafka's timestamp write"),

@@ -123,12 +123,17 @@ def same_schema(one: str | Mapping[str, Any], other: str | Mapping[str, Any]) ->
 
 
 def appended_fields(known: str | Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Names of the fields that a wanted record schema has after all those of the known one; empty if it is no such."""
+    """Names of the fields that a wanted record schema has after all those of the known one; empty if it is no such.
+
+    A schema that gives some fields a default of null says by that which ones may be missing: no others then.
+    """
     before, after = _parsed(known), _parsed(wanted)
     fields = before.get("fields") or []
     if {**after, "fields": (after.get("fields") or [])[: len(fields)]} != before:
         return []
-    return [str(field["name"]) for field in after["fields"][len(fields) :]]
+    more = [str(field["name"]) for field in after["fields"][len(fields) :]]
+    optional = {str(field["name"]) for field in wanted["fields"] if field.get("default", 0) is None}
+    return more if not optional or optional.issuperset(more) else []
 
 
 def with_null_defaults(schema: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -200,9 +200,10 @@ class HopsworksCreateTopicOperator(BaseOperator):
     :param replication: copies of each partition; default: 1 (templated).
     :param subject: name of the schema; default: the topic's (templated).
     :param on_drift: what to do where the schema that exists lacks fields that this one has at its end. ``fail``: the
-        task fails for good; ``append``: they become a new version of it, nullable. Right for JSON records, in which a
-        missing field is null; a plain Avro record of the older schema cannot be read with the newer one; default:
-        ``fail`` (templated).
+        task fails for good; ``append``: they become a new version of it, nullable; where the schema gives some fields
+        a default of null, no others do. Right for JSON records, in which a missing field is null, and for plain Avro
+        if every reader knows that older records end earlier (``source.appended`` of a pipeline); default: ``fail``
+        (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :return: (XCom) ``topic``, ``subject``, ``schema_id``, ``schema_version``, ``created``.
     :raises AirflowFailException: an argument or the connection is wrong, or topic or schema differ.

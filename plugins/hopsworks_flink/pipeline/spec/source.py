@@ -66,6 +66,8 @@ class Source(Model):
     :param replication: replication factor when the topic is created.
     :param format: of the records' values: ``avro`` (plain binary, no header) or ``json``.
     :param columns: (``schema`` in the file) columns in the order of the Avro record, each nullable.
+    :param appended: the last of the columns, which records of an older schema lack; such a record is read with null for
+        what it ends before. For plain Avro; JSON records may lack any column.
     :param event_time: what says when an event happened.
     :param derive: columns computed from these, in order.
     :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
@@ -86,6 +88,7 @@ class Source(Model):
     replication: int = Field(default=1, ge=1, le=100)
     format: Literal["avro", "json"] = "avro"
     columns: dict[str, Type] = Field(alias="schema", min_length=1)
+    appended: list[str] = Field(default_factory=list)
     event_time: EventTime
     derive: dict[str, Derived] = Field(default_factory=dict)
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
@@ -134,6 +137,7 @@ class Source(Model):
     def problems(self) -> Iterator[str]:
         """What is wrong between the settings. Event time, columns and derived columns that are wrong may be None."""
         if self.columns:
+            yield from self._appended_problems()
             yield from self._event_time_problems()
             yield from self._expression_problems()
         if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
@@ -149,6 +153,21 @@ class Source(Model):
             yield "max_past compares event time and Kafka timestamp, which are the same here; remove it"
         if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
             yield "idle_timeout must be positive, or null to wait for every partition"
+
+    def _appended_problems(self) -> Iterator[str]:
+        if not self.appended:
+            return
+        if self.format == "json":
+            yield "appended is about plain Avro; a record of JSON may lack any column: remove it"
+            return
+        columns = list(self.columns)
+        if self.appended != columns[1:][-len(self.appended) :]:
+            yield (
+                f"appended must name the last columns of schema in their order, and not all; it has "
+                f"{', '.join(self.appended)}, and schema ends with {', '.join(columns[-len(self.appended) :])}"
+            )
+        if self.event_time is not None and self.event_time.column in self.appended:
+            yield f"appended: every record needs the column {self.event_time.column!r}, which event_time reads"
 
     def _event_time_problems(self) -> Iterator[str]:
         if self.event_time is None or (column := self.event_time.column) is None:

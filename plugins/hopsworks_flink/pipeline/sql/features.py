@@ -166,6 +166,8 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         f"{FORMAT}.encoding": source.format,
         f"{FORMAT}.on-error": source.on_decode_error,
     }
+    if source.appended:
+        options[f"{FORMAT}.appended"] = str(len(source.appended))
     timestamps = [name for name, kind in source.columns.items() if kind == TIMESTAMP]
     if source.format == "avro" and timestamps:
         # They are BIGINT there, which alone does not say what is in range.

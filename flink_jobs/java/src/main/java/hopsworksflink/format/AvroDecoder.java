@@ -11,7 +11,8 @@ import org.apache.flink.table.data.StringData;
  * Decodes Avro records whose fields are the columns, each a union of null and its type, straight into rows.
  *
  * <p>Avro's bytes carry no names or types: with another schema most bytes read as something. So a record counts only if
- * its bytes are exactly what a writer with this schema makes. The judge of the search for such records
+ * its bytes are exactly what a writer with this schema makes, or with an older one that lacked some of the last columns
+ * and said so: such a record ends where the first of them would begin, and a newer one has a byte more for each. The judge of the search for such records
  * (pipeline/decoding.py) has the same rules and sentences; tests hold both against each other.
  */
 final class AvroDecoder implements Decoder {
@@ -37,11 +38,14 @@ final class AvroDecoder implements Decoder {
     }
 
     private final Column[] columns;
+    private final int required;
     private byte[] bytes;
     private int position;
 
-    AvroDecoder(Column[] columns) {
+    /** @param required a record may end behind so many of the columns; those that it lacks are null. */
+    AvroDecoder(Column[] columns, int required) {
         this.columns = columns;
+        this.required = required;
     }
 
     @Override
@@ -67,6 +71,9 @@ final class AvroDecoder implements Decoder {
         int forNull = fields.forNull;
         int forValue = fields.forValue;
         for (int index = 0; index < columns.length; index++) {
+            if (index >= required && position == bytes.length) {
+                return;
+            }
             Column column = columns[index];
             if (forNull >= 0) {
                 need(1, column);

@@ -40,6 +40,11 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                     .asList()
                     .defaultValues()
                     .withDescription("BIGINT columns that hold a timestamp, in microseconds.");
+    private static final ConfigOption<Integer> APPENDED =
+            ConfigOptions.key("appended")
+                    .intType()
+                    .defaultValue(0)
+                    .withDescription("How many of the last columns a record of an older Avro schema may lack.");
 
     @Override
     public String factoryIdentifier() {
@@ -53,7 +58,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
 
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
-        return Set.of(ON_ERROR, TIMESTAMPS);
+        return Set.of(ON_ERROR, TIMESTAMPS, APPENDED);
     }
 
     @Override
@@ -62,7 +67,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         FactoryUtil.validateFactoryOptions(this, options);
         String encoding = oneOf(options, ENCODING, AVRO, "json");
         boolean quarantine = oneOf(options, ON_ERROR, "fail", QUARANTINE).equals(QUARANTINE);
-        return new Format(encoding, quarantine, Set.copyOf(options.get(TIMESTAMPS)));
+        return new Format(encoding, quarantine, Set.copyOf(options.get(TIMESTAMPS)), options.get(APPENDED));
     }
 
     private static String oneOf(ReadableConfig options, ConfigOption<String> option, String... values) {
@@ -72,7 +77,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         return options.get(option);
     }
 
-    private record Format(String encoding, boolean quarantine, Set<String> timestamps)
+    private record Format(String encoding, boolean quarantine, Set<String> timestamps, int appended)
             implements DecodingFormat<DeserializationSchema<RowData>> {
 
         @Override
@@ -95,7 +100,8 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                                                     field.getDataType().getLogicalType(),
                                                     timestamps.contains(field.getName())))
                             .toArray(Column[]::new);
-            return new EventsSchema(encoding, columns, quarantine, context.createTypeInformation(produced));
+            return new EventsSchema(
+                    encoding, columns, own - appended, quarantine, context.createTypeInformation(produced));
         }
 
         @Override

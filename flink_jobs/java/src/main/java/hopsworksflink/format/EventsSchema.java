@@ -19,21 +19,30 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
 
     private final String encoding;
     private final Column[] columns;
+    private final int required;
     private final boolean quarantine;
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
     private transient Counter undecodable;
 
-    public EventsSchema(String encoding, Column[] columns, boolean quarantine, TypeInformation<RowData> produced) {
+    /** @param required a record of plain Avro may end behind so many of the columns. */
+    public EventsSchema(
+            String encoding,
+            Column[] columns,
+            int required,
+            boolean quarantine,
+            TypeInformation<RowData> produced) {
         this.encoding = encoding;
         this.columns = columns;
+        this.required = required;
         this.quarantine = quarantine;
         this.produced = produced;
     }
 
     @Override
     public void open(InitializationContext context) {
-        decoder = encoding.equals(EventsFormatFactory.AVRO) ? new AvroDecoder(columns) : new JsonDecoder(columns);
+        boolean avro = encoding.equals(EventsFormatFactory.AVRO);
+        decoder = avro ? new AvroDecoder(columns, required) : new JsonDecoder(columns);
         undecodable = context.getMetricGroup().counter("undecodableRecords");
     }
 
