@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ from hopsworks_flink.health.verdict import (
 )
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.kafka_connection import source_kafka
+from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
 from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
@@ -34,6 +36,7 @@ from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
     from hopsworks_flink.pipeline.spec import Pipeline
     from hopsworks_flink.pipeline.spec.supervision import Supervision
 
@@ -109,7 +112,17 @@ class FlinkSuperviseJobOperator(BaseOperator):
         """Look, judge, remember, and say what follows."""
         from hopsworks_flink.pipeline.spec import Pipeline
 
-        with task_errors():
+        with task_errors(), ExitStack() as opened:
+
+            @functools.cache
+            def session() -> HopsworksSession:
+                # Once for all questions, and only if there is one.
+                return opened.enter_context(HopsworksHook(self.hopsworks_conn_id).session())
+
+            def source_broker() -> Mapping[str, Any]:
+                given = self.source_kafka_conn_id
+                return kafka_connection(given) if given else session().kafka_config()
+
             pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
             if self.deploy_dag_id:
                 skip_while_deploying(context, self.deploy_dag_id)
@@ -121,14 +134,14 @@ class FlinkSuperviseJobOperator(BaseOperator):
             found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
             if not found.job_ids and (since := saved.get(UNDEPLOYED)):
                 raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
-            online, unknown = self._online_rows(hook, pipeline, found)
+            online, unknown = _online_rows(session, hook, pipeline, found)
             facts = replace(found, online=online).after(before)
             if facts.job_id:
                 push_links(context, self, hook, facts.job_id)
             verdict = judge(pipeline.job_name, facts, before, bounds).because(*unknown)
-            verdict = self._explained(hook, pipeline, facts, verdict)
+            verdict = _explained(hook, pipeline, facts, verdict, source_broker)
             if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
-                verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS))
+                verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS, source_broker))
         return self._follow_up(pipeline, facts, verdict, record, saved)
 
     def _follow_up(
@@ -160,57 +173,18 @@ class FlinkSuperviseJobOperator(BaseOperator):
             "deploy_conf": {"state": "auto", **({"parallelism": parallelism} if parallelism else {})},
         }
 
-    def _online_rows(
-        self, hook: FlinkHook, pipeline: Pipeline, facts: JobFacts
-    ) -> tuple[dict[str, OnlineRows], list[Reason]]:
-        """What the online store did with the job's rows, by feature group; and why that is not known of some."""
-        from hopsworks_flink.clients.hopsworks.shapes import shape_of
-        from hopsworks_flink.pipeline.resources import short_columns
-
-        found: dict[str, OnlineRows] = {}
-        reasons = []
-        unknown = "what the online store did with the job's rows is not known"
-        ids = ingestion_ids(hook.job_marks(facts.job_id)) if facts.job_id in facts.job_ids else {}
-        if not ids:
-            return {}, []
-        try:
-            with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                for group in (group for group in pipeline.feature_groups if group.full_name in ids):
-                    registered, number = session.get_feature_group(group.name, group.version), ids[group.full_name]
-                    results = session.online_results(registered, number)
-                    if results is None:
-                        text = f"{unknown}: Hopsworks has forgotten online ingestion {number} of {group.full_name}"
-                        reasons.append(Reason(DEGRADED, "online", f"{text}; a newly deployed job gets a new one"))
-                        continue
-                    short = short_columns(pipeline, group, shape_of(registered).online_types)
-                    found[group.full_name] = OnlineRows.counted(number, results, tuple(short))
-        except HopsworksFlinkError as error:
-            return {}, [Reason(DEGRADED, "online", f"{unknown}: {str(error).rstrip('.')}")]
-        return found, reasons
-
-    def _explained(self, hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict) -> Verdict:
-        """The verdict with what others than Flink know of the cause."""
-        if verdict.kind == HEALTHY or not facts.job_id or not facts.cause:
-            return verdict
-        poison = explain_poison(hook, facts.job_id, pipeline, self._source_broker)
-        # Every job that reads such a record fails at it.
-        return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
-
-    def _refused(self, pipeline: Pipeline, since: float) -> list[Reason]:
+    def _refused(self, pipeline: Pipeline, since: float, broker: Callable[[], Mapping[str, Any]]) -> list[Reason]:
         """What the topic's records since the last look say: Flink does not count events that count nowhere."""
         from hopsworks_flink.clients.kafka.newest import newest_records
         from hopsworks_flink.health.refusal import refused_of
 
         try:
-            records = newest_records(self._source_broker(), pipeline.source.topic, int(since * 1000))
+            records = newest_records(broker(), pipeline.source.topic, int(since * 1000))
         except HopsworksFlinkError as error:
             self.log.warning("The newest events could not be looked at: %s", error)
             return []
         refused = refused_of(pipeline, records)
         return [Reason(SICK if refused.most else DEGRADED, "refused", str(refused))] if refused.count else []
-
-    def _source_broker(self) -> Mapping[str, Any]:
-        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
 
     @staticmethod
     def _tell_metrics(job_name: str, facts: JobFacts, verdict: Verdict) -> None:
@@ -222,6 +196,45 @@ class FlinkSuperviseJobOperator(BaseOperator):
         if facts.online:
             failed = sum(rows.failed for rows in facts.online.values())
             stats.gauge(f"hopsworks_flink.{job_name}.failed_rows", failed)
+
+
+def _online_rows(
+    session: Callable[[], HopsworksSession], hook: FlinkHook, pipeline: Pipeline, facts: JobFacts
+) -> tuple[dict[str, OnlineRows], list[Reason]]:
+    """What the online store did with the job's rows, by feature group; and why that is not known of some."""
+    from hopsworks_flink.clients.hopsworks.shapes import shape_of
+    from hopsworks_flink.pipeline.resources import short_columns
+
+    found: dict[str, OnlineRows] = {}
+    reasons = []
+    unknown = "what the online store did with the job's rows is not known"
+    ids = ingestion_ids(hook.job_marks(facts.job_id)) if facts.job_id in facts.job_ids else {}
+    if not ids:
+        return {}, []
+    try:
+        for group in (group for group in pipeline.feature_groups if group.full_name in ids):
+            registered, number = session().get_feature_group(group.name, group.version), ids[group.full_name]
+            results = session().online_results(registered, number)
+            if results is None:
+                text = f"{unknown}: Hopsworks has forgotten online ingestion {number} of {group.full_name}"
+                reasons.append(Reason(DEGRADED, "online", f"{text}; a newly deployed job gets a new one"))
+                continue
+            short = short_columns(pipeline, group, shape_of(registered).online_types)
+            found[group.full_name] = OnlineRows.counted(number, results, tuple(short))
+    except HopsworksFlinkError as error:
+        return {}, [Reason(DEGRADED, "online", f"{unknown}: {str(error).rstrip('.')}")]
+    return found, reasons
+
+
+def _explained(
+    hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, broker: Callable[[], Mapping[str, Any]]
+) -> Verdict:
+    """The verdict with what others than Flink know of the cause."""
+    if verdict.kind == HEALTHY or not facts.job_id or not facts.cause:
+        return verdict
+    poison = explain_poison(hook, facts.job_id, pipeline, broker)
+    # Every job that reads such a record fails at it.
+    return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
 
 
 def bounds_of(settings: Supervision) -> Bounds:
