@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from devstack import processes
+from devstack.airflow_client import AirflowClient
 from devstack.config import HOST, PYTHON, REPOSITORY
 from devstack.parts import NAMES
 from devstack.stack import PartStatus, Stack
@@ -41,6 +42,24 @@ def test_every_part_is_healthy_within_the_memory_that_was_promised(stack: Stack)
     assert [part.name for part in statuses if not part.healthy] == []
     assert sum(part.memory_bytes for part in statuses) < 6 * GIBIBYTE
     assert all(file.is_file() for part in statuses for file in part.logs)
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "told"),
+    [
+        ("hopsworks_default", "demo"),
+        ("flink_default", "task manager(s)"),
+        ("kafka_default", "Connection successful"),
+    ],
+)
+def test_the_test_button_of_each_connection(stack: Stack, conn_id: str, told: str) -> None:
+    airflow = AirflowClient(stack.config.airflow_url, stack.airflow_credentials)
+    saved = airflow.call("GET", f"/connections/{conn_id}")
+    # As the form sends what is saved: secrets stay as they are.
+    body = {name: saved[name] for name in ("connection_id", "conn_type", "host", "port", "login", "schema", "extra")}
+    answer = airflow.call("POST", "/connections/test", json=body)
+    assert answer["status"] is True, answer
+    assert told in answer["message"]
 
 
 def test_up_again_changes_nothing(stack: Stack) -> None:
