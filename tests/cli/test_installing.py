@@ -14,6 +14,7 @@ import pytest
 
 from hopsworks_flink.cli import main
 from tests.support import REPOSITORY
+from tests.support.airflow_names import DagBag
 
 SHIPPED = REPOSITORY / "plugins" / "hopsworks_flink" / "requirements"
 JARS = REPOSITORY / "flink_jobs" / "connectors" / "jars"
@@ -86,6 +87,25 @@ def test_a_folder_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture) -
 def test_its_test_passes(tmp_path: Path) -> None:
     assert main(["init", str(tmp_path)]) == 0
     assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path / "tests")]) == 0
+
+
+def test_files_for_the_airflow_inside_hopsworks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """One DAG in each file, under the id that the platform makes of project and file name."""
+    arguments = ["init", str(tmp_path), "--hopsworks-airflow"]
+    assert main(arguments) == 1
+    assert "needs --project and --project-id" in capsys.readouterr().err
+    assert main([*arguments, "--project", "Fraud Demo", "--project-id", "119"]) == 0
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files[0] == "card_transactions.yaml"
+    bag = DagBag(dag_folder=str(tmp_path))
+    assert bag.import_errors == {}
+    assert {Path(dag.fileloc).stem: dag_id for dag_id, dag in bag.dags.items()} == {
+        name.removesuffix(".py"): f"p_fraud_demo_119__{name.removesuffix('.py')}" for name in files[1:]
+    }
+    supervise = bag.dags["p_fraud_demo_119__card_transactions__supervise"].task_dict["supervise_job"]
+    assert supervise.deploy_dag_id in bag.dags
+    # Nothing waits in a triggerer, of which the platform has none.
+    assert not [task for dag in bag.dags.values() for task in dag.tasks if getattr(task, "deferrable", False)]
 
 
 @pytest.mark.parametrize("airflow", ["3.0.6", "3.1.8", "3.3.2"])

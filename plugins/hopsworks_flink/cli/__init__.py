@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
 
     start = commands.add_parser("init", help="write a DAG folder to begin with: DAG files, an example, a test")
     start.add_argument("folder", metavar="DIR")
+    start.add_argument(
+        "--hopsworks-airflow", action="store_true", help="for the Airflow inside Hopsworks: flat files, one DAG each"
+    )
+    start.add_argument("--project", metavar="NAME", help="of Hopsworks, with --hopsworks-airflow")
+    start.add_argument("--project-id", type=int, metavar="N", help="its number, with --hopsworks-airflow")
+    start.add_argument("--pipeline", metavar="FILE", help="with --hopsworks-airflow (default: the example)")
     start.set_defaults(run=_init)
 
     jars = commands.add_parser("jars", help="fetch the jars that jobs bring along into a folder")
@@ -177,9 +183,18 @@ def _quiet_airflow() -> Iterator[None]:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from hopsworks_flink.cli.installing import init
+    from hopsworks_flink.cli.installing import init, init_for_hopsworks
+    from hopsworks_flink.exceptions import ConfigurationError
 
-    print("\n".join(init(options.folder)))
+    if not options.hopsworks_airflow:
+        written = init(options.folder)
+    elif options.project and options.project_id is not None:
+        written = init_for_hopsworks(options.folder, options.project, options.project_id, options.pipeline)
+    else:
+        raise ConfigurationError(
+            "--hopsworks-airflow needs --project and --project-id: they are part of the DAGs' ids."
+        )
+    print("\n".join(written))
     return DONE
 
 

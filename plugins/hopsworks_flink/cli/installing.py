@@ -18,6 +18,16 @@ _PACKAGE = Path(hopsworks_flink.__file__).resolve().parent
 _REQUIREMENTS = _PACKAGE / "requirements"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS = 60
+_EXAMPLE = "card_transactions.yaml"
+_FLAT_DAG = '''"""The DAG of Airflow that the platform finds by this file's name."""
+
+from pathlib import Path
+
+from hopsworks_flink.dags import {verb}_dag
+from hopsworks_flink.pipeline.spec import Pipeline
+
+{verb}_dag(Pipeline.from_yaml(Path(__file__).parent / "{name}.yaml"), {arguments})
+'''
 _STARTER_TEST = '''"""Features of the example for a handful of events: pip install duckdb pytest."""
 
 from pathlib import Path
@@ -153,13 +163,40 @@ def init(folder: str) -> list[str]:
     :return: the files that were written.
     :raises ConfigurationError: one of them is there already; nothing is written then.
     """
-    target, shipped = Path(folder), _dags()
-    contents = {Path(path.name): path.read_text(encoding="utf-8") for path in sorted(shipped.glob("*.py"))}
-    example = Path("pipelines") / "card_transactions.yaml"
-    contents[example] = (shipped / example).read_text(encoding="utf-8")
-    contents[Path("tests") / "test_features.py"] = _STARTER_TEST
+    shipped = _dags()
+    contents = {path.name: path.read_text(encoding="utf-8") for path in sorted(shipped.glob("*.py"))}
+    contents[f"pipelines/{_EXAMPLE}"] = (shipped / "pipelines" / _EXAMPLE).read_text(encoding="utf-8")
+    contents["tests/test_features.py"] = _STARTER_TEST
     # Airflow reads every Python file of the folder that speaks of it.
-    contents[Path(".airflowignore")] = "tests/\n"
+    contents[".airflowignore"] = "tests/\n"
+    return _write_new(Path(folder), contents)
+
+
+def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | None) -> list[str]:
+    """Make DAG files for the Airflow inside Hopsworks: flat, one DAG each, under the ids that it looks for.
+
+    The platform makes the id ``p_<project>_<project id>__<name>`` of the file's name, and shows no other DAG of a file.
+
+    :param file: the pipeline file; None: the example.
+    :return: the files that were written.
+    :raises PipelineError: the pipeline file is wrong.
+    :raises ConfigurationError: a file is there already; nothing is written then.
+    """
+    from hopsworks_flink.pipeline.spec import Pipeline
+
+    path = Path(file) if file else _dags() / "pipelines" / _EXAMPLE
+    pipeline = Pipeline.from_yaml(path)
+    ids = f"p_{re.sub('[^a-z0-9]+', '_', project.lower())}_{project_id}__{pipeline.name}"
+    contents = {f"{pipeline.name}.yaml": path.read_text(encoding="utf-8")}
+    for verb in sorted(source.stem for source in _dags().glob("*.py") if source.stem != "pipeline_errors"):
+        more = f', deploy_dag_id="{ids}__deploy"' if verb == "supervise" else ""
+        contents[f"{pipeline.name}__{verb}.py"] = _FLAT_DAG.format(
+            verb=verb, name=pipeline.name, arguments=f'dag_id="{ids}__{verb}"{more}'
+        )
+    return _write_new(Path(folder), contents)
+
+
+def _write_new(target: Path, contents: dict[str, str]) -> list[str]:
     if there := [str(target / name) for name in contents if (target / name).exists()]:
         raise ConfigurationError(f"{', '.join(there)}: there already; nothing was written.")
     for name, text in contents.items():
