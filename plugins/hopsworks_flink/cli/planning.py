@@ -13,12 +13,19 @@ from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
+from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
 from hopsworks_flink.deployment.decision import StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
-from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
-from hopsworks_flink.exceptions import FlinkAmbiguousJobError, HopsworksConflictError, HopsworksNotFoundError
+from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob
+from hopsworks_flink.exceptions import (
+    FlinkAmbiguousJobError,
+    HopsworksConflictError,
+    HopsworksNotFoundError,
+    KafkaError,
+)
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.pipeline.recompute import compacted
 from hopsworks_flink.pipeline.resources import (
     feature_group_arguments,
     online_warnings,
@@ -105,6 +112,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         groups, warnings = _feature_groups(session, pipeline)
         resources = [_topic(session, pipeline), *groups]
+        policy, used = _compaction(session, pipeline)
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(group.action == "none" for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
@@ -112,6 +120,10 @@ def compare(file: str, deployment: Deployment) -> Comparison:
     reasons: list[str] = []
     if job.action != "none":
         outcome, reasons = _state(pipeline, deployment, marks)
+    if policy:
+        warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
+        if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
+            outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
     return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings)
 
 
@@ -125,6 +137,16 @@ def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str
     if policy.state == "rewarm":
         return "rewarms", reasons or ["state='rewarm' was asked for"]
     return ("refused", [policy.why, "state='restore' was asked for"]) if policy.why else ("keeps", reasons)
+
+
+def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | None, bool]:
+    """The topic's ``cleanup.policy`` if it compacts, and whether it has had records; neither without a broker."""
+    topic, broker = pipeline.source.topic, session.kafka_config()
+    try:
+        policy = compaction(broker, topic, LOOK_SECONDS)
+        return policy, bool(policy) and any(end_offsets(broker, topic).values())
+    except KafkaError:
+        return None, False
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:

@@ -219,8 +219,7 @@ class Deployer:
         old = decision.job
         watermark = watermark_of(self.hook.job_marks(old.job_id))
         replay = decision.start if decision.start and decision.start.replay else None
-        if replay:
-            self.desired.check_replay(replay)
+        self.desired.check_start(decision.start)
         attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
         self.record.begin(attempt)
         try:
@@ -320,8 +319,7 @@ class Deployer:
     def _start(self, decision: Submit | Recover, facts: DeploymentFacts) -> DeploymentResult:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor
         start, unfinished = decision.start, self._unfinished(job)
-        if start.replay:
-            self.desired.check_replay(start)
+        self.desired.check_start(start)
         if isinstance(decision, Recover) and not decision.job.is_terminal:
             self.hook.cancel(decision.job.job_id)
             self.log.info("Cancelled job %s.", decision.job.job_id)

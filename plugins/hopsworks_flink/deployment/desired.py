@@ -40,8 +40,8 @@ class DesiredJob:
     :param marks: what the job says about itself in Flink, beside who deployed it; no part of its identity.
     :param local_files: names of files in the bundle that were read from the worker: their content is not ours to keep.
     :param from_beginning: whether the job reads its source from the beginning when it starts without state.
-    :param check_replay: raises FlinkStateError if the source no longer holds what a replay needs; asked before the job
-        that runs is touched.
+    :param check_start: raises FlinkStateError if the source does not hold what the job has to read when it begins so
+        (None: with the state that the job before it leaves); asked before the job that runs is touched.
     """
 
     job_name: str
@@ -57,7 +57,7 @@ class DesiredJob:
     marks: Mapping[str, str] = field(default_factory=dict)
     local_files: frozenset[str] = frozenset()
     from_beginning: bool = False
-    check_replay: Callable[[Start], object] = lambda start: None
+    check_start: Callable[[Start | None], object] = lambda start: None
 
     @property
     def hash(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
-from hopsworks_flink.exceptions import FlinkStateError
+from hopsworks_flink.exceptions import FlinkStateError, KafkaError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 if TYPE_CHECKING:
@@ -31,6 +31,17 @@ _WAYS_OUT = (
     "Deploy with state='fresh': windows that are open now will lack events. Or give the changed feature groups a new "
     "version beside the old ones, and leave the old ones as they are."
 )
+_FROM_THE_END = (
+    "From a compacted topic a job without state can only begin at the end: start='latest', or source.start: latest. "
+    "For more, keep the events in a topic with cleanup.policy=delete."
+)
+#: What a compacted topic is good for.
+ONLY_FORWARD = (
+    "A job that keeps up computes right values; it cannot be rewarmed or begin at the topic's beginning, and nothing "
+    "can be recomputed."
+)
+#: For a look at the broker that a deployment can do without: it may be out of the worker's reach.
+LOOK_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -106,22 +117,49 @@ class FeatureJob:
             recipe={"pipeline": self.pipeline.to_dict()},
             credentials=credentials_fingerprint(*self.brokers),
             marks={**state_signature(self.pipeline).marks(), MARK_PLAN: self.plan.hash},
-            from_beginning=(self.start or self.pipeline.source.start) == "earliest",
-            check_replay=self.check_replay,
+            from_beginning=self.from_beginning,
+            check_start=self.check_start,
         )
 
-    def check_replay(self, start: Start) -> None:
-        """Refuse a replay of events that the source topic no longer holds.
+    def check_start(self, start: Start | None) -> None:
+        """Refuse a start for which the source topic no longer holds the events; warn of a topic that loses them.
 
-        :raises FlinkStateError: records were deleted that open windows need.
+        :param start: None: with the state that the job before leaves.
+        :raises FlinkStateError: records were deleted, or compacted away, that windows need.
         """
-        from hopsworks_flink.clients.kafka.offsets import kept_since, partition_histories
-        from hopsworks_flink.pipeline.plan import replay_since
-        from hopsworks_flink.pipeline.recompute import first_complete
+        from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
+        from hopsworks_flink.pipeline.recompute import compacted
 
         topic, broker = self.pipeline.source.topic, self.brokers[0]
+        if start is not None and start.replay:
+            self._check_replay(start)
+            return
+        try:
+            policy = compaction(broker, topic, LOOK_SECONDS)
+            from_beginning = start is not None and not start.path and self.from_beginning
+            if policy and from_beginning and any(end_offsets(broker, topic).values()):
+                raise FlinkStateError(
+                    f"{compacted(topic, policy)} The job would begin there, and nothing was touched. {_FROM_THE_END}"
+                )
+        except KafkaError as error:
+            log.warning("Whether topic %s is compacted, Kafka does not tell this worker: %s", topic, error)
+        else:
+            if policy:
+                log.warning("%s %s", compacted(topic, policy), ONLY_FORWARD)
+
+    def _check_replay(self, start: Start) -> None:
+        from hopsworks_flink.clients.kafka.offsets import compaction, kept_since, partition_histories
+        from hopsworks_flink.pipeline.plan import replay_since
+        from hopsworks_flink.pipeline.recompute import compacted, first_complete
+
+        topic, broker = self.pipeline.source.topic, self.brokers[0]
+        if policy := compaction(broker, topic):
+            raise FlinkStateError(
+                f"{compacted(topic, policy)} The job cannot be rewarmed from it, and nothing was touched. {_WAYS_OUT} "
+                f"{_FROM_THE_END}"
+            )
         since = replay_since(self.pipeline, start.watermark or 0)
-        histories = partition_histories(broker, topic, since, since)
+        histories = partition_histories(broker, topic, since)
         untold = any(one.low and one.oldest is None for one in histories)
         try:
             earliest = first_complete(histories, since, kept_since(broker, topic) if untold else None)
@@ -129,6 +167,11 @@ class FeatureJob:
             raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: it has lost {error}. {_WAYS_OUT}") from None
         if earliest:
             raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
+
+    @property
+    def from_beginning(self) -> bool:
+        """Whether the job reads its topic from the beginning when it starts without state."""
+        return (self.start or self.pipeline.source.start) == "earliest"
 
     def start_files(self, start: Start, recipe: Mapping[str, Any]) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
         """How to reach the brokers, new online ingestion ids, and where to begin; and marks with the ids.

@@ -58,7 +58,7 @@ class FeatureGrowth:
         nothing_emitted = running is not None and self._deployer.has_emitted_nothing(running)
         growth = grow(dict(lacking), self._policy.start, facts, known, remembered, may_begin_anew=nothing_emitted)
         if growth.state == "rewarm":
-            self._deployer.desired.check_replay(Start(None, "", replay=True, watermark=growth.watermark))
+            self._deployer.desired.check_start(Start(None, "", replay=True, watermark=growth.watermark))
         self._refuse_recomputation()
         for name, features in growth.groups.items():
             self._log.info("Feature group %s gets %s.", name, ", ".join(features))

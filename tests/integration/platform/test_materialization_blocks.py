@@ -107,7 +107,9 @@ def test_in_blocks_as_record_by_record(
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
-def test_only_what_is_committed_is_written(group: Group, fs: Any, codec: str) -> None:
+def test_only_what_is_committed_is_written(
+    group: Group, fs: Any, codec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """However it is read, and online as well; what is open comes when it is committed."""
 
     def transactional(name: str) -> Producer:
@@ -130,6 +132,7 @@ def test_only_what_is_committed_is_written(group: Group, fs: Any, codec: str) ->
         rows = [row["id"] for row in group.run(blocks_from)]
         # Of what lies behind an open transaction, nothing is known yet: partitions differ.
         assert [number for number in rows if number < 3000] == committed
+        assert "record by record" not in capsys.readouterr().out
         group.forget()
     late.commit_transaction(30)
     wanted = [*committed, *range(2000, 2010), *range(3000, 3010)]

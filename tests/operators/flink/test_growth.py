@@ -14,9 +14,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from devstack.hopsworks.metadata.models import new_commit
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.cli import planning
 from hopsworks_flink.cli.planning import Deployment, compare
 from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK, ingestion_ids
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+from hopsworks_flink.clients.kafka import offsets
 from hopsworks_flink.deployment import growth_steps as _growth
 from hopsworks_flink.exceptions import FlinkError
 from hopsworks_flink.hooks.flink import FlinkHook
@@ -71,6 +73,10 @@ class Platform:
         self.topic = topic
         self.write()
         self._watch(patch)
+        #: The source topic's cleanup.policy if it compacts. librdkafka's broker for tests has no settings to tell.
+        self.compaction: str | None = None
+        for user in (offsets, planning):
+            patch.setattr(user, "compaction", lambda *_: self.compaction)
 
     def write(self) -> None:
         """One more record in the groups' topic."""
@@ -157,6 +163,25 @@ def test_each_job_says_under_which_ids_its_rows_are_counted(platform: Platform) 
     assert first == newest
     platform.deploy(parallelism=2)
     assert all(first[name] < number for name, number in ingestion_ids(platform.the_job().user_config).items())
+
+
+def test_a_compacted_topic_is_refused_where_its_past_would_be_read(
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.compaction = "compact,delete"
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    assert compare(str(file), Deployment()).state == "refused"
+    with pytest.raises(AirflowFailException, match=r"cleanup.policy=compact,delete.*start='latest'"):
+        platform.deploy()
+    assert not platform.steps
+    platform.deploy(start="latest")
+    assert "cleanup.policy=compact,delete" in caplog.text
+    running = platform.the_job().job_id
+    platform.grow()
+    with pytest.raises(AirflowFailException, match=r"cleanup.policy=compact,delete.*cannot be rewarmed"):
+        platform.deploy(start="latest")
+    assert (platform.steps, platform.the_job().job_id) == ([], running)
 
 
 def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
