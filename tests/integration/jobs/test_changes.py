@@ -297,16 +297,26 @@ class Pipe:
         """Deploy the changed file, with the defaults."""
         from hopsworks_flink._compat import AirflowFailException
         from hopsworks_flink.hooks.flink import FlinkHook
+        from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
         before, job_id = copy.deepcopy(self.spec), self.result["job_id"]
         self.change.after(self.spec)
         self.spec = self._named(self.spec)
         signature = state_signature(Pipeline.parse(self.spec))
         self.planned = state_outcome(signature.marks(), FlinkHook().job_marks(job_id))[0]
+        topic = source_topic_arguments(Pipeline.parse(self.spec))
+        append = topic["on_drift"] == "append"
+        with HopsworksHook().session() as session:
+            found = session.topics.differences(
+                topic["topic"], topic["schema"], partitions=topic["partitions"], append=append
+            )
         try:
             self.result = self.deploy()
         except (AirflowFailException, HopsworksFlinkError) as error:
             self.refusal, self.spec = str(error), before
+        # What the plan would say about the topic is what the deployment did.
+        assert found is not None
+        assert bool(found[1]) == self.refusal.startswith("Schema"), (self.name, found, self.refusal)
 
     def produce(self, made: list[dict[str, Any]]) -> None:
         producer = Producer({"bootstrap.servers": self.stack.config.kafka_bootstrap, "enable.idempotence": True})
