@@ -147,6 +147,8 @@ class OnlineStore:
 
 KEYED_BY_TEXT = {
     **PIPELINE,
+    # All tests of a process share the server: no other group has this name.
+    "feature_groups": [{**PIPELINE["feature_groups"][0], "name": "by_text"}],
     "source": {**PIPELINE["source"], "schema": {"cc": "string", "at": "bigint"}},
 }
 
@@ -164,14 +166,16 @@ def supervise_store(runs: Runs) -> dict[str, Any]:
 def test_rows_that_the_online_store_drops(
     flink: FlinkStub, runs: Runs, metrics: dict[str, float], store: OnlineStore
 ) -> None:
-    streaming(flink, user_config=ingestion_marks({"g_1": store.ingestion, "of_another_file_1": 4711}))
+    streaming(flink, user_config=ingestion_marks({"by_text_1": store.ingestion, "of_another_file_1": 4711}))
     store.count(UPSERTED=90, IGNORED=7)
     assert supervise_store(runs)["verdict"] == "healthy"
     store.count(UPSERTED=50, FAILED=3)
     result = supervise_store(runs)
     assert (result["verdict"], result["action"]) == ("degraded", "warn")
     assert result["reasons"][0]["topic"] == "online"
-    assert result["reasons"][0]["text"].startswith("the online store dropped 3 of 53 new rows for feature group g_1")
+    assert result["reasons"][0]["text"].startswith(
+        "the online store dropped 3 of 53 new rows for feature group by_text_1"
+    )
     assert "(cc varchar(100)); give the group a new version" in result["reasons"][0]["text"]
     assert metrics["hopsworks_flink.cards__features.failed_rows"] == 3
     assert supervise_store(runs)["verdict"] == "healthy", "nothing new"
@@ -183,7 +187,7 @@ def test_rows_that_the_online_store_drops(
 def test_while_hopsworks_is_away_the_job_is_judged_and_no_row_is_forgotten(
     flink: FlinkStub, runs: Runs, hopsworks: LocalHopsworks, store: OnlineStore
 ) -> None:
-    job = streaming(flink, user_config=ingestion_marks({"g_1": store.ingestion}))
+    job = streaming(flink, user_config=ingestion_marks({"by_text_1": store.ingestion}))
     supervise_store(runs)
     store.count(UPSERTED=50, FAILED=3)
     hopsworks.faults.status, hopsworks.faults.times = 503, 1000
@@ -198,10 +202,13 @@ def test_while_hopsworks_is_away_the_job_is_judged_and_no_row_is_forgotten(
 
 
 def test_an_ingestion_that_hopsworks_has_forgotten_is_told(flink: FlinkStub, runs: Runs, store: OnlineStore) -> None:
-    streaming(flink, user_config=ingestion_marks({"g_1": 4711}))
+    streaming(flink, user_config=ingestion_marks({"by_text_1": 4711}))
     (reason,) = supervise_store(runs)["reasons"]
     assert reason["kind"] == "degraded"
-    assert "Hopsworks has forgotten online ingestion 4711 of g_1; a newly deployed job gets a new one" in reason["text"]
+    assert (
+        "Hopsworks has forgotten online ingestion 4711 of by_text_1; a newly deployed job gets a new one"
+        in reason["text"]
+    )
 
 
 def test_deploys_again_so_often_and_no_more(flink: FlinkStub, runs: Runs) -> None:
