@@ -176,6 +176,8 @@ def _refused(chance: random.Random, times: Times, arrival: int) -> dict[str, Any
     if chance.random() < 0.4:
         event["at"] = None
     elif chance.random() < 0.5:
-        absurd = chance.choice([1, START // SECOND, 0, -5, 10**17, -(10**17), 2**63 - 1, -(2**63)])
+        # One of a unit that is a thousand times as long, too.
+        longer = START // SECOND // (1000 if times.kind == "seconds" else 1)
+        absurd = chance.choice([1, longer, 0, -5, 10**17, -(10**17), 2**63 - 1, -(2**63)])
         event["at"] = EPOCH - timedelta(days=1) if times.kind == "timestamp" else absurd
     return event
