@@ -235,7 +235,7 @@ def test_a_job_that_fails_at_a_record_names_it(events: Topic) -> None:
 
     with pytest.raises(FlinkJobFailed) as caught:
         # Longer than the job runs between two failures: it must not pass for healthy.
-        deploy(timeout=40, grace_period=12.0)
+        deploy(timeout=24, grace_period=12.0)
     assert place in str(caught.value)
     assert "6e 6f 74 20 61 76 72 6f" in str(caught.value)
 
@@ -388,7 +388,7 @@ def test_a_producer_that_appends_a_column_is_noticed(stack: Stack, connections: 
     offsets = topic.put(0, values)
     reason = "2 bytes are left after the record; the producer's schema is longer"
     with pytest.raises(FlinkJobFailed) as caught:
-        deploy(pipeline=data, timeout=40, grace_period=12.0)
+        deploy(pipeline=data, timeout=24, grace_period=12.0)
     assert f"topic {topic.name}, partition 0, offset {offsets[180]}: {reason}" in str(caught.value)
 
     data["source"]["on_decode_error"] = "quarantine"
