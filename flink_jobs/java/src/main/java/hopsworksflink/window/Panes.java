@@ -44,15 +44,12 @@ final class Panes {
 
     /** Points to the pane of a number, which is added if it is not there. */
     void find(long number, Pane into) {
-        int at = count;
-        while (at > 0 && numbers[at - 1] > number) {
-            at--;
+        boolean isNewest = count == 0 || numbers[count - 1] < number;
+        int at = isNewest ? -count - 1 : Arrays.binarySearch(numbers, 0, count, number);
+        if (at < 0) {
+            at = -at - 1;
+            insert(at, number);
         }
-        if (at > 0 && numbers[at - 1] == number) {
-            get(at - 1, into);
-            return;
-        }
-        insert(at, number);
         get(at, into);
     }
 
