@@ -118,25 +118,25 @@ final class Moments extends Cell {
         if (count == 0 || sample && count == 1) {
             return null;
         }
-        BigInteger sum = Fixed.number(pane.words, at + 1, SUM_WORDS);
+        int squared = at + 1 + SUM_WORDS;
         BigDecimal others = (BigDecimal) pane.objects[pane.object + object];
         if (!function.isDeviation()) {
-            double total =
-                    others == null
-                            ? Math.scalb(sum.doubleValue(), -UNIT)
-                            : units(sum, UNIT).add(others).doubleValue();
-            return function == Function.AVG ? total / count : total;
+            double sum = others == null
+                    ? Fixed.nearest(pane.words, at + 1, SUM_WORDS, -UNIT)
+                    : units(Fixed.number(pane.words, at + 1, SUM_WORDS), UNIT).add(others).doubleValue();
+            return function == Function.AVG ? sum / count : sum;
         }
-        BigInteger square = Fixed.number(pane.words, at + 1 + SUM_WORDS, SQUARE_WORDS);
         long divisor = sample ? count - 1 : count;
         double variance;
         if (others == null) {
-            BigInteger spread = square.multiply(BigInteger.valueOf(count)).subtract(sum.multiply(sum));
-            variance = Math.scalb(spread.doubleValue(), -2 * UNIT) / count / divisor;
+            variance = Fixed.nearestSpread(count, pane.words, at + 1, SUM_WORDS, squared, SQUARE_WORDS, -2 * UNIT)
+                    / count
+                    / divisor;
         } else {
-            BigDecimal total = units(sum, UNIT).add(others);
-            BigDecimal squared = units(square, 2 * UNIT).add((BigDecimal) pane.objects[pane.object + object + 1]);
-            BigDecimal spread = squared.multiply(BigDecimal.valueOf(count)).subtract(total.multiply(total));
+            BigDecimal sum = units(Fixed.number(pane.words, at + 1, SUM_WORDS), UNIT).add(others);
+            BigDecimal squares = units(Fixed.number(pane.words, squared, SQUARE_WORDS), 2 * UNIT)
+                    .add((BigDecimal) pane.objects[pane.object + object + 1]);
+            BigDecimal spread = squares.multiply(BigDecimal.valueOf(count)).subtract(sum.multiply(sum));
             BigDecimal pairs = BigDecimal.valueOf(count).multiply(BigDecimal.valueOf(divisor));
             variance = spread.divide(pairs, MathContext.DECIMAL128).doubleValue();
         }
