@@ -56,22 +56,24 @@ class Cluster:
         # The events lie in the past: the broker must not tidy them away.
         self.topics.create(Topic(name, partitions, 1, {"retention.ms": "-1"}))
 
-    def submit(self, plan: JobPlan, values: dict[str, Any], savepoint: str | None = None) -> str:
+    def submit(self, plan: JobPlan, values: dict[str, Any], savepoint: str | None = None, parallelism: int = 1) -> str:
         module, program = read_program("feature_pipeline")
         files = {f"{module}.py": program, "plan.json": plan.to_json().encode()}
         bundle = Bundle(module, files, {"bindings.json": json.dumps(values).encode()})
         job_id = uuid.uuid4().hex
         self.hook.run_python_job(
-            bundle, job_name=plan.job_name, job_id=job_id, jars=self.jars, savepoint_path=savepoint
+            bundle,
+            job_name=plan.job_name,
+            job_id=job_id,
+            jars=self.jars,
+            savepoint_path=savepoint,
+            parallelism=parallelism,
         )
         return job_id
 
-    def stream(self, pipeline: Pipeline, topic: str, rows: int, savepoint: str | None = None) -> list[Any]:
-        """Records of the streaming job, once it has written so many (and a moment later: whether it writes more).
-
-        :param savepoint: of an earlier job that wrote to the same topic.
-        """
-        job_id = self.start(pipeline, topic, savepoint)
+    def stream(self, pipeline: Pipeline, topic: str, rows: int) -> list[Any]:
+        """Records of the streaming job, once it has written so many (and a moment later: whether it writes more)."""
+        job_id = self.start(pipeline, topic)
         try:
             self.wait_for(job_id, topic, rows)
             time.sleep(2)
@@ -80,14 +82,17 @@ class Cluster:
             self.hook.wait_until_ended(job_id, timeout=60)
         return records(self.conf["bootstrap.servers"], topic)
 
-    def start(self, pipeline: Pipeline, topic: str, savepoint: str | None = None) -> str:
-        """The streaming job, which writes all groups to one topic."""
+    def start(self, pipeline: Pipeline, topic: str, savepoint: str | None = None, parallelism: int = 1) -> str:
+        """The streaming job, which writes all groups to one topic.
+
+        :param savepoint: of an earlier job that wrote to the same topic.
+        """
         if savepoint is None:
             self.create_topic(topic, 1)
         ingestions = {group.full_name: number for number, group in enumerate(pipeline.feature_groups)}
         plan = eager(compile_plan(pipeline, registered(pipeline, topic)))
         values = bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, ingestion_ids=ingestions)
-        return self.submit(plan, values, savepoint)
+        return self.submit(plan, values, savepoint, parallelism)
 
     def wait_for(self, job_id: str, topic: str, rows: int) -> None:
         """Until the job has written so many, or time is up."""
