@@ -24,11 +24,11 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
         implements OneInputStreamOperator<RowData, Tuple2<RowData, Panes>> {
     private static final long serialVersionUID = 1L;
 
-    /** Keys at the same time, and as few as tell nothing about others. */
-    private static final int MOST_KEYS = 10_000;
+    /** Panes of all keys at the same time, and as few as tell nothing about others. */
+    private static final int MOST = 10_000;
 
-    private static final int FEW_KEYS = 1_000;
-    /** Events to each key from which on it is worth it, and how many times as long not to try again. */
+    private static final int FEW = 1_000;
+    /** Events to each pane from which on it is worth it, and how many times as long not to try again. */
     private static final int WORTH = 2;
 
     private static final int PAUSE = 20;
@@ -43,6 +43,7 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
     private transient Panes single;
     private transient Pane pane;
     private transient StreamRecord<Tuple2<RowData, Panes>> sent;
+    private transient int held;
     private transient long events;
     private transient long aside;
     private transient long open;
@@ -80,14 +81,16 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
         }
         Panes panes = bundle.get(of);
         if (panes == null) {
-            if (bundle.size() == MOST_KEYS) {
-                flush();
-            }
             panes = new Panes(layout);
             bundle.put(of.copy(), panes);
         }
+        held -= panes.count;
         add(event, panes, number);
+        held += panes.count;
         events++;
+        if (held == MOST) {
+            flush();
+        }
     }
 
     private void add(RowData event, Panes panes, long number) {
@@ -102,10 +105,11 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
 
     private void flush() {
         bundle.forEach(this::send);
-        if (bundle.size() >= FEW_KEYS && events < (long) WORTH * bundle.size()) {
+        if (held >= FEW && events < (long) WORTH * held) {
             aside = PAUSE * events;
         }
         bundle.clear();
+        held = 0;
         events = 0;
     }
 
