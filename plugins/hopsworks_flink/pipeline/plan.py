@@ -135,13 +135,11 @@ def feature_statements(
         _refuse_distinct_over_events(pipeline, groups)
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
-    statements = views(pipeline, groups)
+    statements = [*views(pipeline, groups), *window_steps(pipeline)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
         order = _wire_order(pipeline, group, ref)
-        if group in pipeline.native_groups:
-            statements += window_steps(pipeline, group)
         statements.append(sink_table(pipeline, group, ref.topic, order))
         inserts.append(insert(pipeline, group, headers(group, ref), order, bounded=bounded))
     return source_table(pipeline, bounded=bounded), statements, inserts

@@ -76,6 +76,20 @@ def test_what_is_left_to_sql(minimal: dict[str, Any], group: dict[str, Any], rea
     assert compile_plan(p, registered(p)).hash == compile_plan(sql, registered(sql)).hash
 
 
+def test_groups_with_the_same_windows_share_them(minimal: dict[str, Any]) -> None:
+    (group,) = minimal["feature_groups"]
+    others = [
+        {**group, "version": 7, "aggregates": {"m": {"avg": "amount"}, "n": "count", "o": {"min": "amount"}}},
+        {**group, "version": 8, "window": {"size": "1h"}},
+    ]
+    minimal["feature_groups"] += others
+    shared, same, longer = steps(native(minimal))
+    assert list(shared) == ["share"]
+    assert (same["windows"]["name"], longer["windows"]["name"]) == (f"{group['name']}_1", f"{group['name']}_8")
+    calls = [(call["function"], call["column"]) for call in same["windows"]["aggregates"]]
+    assert len(calls) == len(set(calls))
+
+
 @pytest.mark.parametrize("change", [{"late": "topic"}, {"refused": "quarantine"}, {}])
 def test_events_are_read_once_for_all_who_read_them(minimal: dict[str, Any], change: dict[str, Any]) -> None:
     minimal["source"].update(change)

@@ -153,6 +153,14 @@ class Pipeline(Model):
         return [group for group in self.feature_groups if self.engine == "native" and not group.sql_only]
 
     @property
+    def native_windows(self) -> list[list[FeatureGroup]]:
+        """These groups, together those that have the same key and windows, which are made once for all of them."""
+        found: dict[tuple[object, ...], list[FeatureGroup]] = {}
+        for group in self.native_groups:
+            found.setdefault((*group.key, group.window), []).append(group)
+        return list(found.values())
+
+    @property
     def left_to_sql(self) -> dict[str, str]:
         """With ``engine: native`` the groups that Flink's SQL computes nevertheless, and why."""
         return {

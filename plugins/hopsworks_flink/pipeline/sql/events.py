@@ -55,8 +55,9 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> list[str | Step
 
 def is_shared(pipeline: Pipeline) -> bool:
     """Whether the events are read once by a step of the plan: SQL shares what it reads, but not with native windows."""
-    readers = [*pipeline.feature_groups, pipeline.late_topic, pipeline.quarantine_topic]
-    return bool(pipeline.native_groups) and sum(reader is not None for reader in readers) > 1
+    native, topics = pipeline.native_windows, (pipeline.late_topic, pipeline.quarantine_topic)
+    readers = [*native, *pipeline.left_to_sql, *(topic for topic in topics if topic)]
+    return bool(native) and len(readers) > 1
 
 
 def events_table(pipeline: Pipeline) -> str:

@@ -24,7 +24,7 @@ from hopsworks_flink.pipeline.sql.events import (
     events_view_name,
     needs_coordinates,
 )
-from hopsworks_flink.pipeline.sql.native import NativeAggregates, aggregated_view
+from hopsworks_flink.pipeline.sql.native import native_windows
 from hopsworks_flink.pipeline.types import (
     BOOLEAN,
     STRING,
@@ -215,9 +215,9 @@ def insert(
     """
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
-    native = group in pipeline.native_groups
+    native = native_windows(pipeline, group)
     if native:
-        produced = NativeAggregates(pipeline, group).features
+        produced = dict(native.features[group.full_name])
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
@@ -231,7 +231,7 @@ def insert(
         first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
     select = _select_into(pipeline, group, headers, order, produced)
     if native:
-        return f"{select}\nFROM {sql_identifier(aggregated_view(group))}\nWHERE {first}"
+        return f"{select}\nFROM {sql_identifier(native.view)}\nWHERE {first}"
     return (
         f"{select}\n"
         f"FROM {window_function(group)}\n"

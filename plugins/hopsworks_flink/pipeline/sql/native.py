@@ -7,6 +7,7 @@ plan, which the runner hands to Java.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
@@ -17,21 +18,28 @@ from hopsworks_flink.pipeline.sql.events import EVENT_TIME, Step, events_view_na
 from hopsworks_flink.pipeline.types import DOUBLE, sql_identifier
 
 
-class NativeAggregates:
-    """Aggregates as calls over columns of their own.
+class NativeWindows:
+    """Windows and their aggregates, of all feature groups that have the same ones.
 
+    :param view: name of the view with them.
     :param values: expressions over an event, by the name of their column.
     :param calls: function and column (None: events) by the name of the result.
-    :param features: expressions over the results, by feature.
+    :param features: group → feature → expression over the results.
     """
 
-    def __init__(self, pipeline: Pipeline, group: FeatureGroup) -> None:
+    def __init__(self, pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> None:
+        self.first = groups[0]
+        self.view = f"{self.first.full_name}__windows"
         self.values: dict[str, str] = {}
         self.calls: dict[str, tuple[str, str | None]] = {}
-        self.features: dict[str, str] = {}
         columns = pipeline.source.all_columns
-        for feature, aggregate in group.aggregates.items():
-            self.features[feature] = with_default(aggregate, columns, self._feature(aggregate, columns))
+        self.features = {
+            group.full_name: {
+                feature: with_default(aggregate, columns, self._feature(aggregate, columns))
+                for feature, aggregate in group.aggregates.items()
+            }
+            for group in groups
+        }
 
     def _feature(self, aggregate: Aggregate, columns: Columns) -> str:
         def call(function: str, value: str) -> str:
@@ -56,6 +64,32 @@ class NativeAggregates:
         column = None if value is None else _name(self.values, "__v", value)
         return sql_identifier(_name(self.calls, "__a", (function.partition("(")[0], column)))
 
+    def steps(self) -> list[str | Step]:
+        """What makes the view: one of SQL, which the operators read, and the operators."""
+        group, window = self.first, self.first.window
+        events = f"{group.full_name}__events"
+        selected = [sql_identifier(name) for name in (*group.key, EVENT_TIME)]
+        selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in self.values.items()]
+        select_list = ",\n  ".join(selected)
+        view = (
+            f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\nSELECT\n  {select_list}\n"
+            f"FROM {sql_identifier(events_view_name(group.key))}"
+        )
+        step = {
+            "table": events,
+            "view": self.view,
+            "name": group.full_name,
+            "keys": len(group.key),
+            "pane": milliseconds(window.pane),
+            "panes": window.panes,
+            "growing": window.is_cumulating,
+            "aggregates": [
+                {"name": name, "function": function, "column": column}
+                for name, (function, column) in self.calls.items()
+            ],
+        }
+        return [view, {"windows": step}]
+
 
 def _name(names: dict[str, Any], prefix: str, value: Any) -> str:
     for name, present in names.items():
@@ -66,34 +100,11 @@ def _name(names: dict[str, Any], prefix: str, value: Any) -> str:
     return name
 
 
-def aggregated_view(group: FeatureGroup) -> str:
-    """Name of the view with a group's windows and their aggregates."""
-    return f"{group.full_name}__windows"
+def native_windows(pipeline: Pipeline, group: FeatureGroup) -> NativeWindows | None:
+    """The windows of a group; None: they are SQL's."""
+    return next((NativeWindows(pipeline, groups) for groups in pipeline.native_windows if group in groups), None)
 
 
-def window_steps(pipeline: Pipeline, group: FeatureGroup) -> list[str | Step]:
-    """What makes that view."""
-    aggregates = NativeAggregates(pipeline, group)
-    events = f"{group.full_name}__events"
-    selected = [sql_identifier(name) for name in (*group.key, EVENT_TIME)]
-    selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in aggregates.values.items()]
-    select_list = ",\n  ".join(selected)
-    view = (
-        f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\nSELECT\n  {select_list}\n"
-        f"FROM {sql_identifier(events_view_name(group.key))}"
-    )
-    window = group.window
-    step = {
-        "table": events,
-        "view": aggregated_view(group),
-        "name": group.full_name,
-        "keys": len(group.key),
-        "pane": milliseconds(window.pane),
-        "panes": window.panes,
-        "growing": window.is_cumulating,
-        "aggregates": [
-            {"name": name, "function": function, "column": column}
-            for name, (function, column) in aggregates.calls.items()
-        ],
-    }
-    return [view, {"windows": step}]
+def window_steps(pipeline: Pipeline) -> list[str | Step]:
+    """What makes the views of all native windows."""
+    return [step for groups in pipeline.native_windows for step in NativeWindows(pipeline, groups).steps()]
