@@ -111,7 +111,7 @@ def random_actions(chance: random.Random, windows: Windows, events: int = 400) -
             watermark = max(watermark, now - chance.randrange(windows.pane) - 1)
             actions.append({"watermark": watermark})
         if chance.random() < 0.02:
-            actions.append({"savepoint": True})
+            actions.append({"savepoint": chance.choice([1, 2, 3])})
     return [*actions, {"watermark": FOREVER}]
 
 
@@ -158,7 +158,7 @@ def test_no_bit_depends_on_the_order_of_events_or_on_how_they_were_combined(harn
         chance.shuffle(events)
         pieces = [*events]
         for _ in range(chance.randrange(40)):
-            pieces.insert(chance.randrange(len(pieces)), {"savepoint": True})
+            pieces.insert(chance.randrange(len(pieces)), {"savepoint": chance.choice([1, 2])})
         assert found(harness.ask(request(windows, [*pieces, {"watermark": FOREVER}]))) == first
 
 

@@ -9,6 +9,7 @@ import java.util.List;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.api.java.typeutils.TupleTypeInfo;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.runtime.state.StateBackend;
 import org.apache.flink.runtime.state.hashmap.HashMapStateBackend;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
@@ -18,6 +19,7 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.Obje
 import org.apache.flink.state.rocksdb.EmbeddedRocksDBStateBackend;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.util.AbstractStreamOperatorTestHarness;
 import org.apache.flink.streaming.util.KeyedOneInputStreamOperatorTestHarness;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
 import org.apache.flink.table.data.DecimalData;
@@ -34,14 +36,18 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeParser;
 
 /**
  * Runs the two operators of windows in Flink's own harnesses, one request a line: {"columns": [[name, type]], "keys",
- * "pane", "panes", "growing", "aggregates": [[function, column]], "rocksdb", "actions"}; a request without columns goes
- * on with the state that the one before left. An action is {"event": [values]}, {"watermark": ms} or "savepoint", after
- * which both operators begin anew. The answer: {"rows", "dropped", "sent"}, or {"error"}.
+ * "pane", "panes", "growing", "aggregates": [[function, column]], "rocksdb", "goes_on", "actions"}; one that goes on has
+ * the state that the one before left. An action is {"event": [values]}, {"watermark": ms} or {"savepoint": subtasks},
+ * after which both operators begin anew, the second one in so many tasks. The answer: {"rows", "dropped", "sent"}, or
+ * {"error"}.
  */
 public final class WindowHarness {
     private static final ObjectMapper JSON = new ObjectMapper();
 
+    private static final int KEY_GROUPS = 8;
+
     private static OperatorSubtaskState left;
+    private static int tasks;
 
     private final RowType input;
     private final RowType keyType;
@@ -52,8 +58,9 @@ public final class WindowHarness {
     private final ObjectNode answer = JSON.createObjectNode();
     private final ArrayNode rows = answer.putArray("rows");
     private OneInputStreamOperatorTestHarness<RowData, Tuple2<RowData, Panes>> combiner;
-    private KeyedOneInputStreamOperatorTestHarness<RowData, Tuple2<RowData, Panes>, RowData> windows;
-    private Windows operator;
+    private final List<KeyedOneInputStreamOperatorTestHarness<RowData, Tuple2<RowData, Panes>, RowData>> windows =
+            new ArrayList<>();
+    private final List<Windows> operators = new ArrayList<>();
     private long sent;
     private long dropped;
 
@@ -96,7 +103,7 @@ public final class WindowHarness {
         types.addAll(List.of(layout.results()));
         output = RowType.of(types.toArray(new LogicalType[0]));
         rocksdb = request.get("rocksdb").asBoolean();
-        open(request.get("goes_on").asBoolean() ? left : null);
+        open(request.get("goes_on").asBoolean() ? left : null, 1);
         for (JsonNode action : request.get("actions")) {
             if (action.has("event")) {
                 combiner.processElement(new StreamRecord<>(row(action.get("event"))));
@@ -104,7 +111,7 @@ public final class WindowHarness {
                 combiner.processWatermark(new Watermark(action.get("watermark").asLong()));
             } else {
                 savepoint();
-                open(left);
+                open(left, action.get("savepoint").asInt());
             }
             pass();
         }
@@ -112,31 +119,45 @@ public final class WindowHarness {
         answer.put("dropped", dropped).put("sent", sent);
     }
 
-    private void open(OperatorSubtaskState state) throws Exception {
+    private void open(OperatorSubtaskState state, int subtasks) throws Exception {
         PanesType panes = new PanesType(PanesSerializer.of(layout, shape));
         TupleTypeInfo<Tuple2<RowData, Panes>> combined = new TupleTypeInfo<>(InternalTypeInfo.of(keyType), panes);
         combiner = new OneInputStreamOperatorTestHarness<>(new Combiner(keyType, layout, shape));
         combiner.setup(combined.createSerializer(combiner.getExecutionConfig().getSerializerConfig()));
         combiner.open();
-        operator = new Windows(layout, shape);
-        windows = new KeyedOneInputStreamOperatorTestHarness<>(
-                operator, one -> one.f0, InternalTypeInfo.of(keyType));
-        StateBackend backend = rocksdb ? new EmbeddedRocksDBStateBackend() : new HashMapStateBackend();
-        windows.setStateBackend(backend);
-        windows.setup(InternalTypeInfo.of(output).toSerializer());
-        if (state != null) {
-            windows.initializeState(state);
+        windows.clear();
+        operators.clear();
+        int before = tasks;
+        tasks = subtasks;
+        for (int task = 0; task < subtasks; task++) {
+            Windows operator = new Windows(layout, shape);
+            operators.add(operator);
+            KeyedOneInputStreamOperatorTestHarness<RowData, Tuple2<RowData, Panes>, RowData> harness =
+                    new KeyedOneInputStreamOperatorTestHarness<>(
+                            operator, one -> one.f0, InternalTypeInfo.of(keyType), KEY_GROUPS, subtasks, task);
+            windows.add(harness);
+            StateBackend backend = rocksdb ? new EmbeddedRocksDBStateBackend() : new HashMapStateBackend();
+            harness.setStateBackend(backend);
+            harness.setup(InternalTypeInfo.of(output).toSerializer());
+            if (state != null) {
+                harness.initializeState(AbstractStreamOperatorTestHarness.repartitionOperatorState(
+                        state, KEY_GROUPS, before, subtasks, task));
+            }
+            harness.open();
         }
-        windows.open();
     }
 
     private void savepoint() throws Exception {
         combiner.prepareSnapshotPreBarrier(1);
         pass();
-        left = windows.snapshot(1, 1);
-        dropped += operator.dropped.getCount();
+        OperatorSubtaskState[] states = new OperatorSubtaskState[windows.size()];
+        for (int task = 0; task < states.length; task++) {
+            states[task] = windows.get(task).snapshot(1, 1);
+            dropped += operators.get(task).dropped.getCount();
+            windows.get(task).close();
+        }
+        left = AbstractStreamOperatorTestHarness.repackageState(states);
         combiner.close();
-        windows.close();
     }
 
     /** Hand on what the combiner sent, as the network does, and take what the windows emitted. */
@@ -144,15 +165,22 @@ public final class WindowHarness {
     private void pass() throws Exception {
         for (Object one = combiner.getOutput().poll(); one != null; one = combiner.getOutput().poll()) {
             if (one instanceof Watermark mark) {
-                windows.processWatermark(mark);
+                for (var task : windows) {
+                    task.processWatermark(mark);
+                }
             } else {
                 sent++;
-                windows.processElement((StreamRecord<Tuple2<RowData, Panes>>) one);
+                StreamRecord<Tuple2<RowData, Panes>> record = (StreamRecord<Tuple2<RowData, Panes>>) one;
+                int task = KeyGroupRangeAssignment.assignKeyToParallelOperator(
+                        record.getValue().f0, KEY_GROUPS, windows.size());
+                windows.get(task).processElement(record);
             }
         }
-        for (Object one = windows.getOutput().poll(); one != null; one = windows.getOutput().poll()) {
-            if (one instanceof StreamRecord<?> record) {
-                show((RowData) record.getValue());
+        for (var task : windows) {
+            for (Object one = task.getOutput().poll(); one != null; one = task.getOutput().poll()) {
+                if (one instanceof StreamRecord<?> record) {
+                    show((RowData) record.getValue());
+                }
             }
         }
     }

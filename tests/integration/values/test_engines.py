@@ -110,6 +110,6 @@ def test_both_engines_write_the_same(cluster: Cluster, seed: int) -> None:
     assert refused(cluster, native) == refused(cluster, sql)
     assert refused(cluster, sql)
     # A row for each event depends on the watermark, which the source does not keep.
-    again = ended(cluster, stopped, topic, cluster.start(stopped, topic, savepoint, parallelism=2))
+    again = ended(cluster, stopped, topic, cluster.start(stopped, topic, savepoint))
     windows = stopped.model_copy(update={"feature_groups": stopped.native_groups})
     assert_same(case, windows, again, wanted)

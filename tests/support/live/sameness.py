@@ -56,18 +56,13 @@ class Cluster:
         # The events lie in the past: the broker must not tidy them away.
         self.topics.create(Topic(name, partitions, 1, {"retention.ms": "-1"}))
 
-    def submit(self, plan: JobPlan, values: dict[str, Any], savepoint: str | None = None, parallelism: int = 1) -> str:
+    def submit(self, plan: JobPlan, values: dict[str, Any], savepoint: str | None = None) -> str:
         module, program = read_program("feature_pipeline")
         files = {f"{module}.py": program, "plan.json": plan.to_json().encode()}
         bundle = Bundle(module, files, {"bindings.json": json.dumps(values).encode()})
         job_id = uuid.uuid4().hex
         self.hook.run_python_job(
-            bundle,
-            job_name=plan.job_name,
-            job_id=job_id,
-            jars=self.jars,
-            savepoint_path=savepoint,
-            parallelism=parallelism,
+            bundle, job_name=plan.job_name, job_id=job_id, jars=self.jars, savepoint_path=savepoint
         )
         return job_id
 
@@ -82,7 +77,7 @@ class Cluster:
             self.hook.wait_until_ended(job_id, timeout=60)
         return records(self.conf["bootstrap.servers"], topic)
 
-    def start(self, pipeline: Pipeline, topic: str, savepoint: str | None = None, parallelism: int = 1) -> str:
+    def start(self, pipeline: Pipeline, topic: str, savepoint: str | None = None) -> str:
         """The streaming job, which writes all groups to one topic.
 
         :param savepoint: of an earlier job that wrote to the same topic.
@@ -92,7 +87,7 @@ class Cluster:
         ingestions = {group.full_name: number for number, group in enumerate(pipeline.feature_groups)}
         plan = eager(compile_plan(pipeline, registered(pipeline, topic)))
         values = bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, ingestion_ids=ingestions)
-        return self.submit(plan, values, savepoint, parallelism)
+        return self.submit(plan, values, savepoint)
 
     def wait_for(self, job_id: str, topic: str, rows: int) -> None:
         """Until the job has written so many, or time is up."""
