@@ -1,7 +1,8 @@
 """Runs one compiled feature pipeline as a Flink job.
 
 Everything to run stands in two files beside this one, inside the bundle that was submitted: ``plan.json`` (SQL
-statements with placeholders) and ``bindings.json`` (their values, some of them secret). No business logic lives here.
+statements with placeholders, and steps for the Java of this package) and ``bindings.json`` (their values, some of them
+secret). No business logic lives here.
 """
 
 from __future__ import annotations
@@ -44,15 +45,19 @@ def read_json(path: Path) -> Any:
 
 def build(plan: Mapping[str, Any], values: Mapping[str, str], jars: str | None) -> Any:
     """The plan's tables, and all its inserts as one pyflink StatementSet that does not run yet."""
-    from pyflink.table import EnvironmentSettings, TableEnvironment
+    from pyflink.datastream import StreamExecutionEnvironment
+    from pyflink.java_gateway import get_gateway
+    from pyflink.table import EnvironmentSettings, StreamTableEnvironment, TableEnvironment
 
     if plan["format"] != PLAN_FORMAT:
         raise JobError(f"plan.json has format {plan['format']}, this program reads format {PLAN_FORMAT}")
-    batch = plan["runtime_mode"] == "batch"
     # The mode is fixed by the environment's creation: setting execution.runtime-mode afterwards has no effect.
-    table_env = TableEnvironment.create(
-        EnvironmentSettings.in_batch_mode() if batch else EnvironmentSettings.in_streaming_mode()
-    )
+    batch = plan["runtime_mode"] == "batch"
+    settings = EnvironmentSettings.in_batch_mode() if batch else EnvironmentSettings.in_streaming_mode()
+    if all(isinstance(statement, str) for statement in plan["statements"]):
+        table_env = TableEnvironment.create(settings)
+    else:
+        table_env = StreamTableEnvironment.create(StreamExecutionEnvironment.get_execution_environment(), settings)
     config = table_env.get_config()
     for key, value in plan["table_config"].items():
         config.set(key, value)
@@ -60,7 +65,10 @@ def build(plan: Mapping[str, Any], values: Mapping[str, str], jars: str | None) 
         # The planner looks for connectors here; `pipeline.jars` of the submission does not reach it.
         config.set("pipeline.jars", jars)
     for statement in plan["statements"]:
-        table_env.execute_sql(bind(statement, values))
+        if isinstance(statement, str):
+            table_env.execute_sql(bind(statement, values))
+        else:
+            get_gateway().jvm.hopsworksflink.window.Engine.run(table_env._j_tenv, json.dumps(statement))
     statements = table_env.create_statement_set()
     for statement in plan["inserts"]:
         statements.add_insert_sql(bind(statement, values))

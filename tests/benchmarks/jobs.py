@@ -45,11 +45,12 @@ class Run:
 
 
 def reference_pipeline(
-    topic: str, groups: int = 1, source: Mapping[str, Any] | None = None, **changes: Any
+    topic: str, groups: int = 1, source: Mapping[str, Any] | None = None, engine: str = "sql", **changes: Any
 ) -> Pipeline:
     """The pipeline that the repository ships, over another topic, with its first feature groups only, changed."""
     spec = yaml.safe_load(REFERENCE.read_text())
     spec["source"].update(topic=topic, **(source or {}))
+    spec["engine"] = engine
     spec["feature_groups"] = spec["feature_groups"][:groups]
     for group in spec["feature_groups"]:
         group.update(changes)
@@ -68,7 +69,10 @@ def compiled_plan(pipeline: Pipeline, sink: str) -> JobPlan:
 def run_compiled(
     cluster: Cluster, run: Run, groups: int = 1, source: Mapping[str, Any] | None = None, **changes: Any
 ) -> str:
-    """Submit the compiled pipeline through the hook and the shipped runner; returns the job's id."""
+    """Submit the compiled pipeline through the hook and the shipped runner; returns the job's id.
+
+    :param changes: of `reference_pipeline`.
+    """
     pipeline = reference_pipeline(run.source, groups, source, **changes)
     return submit_plan(cluster, pipeline, compiled_plan(pipeline, run.sink), run)
 

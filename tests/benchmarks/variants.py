@@ -47,6 +47,10 @@ def _java(job_class: str, **arguments: str) -> Callable[[Cluster, Run], str]:
     return lambda cluster, run: jobs.run_java(cluster, run, job_class, **arguments)
 
 
+def _native(groups: int = 1) -> Callable[[Cluster, Run], str]:
+    return lambda cluster, run: jobs.run_compiled(cluster, run, groups, engine="native")
+
+
 def _two_groups(cluster: Cluster, run: Run) -> str:
     return jobs.run_compiled(cluster, run, groups=2)
 
@@ -67,12 +71,25 @@ VARIANTS = (
     Variant("floor", "Kafka + Avro → nothing", jobs.run_floor, check="nothing", every_round=True),
     Variant("floor_strict", "the same, this package's strict format", _strict_floor, check="nothing", every_round=True),
     Variant("pipeline", "pipeline, 1,000 cards, hashmap", jobs.run_compiled, every_round=True),
+    Variant("native", "engine: native, 1,000 cards, hashmap", _native(), every_round=True),
     Variant("java_tutorial", "Java, as the tutorial", _java("TutorialJob"), every_round=True),
     Variant("java_fair", "Java, schema once, Welford", _java("FairJob"), every_round=True),
     Variant("java_panes", "Java, one-minute panes", _java("PanesJob"), every_round=True),
     Variant("java_panes_by_hand", "Java, panes, Avro decoded by hand", _java("PanesJob", decoder="by-hand")),
     Variant("pipeline_rocksdb", "pipeline, 1,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB),
     Variant("pipeline_two_groups", "pipeline as shipped: two feature groups", _two_groups, check="twice"),
+    Variant("native_rocksdb", "engine: native, 1,000 cards, RocksDB", _native(), configuration=ROCKSDB),
+    Variant("native_two_groups", "engine: native, two feature groups", _native(2), check="twice"),
+    Variant("native_100k", "engine: native, 100,000 cards, hashmap", _native(), cards=100_000, cold_share=1.0),
+    Variant(
+        "native_100k_rocksdb",
+        "engine: native, 100,000 cards, RocksDB",
+        _native(),
+        cards=100_000,
+        configuration=ROCKSDB,
+        cold_share=1.0,
+        limit=120.0,
+    ),
     Variant("pipeline_100k", "pipeline, 100,000 cards, hashmap", jobs.run_compiled, cards=100_000, cold_share=1.0),
     Variant(
         "pipeline_100k_rocksdb",

@@ -320,7 +320,7 @@ def test_batch_mode_orders_events_by_a_number_and_refuses_what_flink_cannot_do(m
     group = minimal["feature_groups"][0]
     group.update(emit="on_event", window={"size": "10m"})
     p = Pipeline.parse(minimal)
-    _, (insert,) = feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=True)
+    _, _, (insert,) = feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=True)
     assert "ORDER BY `__milliseconds` RANGE BETWEEN 600000 PRECEDING AND CURRENT ROW" in insert
     group["aggregates"]["cards"] = {"count_distinct": "tid"}
     p = Pipeline.parse(minimal)

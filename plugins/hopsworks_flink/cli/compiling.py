@@ -12,6 +12,7 @@ from hopsworks_flink.pipeline.resources import (
     source_avro_schema,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.events import Step
 
 # The platform names a project's feature store after it; nothing in the job depends on this name.
 _FEATURE_STORE = "project_featurestore"
@@ -41,6 +42,7 @@ def compiled(pipeline: Pipeline) -> dict[str, Any]:
         "pipeline": pipeline.name,
         "job_name": plan.job_name,
         "plan_hash": plan.hash,
+        "left_to_sql": pipeline.left_to_sql,
         "statements": plan.statements,
         "inserts": plan.inserts,
         "source": {"topic": pipeline.source.topic, "avro_schema": source_avro_schema(pipeline)},
@@ -61,16 +63,25 @@ def compiled_text(pipeline: Pipeline) -> str:
         f"-- pipeline {pipeline.name}: Flink job {facts['job_name']}\n"
         f"-- plan hash {facts['plan_hash']}\n"
         "-- The platform's ids stand here as 0, and ${…} is filled in at each start: a deployed plan has another hash.",
+        *(f"-- engine native: {name} is left to SQL: {why}" for name, why in facts["left_to_sql"].items()),
         _comment(f"Avro schema of topic {pipeline.source.topic}", facts["source"]["avro_schema"]),
     ]
     for group in facts["feature_groups"]:
         schema = group.pop("avro_schema")
         title = f"feature group {group['name']} version {group['version']}"
         parts += [_comment(title, group), _comment(f"its Avro schema ({title})", schema)]
-    parts += [f"{statement};" for statement in facts["statements"]]
+    parts += [_statement(statement) for statement in facts["statements"]]
     inserts = "\n\n".join(f"{insert};" for insert in facts["inserts"])
     parts.append(f"EXECUTE STATEMENT SET\nBEGIN\n\n{inserts}\n\nEND;")
     return "\n\n".join(parts)
+
+
+def _statement(statement: str | Step) -> str:
+    if isinstance(statement, str):
+        return f"{statement};"
+    # It stands where it is carried out: it makes the view that the next statements read.
+    ((name, step),) = statement.items()
+    return _comment(f"a step in Java, {name}", step)
 
 
 def _comment(title: str, facts: dict[str, Any]) -> str:

@@ -70,6 +70,7 @@ class Comparison:
     :param state: what becomes of the job's state: ``keeps``, ``rewarms``, ``resets`` or ``refused``.
     :param state_reasons: why, sentence parts.
     :param warnings: what would be lost in silence otherwise, sentences.
+    :param left_to_sql: with ``engine: native`` the feature groups that SQL computes nevertheless, and why.
     """
 
     pipeline: str
@@ -77,6 +78,7 @@ class Comparison:
     state: Outcome
     state_reasons: Sequence[str]
     warnings: Sequence[str] = ()
+    left_to_sql: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changes(self) -> int:
@@ -91,6 +93,7 @@ class Comparison:
             "resources": [asdict(resource) for resource in self.resources],
             "state": {"outcome": self.state, "reasons": list(self.state_reasons)},
             "warnings": list(self.warnings),
+            "left_to_sql": dict(self.left_to_sql),
         }
 
     def to_text(self) -> str:
@@ -100,7 +103,8 @@ class Comparison:
         verdict = f"{self.changes} of {len(self.resources)} would change." if self.changes else "Nothing would change."
         table = tabulate(lines, tablefmt="plain", disable_numparse=True)
         warnings = [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([table, *warnings, f"state {self.state}{reasons}", verdict])
+        left = [f"engine native: {name} is left to SQL: {why}" for name, why in self.left_to_sql.items()]
+        return "\n".join([table, *warnings, *left, f"state {self.state}{reasons}", verdict])
 
 
 def compare(file: str, deployment: Deployment) -> Comparison:
@@ -124,7 +128,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
         if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
-    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings)
+    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, pipeline.left_to_sql)
 
 
 def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:

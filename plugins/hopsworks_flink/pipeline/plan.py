@@ -17,8 +17,9 @@ from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql import late, quarantine
-from hopsworks_flink.pipeline.sql.events import views
+from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import insert, sink_table, source_table, windows_placeholder
+from hopsworks_flink.pipeline.sql.native import window_steps
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
 
@@ -58,7 +59,8 @@ class JobPlan(BaseModel):
     :param job_name: name of the job in Flink.
     :param runtime_mode: ``streaming`` or ``batch``; cannot be changed once the table environment exists.
     :param table_config: options set before the first statement.
-    :param statements: tables and views, in order, as templates with ``${placeholders}``.
+    :param statements: tables and views, in order, as templates with ``${placeholders}``; what makes a view and is not
+        SQL stands among them (see `hopsworks_flink.pipeline.sql.native`).
     :param inserts: one INSERT for each feature group, executed together as one statement set.
     """
 
@@ -68,7 +70,7 @@ class JobPlan(BaseModel):
     job_name: str
     runtime_mode: Literal["streaming", "batch"] = "streaming"
     table_config: dict[str, str]
-    statements: list[str]
+    statements: list[str | Step]
     inserts: list[str]
 
     def to_json(self) -> str:
@@ -87,7 +89,7 @@ def compile_plan(pipeline: Pipeline, registered: Iterable[FeatureGroupRef]) -> J
     :param registered: the platform's view of every feature group of the pipeline.
     :raises PipelineError: a feature group is not registered, or its registered schema is not the pipeline's.
     """
-    statements, inserts = feature_statements(pipeline, pipeline.feature_groups, registered, record_headers)
+    source, statements, inserts = feature_statements(pipeline, pipeline.feature_groups, registered, record_headers)
     if pipeline.late_topic:
         statements.append(late.late_table(pipeline))
         inserts.append(late.late_insert(pipeline))
@@ -102,7 +104,7 @@ def compile_plan(pipeline: Pipeline, registered: Iterable[FeatureGroupRef]) -> J
             # Chained operators hand rows on instead of copying them; none of Flink's SQL operators changes its input.
             "pipeline.object-reuse": "true",
         },
-        statements=statements,
+        statements=[source, *statements],
         inserts=inserts,
     )
 
@@ -114,8 +116,8 @@ def feature_statements(
     headers: Callable[[FeatureGroup, FeatureGroupRef], Mapping[str, str]],
     *,
     bounded: bool = False,
-) -> tuple[list[str], list[str]]:
-    """Tables and views in order, the source first, and one INSERT for each feature group: for stream and history.
+) -> tuple[str, list[str | Step], list[str]]:
+    """The source, tables and views in order, and one INSERT for each feature group: for stream and history.
 
     :param registered: the platform's view of the groups.
     :param headers: record headers of a group.
@@ -131,14 +133,16 @@ def feature_statements(
         )
     if bounded:
         _refuse_distinct_over_events(pipeline, groups)
-    statements = [source_table(pipeline, bounded=bounded), *views(pipeline, groups)]
+        # In batch mode SQL's windows are as fast, and both give the same rows.
+        pipeline = pipeline.model_copy(update={"engine": "sql"})
+    statements = [*views(pipeline, groups), *window_steps(pipeline)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
         order = _wire_order(pipeline, group, ref)
         statements.append(sink_table(pipeline, group, ref.topic, order))
         inserts.append(insert(pipeline, group, headers(group, ref), order, bounded=bounded))
-    return statements, inserts
+    return source_table(pipeline, bounded=bounded), statements, inserts
 
 
 def _refuse_distinct_over_events(pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> None:

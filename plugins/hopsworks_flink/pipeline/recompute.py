@@ -214,21 +214,21 @@ def compile_recompute(
     :param partitions: which records of the topic to read; None: the pipeline's files are the history.
     :raises PipelineError: a group is not registered with the pipeline's features, or files cannot be its history.
     """
-    source = pipeline if partitions is not None else history_files.readable(pipeline)
-    statements, inserts = feature_statements(source, groups, registered, offline_headers, bounded=True)
+    read = pipeline if partitions is not None else history_files.readable(pipeline)
+    source, statements, inserts = feature_statements(read, groups, registered, offline_headers, bounded=True)
     if partitions is not None:
         # The offsets are part of the plan and so of the job's identity: a retry follows a job only if it reads the
         # same.
-        statements[0] = statements[0].replace(SOURCE_START, _offsets(partitions))
+        sources = [source.replace(SOURCE_START, _offsets(partitions))]
     else:
         first = interval.start_ms - max(milliseconds(group.window.size) for group in groups)
-        statements[:1] = history_files.source_tables(source, statements[0], first, interval.end_ms)
+        sources = history_files.source_tables(read, source, first, interval.end_ms)
     name = job_name(pipeline, interval)
     return JobPlan(
         job_name=name,
         runtime_mode="batch",
         table_config={"table.local-time-zone": "UTC", "pipeline.name": name},
-        statements=statements,
+        statements=[*sources, *statements],
         inserts=[_within(text, group, interval) for text, group in zip(inserts, groups, strict=True)],
     )
 

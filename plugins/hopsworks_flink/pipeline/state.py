@@ -30,6 +30,8 @@ _STATELESS_SOURCE = (
 )
 _STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "online_types", "offline")
 _STATELESS_AGGREGATE = ("default", "description")
+# What native windows keep of an aggregate, and how: a number that each change of it raises.
+_NATIVE_STATE = 1
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
 
@@ -80,6 +82,8 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
     facts["aggregates"] = [_accumulator(written) for written in aggregates]
     used = [*group.key, *(aggregate.column for aggregate in group.aggregates.values() if aggregate.column)]
     facts["types"] = {name: _type(pipeline, name) for name in used}
+    if group in pipeline.native_groups:
+        facts["native"] = _NATIVE_STATE
     return facts
 
 
@@ -124,7 +128,7 @@ def _differences(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[
         if name not in theirs:
             found.append(f"{name} is new")
         elif theirs[name] != digest:
-            found.append(f"{name} has another key, other windows or other accumulators")
+            found.append(f"{name} has another key, other windows, other accumulators or another engine")
     found += [f"{name} is gone" for name in theirs if name not in ours]
     if not found and running.get(_GROUPS) != wanted[_GROUPS]:
         found.append("the feature groups stand in another order")

@@ -104,6 +104,15 @@ def on_event(size: str) -> Callable[[Spec], None]:
     )
 
 
+def native(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
+    def change(spec: Spec) -> None:
+        spec["engine"] = "native"
+        for one in changes:
+            one(spec)
+
+    return change
+
+
 def nothing(spec: Spec) -> None:
     """The base as it is."""
 
@@ -218,6 +227,16 @@ CHANGES = {
     "shuffle": Change("source columns in another order", shuffled, "refused"),
     "idle": Change("`idle_timeout`", source(idle_timeout="10s"), "keeps"),
     "parallelism": Change("parallelism", nothing, "keeps", deploy={"parallelism": 2}),
+    "engine": Change("`engine`", native(), before=HOP, often=True),
+    "engine-back": Change("`engine`, back to SQL", lambda spec: spec.update(engine="sql"), before=native(CUMULATE)),
+    "native-append": Change("the same with `engine: native`", appended, "keeps", before=native(HOP), often=True),
+    "native-size": Change("a longer window, native", window(size="40s"), before=native()),
+    "native-deviation": Change(
+        "stddev_samp ↔ var_pop, native",
+        aggregate("y", {"var_pop": "v"}),
+        "keeps",
+        before=native(HOP, aggregate("y", {"stddev_samp": "v"})),
+    ),
     "rename": Change("a feature renamed", renamed, "refused"),
 }
 CHOSEN = [name for name, change in CHANGES.items() if change.often or os.environ.get("CHANGES") == "all"]

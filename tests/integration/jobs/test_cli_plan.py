@@ -123,7 +123,7 @@ def test_what_the_state_survives_and_what_not(plan: Plan) -> None:
     plan.spec = json.loads(json.dumps(SPEC))
     plan.spec["feature_groups"][0]["window"]["size"] = "20m"
     text = plan.run(2, "--parallelism", "2")
-    assert f"state rewarms: {GROUP} has another key, other windows or other accumulators" in text
+    assert f"state rewarms: {GROUP} has another key, other windows, other accumulators or another engine" in text
     assert text.endswith("1 of 3 would change.\n")
 
 

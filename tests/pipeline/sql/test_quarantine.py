@@ -92,10 +92,10 @@ def test_kafkas_timestamp_of_an_undecodable_record_is_refused(
 
 def test_history_reads_as_the_stream_and_writes_no_quarantine(minimal: dict[str, Any]) -> None:
     p = source(minimal, on_decode_error="quarantine")
-    statements, inserts = feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=True)
+    table, _, inserts = feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=True)
     # New partitions are looked for by the stream only.
     stream = compile_plan(p, registered(p)).statements[0].splitlines()
-    assert statements[0].splitlines() == [line for line in stream if "partition-discovery" not in line]
+    assert table.splitlines() == [line for line in stream if "partition-discovery" not in line]
     assert len(inserts) == 1
 
 

@@ -25,6 +25,8 @@ from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType
 
 # Name of the feature with the time of the event, for `event_time: event`.
 EVENT_TIME_FEATURE = "event_time"
+# `engine: native` reads and writes all panes of a key at once. A window that grows needs only one at a time.
+MOST_PANES = 120
 
 
 class Window(Model):
@@ -63,6 +65,16 @@ class Window(Model):
                 yield f"size {size} must be a multiple of slide {slide}"
         if self.step is not None and (self.step > self.size or self.size % self.step):
             yield f"size {size} must be a multiple of step {format_duration(self.step)}"
+
+    @property
+    def pane(self) -> timedelta:
+        """The longest piece of time of which every window is made."""
+        return self.step or self.slide or self.size
+
+    @property
+    def panes(self) -> int:
+        """How many of them a whole window has."""
+        return self.size // self.pane
 
     @property
     def is_tumbling(self) -> bool:
@@ -116,6 +128,16 @@ class FeatureGroup(Model):
     def full_name(self) -> str:
         """Name with version, as the platform names tables, subjects and jobs: ``cards_1``."""
         return f"{self.name}_{self.version}"
+
+    @property
+    def sql_only(self) -> str | None:
+        """Why the group is computed by Flink's SQL whatever the engine is, a sentence part; None: it need not be."""
+        if self.emit == "on_event":
+            return "emit: on_event looks back from each event, and has no windows"
+        if self.window.panes > MOST_PANES and not self.window.is_cumulating:
+            return f"a window is {self.window.panes} slides long; native windows have at most {MOST_PANES}"
+        distinct = [name for name, aggregate in self.aggregates.items() if aggregate.function == "count_distinct"]
+        return f"{distinct[0]} is a count_distinct, which keeps every value" if distinct else None
 
     @property
     def event_time_feature(self) -> str | None:

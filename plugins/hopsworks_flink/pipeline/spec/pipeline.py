@@ -86,6 +86,8 @@ class Pipeline(Model):
     :param name: names the job and its DAGs, ``[a-z][a-z0-9_]*``, at most 63 characters.
     :param source: the topic with the events.
     :param feature_groups: what is computed; all of them share one job and one scan of the topic.
+    :param engine: what computes the windows: ``sql``, Flink's SQL, or ``native``, this package's operators, which take
+        all groups but those that are `FeatureGroup.sql_only`. Both give the same rows.
     :param history: files with past events; None: the topic itself is the history.
     :param freshness: how long it may take from an event until its features can be read online; None: not measured.
     :param supervision: what the running job is held to, and what happens when it breaks that.
@@ -96,6 +98,7 @@ class Pipeline(Model):
     description: str = ""
     source: Source
     feature_groups: list[FeatureGroup] = Field(min_length=1)
+    engine: Literal["sql", "native"] = "sql"
     history: History | None = None
     freshness: Duration | None = None
     supervision: Supervision = Field(default_factory=Supervision)
@@ -143,6 +146,28 @@ class Pipeline(Model):
                 "freshness: it is measured in a feature group that is online, has event_time: window_end, and whose "
                 f"key is one column of source.schema of type {', '.join(RESERVED_KEYS)}; there is none"
             )
+
+    @property
+    def native_groups(self) -> list[FeatureGroup]:
+        """Feature groups that are not computed by Flink's SQL."""
+        return [group for group in self.feature_groups if self.engine == "native" and not group.sql_only]
+
+    @property
+    def native_windows(self) -> list[list[FeatureGroup]]:
+        """These groups, together those that have the same key and windows, which are made once for all of them."""
+        found: dict[tuple[object, ...], list[FeatureGroup]] = {}
+        for group in self.native_groups:
+            found.setdefault((*group.key, group.window), []).append(group)
+        return list(found.values())
+
+    @property
+    def left_to_sql(self) -> dict[str, str]:
+        """With ``engine: native`` the groups that Flink's SQL computes nevertheless, and why."""
+        return {
+            group.full_name: group.sql_only
+            for group in self.feature_groups
+            if self.engine == "native" and group.sql_only
+        }
 
     @property
     def canary_groups(self) -> list[FeatureGroup]:

@@ -41,17 +41,18 @@ Call = Callable[[str, str], str]
 def window_aggregate(aggregate: Aggregate, columns: Columns) -> str:
     """The aggregate over the rows of a GROUP BY."""
     some = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
-    value = _value(aggregate, columns, lambda function, operand: function.format(operand) + some)
-    return _with_default(aggregate, columns, value)
+    value = feature_value(aggregate, columns, lambda function, operand: function.format(operand) + some)
+    return with_default(aggregate, columns, value)
 
 
-def _with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
+def with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
+    """The feature, with its default in place of null."""
     if aggregate.default is None:
         return value
     return f"COALESCE({value}, {template_text(sql_value(aggregate.default, aggregate.result_type(columns)))})"
 
 
-def _value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
+def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     """The feature before its default: its aggregates, and what is made of them."""
     if aggregate.column is None:
         return call("COUNT({})", "*")
@@ -140,14 +141,14 @@ class OverAggregates:
     def add(self, feature: str, aggregate: Aggregate, columns: Columns) -> None:
         """Take a feature in."""
         if aggregate.function in ("sum", *MOMENTS) and aggregate.result_type(columns) == DOUBLE:
-            self.features[feature] = _with_default(aggregate, columns, _Moments(self, aggregate, columns).call())
+            self.features[feature] = with_default(aggregate, columns, _Moments(self, aggregate, columns).call())
             return
 
         def call(function: str, value: str) -> str:
-            chosen = _chosen(aggregate, columns, "1" if value == "*" else value)
+            chosen = chosen_value(aggregate, columns, "1" if value == "*" else value)
             return self.sum(function.format(self.value(chosen)))
 
-        self.features[feature] = _with_default(aggregate, columns, _value(aggregate, columns, call))
+        self.features[feature] = with_default(aggregate, columns, feature_value(aggregate, columns, call))
 
     def value(self, expression: str, query: int = 0) -> str:
         """Alias of an expression over an event's columns, and over the aliases of the queries before this one."""
@@ -162,7 +163,7 @@ class OverAggregates:
         return _alias(self.steps, "__t", expression, query)
 
 
-def _chosen(aggregate: Aggregate, columns: Columns, value: str) -> str:
+def chosen_value(aggregate: Aggregate, columns: Columns, value: str) -> str:
     """The value where the aggregate's condition is true; OVER knows no FILTER."""
     return f"CASE WHEN {condition(aggregate.where, columns)} THEN {value} END" if aggregate.where else value
 
@@ -197,7 +198,7 @@ class _Moments:
         kind = columns[aggregate.column]
         self.scale = 17 if kind.is_floating else kind.scale
         self.in_parts = kind.is_floating or kind.precision > _DIGITS
-        self.x = over.value(_chosen(aggregate, columns, present_value(aggregate.column, kind)))
+        self.x = over.value(chosen_value(aggregate, columns, present_value(aggregate.column, kind)))
         if kind.is_floating:
             # In two parts: Flink casts the shortest text of a double, whose last digit is not exact. That of a float
             # is shorter still. Below 10^14 the first part needs no text.
@@ -211,7 +212,7 @@ class _Moments:
             held = f"ABS({column}) < 1E{limit}" if kind.is_floating else _between(column, limit)
             exact = f"CASE WHEN {held} THEN {exact} END"
         self.limited = limit is not None
-        self.exact = over.value(_once(_chosen(aggregate, columns, exact)))
+        self.exact = over.value(_once(chosen_value(aggregate, columns, exact)))
 
     def call(self) -> str:
         """Expression of the feature over the sums."""

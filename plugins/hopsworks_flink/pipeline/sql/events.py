@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import POSITIONS
@@ -10,8 +11,13 @@ from hopsworks_flink.pipeline.spec.source import Source
 from hopsworks_flink.pipeline.sql.aggregates import ORDER, ORDER_OFFSET, ORDER_TIME, condition, template_text
 from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, sql_identifier
 
+# What is not SQL among a plan's statements: what the class Engine of flink_jobs/java is asked to do.
+Step = dict[str, Any]
+
 SOURCE_TABLE = "source"
 EVENTS = "events"
+# The events as they come from the source, where others share them.
+READ = "read"
 EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
@@ -33,18 +39,30 @@ def needs_coordinates(pipeline: Pipeline) -> bool:
     return pipeline.late_topic is not None or pipeline.quarantine_topic is not None or uses_order(pipeline)
 
 
-def views(pipeline: Pipeline, groups: Iterable[FeatureGroup]) -> list[str]:
+def views(pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> list[str | Step]:
     """Views that the INSERTs of these groups read, in order."""
-    prepared = _prepared(pipeline)
-    result = [f"CREATE TEMPORARY VIEW {sql_identifier(EVENTS)} AS\n{prepared}"] if prepared else []
+    prepared, result = _prepared(pipeline), list[str | Step]()
+    if is_shared(pipeline):
+        prepared = prepared or f"SELECT * FROM {sql_identifier(SOURCE_TABLE)}"
+        result.append(f"CREATE TEMPORARY VIEW {sql_identifier(READ)} AS\n{prepared}")
+        result.append({"share": {"table": READ, "view": EVENTS, "event_time": EVENT_TIME}})
+    elif prepared:
+        result.append(f"CREATE TEMPORARY VIEW {sql_identifier(EVENTS)} AS\n{prepared}")
     for key in dict.fromkeys(tuple(group.key) for group in groups):
         result.append(_events_by_key(pipeline, key))
     return result
 
 
+def is_shared(pipeline: Pipeline) -> bool:
+    """Whether the events are read once by a step of the plan: SQL shares what it reads, but not with native windows."""
+    native, topics = pipeline.native_windows, (pipeline.late_topic, pipeline.quarantine_topic)
+    readers = [*native, *pipeline.left_to_sql, *(topic for topic in topics if topic)]
+    return bool(native) and len(readers) > 1
+
+
 def events_table(pipeline: Pipeline) -> str:
     """Name of what holds all events with their derived columns."""
-    return EVENTS if _is_prepared(pipeline) else SOURCE_TABLE
+    return EVENTS if _is_prepared(pipeline) or is_shared(pipeline) else SOURCE_TABLE
 
 
 def events_view_name(key: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from hopsworks_flink.pipeline.sql.events import (
     events_view_name,
     needs_coordinates,
 )
+from hopsworks_flink.pipeline.sql.native import native_windows
 from hopsworks_flink.pipeline.types import (
     BOOLEAN,
     STRING,
@@ -214,8 +215,12 @@ def insert(
     """
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
-    columns = pipeline.source.all_columns
-    produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
+    native = native_windows(pipeline, group)
+    if native:
+        produced = dict(native.features[group.full_name])
+    else:
+        columns = pipeline.source.all_columns
+        produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
     if group.event_time:
         # Windows start and end on whole seconds.
         produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
@@ -224,8 +229,11 @@ def insert(
     if group.window.is_cumulating:
         # By its end: the window that grows when the job begins is out up to there.
         first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
+    select = _select_into(pipeline, group, headers, order, produced)
+    if native:
+        return f"{select}\nFROM {sql_identifier(native.view)}\nWHERE {first}"
     return (
-        f"{_select_into(pipeline, group, headers, order, produced)}\n"
+        f"{select}\n"
         f"FROM {window_function(group)}\n"
         f"GROUP BY {keys}, `window_start`, `window_end`\n"
         # The second half is never true. Without it the planner filters below the aggregation, which then no longer

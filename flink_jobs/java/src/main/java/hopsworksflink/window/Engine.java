@@ -1,0 +1,154 @@
+package hopsworksflink.window;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.BiFunction;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.dag.Transformation;
+import org.apache.flink.api.java.functions.KeySelector;
+import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.api.java.typeutils.TupleTypeInfo;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.operators.ChainingStrategy;
+import org.apache.flink.streaming.api.transformations.PhysicalTransformation;
+import org.apache.flink.table.api.DataTypes;
+import org.apache.flink.table.api.Schema;
+import org.apache.flink.table.api.Table;
+import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
+import org.apache.flink.table.catalog.Column;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
+import org.apache.flink.table.types.DataType;
+import org.apache.flink.table.types.logical.LogicalType;
+import org.apache.flink.table.types.logical.RowType;
+import org.apache.flink.table.types.logical.TimestampType;
+import org.apache.flink.table.types.logical.utils.LogicalTypeUtils;
+import org.apache.flink.table.types.utils.TypeConversions;
+
+/**
+ * The steps of a plan that are not SQL (see pipeline/sql/native.py): each reads a view and makes another one. Flink
+ * keeps everything that a view is made of, so whoever reads it shares it.
+ */
+public final class Engine {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private final StreamTableEnvironment tables;
+
+    private Engine(StreamTableEnvironment tables) {
+        this.tables = tables;
+    }
+
+    /**
+     * Carry out one step.
+     *
+     * @param step JSON: {@code {"share": …}} or {@code {"windows": …}}.
+     */
+    public static void run(StreamTableEnvironment tables, String step) throws Exception {
+        JsonNode parsed = JSON.readTree(step);
+        Engine engine = new Engine(tables);
+        if (parsed.has("share")) {
+            engine.share(parsed.get("share"));
+        } else {
+            engine.windows(parsed.get("windows"));
+        }
+    }
+
+    /** A view that is read once for all who read it: else each step of windows would begin at the source. */
+    private void share(JsonNode step) {
+        String time = step.get("event_time").asText();
+        Table table = tables.from(quoted(step.get("table").asText()));
+        Schema schema = schema(table).watermark(time, "SOURCE_WATERMARK()").build();
+        tables.createTemporaryView(quoted(step.get("view").asText()), rows(table), schema);
+    }
+
+    private void windows(JsonNode step) {
+        Table table = tables.from(quoted(step.get("table").asText()));
+        RowType input = (RowType) type(table).getLogicalType();
+        Shape shape = new Shape(
+                step.get("pane").asLong(), step.get("panes").asInt(), step.get("growing").asBoolean());
+        List<RowType.RowField> fields = new ArrayList<>(input.getFields().subList(0, step.get("keys").asInt()));
+        RowType keyType = new RowType(List.copyOf(fields));
+        List<Layout.Aggregate> aggregates = new ArrayList<>();
+        for (JsonNode one : step.get("aggregates")) {
+            aggregates.add(new Layout.Aggregate(
+                    Function.valueOf(one.get("function").asText()),
+                    one.get("column").isNull() ? null : one.get("column").asText()));
+        }
+        Layout layout = new Layout(input, aggregates);
+        fields.add(new RowType.RowField("window_start", new TimestampType(false, 3)));
+        fields.add(new RowType.RowField("window_end", new TimestampType(false, 3)));
+        for (int index = 0; index < aggregates.size(); index++) {
+            String name = step.get("aggregates").get(index).get("name").asText();
+            fields.add(new RowType.RowField(name, layout.results()[index]));
+        }
+        RowType output = new RowType(fields);
+        String name = step.get("name").asText();
+        DataStream<RowData> stream = windows(rows(table), keyType, layout, shape, output, name);
+        Schema.Builder schema = Schema.newBuilder();
+        output.getFields().forEach(
+                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema.build());
+    }
+
+    private static DataStream<RowData> windows(
+            DataStream<RowData> events, RowType keyType, Layout layout, Shape shape, RowType output, String name) {
+        InternalTypeInfo<RowData> keyInfo = InternalTypeInfo.of(keyType);
+        TypeInformation<Tuple2<RowData, Panes>> combined =
+                new TupleTypeInfo<>(keyInfo, new PanesType(PanesSerializer.of(layout, shape)));
+        DataStream<Tuple2<RowData, Panes>> combiner = chained(
+                events.transform("Combine[" + name + "]", combined, new Combiner(keyType, layout, shape))
+                        .uid("combine-" + name));
+        return chained(combiner
+                .keyBy(new OfKey(), keyInfo)
+                .transform("Windows[" + name + "]", InternalTypeInfo.of(output), new Windows(layout, shape))
+                .uid("windows-" + name));
+    }
+
+    private static <T> DataStream<T> chained(DataStream<T> stream) {
+        Transformation<T> transformation = stream.getTransformation();
+        ((PhysicalTransformation<T>) transformation).setChainingStrategy(ChainingStrategy.ALWAYS);
+        return stream;
+    }
+
+    /** The rows of a table as they are inside Flink, without a conversion. */
+    private DataStream<RowData> rows(Table table) {
+        return tables.toDataStream(table, type(table).bridgedTo(RowData.class));
+    }
+
+    /** The type of a table's rows, in which an event time is a time like any other. */
+    private static DataType type(Table table) {
+        return DataTypes.ROW(columns(table, DataTypes::FIELD)).notNull();
+    }
+
+    private static Schema.Builder schema(Table table) {
+        Schema.Builder schema = Schema.newBuilder();
+        columns(table, (name, type) -> schema.column(name, type));
+        return schema;
+    }
+
+    private static <T> List<T> columns(Table table, BiFunction<String, DataType, T> each) {
+        List<T> result = new ArrayList<>();
+        for (Column column : table.getResolvedSchema().getColumns()) {
+            LogicalType type = column.getDataType().getLogicalType();
+            result.add(each.apply(column.getName(), TypeConversions.fromLogicalToDataType(
+                    LogicalTypeUtils.removeTimeAttributes(type))));
+        }
+        return result;
+    }
+
+    private static String quoted(String name) {
+        return "`" + name.replace("`", "``") + "`";
+    }
+
+    /** The key of combined events. */
+    private static final class OfKey implements KeySelector<Tuple2<RowData, Panes>, RowData> {
+        private static final long serialVersionUID = 1L;
+
+        @Override
+        public RowData getKey(Tuple2<RowData, Panes> combined) {
+            return combined.f0;
+        }
+    }
+}

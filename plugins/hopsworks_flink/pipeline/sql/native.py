@@ -1,0 +1,110 @@
+"""Windows that are not SQL's: operators in Java (flink_jobs/java) between two views, for ``engine: native``.
+
+The view before them makes one column of every expression that is aggregated, the INSERT behind them makes features of
+the aggregates: both are the SQL of the other windows, whose rules hold here as well. What lies between is a step of the
+plan, which the runner hands to Java.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
+from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.sql.aggregates import Columns, chosen_value, feature_value, present_value, with_default
+from hopsworks_flink.pipeline.sql.events import EVENT_TIME, Step, events_view_name
+from hopsworks_flink.pipeline.types import DOUBLE, sql_identifier
+
+
+class NativeWindows:
+    """Windows and their aggregates, of all feature groups that have the same ones.
+
+    :param view: name of the view with them.
+    :param values: expressions over an event, by the name of their column.
+    :param calls: function and column (None: events) by the name of the result.
+    :param features: group → feature → expression over the results.
+    """
+
+    def __init__(self, pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> None:
+        self.first = groups[0]
+        self.view = f"{self.first.full_name}__windows"
+        self.values: dict[str, str] = {}
+        self.calls: dict[str, tuple[str, str | None]] = {}
+        columns = pipeline.source.all_columns
+        self.features = {
+            group.full_name: {
+                feature: with_default(aggregate, columns, self._feature(aggregate, columns))
+                for feature, aggregate in group.aggregates.items()
+            }
+            for group in groups
+        }
+
+    def _feature(self, aggregate: Aggregate, columns: Columns) -> str:
+        def call(function: str, value: str) -> str:
+            if value == "*" and aggregate.where is None:
+                return self._call(function, None)
+            return self._call(function, chosen_value(aggregate, columns, "1" if value == "*" else value))
+
+        if aggregate.function not in ("sum", *MOMENTS) or aggregate.result_type(columns) != DOUBLE:
+            return feature_value(aggregate, columns, call)
+        assert aggregate.column is not None
+        column, limit = sql_identifier(aggregate.column), aggregate.limit(columns, on_event=False)
+        function = f"{aggregate.function.upper()}({{}})"
+        if limit is None:
+            return call(function, f"TRY_CAST({column} AS DOUBLE)")
+        # Java's sums are exact, and of finite numbers only.
+        held = f"CASE WHEN ABS({column}) < 1E{limit} THEN CAST({column} AS DOUBLE) END"
+        present = present_value(aggregate.column, columns[aggregate.column])
+        every = f"{call('COUNT({})', present)} = {call('COUNT({})', held)}"
+        return f"CASE WHEN {every} THEN {call(function, held)} END"
+
+    def _call(self, function: str, value: str | None) -> str:
+        column = None if value is None else _name(self.values, "__v", value)
+        return sql_identifier(_name(self.calls, "__a", (function.partition("(")[0], column)))
+
+    def steps(self) -> list[str | Step]:
+        """What makes the view: one of SQL, which the operators read, and the operators."""
+        group, window = self.first, self.first.window
+        events = f"{group.full_name}__events"
+        selected = [sql_identifier(name) for name in (*group.key, EVENT_TIME)]
+        selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in self.values.items()]
+        select_list = ",\n  ".join(selected)
+        view = (
+            f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\nSELECT\n  {select_list}\n"
+            f"FROM {sql_identifier(events_view_name(group.key))}"
+        )
+        step = {
+            "table": events,
+            "view": self.view,
+            "name": group.full_name,
+            "keys": len(group.key),
+            "pane": milliseconds(window.pane),
+            "panes": window.panes,
+            "growing": window.is_cumulating,
+            "aggregates": [
+                {"name": name, "function": function, "column": column}
+                for name, (function, column) in self.calls.items()
+            ],
+        }
+        return [view, {"windows": step}]
+
+
+def _name(names: dict[str, Any], prefix: str, value: Any) -> str:
+    for name, present in names.items():
+        if present == value:
+            return name
+    name = f"{prefix}{len(names)}"
+    names[name] = value
+    return name
+
+
+def native_windows(pipeline: Pipeline, group: FeatureGroup) -> NativeWindows | None:
+    """The windows of a group; None: they are SQL's."""
+    return next((NativeWindows(pipeline, groups) for groups in pipeline.native_windows if group in groups), None)
+
+
+def window_steps(pipeline: Pipeline) -> list[str | Step]:
+    """What makes the views of all native windows."""
+    return [step for groups in pipeline.native_windows for step in NativeWindows(pipeline, groups).steps()]

@@ -1,0 +1,124 @@
+"""The operators of windows, run in Flink's harnesses, and what their rows must be by the meaning of the words."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from devstack import flink, jars
+
+_HARNESS = Path(__file__).parent / "harness"
+
+
+class Harness:
+    """A JVM that answers one request after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        harness = jars.fetch(_HARNESS / "pom.xml", jars.CACHE / "harness")
+        classes = f"{folder}:{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*:{harness}/*"
+        # Into the package of the operators, which are nobody else's.
+        source = str(_HARNESS / "WindowHarness.java")
+        subprocess.run([jars.java("javac"), "-d", str(folder), "-cp", classes, source], check=True, timeout=120)
+        command = [jars.java(), "-Xmx512m", "-XX:+UseSerialGC", "-cp", classes, "hopsworksflink.window.WindowHarness"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
+        )
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request, as WindowHarness.java describes both."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, "the program has ended"
+        return dict(json.loads(answer))
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of so many panes, in milliseconds."""
+
+    pane: int
+    panes: int
+    growing: bool = False
+
+    def of(self, time: int) -> Iterator[tuple[int, int]]:
+        """Start and end of each window that holds a moment."""
+        size = self.pane * self.panes
+        if self.growing:
+            start = time // size * size
+            for end in range(start + self.pane, start + size + 1, self.pane):
+                if time < end:
+                    yield start, end
+        else:
+            last = time // self.pane * self.pane
+            for start in range(last - size + self.pane, last + 1, self.pane):
+                yield start, start + size
+
+
+def expected(
+    windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]], actions: Any
+) -> tuple[dict[tuple[Any, ...], list[Any]], int]:
+    """Values by key, start and end; and how many events belong to no window that was open when they came."""
+    watermark, dropped = -(2**63), 0
+    contents: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+    for action in actions:
+        if "watermark" in action:
+            watermark = max(watermark, action["watermark"])
+        elif "event" in action:
+            event = action["event"]
+            opened = [(start, end) for start, end in windows.of(event[keys]) if end - 1 > watermark]
+            dropped += not opened
+            for bounds in opened:
+                contents[(*event[:keys], *bounds)].append(event)
+    return {
+        window: [
+            _value(function, [event if name is None else event[columns.index(name)] for event in events])
+            for function, name in aggregates
+        ]
+        for window, events in contents.items()
+    }, dropped
+
+
+def _value(function: str, values: Sequence[Any]) -> Any:
+    present = [value for value in values if value is not None]
+    if function == "COUNT":
+        return len(present)
+    if not present:
+        return None
+    if function in ("MIN", "MAX"):
+        # Texts are compared by their bytes.
+        order = _bytes if isinstance(present[0], str) else None
+        return (min if function == "MIN" else max)(present, key=order)
+    if isinstance(present[0], int):
+        return sum(present)
+    numbers = [Fraction(value) for value in present]
+    total, count = sum(numbers), len(numbers)
+    if isinstance(present[0], Decimal):
+        return total
+    if function in ("SUM", "AVG"):
+        return float(total) / (count if function == "AVG" else 1)
+    divisor = count - (1 if function.endswith("SAMP") else 0)
+    if divisor == 0:
+        return None
+    spread = float(sum((number - total / count) ** 2 for number in numbers) / divisor)
+    return math.sqrt(spread) if function.startswith("STDDEV") else spread
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode()

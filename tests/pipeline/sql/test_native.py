@@ -1,0 +1,109 @@
+"""Plans with ``engine: native``: which groups leave SQL, and what stands in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hopsworks_flink.cli.compiling import compiled_text
+from hopsworks_flink.pipeline.plan import compile_plan, feature_statements, record_headers
+from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support.pipelines import registered
+
+
+def steps(pipeline: Pipeline) -> list[dict[str, Any]]:
+    return [step for step in compile_plan(pipeline, registered(pipeline)).statements if isinstance(step, dict)]
+
+
+def native(spec: dict[str, Any], **group: Any) -> Pipeline:
+    spec["feature_groups"][0].update(group)
+    return Pipeline.parse({**spec, "engine": "native"})
+
+
+def test_sql_is_the_engine_where_none_is_named(minimal: dict[str, Any]) -> None:
+    plain = Pipeline.parse(minimal)
+    named = Pipeline.parse({**minimal, "engine": "sql"})
+    assert not steps(plain)
+    assert compile_plan(plain, registered(plain)).hash == compile_plan(named, registered(named)).hash
+    assert (plain.native_groups, plain.left_to_sql) == ([], {})
+
+
+def test_plan_of_native_windows(minimal: dict[str, Any], snapshot: Any) -> None:
+    aggregates = {
+        "n": "count",
+        "large": {"count": "*", "where": "amount > 100"},
+        "mean": {"avg": "amount", "default": 0},
+        "spread": {"stddev_samp": "amount"},
+        "total": {"sum": "cc_num"},
+        "first": {"first_value": "amount"},
+        "most": {"max": "amount", "where": "cc_num = 1"},
+    }
+    p = native(minimal, aggregates=aggregates, event_time="window_end")
+    plan = compile_plan(p, registered(p))
+    assert [*plan.statements[1:], *plan.inserts] == snapshot
+
+
+@pytest.mark.parametrize(
+    ("window", "shape"),
+    [
+        ({"size": "10m", "slide": "1m"}, (60_000, 10, False)),
+        ({"size": "10m"}, (600_000, 1, False)),
+        ({"size": "1d", "step": "5m"}, (300_000, 288, True)),
+        ({"size": "6m", "slide": "90s"}, (90_000, 4, False)),
+        ({"size": "1h", "step": "1h"}, (3_600_000, 1, False)),
+    ],
+)
+def test_windows_are_made_of_panes(minimal: dict[str, Any], window: Any, shape: Any) -> None:
+    (step,) = steps(native(minimal, window=window))
+    assert (step["windows"]["pane"], step["windows"]["panes"], step["windows"]["growing"]) == shape
+
+
+@pytest.mark.parametrize(
+    ("group", "reason"),
+    [
+        ({"window": {"size": "10m"}, "emit": "on_event"}, "emit: on_event looks back from each event"),
+        ({"window": {"size": "1d", "slide": "1m"}}, "a window is 1440 slides long; native windows have at most 120"),
+        ({"aggregates": {"n": {"count_distinct": "amount"}}}, "n is a count_distinct"),
+    ],
+)
+def test_what_is_left_to_sql(minimal: dict[str, Any], group: dict[str, Any], reason: str) -> None:
+    p = native(minimal, **group)
+    (why,) = p.left_to_sql.values()
+    assert reason in why
+    assert f"engine native: {p.feature_groups[0].full_name} is left to SQL: {why}" in compiled_text(p)
+    sql = Pipeline.parse({**minimal, "engine": "sql"})
+    assert compile_plan(p, registered(p)).hash == compile_plan(sql, registered(sql)).hash
+
+
+def test_groups_with_the_same_windows_share_them(minimal: dict[str, Any]) -> None:
+    (group,) = minimal["feature_groups"]
+    others = [
+        {**group, "version": 7, "aggregates": {"m": {"avg": "amount"}, "n": "count", "o": {"min": "amount"}}},
+        {**group, "version": 8, "window": {"size": "1h"}},
+    ]
+    minimal["feature_groups"] += others
+    shared, same, longer = steps(native(minimal))
+    assert list(shared) == ["share"]
+    assert (same["windows"]["name"], longer["windows"]["name"]) == (f"{group['name']}_1", f"{group['name']}_8")
+    calls = [(call["function"], call["column"]) for call in same["windows"]["aggregates"]]
+    assert len(calls) == len(set(calls))
+
+
+@pytest.mark.parametrize("change", [{"late": "topic"}, {"refused": "quarantine"}, {}])
+def test_events_are_read_once_for_all_who_read_them(minimal: dict[str, Any], change: dict[str, Any]) -> None:
+    minimal["source"].update(change)
+    p = native(minimal)
+    plan = compile_plan(p, registered(p))
+    assert [next(iter(step)) for step in steps(p)] == (["share", "windows"] if change else ["windows"])
+    texts = [text for text in (*plan.statements, *plan.inserts) if isinstance(text, str)]
+    assert sum("FROM `source`" in text for text in texts) == 1
+
+
+def test_history_is_computed_by_sql(minimal: dict[str, Any]) -> None:
+    p = native(minimal)
+    sql = Pipeline.parse({**minimal, "engine": "sql"})
+    computed = [
+        feature_statements(one, one.feature_groups, registered(one), record_headers, bounded=True) for one in (p, sql)
+    ]
+    assert computed[0] == computed[1]

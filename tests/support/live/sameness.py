@@ -1,0 +1,287 @@
+"""Runs one pipeline in several ways on the stack's Flink, and compares the rows."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import fastavro
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from hopsworks_flink.clients.flink.bundle import Bundle
+from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
+from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
+from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.pipeline.interval import Interval
+from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
+from hopsworks_flink.pipeline.recompute import (
+    PartitionHistory,
+    compile_recompute,
+    history_bindings,
+    recomputable,
+)
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema, source_avro_schema
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.types import FeatureType
+from hopsworks_flink.testing import evaluate
+from tests.support.live.platform import records
+from tests.support.live.random_events import EPOCH, HORIZON
+from tests.support.live.random_pipelines import Case
+
+# Flink gets so long for a submission and all of its rows.
+SECONDS = 120
+QUIET_SECONDS = 8
+Rows = dict[str, list[dict[str, Any]]]
+
+
+class Cluster:
+    """Runs plans on the stack's Flink, with its Kafka on both sides."""
+
+    def __init__(self, stack: Any) -> None:
+        self.hook = FlinkHook()
+        self.conf = {"bootstrap.servers": stack.config.kafka_bootstrap}
+        self.topics = KafkaTopics(self.conf)
+        self.jars = self.hook.find_jars(formats=(OWN_JARS,))
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        # The events lie in the past: the broker must not tidy them away.
+        self.topics.create(Topic(name, partitions, 1, {"retention.ms": "-1"}))
+
+    def submit(self, plan: JobPlan, values: dict[str, Any], savepoint: str | None = None) -> str:
+        module, program = read_program("feature_pipeline")
+        files = {f"{module}.py": program, "plan.json": plan.to_json().encode()}
+        bundle = Bundle(module, files, {"bindings.json": json.dumps(values).encode()})
+        job_id = uuid.uuid4().hex
+        self.hook.run_python_job(
+            bundle, job_name=plan.job_name, job_id=job_id, jars=self.jars, savepoint_path=savepoint
+        )
+        return job_id
+
+    def stream(self, pipeline: Pipeline, topic: str, rows: int) -> list[Any]:
+        """Records of the streaming job, once it has written so many (and a moment later: whether it writes more)."""
+        job_id = self.start(pipeline, topic)
+        try:
+            self.wait_for(job_id, topic, rows)
+            time.sleep(2)
+        finally:
+            self.hook.cancel(job_id)
+            self.hook.wait_until_ended(job_id, timeout=60)
+        return records(self.conf["bootstrap.servers"], topic)
+
+    def start(self, pipeline: Pipeline, topic: str, savepoint: str | None = None) -> str:
+        """The streaming job, which writes all groups to one topic.
+
+        :param savepoint: of an earlier job that wrote to the same topic.
+        """
+        if savepoint is None:
+            self.create_topic(topic, 1)
+        ingestions = {group.full_name: number for number, group in enumerate(pipeline.feature_groups)}
+        plan = eager(compile_plan(pipeline, registered(pipeline, topic)))
+        values = bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, ingestion_ids=ingestions)
+        return self.submit(plan, values, savepoint)
+
+    def wait_for(self, job_id: str, topic: str, rows: int) -> None:
+        """Until the job has written so many, or time is up."""
+        deadline = time.monotonic() + SECONDS
+        while self.written(topic) < rows and time.monotonic() < deadline:
+            facts = self.hook.facts(job_id=job_id)
+            assert not facts.cause, facts.cause
+            time.sleep(0.5)
+
+    def wait_until_quiet(self, job_id: str, topic: str) -> None:
+        """Until the job has written something, and then nothing for a while."""
+        deadline, quiet, before = time.monotonic() + SECONDS, 0, 0
+        while quiet < QUIET_SECONDS:
+            facts = self.hook.facts(job_id=job_id)
+            assert not facts.cause, facts.cause
+            assert time.monotonic() < deadline
+            now = self.written(topic)
+            quiet, before = (quiet + 1 if now and now == before else 0), now
+            time.sleep(1)
+
+    def batch(self, pipeline: Pipeline, topic: str) -> list[Any]:
+        """Records of the batch job over everything that the source topic holds."""
+        self.create_topic(topic, 1)
+        source = pipeline.source
+        ends = self.end_offsets(source.topic, source.partitions)
+        partitions = [PartitionHistory(number, 0, 0, end, None) for number, end in enumerate(ends)]
+        interval = Interval(EPOCH, EPOCH + timedelta(milliseconds=HORIZON))
+        plan = compile_recompute(pipeline, registered(pipeline, topic), recomputable(pipeline), interval, partitions)
+        job_id = self.submit(plan, history_bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf))
+        state = self.hook.wait_until_ended(job_id, timeout=SECONDS)
+        assert state == "FINISHED", self.hook.failure(job_id)
+        return records(self.conf["bootstrap.servers"], topic)
+
+    def written(self, topic: str) -> int:
+        return sum(self.end_offsets(topic, 1))
+
+    def end_offsets(self, topic: str, partitions: int) -> list[int]:
+        consumer = Consumer({**self.conf, "group.id": "sameness"})
+        try:
+            return [
+                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+                for number in range(partitions)
+            ]
+        finally:
+            consumer.close()
+
+    def produce(self, pipeline: Pipeline, case: Case, events: slice = slice(None)) -> None:
+        encode = json_encoder() if pipeline.source.format == "json" else avro_encoder(pipeline)
+        producer = Producer({**self.conf, "enable.idempotence": True})
+        for event, partition in list(zip(case.events, case.partitions, strict=True))[events]:
+            value = encode({name: event[name] for name in pipeline.source.columns})
+            stamp = event["__kafka_timestamp"]
+            producer.produce(pipeline.source.topic, value, partition=partition, timestamp=stamp)
+        assert producer.flush(60) == 0
+
+
+def eager(plan: JobPlan) -> JobPlan:
+    """The plan with a watermark after every event instead of five in a second: what is late does not depend on luck."""
+    source, *others = plan.statements
+    connector, strategy = "'connector' = 'kafka',", "'scan.watermark.emit.strategy' = 'on-event',"
+    assert connector in source
+    return plan.model_copy(update={"statements": [source.replace(connector, f"{connector}\n  {strategy}"), *others]})
+
+
+def avro_encoder(pipeline: Pipeline) -> Callable[[dict[str, Any]], bytes]:
+    schema = fastavro.parse_schema(source_avro_schema(pipeline))
+
+    def encode(event: dict[str, Any]) -> bytes:
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, schema, event)
+        return buffer.getvalue()
+
+    return encode
+
+
+def json_encoder() -> Callable[[dict[str, Any]], bytes]:
+    def encode(event: dict[str, Any]) -> bytes:
+        return f"{{{', '.join(f'{json.dumps(name)}: {text(value)}' for name, value in event.items())}}}".encode()
+
+    def text(value: Any) -> str:
+        if isinstance(value, Decimal):
+            return str(value)
+        if isinstance(value, bytes):
+            value = base64.b64encode(value).decode()
+        elif isinstance(value, datetime):
+            # With either way to write UTC.
+            written = value.isoformat(timespec="microseconds")
+            value = written if value.second % 2 else written.replace("+00:00", "Z")
+        elif isinstance(value, date):
+            value = value.isoformat()
+        return json.dumps(value, ensure_ascii=False)
+
+    return encode
+
+
+def registered(pipeline: Pipeline, topic: str) -> list[FeatureGroupRef]:
+    """What a platform would say, if all groups wrote to this topic."""
+    return [
+        FeatureGroupRef(
+            project_id=1,
+            feature_group_id=number,
+            name=group.name,
+            version=group.version,
+            topic=topic,
+            subject_id=number,
+            avro_schema=json.dumps(feature_group_avro_schema(pipeline, group, "sameness_featurestore")),
+        )
+        for number, group in enumerate(pipeline.feature_groups)
+    ]
+
+
+def decoded(pipeline: Pipeline, found: Iterable[Any]) -> Rows:
+    """Rows by feature group, out of Kafka records."""
+    rows: Rows = {group.full_name: [] for group in pipeline.feature_groups}
+    schemas = {
+        group.full_name: fastavro.parse_schema(feature_group_avro_schema(pipeline, group, "sameness_featurestore"))
+        for group in pipeline.feature_groups
+    }
+    names = list(rows)
+    for record in found:
+        name = names[int(dict(record.headers())["featureGroupId"])]
+        rows[name].append(fastavro.schemaless_reader(io.BytesIO(record.value()), schemas[name]))
+    return rows
+
+
+def time_of(group: FeatureGroup, row: dict[str, Any]) -> datetime:
+    assert group.event_time_feature
+    found = row[group.event_time_feature]
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def by_key(group: FeatureGroup, rows: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Rows by time and key: one of each window, one for each of the events that happened at once."""
+    grouped = defaultdict(list)
+    for row in rows:
+        grouped[(time_of(group, row), *(row[name] for name in group.key))].append(row)
+    return grouped
+
+
+class Comparison:
+    """Compares rows of one computation with those of DuckDB."""
+
+    def __init__(self, pipeline: Pipeline, case: Case) -> None:
+        # The largest number of a column bounds what its sums may lose.
+        self.largest = largest(pipeline, case)
+        self.count = len(case.events)
+        self.floats = 0
+
+    def differences(self, group: FeatureGroup, found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> list[str]:
+        found_, wanted_ = by_key(group, found), by_key(group, wanted)
+        result = [f"missing: {key}" for key in wanted_ if key not in found_]
+        result += [f"too much: {key}" for key in found_ if key not in wanted_]
+        for key in wanted_.keys() & found_.keys():
+            if len(found_[key]) != len(wanted_[key]):
+                result.append(f"{key}: {len(found_[key])} row(s), wanted {len(wanted_[key])}")
+                continue
+            for one, other in zip(found_[key], wanted_[key], strict=True):
+                result += [
+                    f"{key}.{name}: {one[name]!r}, wanted {other[name]!r} ({aggregate.model_dump()})"
+                    for name, aggregate in group.aggregates.items()
+                    if not self._same(aggregate, one[name], other[name])
+                ]
+        return result
+
+    def _same(self, aggregate: Any, one: Any, other: Any) -> bool:
+        if not isinstance(one, float) or not isinstance(other, float):
+            if isinstance(one, datetime):
+                one = one if one.tzinfo else one.replace(tzinfo=timezone.utc)
+            return type(one) is type(other) and one == other
+        self.floats += 1
+        if math.isinf(one) or math.isinf(other):
+            return one == other
+        slack = self.largest[aggregate.column] * 1e-15
+        if aggregate.function == "sum":
+            slack *= self.count
+        if aggregate.function.startswith("var"):
+            slack = 2 * math.sqrt(abs(other)) * slack + slack * slack
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=4 * slack)
+
+
+def largest(pipeline: Pipeline, case: Case) -> dict[str, float]:
+    """The largest absolute value of every numeric column, of those that are summed up."""
+    kinds = pipeline.source.all_columns
+    numeric = [name for name, kind in kinds.items() if kind.is_numeric and name != "at"]
+    spec = {**case.spec, "source": {**case.spec["source"], "derive": dict(case.spec["source"]["derive"])}}
+    spec["source"]["derive"]["every"] = {"expression": "1", "type": "int"}
+    ends = {f"{end}_{name}": {end: name, **_summed(kinds[name], name)} for name in numeric for end in ("min", "max")}
+    spec["feature_groups"] = [{"name": "ends", "key": ["every"], "window": {"size": "3650d"}, "aggregates": ends}]
+    found = defaultdict(float)
+    for row in evaluate(spec, case.events)["ends_1"]:
+        for end, value in row.items():
+            found[end[4:]] = max(found[end[4:]], abs(float(value or 0)))
+    return found
+
+
+def _summed(kind: FeatureType, name: str) -> dict[str, str]:
+    return {"where": f"ABS({name}) < 1e150"} if kind.is_floating else {}
