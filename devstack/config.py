@@ -78,6 +78,8 @@ class DevstackConfig(BaseSettings):
     jobmanager_memory: str = "1600m"
     taskmanager_memory: str = "2048m"
     kafka_heap: str = "512m"
+    # More options of Kafka's and Flink's JVMs.
+    java_options: str = ""
     # Off by default: Flink's reporter cannot be bound to one address and listens on all of them.
     flink_prometheus: bool = False
 

@@ -94,7 +94,7 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
         "web.cancel.enable": True,
         "io.tmp.dirs": str(home(config) / "tmp"),
         # The JobManager unpacks bundles, which hold credentials, into Java's temporary folder.
-        "env.java.opts.jobmanager": f"-Djava.io.tmpdir={home(config) / 'tmp'}",
+        "env.java.opts.jobmanager": f"-Djava.io.tmpdir={home(config) / 'tmp'} {config.java_options}".rstrip(),
         "python.executable": str(PYTHON),
         "python.client.executable": str(PYTHON),
         "state.backend.type": "hashmap",
@@ -110,6 +110,7 @@ def settings(config: DevstackConfig) -> dict[str, Any]:
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1s",
         "restart-strategy.exponential-delay.max-backoff": "30s",
+        **({"env.java.opts.taskmanager": config.java_options} if config.java_options else {}),
         **(prometheus if config.flink_prometheus else {}),
     }
 

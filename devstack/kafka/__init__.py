@@ -94,7 +94,8 @@ def _tls(config: DevstackConfig) -> dict[str, str]:
 
 def command(config: DevstackConfig) -> list[str]:
     """The broker in the foreground."""
-    return [*_java(config, f"-Xmx{config.kafka_heap}", "-XX:+UseG1GC"), "kafka.Kafka", str(_properties_file(config))]
+    options = [f"-Xmx{config.kafka_heap}", "-XX:+UseG1GC", *config.java_options.split()]
+    return [*_java(config, *options), "kafka.Kafka", str(_properties_file(config))]
 
 
 def prepare(config: DevstackConfig) -> None:

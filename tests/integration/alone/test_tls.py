@@ -39,7 +39,7 @@ from tests.support.live import events as simulated
 from tests.support.live.jobs import Live
 from tests.support.live.leaks import Marker, Recorder, files_with, flink_pages, planted
 from tests.support.live.platform import eventually, forwarder, sdk_project
-from tests.support.live.stack import HOME, PORT_BASE
+from tests.support.live.stack import HOME, JAVA_OPTIONS, PORT_BASE
 
 __all__ = ["variables"]
 pytestmark = pytest.mark.timeout(400)
@@ -58,6 +58,7 @@ def stack() -> Iterator[Stack]:
         kafka_security="SSL",
         kafka_heap="256m",
         taskmanager_memory="1536m",
+        java_options=JAVA_OPTIONS,
     )
     stack = Stack(config)
     stack.down(wipe=True)

@@ -22,6 +22,8 @@ HOME = REPOSITORY / f".devstack-test{WORKER and '-' + WORKER}"
 # Two checkouts can be tested at the same time: each needs ports of its own. So do the workers of one: the ports of a
 # stack lie within twenty.
 PORT_BASE = int(os.environ.get("DEVSTACK_TEST_PORT_BASE", "29000")) + 20 * int(WORKER.removeprefix("gw") or 0)
+#: Jobs of tests live for seconds: the time in which the JVM's second compiler makes them fast is never earned back.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +37,8 @@ def stack() -> Iterator[Stack]:
     chosen = os.environ.get("DEVSTACK_TEST_PARTS")
     parts = chosen.split(",") if chosen else [part for part in NAMES if part != "airflow"]
     reuse = os.environ.get("DEVSTACK_TEST_REUSE") == "1"
-    stack = Stack(DevstackConfig(home=HOME, port_base=PORT_BASE, dags_folder=HOME / "dags"))
+    config = DevstackConfig(home=HOME, port_base=PORT_BASE, dags_folder=HOME / "dags", java_options=JAVA_OPTIONS)
+    stack = Stack(config)
     if not reuse:
         stack.down(wipe=True)
     # A copy: tests change pipeline files and watch Airflow follow.
