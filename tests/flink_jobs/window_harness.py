@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 from collections import defaultdict
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack import flink, jars
+from tests.support.java_program import JavaProgram
 
 _HARNESS = Path(__file__).parent / "harness"
 
@@ -28,25 +28,15 @@ class Harness:
         source = str(_HARNESS / "WindowHarness.java")
         subprocess.run([jars.java("javac"), "-d", str(folder), "-cp", classes, source], check=True, timeout=120)
         command = [jars.java(), "-Xmx512m", "-XX:+UseSerialGC", "-cp", classes, "hopsworksflink.window.WindowHarness"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
-        )
+        self._program = JavaProgram(command, subprocess.DEVNULL)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a request, as WindowHarness.java describes both."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, "the program has ended"
-        return dict(json.loads(answer))
+        return dict(self._program.ask(request))
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._program.close()
 
 
 @dataclass(frozen=True)

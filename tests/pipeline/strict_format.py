@@ -6,7 +6,6 @@ import base64
 import json
 import math
 import struct
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,6 +14,7 @@ from typing import Any
 
 from devstack import flink, jars
 from hopsworks_flink.pipeline.types import FeatureType
+from tests.support.java_program import JavaProgram
 
 CASES: dict[str, Any] = json.loads((Path(__file__).parent / "records.json").read_text(encoding="utf-8"))
 _PROGRAM = Path(__file__).parent / "java" / "Decode.java"
@@ -29,9 +29,7 @@ class JavaFormat:
             for folder in (jars.JAVA_JARS, flink.distribution() / "lib", jars.PARQUET_JARS, jars.CONNECTOR_JARS)
         )
         command = [jars.java(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes]
-        self._process = subprocess.Popen(
-            [*command, str(_PROGRAM)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
+        self._program = JavaProgram([*command, str(_PROGRAM)])
 
     def decode(
         self, encoding: str, schema: Mapping[str, str], values: Sequence[bytes], appended: int = 0
@@ -63,20 +61,11 @@ class JavaFormat:
     def _ask(self, encoding: str, schema: Mapping[str, str], **question: Any) -> list[dict[str, Any]]:
         kinds = {name: FeatureType.parse(kind) for name, kind in schema.items()}
         columns = [[name, kind.name.upper(), kind.precision, kind.scale] for name, kind in kinds.items()]
-        request = {"encoding": encoding, "columns": columns, **question}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, "the program has ended"
-        return list(json.loads(answer))
+        return list(self._program.ask({"encoding": encoding, "columns": columns, **question}))
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._program.close()
 
 
 def value_of(case: Mapping[str, Any]) -> bytes:

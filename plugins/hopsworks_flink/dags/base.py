@@ -8,7 +8,9 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG
 
-from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.assets import feature_group_asset
+from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
 RETRY_DELAY = pendulum.duration(seconds=30)
 
@@ -41,4 +43,16 @@ def pipeline_dag(
             "default_args": default_args,
             "tags": ["hopsworks", *tags, pipeline.name, *given.get("tags", ())],
         }
+    )
+
+
+def materialize_task(group: FeatureGroup) -> HopsworksMaterializeFeatureGroupOperator:
+    """The task that materializes a feature group, in the DAG whose ``with`` is open."""
+    return HopsworksMaterializeFeatureGroupOperator(
+        task_id=f"materialize_{group.full_name}",
+        name=group.name,
+        version=group.version,
+        outlets=[feature_group_asset(group.name, group.version)],
+        # Runs of a backfill do not count against max_active_runs; two materializations must not overlap.
+        max_active_tis_per_dag=1,
     )

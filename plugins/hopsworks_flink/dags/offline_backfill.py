@@ -19,9 +19,7 @@ import pendulum
 from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from hopsworks_flink.assets import feature_group_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, pipeline_dag
-from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
+from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, pipeline_dag
 from hopsworks_flink.pipeline.spec import Pipeline
 
 
@@ -46,12 +44,5 @@ def offline_backfill_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None
     }
     with pipeline_dag(pipeline, "offline_backfill", __doc__, ["offline"], defaults, dag_arguments) as dag:
         for group in groups:
-            HopsworksMaterializeFeatureGroupOperator(
-                task_id=f"materialize_{group.full_name}",
-                name=group.name,
-                version=group.version,
-                outlets=[feature_group_asset(group.name, group.version)],
-                # Runs of a backfill do not count against max_active_runs; two materializations must not overlap.
-                max_active_tis_per_dag=1,
-            )
+            materialize_task(group)
     return dag

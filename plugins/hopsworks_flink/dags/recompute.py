@@ -24,10 +24,9 @@ from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from hopsworks_flink._compat import conf
-from hopsworks_flink.assets import feature_group_asset, flink_job_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, pipeline_dag
+from hopsworks_flink.assets import flink_job_asset
+from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, pipeline_dag
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
-from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.interval import arrivals_over
 from hopsworks_flink.pipeline.recompute import recomputable
 from hopsworks_flink.pipeline.spec import Pipeline
@@ -131,17 +130,7 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
             # One at a time: the streaming job needs the cluster's slots first.
             max_active_tis_per_dag=1,
         )
-        materialize = [
-            HopsworksMaterializeFeatureGroupOperator(
-                task_id=f"materialize_{group.full_name}",
-                name=group.name,
-                version=group.version,
-                outlets=[feature_group_asset(group.name, group.version)],
-                # Two materializations must not overlap.
-                max_active_tis_per_dag=1,
-            )
-            for group in groups
-        ]
+        materialize = [materialize_task(group) for group in groups]
 
         wait >> recompute >> materialize
     return dag

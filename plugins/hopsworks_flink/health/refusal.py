@@ -17,7 +17,7 @@ from hopsworks_flink.pipeline.spec.source import Source
 from hopsworks_flink.pipeline.sql.quarantine import NOT_AFTER_1970, NULL, TOO_FAR_AHEAD, TOO_OLD, UNDECODED
 
 #: From a record's value and Kafka timestamp (epoch milliseconds) to why it counts nowhere; None if it may count.
-Refusal = Callable[[bytes | None, int], str | None]
+Refusal = Callable[[bytes, int], str | None]
 _EPOCH = datetime(1970, 1, 1)
 _PER_MILLISECOND = {"seconds": (1000, 1), "milliseconds": (1, 1), "microseconds": (1, 1000)}
 
@@ -64,8 +64,7 @@ def _refusal(pipeline: Pipeline) -> Refusal:
     # What a key is derived from is not computed here. An event that one group counts, counts.
     keys = [[column for column in group.key if column in source.columns] for group in pipeline.feature_groups]
 
-    def refusal(value: bytes | None, arrived: int) -> str | None:
-        assert value is not None
+    def refusal(value: bytes, arrived: int) -> str | None:
         try:
             event = decode(value)
         except UndecodableError:
