@@ -38,7 +38,10 @@ class Canary:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Canary:
-        """The canary of a pipeline that can have one, in the group whose windows close most often."""
+        """The canary of a pipeline that can have one, in the group whose windows close most often.
+
+        A group without windows is taken only where there is no other: it does not wait for the watermark.
+        """
         group = min(pipeline.canary_groups, key=_step)
         (key,) = group.key
         return cls(pipeline, group, key, RESERVED_KEYS[pipeline.source.columns[key].name])
@@ -51,6 +54,15 @@ class Canary:
         newest = watermark + milliseconds(self.pipeline.source.max_disorder)
         # A column that counts seconds cannot say more.
         return newest // 1000 * 1000 if self.pipeline.source.event_time.unit == "seconds" else newest
+
+    def is_shown(self, row: float, sent: int) -> bool:
+        """Whether a row is of a canary, or of a later one.
+
+        :param row: event time of the row online, epoch milliseconds; whole seconds, in most groups.
+        :param sent: event time of the canary, epoch milliseconds.
+        """
+        # A window that holds it ends later.
+        return row >= sent // 1000 * 1000 if self.group.is_projection else row > sent
 
     def value_at(self, time: int) -> bytes:
         """The event's record value.
@@ -82,6 +94,8 @@ class Canary:
 
 
 def _step(group: FeatureGroup) -> timedelta:
+    if group.is_projection:
+        return timedelta.max
     return group.window.step or group.window.slide or group.window.size
 
 

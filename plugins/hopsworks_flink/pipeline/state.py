@@ -28,7 +28,16 @@ _STATELESS_SOURCE = (
     "start",
     "on_decode_error",
 )
-_STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "online_types", "offline")
+_STATELESS_GROUP = (
+    "description",
+    "features",
+    "event_time",
+    "ttl",
+    "upsert_if_newer",
+    "online",
+    "online_types",
+    "offline",
+)
 _STATELESS_AGGREGATE = ("default", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 1
@@ -80,6 +89,9 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
         facts.pop(name, None)
     aggregates = [aggregate.model_dump() for aggregate in group.aggregates.values()]
     facts["aggregates"] = [_accumulator(written) for written in aggregates]
+    if group.is_projection:
+        # What rows are made of is no state; that there are some shapes the job.
+        facts["projection"] = True
     used = [*group.key, *(aggregate.column for aggregate in group.aggregates.values() if aggregate.column)]
     facts["types"] = {name: _type(pipeline, name) for name in used}
     if group in pipeline.native_groups:

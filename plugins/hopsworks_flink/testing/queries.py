@@ -13,6 +13,7 @@ from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.spec.projection import Projection
 from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
 from hopsworks_flink.pipeline.values import typed_value
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -86,9 +87,13 @@ def clean_events(pipeline: Pipeline) -> str:
 
 
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
-    """Query for the rows of a feature group: key, aggregates, and last the row's time (`END`) in milliseconds."""
+    """Query for the rows of a feature group: key, features, and last the row's time in milliseconds."""
     columns = pipeline.source.all_columns
     keys = [quoted(column) for column in group.key]
+    if group.is_projection:
+        made = [_projected(feature, columns) for feature in group.features.values()]
+        known = _known(group)
+        return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     least, selected, on_event = [], [], group.emit == "on_event"
     for number, aggregate in enumerate(group.aggregates.values()):
@@ -105,9 +110,19 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     )
 
 
+def _known(group: FeatureGroup) -> str:
+    return " AND ".join(f"{quoted(column)} IS NOT NULL" for column in group.key)
+
+
+def _projected(feature: Projection, columns: dict[str, FeatureType]) -> str:
+    kind = feature.kind(columns)
+    assert kind is not None
+    return f"CAST({feature.parsed(columns).sql('duckdb')} AS {type_name(kind)})"
+
+
 def _in_windows(group: FeatureGroup) -> str:
     """Every event once for each window that holds it."""
-    known = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in group.key)
+    known = _known(group)
     return f"SELECT *, 0 AS {ROW}, unnest({window_ends(group.window)}) AS {END} FROM {EVENTS} WHERE {known}"
 
 

@@ -123,6 +123,8 @@ SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "1d"}},
     {"window": {"size": "1d", "step": "1h"}},
     {"window": {"size": "1h"}, "emit": "on_event"},
+    # Rows without windows.
+    {"features": 8},
 ]
 DEFAULTS: dict[str, list[Any]] = {
     "boolean": [True],
@@ -202,6 +204,8 @@ def _group(
     chance: random.Random, number: int, functions: list[str], kinds: dict[str, str], partitions: int
 ) -> dict[str, Any]:
     shape = SHAPES[number % len(SHAPES)]
+    if "features" in shape:
+        return _projected(chance, number, shape["features"], kinds)
     on_event = shape.get("emit") == "on_event"
     aggregates = {f"f{n}_{name}": _aggregate(chance, name, kinds, partitions) for n, name in enumerate(functions)}
     if on_event:
@@ -213,6 +217,20 @@ def _group(
         **shape,
         "event_time": "event" if on_event else "window_end",
         "aggregates": {"n": "count", **aggregates},
+    }
+
+
+def _projected(chance: random.Random, number: int, count: int, kinds: dict[str, str]) -> dict[str, Any]:
+    """A group of single events: columns, derived ones, expressions with the type that they have, and with another."""
+    key = chance.choice(KEYS)
+    names = chance.sample([name for name in kinds if name not in key], count)
+    texts: list[Any] = [text for text, _ in chance.sample(sorted(DERIVED.values()), count)]
+    texts += [{"expression": text, "type": kind} for text, kind in chance.sample(sorted(DERIVED.values()), count)]
+    return {
+        "name": f"group_{number}",
+        "key": key,
+        "event_time": "event",
+        "features": {**{name: name for name in names}, **{f"x{n}": text for n, text in enumerate(texts)}},
     }
 
 

@@ -213,6 +213,8 @@ def insert(
     :param order: as for `sink_table`.
     :param bounded: whether the statement runs in batch mode, which cannot look back from an event by its rowtime.
     """
+    if group.is_projection:
+        return _insert_of_events(pipeline, group, headers, order)
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
     native = native_windows(pipeline, group)
@@ -260,6 +262,16 @@ def _select_into(
     select_list = ",\n  ".join(selected)
     target = ", ".join(sql_identifier(name) for name in (KEY, HEADERS, *order))
     return f"INSERT INTO {sql_identifier(group.full_name)} ({target})\nSELECT\n  {select_list}"
+
+
+def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str]) -> str:
+    """A row for each event that counts, made of nothing else. No watermark is waited for: a late event has its row."""
+    columns = pipeline.source.all_columns
+    produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
+    if group.event_time_feature:
+        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(EVENT_TIME))}) * 1000"
+    events = sql_identifier(events_view_name(group.key))
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}"
 
 
 def _insert_on_event(
