@@ -26,7 +26,7 @@ relaxed = settings(
 )
 
 
-def judged(encoding: str, schema: dict[str, str], value: bytes, appended: int = 0) -> dict[str, Any]:
+def judged(encoding: str, schema: dict[str, Any], value: bytes, appended: int = 0) -> dict[str, Any]:
     """What the decoder in Python says, in the words of the Java one."""
     try:
         return {"row": texts(decoder(pipeline(encoding, schema, appended).source)(value), schema)}

@@ -177,6 +177,8 @@ class Pipeline(Model):
             group
             for group in self.feature_groups
             if group.online
+            # Nothing tells which event has a wanted time by an expression.
+            and self.source.event_time.expression is None
             and group.event_time == "window_end"
             and len(group.key) == 1
             and group.key[0] in columns
@@ -258,7 +260,7 @@ class Pipeline(Model):
     @classmethod
     def _hidden_problems(cls, data: Mapping[str, Any]) -> Iterator[str]:
         """All that breaks rules between settings, as far as these settings are valid by themselves."""
-        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=None)
+        source = salvaged(Source, data.get("source"), topic="", declared={}, event_time=None)
         yield from (f"source: {problem}" for problem in source.problems())
         given = data.get("feature_groups")
         groups = [

@@ -138,6 +138,11 @@ public final class JsonDecoder implements Decoder {
                         token.isNumeric()
                                 || token == JsonToken.VALUE_STRING && NUMBER.matcher(parser.getText()).matches();
                 return written ? Texts.decimal(parser.getText(), column) : null;
+            case TIMESTAMP:
+                if (column.times().perSecond() > 0) {
+                    return token.isNumeric() ? Texts.moment(parser.getText(), column) : null;
+                }
+                return token == JsonToken.VALUE_STRING ? Texts.read(parser.getText(), column) : null;
             default:
                 return token == JsonToken.VALUE_STRING ? Texts.read(parser.getText(), column) : null;
         }
