@@ -94,7 +94,8 @@ def pipeline(encoding: str, schema: dict[str, Any], appended: int = 0) -> Pipeli
 
 
 def _key(schema: dict[str, Any]) -> str:
-    return next(name for name, kind in schema.items() if kind in ("int", "bigint"))
+    kinds = {name: kind["type"] if isinstance(kind, dict) else kind for name, kind in schema.items()}
+    return next(name for name, kind in kinds.items() if kind in ("int", "bigint"))
 
 
 def named_by_words(words):

@@ -21,7 +21,8 @@ from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
 from hopsworks_flink.pipeline.spec.source import Column
-from hopsworks_flink.pipeline.spec.source.writing import Pattern
+from hopsworks_flink.pipeline.spec.source.columns import path_of
+from hopsworks_flink.pipeline.spec.source.writing import Path, Pattern
 from hopsworks_flink.pipeline.types import TIMESTAMP
 
 _EPOCH = datetime(1970, 1, 1)
@@ -103,10 +104,22 @@ class Canary:
         fastavro.schemaless_writer(buffer, fastavro.parse_schema(source_avro_schema(self.pipeline)), event)
         return buffer.getvalue()
 
-    @staticmethod
-    def _json(event: Mapping[str, Any]) -> bytes:
-        present = {name: value for name, value in event.items() if value is not None}
-        return json.dumps(present).encode()
+    def _json(self, event: Mapping[str, Any]) -> bytes:
+        columns = self.pipeline.source.declared
+        values = {path_of(name, columns[name]): value for name, value in event.items() if value is not None}
+        return json.dumps(nested(values)).encode()
+
+
+def nested(values: Mapping[Path, Any]) -> Any:
+    """Values by their paths as one object, with nulls for what arrays lack."""
+    if () in values:
+        return values[()]
+    below: dict[str | int, dict[Path, Any]] = {}
+    for path, value in values.items():
+        below.setdefault(path[0], {})[path[1:]] = value
+    made = {step: nested(inner) for step, inner in below.items()}
+    places = [step for step in made if isinstance(step, int)]
+    return [made.get(place) for place in range(max(places) + 1)] if places else made
 
 
 def _step(group: FeatureGroup) -> timedelta:

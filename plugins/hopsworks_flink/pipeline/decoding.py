@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from hopsworks_flink.pipeline import json_values
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Column, Source
+from hopsworks_flink.pipeline.spec.source.columns import path_of
+from hopsworks_flink.pipeline.spec.source.writing import Path, shown_path
 from hopsworks_flink.pipeline.types import TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
@@ -55,7 +58,8 @@ def value_check(pipeline: Pipeline) -> Check:
 def decoder(source: Source) -> Callable[[bytes], dict[str, Any]]:
     """What makes an event (column to value) of a record's value; raises UndecodableError."""
     if source.format == "json":
-        return lambda value: _json_event(value, source.declared)
+        tree = _tree(source.declared)
+        return lambda value: _json_event(value, source.declared, tree)
     required = len(source.declared) - len(source.appended)
     return lambda value: _avro_event(value, source.declared, required)
 
@@ -219,7 +223,27 @@ class _Object(list[tuple[str, Any]]):
     """Fields of a JSON object, in their order and as often as they stand there."""
 
 
-def _json_event(value: bytes, columns: Mapping[str, Column]) -> dict[str, Any]:
+@dataclass
+class _Place:
+    """A place in a record: a column's, or one that columns lie below."""
+
+    path: Path
+    column: str | None = None
+    below: dict[str | int, _Place] = field(default_factory=dict)
+
+
+def _tree(columns: Mapping[str, Column]) -> _Place:
+    """The places of the columns in a record."""
+    root = _Place(())
+    for name, column in columns.items():
+        place = root
+        for step in path_of(name, column):
+            place = place.below.setdefault(step, _Place((*place.path, step)))
+        place.column = name
+    return root
+
+
+def _json_event(value: bytes, columns: Mapping[str, Column], tree: _Place) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
     try:
@@ -236,17 +260,38 @@ def _json_event(value: bytes, columns: Mapping[str, Column]) -> dict[str, Any]:
         raise UndecodableError("it is no JSON: broken, or cut off") from None
     if text[end:].strip(_SPACE):
         raise UndecodableError("more follows its JSON object")
-    event: dict[str, Any] = {}
-    for name, found in fields:
-        if name not in columns:
+    event: dict[str, Any] = dict.fromkeys(columns)
+    _take_fields(fields, tree, columns, event)
+    return event
+
+
+def _take_fields(fields: list[Any], place: _Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+    """Take the values of columns out of an object, or out of an array as if places were names."""
+    seen = set()
+    for name, found in fields if isinstance(fields, _Object) else enumerate(fields):
+        if (inner := place.below.get(name)) is None:
             continue
-        if name in event:
-            raise UndecodableError(f"column {name} stands in it twice")
-        try:
-            event[name] = None if found is None else json_values.reader(columns[name])(found)
-        except ValueError:
-            raise UndecodableError(f"column {name} is {columns[name].type} and holds {_shown(found)}") from None
-    return {name: event.get(name) for name in columns}
+        if name in seen:
+            what = f"column {inner.column}" if inner.column else shown_path(inner.path)
+            raise UndecodableError(f"{what} stands in it twice")
+        seen.add(name)
+        if found is not None:
+            _take(found, inner, columns, event)
+
+
+def _take(found: Any, place: _Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+    if place.column is None:
+        in_object = isinstance(next(iter(place.below)), str)
+        if not isinstance(found, list) or isinstance(found, _Object) != in_object:
+            wanted = "an object" if in_object else "an array"
+            raise UndecodableError(f"{shown_path(place.path)} holds {_shown(found)}, not {wanted}")
+        _take_fields(found, place, columns, event)
+        return
+    column = columns[place.column]
+    try:
+        event[place.column] = json_values.reader(column)(found)
+    except ValueError:
+        raise UndecodableError(f"column {place.column} is {column.type} and holds {_shown(found)}") from None
 
 
 def _json_number(text: str) -> json_values.Number:

@@ -114,7 +114,7 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     A topic of JSON objects has one as well, which names their fields: the platform wants a schema for every topic.
     Columns that older records lack have a default, as Avro wants it for such fields.
     """
-    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects with these fields."}
+    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects; these are the columns read."}
     return {
         "type": "record",
         "name": avro_name(pipeline.source.topic),

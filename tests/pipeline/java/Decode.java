@@ -56,7 +56,13 @@ public final class Decode {
         for (JsonNode one : request.get("columns")) {
             Column.Kind kind = Column.Kind.valueOf(one.get(1).asText());
             columns.add(
-                    new Column(one.get(0).asText(), kind, one.get(2).asInt(), one.get(3).asInt(), Times.of(one.get(4))));
+                    new Column(
+                            one.get(0).asText(),
+                            kind,
+                            one.get(2).asInt(),
+                            one.get(3).asInt(),
+                            Column.path(one.get(0).asText(), one.get(4)),
+                            Times.of(one.get(4))));
         }
         return columns;
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -81,6 +82,43 @@ def test_what_is_refused_of_an_event_time(event_time: Any, problem: str) -> None
     with pytest.raises(PipelineError) as refused:
         Pipeline.parse(spec(event_time=event_time))
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"a": "a b"}, "schema.a.path: is no path"),
+        ({"a": ".b"}, "schema.a.path: is no path"),
+        ({"a": "b..c"}, "schema.a.path: is no path"),
+        ({"a": "b[x]"}, "schema.a.path: is no path"),
+        ({"a": "b['c'd"}, "schema.a.path: is no path"),
+        ({"a": "[0].b"}, "schema.a.path: begins with a place in an array"),
+        ({"a": "x.y", "b": "x.y"}, "schema.b: x.y is a value for it, and a value for a"),
+        ({"a": "x.y", "b": "x"}, "schema.b: x is a value for it, and an object for a"),
+        ({"a": "x", "b": "x[0]"}, "schema.b: x is an array for it, and a value for a"),
+        ({"a": "x.y", "b": "x[0]"}, "schema.b: x is an array for it, and an object for a"),
+        ({"a": "card.id"}, "schema.a: card is an object for it, and a value for card"),
+    ],
+)
+def test_what_is_refused_of_paths(columns: dict[str, str], problem: str) -> None:
+    more = {name: {"type": "string", "path": path} for name, path in columns.items()}
+    with pytest.raises(PipelineError) as refused:
+        Pipeline.parse(spec(schema={"card": "bigint", "at": "timestamp", **more}))
+    assert problem in str(refused.value)
+
+
+def test_a_record_of_plain_avro_has_no_paths() -> None:
+    columns = {"card": {"type": "bigint", "path": "a.card"}, "at": "timestamp"}
+    with pytest.raises(PipelineError, match=r"schema\.card\.path: a record of plain Avro is the columns in"):
+        Pipeline.parse(spec(format="avro", schema=columns))
+
+
+def test_a_canary_of_nested_json() -> None:
+    columns = {"card": {"type": "bigint", "path": "who[1].card"}, "at": {"type": "timestamp", "path": "meta.@at"}}
+    canary = Canary.of(Pipeline.parse(spec(schema=columns)))
+    value = canary.value_at(1_751_371_234_567)
+    assert json.loads(value) == {"who": [None, {"card": canary.value}], "meta": {"@at": "2025-07-01T12:00:34.567Z"}}
+    assert decoder(canary.pipeline.source)(value)["card"] == canary.value
 
 
 def test_a_file_reads_back_as_it_was_written() -> None:

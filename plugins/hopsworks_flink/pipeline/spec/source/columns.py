@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.problems import refuse
-from hopsworks_flink.pipeline.spec.source.writing import Pattern, check_zone
+from hopsworks_flink.pipeline.spec.source.writing import Path, Pattern, check_zone, parse_path, shown_path
 from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, Type
 
 Unit = Literal["seconds", "milliseconds", "microseconds"]
@@ -19,12 +19,14 @@ class Column(Model):
     """A column of the source; in the file its type alone, where nothing else is to be said.
 
     :param type: what it holds.
+    :param path: where it stands in the record: ``payload.items[0].price``; None: under its own name.
     :param pattern: of a ``timestamp`` that is a text in the records: ``yyyy-MM-dd HH:mm:ss``; None: ISO 8601.
     :param zone: of a ``timestamp`` that is a text: where texts without a zone are local time; None: there are none.
     :param unit: of a ``timestamp`` that is a number: what it counts since the epoch (UTC).
     """
 
     type: Type
+    path: str | None = Field(default=None, min_length=1, max_length=1000)
     pattern: str | None = Field(default=None, min_length=1, max_length=100)
     zone: str | None = Field(default=None, min_length=1, max_length=100)
     unit: Unit | None = None
@@ -48,6 +50,13 @@ class Column(Model):
     def is_text(self) -> bool:
         """Whether it is a timestamp that stands in the records as a text, also in Avro."""
         return self.pattern is not None or self.zone is not None
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, path: str | None) -> str | None:
+        if path is not None:
+            parse_path(path)
+        return path
 
     @field_validator("pattern")
     @classmethod
@@ -79,8 +88,32 @@ class Column(Model):
 
     def options(self) -> dict[str, Any]:
         """What the Java that reads it has to know beside its type, JSON-safe."""
-        result = {name: value for name, value in (("zone", self.zone), ("unit", self.unit)) if value}
+        result: dict[str, Any] = {name: value for name, value in self.more.items() if name in ("zone", "unit")}
+        if self.path is not None:
+            result["path"] = parse_path(self.path)
         if self.pattern is not None:
             pattern = Pattern.of(self.pattern)
             result |= {"expression": pattern.expression, "fields": pattern.fields}
         return result
+
+
+def path_of(name: str, column: Column) -> Path:
+    """Where a column stands in the record."""
+    return parse_path(column.path) if column.path is not None else (name,)
+
+
+def path_problems(columns: Mapping[str, Column | None]) -> Iterator[str]:
+    """What is wrong between the paths of columns, of which some may be wrong themselves."""
+    # Step by step: the column that a place belongs to, and what is there.
+    seen: dict[Path, tuple[str, str]] = {}
+    for name, column in columns.items():
+        if column is None:
+            continue
+        path = path_of(name, column)
+        for length in range(1, len(path) + 1):
+            place = path[:length]
+            kind = "a value" if length == len(path) else "an object" if isinstance(path[length], str) else "an array"
+            other, found = seen.setdefault(place, (name, kind))
+            if other != name and (found != kind or kind == "a value"):
+                yield f"schema.{name}: {shown_path(place)} is {kind} for it, and {found} for {other}"
+                break

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_serializer, model_validator
 from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
-from hopsworks_flink.pipeline.spec.source.columns import Column, Unit
+from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, path_problems
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
 KAFKA_TIMESTAMP = "kafka_timestamp"
@@ -160,6 +160,7 @@ class Source(Model):
     def problems(self) -> Iterator[str]:
         """What is wrong between the settings. Event time, columns and derived columns that are wrong may be None."""
         if self.declared:
+            yield from self._path_problems()
             yield from self._appended_problems()
             yield from self._event_time_problems()
             yield from self._expression_problems()
@@ -176,6 +177,12 @@ class Source(Model):
             yield "max_past compares event time and Kafka timestamp, which are the same here; remove it"
         if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
             yield "idle_timeout must be positive, or null to wait for every partition"
+
+    def _path_problems(self) -> Iterator[str]:
+        named = [name for name, column in self.declared.items() if column and column.path is not None]
+        if named and self.format == "avro":
+            yield f"schema.{named[0]}.path: a record of plain Avro is the columns in their order; remove path"
+        yield from path_problems(self.declared)
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:

@@ -1,4 +1,4 @@
-"""How a column stands in a record: patterns of texts that are times, and zones. Pure."""
+"""How a column stands in a record: its path, patterns of texts that are times, and zones. Pure."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ _LETTERS = {
 }
 _LONGEST_FRACTION = 9
 _TOKEN = re.compile(r"'(?P<quoted>[^']*)'|(?P<letters>(?P<letter>[A-Za-z])(?P=letter)*)|(?P<other>[^A-Za-z'])")
+_STEP = re.compile(
+    r"""(?P<dot>\.)?(?P<name>[^].\['"\s]+)|\[(?P<index>[0-9]{1,4})\]|\[(?P<quote>['"])(?P<quoted>.+?)(?P=quote)\]"""
+)
+#: Names of fields and places in arrays, from a record down to a value.
+Path = tuple[str | int, ...]
 MONTHS = tuple(_MONTHS.split("|"))
 
 
@@ -115,6 +120,32 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
             raise ValueError(f"{letters!r} means nothing: {known}; other letters stand in quotes, such as 'T'")
     if end != len(text):
         raise ValueError("has a quote that is not closed")
+
+
+def parse_path(text: str) -> Path:
+    """The steps of ``payload.items[0]['unit price']``. Raises ValueError for what is no path."""
+    steps: list[str | int] = []
+    end = 0
+    for step in _STEP.finditer(text):
+        if step.start() != end or (step["name"] is not None and bool(step["dot"]) != bool(steps)):
+            break
+        end = step.end()
+        name = step["name"] or step["quoted"]
+        steps.append(name if name is not None else int(step["index"]))
+    if not steps or end != len(text):
+        raise ValueError(
+            "is no path: names with dots between them, such as payload.items[0].price; "
+            "a name with dots, brackets, quotes or blanks stands in ['…']"
+        )
+    if isinstance(steps[0], int):
+        raise ValueError("begins with a place in an array; a record has names")
+    return tuple(steps)
+
+
+def shown_path(path: Path) -> str:
+    """A path as messages have it."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
 
 
 def check_zone(name: str) -> None:

@@ -3,6 +3,7 @@ package hopsworksflink.format;
 import java.io.Serializable;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.Set;
@@ -22,9 +23,11 @@ import org.apache.flink.table.types.logical.LogicalType;
 /**
  * A column of the records.
  *
+ * @param path where it stands in a record: names of fields, and places in arrays as Integer.
  * @param times how a timestamp stands in the records; Flink holds it as a BIGINT of microseconds.
  */
-public record Column(String name, Kind kind, int precision, int scale, Times times) implements Serializable {
+public record Column(String name, Kind kind, int precision, int scale, List<Object> path, Times times)
+        implements Serializable {
 
     /** The scalar types of a pipeline file. */
     public enum Kind {
@@ -100,9 +103,19 @@ public record Column(String name, Kind kind, int precision, int scale, Times tim
                     default -> throw new ValidationException("Column " + name + " cannot be " + type + ".");
                 };
         if (type instanceof DecimalType decimal) {
-            return new Column(name, kind, decimal.getPrecision(), decimal.getScale(), Times.ISO);
+            return new Column(name, kind, decimal.getPrecision(), decimal.getScale(), path(name, more), Times.ISO);
         }
-        return new Column(name, kind, 0, 0, Times.of(more));
+        return new Column(name, kind, 0, 0, path(name, more), Times.of(more));
+    }
+
+    /** The path that the option of the format names; else the column's name. */
+    public static List<Object> path(String name, JsonNode more) {
+        if (more == null || !more.has("path")) {
+            return List.of(name);
+        }
+        List<Object> steps = new ArrayList<>();
+        more.get("path").forEach(step -> steps.add(step.isInt() ? (Object) step.asInt() : step.asText()));
+        return steps;
     }
 
     /** The type as the pipeline file spells it. */
