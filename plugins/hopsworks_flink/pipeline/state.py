@@ -78,6 +78,9 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["refused"] = "quarantine"
     for name in _STATELESS_SOURCE:
         source.pop(name, None)
+    if more := {name: column.more for name, column in pipeline.source.declared.items() if column.more}:
+        # What a record says by them.
+        source["columns"] = more
     return StateSignature(
         _digest(source), {group.full_name: _digest(_group(pipeline, group)) for group in pipeline.feature_groups}
     )

@@ -14,7 +14,7 @@ from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.projection import Projection
-from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
+from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, TIMESTAMP, FeatureType
 from hopsworks_flink.pipeline.values import typed_value
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 
@@ -55,20 +55,30 @@ def event_time(source: Source) -> str:
     Without a Kafka timestamp there is nothing to be too early or too late for.
     """
     ahead, kafka = milliseconds(source.max_future), quoted(KAFKA_TIMESTAMP)
-    if source.event_time.column is None:
+    if source.event_time.is_kafka_timestamp:
         return f"CASE WHEN {kafka} > 0 THEN {kafka} END"
-    column = quoted(source.event_time.column)
+    column, kind = _time_value(source)
     time = {
         "seconds": f"{column}::HUGEINT * 1000",
         "milliseconds": column,
         "microseconds": f"{column} // 1000",
     }[source.event_time.unit]
-    if source.columns[source.event_time.column] == TIMESTAMP:
+    if kind == TIMESTAMP:
         time = f"epoch_us({column}) // 1000"
     # A null bound is none.
     last = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
     first = "1" if source.max_past is None else f"greatest({kafka} - {milliseconds(source.max_past)}, 1)"
     return f"CASE WHEN {time} BETWEEN {first} AND {last} THEN ({time})::BIGINT END"
+
+
+def _time_value(source: Source) -> tuple[str, FeatureType | None]:
+    """What an event's time is read from, and its type."""
+    if source.event_time.column is not None:
+        return quoted(source.event_time.column), source.columns[source.event_time.column]
+    expression = Expression.parse(str(source.event_time.expression), source.columns)
+    wanted = TIMESTAMP if expression.type == TIMESTAMP else BIGINT
+    # Spelt out once more, as for derived columns.
+    return f"CAST({expression.cast(wanted).sql('duckdb')} AS {type_name(wanted)})", wanted
 
 
 def clean_events(pipeline: Pipeline) -> str:
