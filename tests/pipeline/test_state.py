@@ -62,6 +62,7 @@ KEEPS = [
     ((*CARDS, "aggregates", "spread"), {"stddev_pop": "amount"}),
     ((*CARDS, "aggregates", "spread"), {"var_samp": "amount", "default": 0, "description": "words"}),
     ((*CARDS, "online"), False),
+    ((*CARDS, "aggregates", "mean"), {"avg": "amount", "window": "10m"}),
     ((*SHOPS, "online_types"), {"shop": "varchar(500)"}),
 ]
 REWARMS = [
@@ -81,6 +82,8 @@ REWARMS = [
     ((*CARDS, "aggregates", "mean"), {"avg": "at"}, "other accumulators or"),
     ((*CARDS, "aggregates", "most"), {"max": "amount"}, "other accumulators or"),
     ((*CARDS, "aggregates", "n"), None, "other accumulators or"),
+    ((*CARDS, "aggregates", "mean"), {"avg": "amount", "window": "5m"}, "other accumulators or"),
+    ((*CARDS, "on_empty"), "zero", "cards_1 has another key, other windows"),
     ((*SHOPS, "version"), 2, "shops_2 is new"),
     (SHOPS, None, "shops_1 is gone"),
     (("feature_groups",), SPEC["feature_groups"][::-1], "another order"),

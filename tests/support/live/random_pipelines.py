@@ -110,6 +110,7 @@ CONDITIONS = [
 FILTERS = ["amount IS NULL OR amount > -5", "card IS NULL OR card <> 2", "NOT (flag AND shop = '')"]
 MOMENTS = ["sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop"]
 FUNCTIONS = ["count", "count_distinct", "min", "max", "first_value", "last_value", *MOMENTS]
+# Beside settings of a group: `lengths` are windows of single aggregates.
 SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "10m", "slide": "1m"}},
     {"window": {"size": "1m"}},
@@ -123,6 +124,9 @@ SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "1d"}},
     {"window": {"size": "1d", "step": "1h"}},
     {"window": {"size": "1h"}, "emit": "on_event"},
+    {"window": {"size": "10m", "slide": "1m"}, "lengths": ["1m", "3m", "10m"]},
+    {"window": {"size": "6m", "slide": "90s"}, "lengths": ["90s", "3m"], "on_empty": "zero"},
+    {"window": {"size": "1m"}, "on_empty": "null"},
 ]
 DEFAULTS: dict[str, list[Any]] = {
     "boolean": [True],
@@ -151,7 +155,7 @@ class Case:
 
 
 def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case:
-    """The case of a seed: a dozen feature groups, of every shape."""
+    """The case of a seed: feature groups of every shape."""
     chance = random.Random(seed)
     partitions = chance.choice([1, 2])
     time = chance.choice(["milliseconds", "milliseconds", "seconds", "microseconds", "timestamp", "kafka"])
@@ -201,9 +205,12 @@ def _event_time(time: str) -> Any:
 def _group(
     chance: random.Random, number: int, functions: list[str], kinds: dict[str, str], partitions: int
 ) -> dict[str, Any]:
-    shape = SHAPES[number % len(SHAPES)]
+    shape = dict(SHAPES[number % len(SHAPES)])
+    lengths = shape.pop("lengths", [])
     on_event = shape.get("emit") == "on_event"
     aggregates = {f"f{n}_{name}": _aggregate(chance, name, kinds, partitions) for n, name in enumerate(functions)}
+    for aggregate in aggregates.values() if lengths else ():
+        aggregate |= chance.choice([{}, *({"window": length} for length in lengths)])
     if on_event:
         # Flink cannot do that over events in batch mode, and the compiler says so.
         aggregates = {name: value for name, value in aggregates.items() if "count_distinct" not in value}

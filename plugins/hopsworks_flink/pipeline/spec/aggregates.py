@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model
+from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.problems import unquoted
 from hopsworks_flink.pipeline.spec.source import expression_problem
 from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, FeatureType, decimal
@@ -20,7 +21,7 @@ POSITIONS = ("first_value", "last_value")
 FUNCTIONS = (*COUNTS, "sum", *MOMENTS, *EXTREMES, *POSITIONS)
 # See `Aggregate.limit`.
 _LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
-_SETTINGS = ("where", "default", "description")
+_SETTINGS = ("where", "window", "default", "description")
 
 
 class Aggregate(Model):
@@ -32,6 +33,7 @@ class Aggregate(Model):
         single value are null. ``first_value`` and ``last_value`` go by event time; of equal ones, by the order in the
         topic.
     :param where: SQL condition; only events for which it is true are aggregated.
+    :param window: how far the aggregate looks back from the window's end, at most its size; None: as far as that.
     :param default: value in place of null.
     :param description: of the feature.
     """
@@ -41,6 +43,7 @@ class Aggregate(Model):
     function: str
     column: str | None = None
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
+    window: Duration | None = None
     default: bool | int | float | str | None = None
     description: str = Field(default="", max_length=256)
 
@@ -75,6 +78,8 @@ class Aggregate(Model):
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
         settings = {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) not in (None, "")}
+        if self.window is not None:
+            settings["window"] = format_duration(self.window)
         if self.column is None:
             return {"count": "*", **settings} if settings else "count"
         return {self.function: self.column, **settings}

@@ -97,6 +97,9 @@ class FeatureGroup(Model):
         each event, over the events of its key from ``window.size`` before it up to itself, both ends included.
     :param window: which events are aggregated together.
     :param aggregates: feature name → aggregate, in the order of the features.
+    :param on_empty: one more row for a key whose window has emptied, so that what is served does not stay that of its
+        last events: the row of a window without events (``null``), or with 0 for each number that has no default
+        (``zero``). None: a window without events has no row.
     :param event_time: ``window_end`` adds the window's end as a feature and event time of the group, ``event`` (with
         ``emit: on_event``) the event's own time as ``event_time``. Without it the offline store keeps only the newest
         row of a key.
@@ -116,6 +119,7 @@ class FeatureGroup(Model):
     emit: Literal["on_window", "on_event"] = "on_window"
     window: Window
     aggregates: dict[Name, Aggregate] = Field(min_length=1)
+    on_empty: Literal["zero", "null"] | None = None
     event_time: Literal["window_end", "event"] | None = None
     ttl: Duration | None = None
     upsert_if_newer: bool = False
@@ -134,10 +138,34 @@ class FeatureGroup(Model):
         """Why the group is computed by Flink's SQL whatever the engine is, a sentence part; None: it need not be."""
         if self.emit == "on_event":
             return "emit: on_event looks back from each event, and has no windows"
+        if self.is_joined:
+            return "its features look back from a window's end by more than one length"
         if self.window.panes > MOST_PANES and not self.window.is_cumulating:
             return f"a window is {self.window.panes} slides long; native windows have at most {MOST_PANES}"
         distinct = [name for name, aggregate in self.aggregates.items() if aggregate.function == "count_distinct"]
         return f"{distinct[0]} is a count_distinct, which keeps every value" if distinct else None
+
+    @property
+    def reach(self) -> timedelta:
+        """How far before a row's time the first event may lie that has to do with the row.
+
+        With ``on_empty`` a key has rows for one slide more than its last window lasts.
+        """
+        return self.window.size + (self.window.pane if self.on_empty else timedelta())
+
+    @property
+    def lengths(self) -> list[timedelta]:
+        """How far features look back from the end of a window, and rows do for an event: longest first."""
+        return sorted({self.reach, *map(self.length_of, self.aggregates.values())}, reverse=True)
+
+    def length_of(self, aggregate: Aggregate) -> timedelta:
+        """How far one of the aggregates looks back."""
+        return aggregate.window or self.window.size
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a row is made of windows of several lengths."""
+        return len(self.lengths) > 1
 
     @property
     def event_time_feature(self) -> str | None:
@@ -163,6 +191,7 @@ class FeatureGroup(Model):
         """What is wrong between the settings. A window that is wrong itself may be None."""
         yield from self._feature_problems()
         yield from self._emission_problems()
+        yield from self._length_problems() if self.window else ()
         yield from self._storage_problems()
         yield from self._online_problems()
 
@@ -209,6 +238,26 @@ class FeatureGroup(Model):
                 yield "event_time: window_end is for emit: on_window; with on_event write event_time: event"
         elif self.event_time == "event":
             yield "event_time: event is for emit: on_event; windows have event_time: window_end"
+
+    def _length_problems(self) -> Iterator[str]:
+        one_length = None
+        if self.emit == "on_event":
+            one_length = "emit: on_event looks back by one length, window.size"
+        elif self.window.is_cumulating:
+            one_length = "a window that grows has one length at each step"
+        size, slide = format_duration(self.window.size), format_duration(self.window.pane)
+        for feature, aggregate in self.aggregates.items():
+            if aggregate is None or aggregate.window is None:
+                continue
+            at, length = f"aggregates.{feature}.window", format_duration(aggregate.window)
+            if one_length:
+                yield f"{at}: {one_length}; remove it, or make another feature group"
+            elif aggregate.window > self.window.size:
+                yield f"{at}: {length} is longer than window.size {size}, which decides of rows; make that {length}"
+            elif not aggregate.window or aggregate.window % self.window.pane:
+                yield f"{at}: {length} must be a multiple of window.slide, which is {slide}"
+        if self.on_empty and one_length:
+            yield f"on_empty: {one_length}, and is not found empty; remove it"
 
     def _online_problems(self) -> Iterator[str]:
         if self.online_types and not self.online:

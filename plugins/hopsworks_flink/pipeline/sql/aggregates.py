@@ -39,10 +39,14 @@ Call = Callable[[str, str], str]
 
 
 def window_aggregate(aggregate: Aggregate, columns: Columns) -> str:
-    """The aggregate over the rows of a GROUP BY."""
+    """The aggregate over the rows of a GROUP BY, with its default."""
+    return with_default(aggregate, columns, window_value(aggregate, columns))
+
+
+def window_value(aggregate: Aggregate, columns: Columns) -> str:
+    """The same before its default."""
     some = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
-    value = feature_value(aggregate, columns, lambda function, operand: function.format(operand) + some)
-    return with_default(aggregate, columns, value)
+    return feature_value(aggregate, columns, lambda function, operand: function.format(operand) + some)
 
 
 def with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
