@@ -28,7 +28,7 @@ def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
     """Features of a group in their order: key columns, aggregates, and the event time if there is one."""
     meanings = dict.fromkeys(group.key, "")
     for name, aggregate in group.aggregates.items():
-        over = "events" if aggregate.column is None else aggregate.column
+        over = " and ".join(aggregate.columns) or "events"
         meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
     if group.event_time_feature:
         ends = group.event_time == "window_end"

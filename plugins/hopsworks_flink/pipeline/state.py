@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.aggregates import Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
 
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
@@ -35,6 +35,8 @@ _STATELESS_AGGREGATE = ("default", "description")
 _NATIVE_STATE = 1
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
+# So do these, in Java.
+_ACCUMULATOR |= dict.fromkeys(PAIRS, "pairs")
 
 _SOURCE = "state_source"
 _GROUPS = "state_groups"
@@ -83,7 +85,7 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
         # Which row it is makes no difference.
         facts["on_empty"] = True
     facts["aggregates"] = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]
-    used = [*group.key, *(aggregate.column for aggregate in group.aggregates.values() if aggregate.column)]
+    used = [*group.key, *(column for aggregate in group.aggregates.values() for column in aggregate.columns)]
     facts["types"] = {name: _type(pipeline, name) for name in used}
     if group in pipeline.native_groups:
         facts["native"] = _NATIVE_STATE

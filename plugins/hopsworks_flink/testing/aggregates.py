@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup
-from hopsworks_flink.pipeline.spec.aggregates import COUNTS, MOMENTS, Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import FREQUENT, MOMENTS, MOST_VALUES, PAIRS, RANKS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
 from hopsworks_flink.pipeline.values import typed_value
@@ -18,6 +18,8 @@ ARRIVAL = "__arrival"
 TIME = "__time"
 END = "__end"
 
+# Least hashes that an approximate count keeps.
+_HASHES = 1024
 _TYPES = {"string": "VARCHAR", "binary": "BLOB"}
 
 
@@ -82,17 +84,20 @@ class Feature:
         value = f"TRY_CAST({value} AS {type_name(self.kind)})"
         if self.aggregate.default is not None:
             return f"coalesce({value}, {constant(self.aggregate.default, self.kind)})"
-        if self.group.on_empty == "zero" and self.kind.is_numeric and self.function not in COUNTS:
+        if self.group.on_empty == "zero" and self.aggregate.zero_where_empty(self.columns):
             of_window = f"{TIME} >= {END} - {milliseconds(self.group.window.size)}"
             return f"CASE WHEN count(*) FILTER (WHERE {of_window}) = 0 THEN 0 ELSE {value} END"
         return value
 
     def _operand(self) -> str:
         """The column's value, null in place of NaN."""
-        column = quoted(self.aggregate.column or "")
-        if self.columns[self.aggregate.column or ""].is_floating:
+        return self._present(self.aggregate.column or "")
+
+    def _present(self, name: str) -> str:
+        column = quoted(name)
+        if self.columns[name].is_floating:
             column = f"CASE WHEN NOT isnan({column}) THEN {column} END"
-        return f"({column})::DOUBLE" if self.function in MOMENTS else column
+        return f"({column})::DOUBLE" if self.function in (*MOMENTS, *PAIRS, *RANKS) else column
 
     def _held(self) -> str:
         """The value where it is below the aggregate's limit."""
@@ -115,9 +120,21 @@ class Feature:
 
     def _value(self) -> str:
         only, function = self._filter(), self.function
+        if function == "time_since_last":
+            with_value = self._filter(*([f"{self._operand()} IS NOT NULL"] if self.aggregate.column else []))
+            return f"({END} - max({TIME}){with_value})::DOUBLE / 1000"
         if self.aggregate.column is None:
             return f"count(*){only}"
+        if function in PAIRS:
+            return self._of_pairs()
         operand, held = self._operand(), self._held()
+        if function == "share":
+            return f"count(CASE WHEN {operand} THEN 1 END){only}::DOUBLE / nullif(count({operand}){only}, 0)"
+        if function in FREQUENT:
+            value = self._percentile() if function in RANKS else f"{self._by_frequency()}[1].v"
+            return f"CASE WHEN count(DISTINCT {operand}){only} <= {MOST_VALUES} THEN {value} END"
+        if function == "approx_count_distinct":
+            return self._estimate()
         if function == "avg":
             # Kahan's summation.
             return f"favg({held}){only}"
@@ -133,3 +150,47 @@ class Feature:
             known = self._filter(f"{operand} IS NOT NULL")
             return f"{function.removesuffix('_value')}({operand} ORDER BY {TIME}, {ARRIVAL}){known}"
         return f"{function}({held}){only}"
+
+    def _of_pairs(self) -> str:
+        """Of the events with both values; none where one of these is too large to be squared."""
+        x, y = map(self._present, self.aggregate.columns)
+        both = self._filter(f"{x} IS NOT NULL", f"{y} IS NOT NULL")
+        beyond = f"(abs({x}) >= 1e150 OR abs({y}) >= 1e150)"
+        # What is too large is left out of what is thrown away, lest DuckDB finds an overflow.
+        fit = self._filter(f"{x} IS NOT NULL", f"{y} IS NOT NULL", f"NOT {beyond}")
+        apart = " AND ".join(f"min({value}){fit} < max({value}){fit}" for value in (x, y))
+        value = f"{self.function}({y}, {x}){fit}"
+        if self.function == "corr":
+            # Squares of the smallest numbers are 0.
+            value = f"CASE WHEN {apart} AND NOT isnan({value}) THEN greatest(-1, least(1, {value})) END"
+        return f"CASE WHEN count(CASE WHEN {beyond} THEN 1 END){both} = 0 THEN {value} END"
+
+    def _by_frequency(self) -> str:
+        """List of the values ``v``, the most frequent one first, of equally frequent ones the least."""
+        operand = self._operand()
+        counts = f"map_entries(histogram({operand}){self._filter(f'{operand} IS NOT NULL')})"
+        return f"list_sort([{{'n': -e.value::BIGINT, 'v': e.key}} for e in {counts}])"
+
+    def _percentile(self) -> str:
+        """On the line between the two values around the rank."""
+        operand = self._operand()
+        p = 0.5 if self.aggregate.p is None else self.aggregate.p
+        values = f"list_sort(list({operand}){self._filter(f'{operand} IS NOT NULL')})"
+        rank = f"({p!r}::DOUBLE * (len({values}) - 1))"
+        low, high = f"{values}[floor({rank})::BIGINT + 1]", f"{values}[ceil({rank})::BIGINT + 1]"
+        rest = f"({rank} - floor({rank}))"
+        between = f"({low} * (1 - {rest}) + {high} * {rest})"
+        found = f"CASE WHEN {rest} = 0 OR {low} = {high} THEN {low} ELSE {between} END"
+        return f"CASE WHEN NOT isnan({found}) THEN {found} END"
+
+    def _estimate(self) -> str:
+        """From the least of the first 64 bits of the values' MD5, where there are many."""
+        column, kind = quoted(self.aggregate.column or ""), self.columns[self.aggregate.column or ""]
+        if kind.name == "timestamp":
+            column = f"epoch_us({column})"
+        elif kind.name == "date":
+            column = f"({column} - DATE '1970-01-01')"
+        hash_ = f"('0x' || left(md5(CAST({column} AS VARCHAR)), 16))::UBIGINT"
+        hashes = f"list_sort(list(DISTINCT {hash_}){self._filter(f'{column} IS NOT NULL')})"
+        kept = f"({_HASHES - 1} * pow(2, 53) / ({hashes}[{_HASHES}] >> 11)::DOUBLE)"
+        return f"CASE WHEN len({hashes}) >= {_HASHES} THEN floor({kept}) ELSE coalesce(len({hashes}), 0) END"

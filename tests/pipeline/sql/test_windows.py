@@ -93,3 +93,68 @@ def test_what_has_to_be_read_again_reaches_back_to_the_last_events_of_an_empty_w
     assert needs[1] - needs[0] == minute
     values = begin_values(watched, Begin(watermark=watermark))
     assert values["windows_from_cards_10m_1"] == "2025-03-01 00:00:00.000"
+
+
+IN_JAVA = {
+    "share": {"share": "large"},
+    "quiet": {"time_since_last": "amount"},
+    "together": {"corr": ["amount", "cc_num"], "where": "amount > 0"},
+    "usual": {"mode": "amount"},
+    "middle": {"median": "amount", "default": 0},
+    "high": {"percentile": "cc_num", "p": 0.95},
+    "about": {"approx_count_distinct": "cc_num"},
+}
+
+
+def with_condition(minimal):
+    minimal["source"]["derive"] = {"large": {"expression": "amount > 100", "type": "boolean"}}
+    return minimal
+
+
+def test_sql_of_functions_in_java(minimal, snapshot):
+    assert statements(of(with_condition(minimal), aggregates=IN_JAVA)) == snapshot
+
+
+@pytest.mark.parametrize("aggregate", ["quiet", "together", "usual", "middle", "high", "about"])
+def test_what_is_for_windows_only(minimal, aggregate):
+    (function, *_) = IN_JAVA[aggregate]
+    with pytest.raises(
+        PipelineError, match=rf"aggregates.{aggregate}: {function} is for windows; remove emit: on_event"
+    ):
+        of(minimal, window={"size": "1h"}, emit="on_event", aggregates={aggregate: IN_JAVA[aggregate]})
+
+
+@pytest.mark.parametrize("aggregate", IN_JAVA)
+def test_native_windows_have_none_of_the_functions_in_java(minimal, aggregate):
+    with_condition(minimal)["engine"] = "native"
+    function = next(iter(IN_JAVA[aggregate]))
+    why = {"cards_10m_1": f"{aggregate} is a {function}, which native windows do not have"}
+    pipeline = of(minimal, aggregates={aggregate: IN_JAVA[aggregate]})
+    assert pipeline.left_to_sql == ({} if function in ("share", "time_since_last") else why)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "message"),
+    [
+        ({"corr": "amount"}, r"corr wants the names of two columns, \[x, y\]"),
+        ({"corr": ["amount", "amount", "amount"]}, "corr wants the names of two columns"),
+        ({"corr": ["amount", "at"]}, "column 'at' is not in source.schema"),
+        ({"corr": ["amount", "large"]}, "corr needs a numeric column, and 'large' is boolean"),
+        ({"share": "amount"}, "share needs a boolean column, and 'amount' is double; derive one with the condition"),
+        ({"percentile": "amount"}, "percentile wants a p from 0 to 1"),
+        ({"percentile": "amount", "p": 95}, "less than or equal to 1|p: "),
+        ({"median": "amount", "p": 0.5}, "median has no p"),
+        ({"mode": "*"}, "mode wants the name of a column; only count and time_since_last are about events"),
+        ({"approx_count_distinct": "amount"}, "needs values that compare exactly, and 'amount' is double"),
+        ({"approx_count_distinct": "cc_num", "default": 1}, "approx_count_distinct is 0 where there is nothing"),
+    ],
+)
+def test_aggregates_that_cannot_be_are_refused(minimal, aggregate, message):
+    with pytest.raises(PipelineError, match=message):
+        of(with_condition(minimal), aggregates={"x": aggregate})
+
+
+def test_an_aggregate_is_written_as_it_was_read(minimal):
+    pipeline = of(with_condition(minimal), aggregates=IN_JAVA)
+    assert pipeline.to_dict()["feature_groups"][0]["aggregates"] == IN_JAVA
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline

@@ -110,6 +110,10 @@ CONDITIONS = [
 FILTERS = ["amount IS NULL OR amount > -5", "card IS NULL OR card <> 2", "NOT (flag AND shop = '')"]
 MOMENTS = ["sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop"]
 FUNCTIONS = ["count", "count_distinct", "min", "max", "first_value", "last_value", *MOMENTS]
+PAIRS = ["covar_samp", "covar_pop", "corr"]
+FUNCTIONS += ["share", "time_since_last", "approx_count_distinct", "mode", "median", "percentile", *PAIRS]
+# Not over events: the compiler says so. Flink cannot do count_distinct over events in batch mode.
+OF_WINDOWS = {"time_since_last", "approx_count_distinct", "mode", "median", "percentile", *PAIRS, "count_distinct"}
 # Beside settings of a group: `lengths` are windows of single aggregates.
 SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "10m", "slide": "1m"}},
@@ -212,8 +216,7 @@ def _group(
     for aggregate in aggregates.values() if lengths else ():
         aggregate |= chance.choice([{}, *({"window": length} for length in lengths)])
     if on_event:
-        # Flink cannot do that over events in batch mode, and the compiler says so.
-        aggregates = {name: value for name, value in aggregates.items() if "count_distinct" not in value}
+        aggregates = {name: value for name, value in aggregates.items() if not OF_WINDOWS & set(value)}
     return {
         "name": f"group_{number}",
         "key": chance.choice(KEYS),
@@ -232,11 +235,19 @@ def _aggregate(chance: random.Random, function: str, kinds: dict[str, str], part
         "first_value": [name for name, kind in kinds.items() if kind != "binary"] if partitions == 1 else ["tag"],
     }
     columns |= {"max": columns["min"], "last_value": columns["first_value"]}
+    columns |= {"mode": columns["count_distinct"], "time_since_last": ["*", *kinds]}
+    columns["approx_count_distinct"] = [n for n in columns["count_distinct"] if kinds[n] not in ("float", "double")]
+    columns["share"] = [name for name, kind in kinds.items() if kind == "boolean"]
     numeric = [name for name, kind in kinds.items() if kind not in ("boolean", "binary", "string", *DEFAULTS)]
     aggregate: dict[str, Any] = {function: chance.choice(columns.get(function, numeric))}
+    if function in PAIRS:
+        aggregate[function] = [aggregate[function], chance.choice(numeric)]
+    if function == "percentile":
+        aggregate["p"] = chance.choice([0, 0.1, 0.95, 1])
     if chance.random() < 0.4:
         aggregate["where"] = chance.choice(CONDITIONS)
-    if not function.startswith("count") and chance.random() < 0.3:
-        kind = kinds[aggregate[function]] if function not in MOMENTS else "double"
+    if "count" not in function and chance.random() < 0.3:
+        of_column = function in ("min", "max", "mode", "first_value", "last_value")
+        kind = kinds[aggregate[function]] if of_column else "double"
         aggregate["default"] = chance.choice(DEFAULTS.get(kind, [0, -1]))
     return aggregate

@@ -260,7 +260,11 @@ class Comparison:
         self.floats += 1
         if math.isinf(one) or math.isinf(other):
             return one == other
+        if aggregate.function == "corr":
+            return abs(one - other) < 1e-6
         slack = self.largest[aggregate.column] * 1e-15
+        if aggregate.other:
+            slack *= self.largest[aggregate.other] * 1e3
         if aggregate.function == "sum":
             slack *= self.count
         if aggregate.function.startswith("var"):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from hopsworks_flink.pipeline.spec.aggregates import Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import IN_JAVA, TIMES, Aggregate
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.online_types import (
@@ -142,8 +142,12 @@ class FeatureGroup(Model):
             return "its features look back from a window's end by more than one length"
         if self.window.panes > MOST_PANES and not self.window.is_cumulating:
             return f"a window is {self.window.panes} slides long; native windows have at most {MOST_PANES}"
-        distinct = [name for name, aggregate in self.aggregates.items() if aggregate.function == "count_distinct"]
-        return f"{distinct[0]} is a count_distinct, which keeps every value" if distinct else None
+        for name, aggregate in self.aggregates.items():
+            if aggregate.function == "count_distinct":
+                return f"{name} is a count_distinct, which keeps every value"
+            if aggregate.function in IN_JAVA:
+                return f"{name} is a {aggregate.function}, which native windows do not have"
+        return None
 
     @property
     def reach(self) -> timedelta:
@@ -176,7 +180,7 @@ class FeatureGroup(Model):
         """Types of the features in their order, over these columns; without those whose columns are wrong (None)."""
         kinds = {name: columns.get(name) for name in self.key}
         for name, aggregate in self.aggregates.items():
-            if aggregate and (aggregate.column is None or columns.get(aggregate.column)):
+            if aggregate and all(columns.get(column) for column in aggregate.columns):
                 kinds[name] = aggregate.result_type(columns)
         if self.event_time_feature:
             kinds[self.event_time_feature] = TIMESTAMP
@@ -234,6 +238,9 @@ class FeatureGroup(Model):
         if self.emit == "on_event":
             if self.window and (self.window.slide is not None or self.window.step is not None):
                 yield "emit: on_event looks back from each event: window has a size, no slide and no step"
+            for feature, aggregate in self.aggregates.items():
+                if aggregate and aggregate.function in (*IN_JAVA, *TIMES):
+                    yield f"aggregates.{feature}: {aggregate.function} is for windows; remove emit: on_event, or it"
             if self.event_time == "window_end":
                 yield "event_time: window_end is for emit: on_window; with on_event write event_time: event"
         elif self.event_time == "event":

@@ -12,9 +12,14 @@ from datetime import timedelta
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql.aggregates import OverAggregates, template_text, window_aggregate
-from hopsworks_flink.pipeline.sql.events import (
+from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
+    OverAggregates,
+    epoch_milliseconds,
+    template_text,
+    window_aggregate,
+)
+from hopsworks_flink.pipeline.sql.events import (
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
@@ -147,11 +152,6 @@ def _within_calendar(source: Source, *, texts: bool) -> tuple[str, str]:
 
 def _moment(epoch_milliseconds: str) -> str:
     return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
-
-
-def epoch_milliseconds(moment: str) -> str:
-    """Milliseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ. TIMESTAMPDIFF would count in INTEGER."""
-    return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
 
 
 def _source_options(consumer_group: str, source: Source) -> dict[str, str]:

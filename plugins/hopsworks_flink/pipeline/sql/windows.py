@@ -14,8 +14,8 @@ from datetime import timedelta
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import COUNTS
 from hopsworks_flink.pipeline.spec.durations import format_duration
-from hopsworks_flink.pipeline.sql.aggregates import window_value, with_default
-from hopsworks_flink.pipeline.sql.events import EVENT_TIME, events_view_name
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, window_value, with_default
+from hopsworks_flink.pipeline.sql.events import events_view_name
 from hopsworks_flink.pipeline.types import sql_identifier, sql_interval
 
 # The end of a window less a millisecond, as Flink's event time of its row.
@@ -57,7 +57,7 @@ def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
             found[feature] = f"COALESCE({value}, 0)"
         elif aggregate.default is not None:
             found[feature] = with_default(aggregate, columns, value)
-        elif group.on_empty == "zero" and aggregate.result_type(columns).is_numeric:
+        elif group.on_empty == "zero" and aggregate.zero_where_empty(columns):
             kind = aggregate.result_type(columns).sql
             found[feature] = f"CASE WHEN {sql_identifier(EMPTY)} THEN CAST(0 AS {kind}) ELSE {value} END"
     return found
