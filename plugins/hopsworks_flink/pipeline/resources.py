@@ -29,7 +29,7 @@ def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
     """Features of a group in their order: key columns, aggregates or features, and the event time if there is one."""
     meanings = dict.fromkeys(group.key, "")
     for name, aggregate in group.aggregates.items():
-        over = "events" if aggregate.column is None else aggregate.column
+        over = " and ".join(aggregate.columns) or "events"
         meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
     meanings |= {name: feature.description for name, feature in group.features.items()}
     if group.event_time_feature:

@@ -271,7 +271,11 @@ class Comparison:
             return one == other
         if isinstance(aggregate, Projection):
             return math.isclose(one, other, rel_tol=1e-12)
+        if aggregate.function == "corr":
+            return abs(one - other) < 1e-6
         slack = self.largest[aggregate.column] * 1e-15
+        if aggregate.other:
+            slack *= self.largest[aggregate.other] * 1e3
         if aggregate.function == "sum":
             slack *= self.count
         if aggregate.function.startswith("var"):
