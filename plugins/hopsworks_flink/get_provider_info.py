@@ -57,7 +57,18 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": "/opt/flink-jars",
                         "default": "",
-                    }
+                    },
+                    "task_token": {
+                        "description": (
+                            "In the Airflow inside Hopsworks: import path of a function without arguments that returns "
+                            "the token of the running task, which is exchanged for one of its project. Empty: tasks "
+                            "take the DAG's API key."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "my_platform.tokens.of_this_task",
+                        "default": "",
+                    },
                 },
             }
         },
