@@ -43,6 +43,8 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Hopsworks", "python-modules": ["hopsworks_flink.triggers.hopsworks"]},
             {"integration-name": "Apache Flink", "python-modules": ["hopsworks_flink.triggers.flink"]},
         ],
+        # The provider of the Airflow inside Hopsworks has the type `hopsworks` too. Airflow gives the form to whoever
+        # comes first in the alphabet, which is this one; the hooks of both read what it saves.
         "connection-types": [_flink(), _hopsworks()],
         "config": {
             "hopsworks_flink": {

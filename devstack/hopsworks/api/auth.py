@@ -33,8 +33,8 @@ def exchange(header: str | None, public_key: Path, api_key: str) -> str:
     if scheme.lower() != "bearer" or not public_key.is_file():
         raise NO_AUTHENTICATION("Send the header `Authorization: Bearer <token of the task>`.")
     try:
-        required = {"require": ["sub", "exp"]}
-        task = jwt.decode(token, public_key.read_text(), algorithms=["RS256"], audience=_TASKS, options=required)
+        key = public_key.read_text()
+        task = jwt.decode(token, key, algorithms=["RS256"], audience=_TASKS, options={"require": ["sub", "exp"]})
     except jwt.InvalidTokenError as error:
         raise NO_AUTHENTICATION(f"The task's token is not accepted: {error}") from None
     ends = int(time.time()) + TOKEN_SECONDS
