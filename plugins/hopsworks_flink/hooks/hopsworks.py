@@ -76,7 +76,8 @@ class HopsworksHook(ConnectionForm, BaseHook):
         where = f"connection {self.hopsworks_conn_id!r}"
         key = connection.password if connection is not None else None
         settings = found or settings.with_key(key or os.environ.get("HOPSWORKS_API_KEY"), where)
-        mask_secret(settings.api_key)
+        if settings.api_key:
+            mask_secret(settings.api_key)
         if settings.project:
             return settings
         number = platform_task.project_id(dag_id)
