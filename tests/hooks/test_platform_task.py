@@ -54,7 +54,12 @@ def signed(task: LocalHopsworks, monkeypatch: pytest.MonkeyPatch) -> str:
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     task.layout.task_key.write_bytes(public)
     generator = JWTGenerator(
-        private_key=key, audience="urn:airflow.apache.org:task", valid_for=600, issuer="airflow", algorithm="RS256", kid="k"
+        private_key=key,
+        audience="urn:airflow.apache.org:task",
+        valid_for=600,
+        issuer="airflow",
+        algorithm="RS256",
+        kid="k",
     )
     _task_token["value"] = generator.generate({"sub": str(uuid.uuid4())})
     monkeypatch.setenv("AIRFLOW__HOPSWORKS_FLINK__TASK_TOKEN", f"{__name__}.token_of_this_task")
