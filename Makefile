@@ -43,6 +43,11 @@ down: $(ROOT_ENV) ## end it; WIPE=1 removes its state as well
 status: $(ROOT_ENV) ## what runs, how it is, what it takes
 	@$(PYTHON) -m devstack status || true
 
+.PHONY: plan
+plan: $(ROOT_ENV) ## FILE=…: what a deployment of a pipeline file would change in the stack
+	@eval "$$($(PYTHON) -m devstack env)"; \
+		$(PYTHON) -m hopsworks_flink.cli plan $(or $(FILE),dags/pipelines/card_transactions.yaml) $(ARGS) || test $$? -eq 2
+
 .PHONY: logs
 logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)

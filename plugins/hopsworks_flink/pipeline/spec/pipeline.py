@@ -80,6 +80,11 @@ class History(Model):
         return self
 
 
+def job_name_of(pipeline: str) -> str:
+    """Name of the streaming job of a pipeline of this name."""
+    return f"{pipeline}__features"
+
+
 class Pipeline(Model):
     """A source topic and the feature groups that one streaming job computes from it.
 
@@ -185,7 +190,7 @@ class Pipeline(Model):
     @property
     def job_name(self) -> str:
         """Name of the streaming job in Flink; the identity that deployments converge on."""
-        return f"{self.name}__features"
+        return job_name_of(self.name)
 
     @property
     def consumer_group(self) -> str:
