@@ -62,7 +62,7 @@ def test_every_key_and_aggregate(tmp_path):
         b: {avg: amnt, where: "card", default: x}
         c: {count: "*", where: "cards > 1", default: 0}
         d: {max: amount, default: x}
-        e: {median: amount}
+        e: {mean: amount}
     """
     group = (
         f"key: [card, crad, amount]\n    aggregates:{textwrap.dedent(aggregates).replace(chr(10), chr(10) + ' ' * 6)}"
