@@ -79,7 +79,7 @@ def test_every_key_and_aggregate(tmp_path):
         "feature_groups[0].aggregates.c: default: count is 0 where there is nothing, never null; remove default",
         "feature_groups[0].aggregates.d: default: 'x' is not a finite number, which double needs",
     ]
-    assert lines[0].startswith("feature_groups[0].aggregates.e: unknown function 'median'")
+    assert lines[0].startswith("feature_groups[0].aggregates.e: unknown function 'mean'")
 
 
 def test_rules_of_a_group_and_of_its_neighbours(tmp_path):
