@@ -43,6 +43,11 @@ down: $(ROOT_ENV) ## end it; WIPE=1 removes its state as well
 status: $(ROOT_ENV) ## what runs, how it is, what it takes
 	@$(PYTHON) -m devstack status || true
 
+.PHONY: plan
+plan: $(ROOT_ENV) ## FILE=…: what a deployment of a pipeline file would change in the stack
+	@eval "$$($(PYTHON) -m devstack env)"; \
+		$(PYTHON) -m hopsworks_flink.cli plan $(or $(FILE),dags/pipelines/card_transactions.yaml) $(ARGS) || test $$? -eq 2
+
 .PHONY: logs
 logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
@@ -121,6 +126,10 @@ chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for anothe
 bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; ARGS="--quick" for a short one
 	@$(UV) sync --frozen --quiet --inexact --group bench
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+.PHONY: docs
+docs: $(ROOT_ENV) ## the documentation as a site, in site/; fails at a link that leads nowhere
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 .PHONY: lint
 lint: $(ROOT_ENV) ## ruff and mypy

@@ -264,11 +264,16 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
     further ahead do not count. A lookup by timestamp finds the first record at or past it, and all later ones follow.
     The same events suffice for a window that grows, of which the steps up to W are out, and for the rows of events
     after W, which look back no further.
+
+    Features of single events have no such bound: their rows are out as soon as an event is read, so which of those that
+    are read again had theirs is not known. They are written again, the same as before.
     """
     if begin.replay and begin.watermark is None:
         raise PipelineError(f"pipeline {pipeline.name}: a replay needs a watermark")
     values = {}
     for group in pipeline.feature_groups:
+        if group.is_projection:
+            continue
         first = _ALL_WINDOWS
         if begin.watermark is not None:
             by_start = group.emit == "on_window" and not group.window.is_cumulating and not group.is_joined

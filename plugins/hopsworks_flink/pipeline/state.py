@@ -29,7 +29,16 @@ _STATELESS_SOURCE = (
     "start",
     "on_decode_error",
 )
-_STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "online_types", "offline")
+_STATELESS_GROUP = (
+    "description",
+    "features",
+    "event_time",
+    "ttl",
+    "upsert_if_newer",
+    "online",
+    "online_types",
+    "offline",
+)
 _STATELESS_AGGREGATE = ("default", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 1
@@ -72,6 +81,9 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["refused"] = "quarantine"
     for name in _STATELESS_SOURCE:
         source.pop(name, None)
+    if more := {name: column.more for name, column in pipeline.source.declared.items() if column.more}:
+        # What a record says by them.
+        source["columns"] = more
     return StateSignature(
         _digest(source), {group.full_name: _digest(_group(pipeline, group)) for group in pipeline.feature_groups}
     )
@@ -85,6 +97,9 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
         # Which row it is makes no difference.
         facts["on_empty"] = True
     facts["aggregates"] = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]
+    if group.is_projection:
+        # What rows are made of is no state; that there are some shapes the job.
+        facts["projection"] = True
     used = [*group.key, *(column for aggregate in group.aggregates.values() for column in aggregate.columns)]
     facts["types"] = {name: _type(pipeline, name) for name in used}
     if group in pipeline.native_groups:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.types import TIMESTAMP
+from hopsworks_flink.pipeline.spec.projection import Projection
+from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
 from hopsworks_flink.testing.aggregates import ARRIVAL, END, TIME, Feature, quoted, type_name
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 
@@ -27,20 +28,30 @@ def event_time(source: Source) -> str:
     Without a Kafka timestamp there is nothing to be too early or too late for.
     """
     ahead, kafka = milliseconds(source.max_future), quoted(KAFKA_TIMESTAMP)
-    if source.event_time.column is None:
+    if source.event_time.is_kafka_timestamp:
         return f"CASE WHEN {kafka} > 0 THEN {kafka} END"
-    column = quoted(source.event_time.column)
+    column, kind = _time_value(source)
     time = {
         "seconds": f"{column}::HUGEINT * 1000",
         "milliseconds": column,
         "microseconds": f"{column} // 1000",
     }[source.event_time.unit]
-    if source.columns[source.event_time.column] == TIMESTAMP:
+    if kind == TIMESTAMP:
         time = f"epoch_us({column}) // 1000"
     # A null bound is none.
     last = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
     first = "1" if source.max_past is None else f"greatest({kafka} - {milliseconds(source.max_past)}, 1)"
     return f"CASE WHEN {time} BETWEEN {first} AND {last} THEN ({time})::BIGINT END"
+
+
+def _time_value(source: Source) -> tuple[str, FeatureType | None]:
+    """What an event's time is read from, and its type."""
+    if source.event_time.column is not None:
+        return quoted(source.event_time.column), source.columns[source.event_time.column]
+    expression = Expression.parse(str(source.event_time.expression), source.columns)
+    wanted = TIMESTAMP if expression.type == TIMESTAMP else BIGINT
+    # Spelt out once more, as for derived columns.
+    return f"CAST({expression.cast(wanted).sql('duckdb')} AS {type_name(wanted)})", wanted
 
 
 def clean_events(pipeline: Pipeline) -> str:
@@ -59,8 +70,13 @@ def clean_events(pipeline: Pipeline) -> str:
 
 
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
-    """Query for the rows of a feature group: key, aggregates, and last the row's time (`END`) in milliseconds."""
+    """Query for the rows of a feature group: key, features, and last the row's time (`END`) in milliseconds."""
+    columns = pipeline.source.all_columns
     keys = [quoted(column) for column in group.key]
+    if group.is_projection:
+        made = [_projected(feature, columns) for feature in group.features.values()]
+        known = _known(group)
+        return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     found = [
         Feature(group, aggregate, pipeline.source.all_columns, f"__least_{number}")
@@ -75,9 +91,19 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     )
 
 
+def _known(group: FeatureGroup) -> str:
+    return " AND ".join(f"{quoted(column)} IS NOT NULL" for column in group.key)
+
+
+def _projected(feature: Projection, columns: dict[str, FeatureType]) -> str:
+    kind = feature.kind(columns)
+    assert kind is not None
+    return f"CAST({feature.parsed(columns).sql('duckdb')} AS {type_name(kind)})"
+
+
 def _in_windows(group: FeatureGroup) -> str:
     """Every event once for each window that holds it."""
-    known = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in group.key)
+    known = _known(group)
     return f"SELECT *, 0 AS {ROW}, unnest({window_ends(group)}) AS {END} FROM {EVENTS} WHERE {known}"
 
 

@@ -140,6 +140,8 @@ SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "1d"}},
     {"window": {"size": "1d", "step": "1h"}, "kept": True},
     {"window": {"size": "1h"}, "emit": "on_event"},
+    # Rows without windows.
+    {"features": 8},
     {"window": {"size": "10m", "slide": "1m"}, "lengths": ["1m", "3m", "10m"], "kept": True},
     {"window": {"size": "6m", "slide": "90s"}, "lengths": ["90s", "3m"], "on_empty": "zero"},
     {"window": {"size": "1m"}, "on_empty": "null"},
@@ -228,6 +230,8 @@ def _shape(number: int) -> dict[str, Any]:
 def _group(
     chance: random.Random, number: int, functions: list[str], kinds: dict[str, str], partitions: int
 ) -> dict[str, Any]:
+    if "features" in _shape(number):
+        return _projected(chance, number, _shape(number)["features"], kinds)
     lengths = _shape(number).get("lengths", [])
     shape = {name: value for name, value in _shape(number).items() if name not in ("lengths", "kept")}
     on_event = shape.get("emit") == "on_event"
@@ -242,6 +246,20 @@ def _group(
         **shape,
         "event_time": "event" if on_event else "window_end",
         "aggregates": {"n": "count", **aggregates},
+    }
+
+
+def _projected(chance: random.Random, number: int, count: int, kinds: dict[str, str]) -> dict[str, Any]:
+    """A group of single events: columns, derived ones, expressions with the type that they have, and with another."""
+    key = chance.choice(KEYS)
+    names = chance.sample([name for name in kinds if name not in key], count)
+    texts: list[Any] = [text for text, _ in chance.sample(sorted(DERIVED.values()), count)]
+    texts += [{"expression": text, "type": kind} for text, kind in chance.sample(sorted(DERIVED.values()), count)]
+    return {
+        "name": f"group_{number}",
+        "key": key,
+        "event_time": "event",
+        "features": {**{name: name for name in names}, **{f"x{n}": text for n, text in enumerate(texts)}},
     }
 
 
