@@ -36,7 +36,7 @@ def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
         ends = group.event_time == "window_end"
         meanings[group.event_time_feature] = "end of the window, exclusive" if ends else "time of the event"
     kinds = group.feature_types(pipeline.source.all_columns)
-    return [Feature(name, str(kind), meanings[name], group.online_types.get(name)) for name, kind in kinds.items()]
+    return [Feature(name, str(kind), meanings[name], group.online_type(name, kind)) for name, kind in kinds.items()]
 
 
 def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:

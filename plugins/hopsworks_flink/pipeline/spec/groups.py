@@ -18,6 +18,7 @@ from hopsworks_flink.pipeline.spec.online_types import (
     OnlineType,
     default_online_type,
     misfit,
+    online_array,
     size,
 )
 from hopsworks_flink.pipeline.spec.problems import refuse
@@ -200,6 +201,12 @@ class FeatureGroup(Model):
         """Whether a row is made of windows of several lengths."""
         return len(self.lengths) > 1
 
+    def online_type(self, name: str, kind: FeatureType) -> str | None:
+        """Type of a feature's online column, if it is not the platform's default. An array's is made to hold it."""
+        if kind.element is not None and name not in self.online_types:
+            return online_array(kind.element, self.aggregates[name].n or 0)
+        return self.online_types.get(name)
+
     @property
     def event_time_feature(self) -> str | None:
         """Name of the feature that is the group's event time."""
@@ -235,7 +242,7 @@ class FeatureGroup(Model):
         kinds = self.feature_types(columns)
         sizes = {}
         for name, kind in kinds.items() if self.online else ():
-            given = self.online_types.get(name)
+            given = self.online_type(name, kind)
             if given and (problem := misfit(given, kind, is_key=name in self.key)):
                 yield f"online_types.{name}: {problem}"
             sizes[name] = size(given or default_online_type(kind))
@@ -246,7 +253,7 @@ class FeatureGroup(Model):
             yield f"a row takes {row} bytes online, and {MOST_ROW_BYTES} are allowed; {way_out}, or make them text"
 
     def _shape_problems(self) -> Iterator[str]:
-        given = [name for name in ("emit", "window", "aggregates") if name in self.model_fields_set]
+        given = [name for name in ("emit", "window", "aggregates", "on_empty") if name in self.model_fields_set]
         if "features" in self.model_fields_set:
             for name in given:
                 yield f"{name} is for windows, and features are made of one event each; remove {name}, or features"

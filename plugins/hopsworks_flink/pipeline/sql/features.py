@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql.aggregates import (
@@ -195,11 +194,11 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
 
     :param order: feature names in the order of the registered Avro schema, which is the order on the wire.
     """
-    types = {feature.name: feature.type for feature in features(pipeline, group)}
+    types = group.feature_types(pipeline.source.all_columns)
     lines = [
         f"{sql_identifier(KEY)} STRING",
         f"{sql_identifier(HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers'",
-        *(f"{sql_identifier(name)} {FeatureType.parse(types[name]).sql}" for name in order),
+        *(f"{sql_identifier(name)} {types[name].sql}" for name in order),
     ]
     options = {
         "connector": "kafka",
