@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from hopsworks_flink.pipeline.expressions import Expression
+from hopsworks_flink.pipeline.expressions import Expression, converted
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.projection import Projection
+from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
 from hopsworks_flink.pipeline.values import typed_value
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -92,7 +92,8 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     keys = [quoted(column) for column in group.key]
     if group.is_projection:
         made = [_projected(feature, columns) for feature in group.features.values()]
-        known = _known(group)
+        needed = [_projected(group.features[name], columns) for name in group.required]
+        known = " AND ".join([_known(group), *(f"{value} IS NOT NULL" for value in needed)])
         return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     least, selected, on_event = [], [], group.emit == "on_event"
@@ -146,6 +147,12 @@ def window_ends(window: Window) -> str:
     return f"range(({TIME} // {slide} + 1) * {slide}, {TIME} // {slide} * {slide} + {size} + 1, {slide})"
 
 
+def window_start(window: Window, end: int) -> int:
+    """Start of the window with this end, both in epoch milliseconds."""
+    size = milliseconds(window.size)
+    return (end - 1) // size * size if window.step is not None else end - size
+
+
 def _is_spread(aggregate: Aggregate) -> bool:
     return aggregate.function in MOMENTS and aggregate.function != "avg"
 
@@ -190,6 +197,9 @@ def _feature(aggregate: Aggregate, columns: dict[str, FeatureType], shift: str, 
         value = f"CASE WHEN count(*){_filter(aggregate, columns, beyond)} = 0 THEN {value} END"
     # A sum of bigints may be too large for one.
     value = f"TRY_CAST({value} AS {type_name(kind)})"
+    wanted = aggregate.feature_type(columns)
+    if wanted != kind:
+        value, kind = converted(value, kind, wanted, "duckdb"), wanted
     return value if aggregate.default is None else f"coalesce({value}, {constant(aggregate.default, kind)})"
 
 

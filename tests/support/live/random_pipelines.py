@@ -211,11 +211,16 @@ def _group(
     if on_event:
         # Flink cannot do that over events in batch mode, and the compiler says so.
         aggregates = {name: value for name, value in aggregates.items() if "count_distinct" not in value}
+    time: Any = "event" if on_event else "window_end"
+    if chance.random() < 0.3:
+        time = {"feature": "timestamp", "is": time, "type": chance.choice(["bigint", "timestamp"])}
+    start = chance.choice([True, {"feature": "began", "type": "bigint"}])
     return {
         "name": f"group_{number}",
         "key": chance.choice(KEYS),
         **shape,
-        "event_time": "event" if on_event else "window_end",
+        "event_time": time,
+        **({"window_start": start} if not on_event and chance.random() < 0.3 else {}),
         "aggregates": {"n": "count", **aggregates},
     }
 
@@ -247,6 +252,13 @@ def _aggregate(chance: random.Random, function: str, kinds: dict[str, str], part
     aggregate: dict[str, Any] = {function: chance.choice(columns.get(function, numeric))}
     if chance.random() < 0.4:
         aggregate["where"] = chance.choice(CONDITIONS)
+    if chance.random() < 0.2:
+        # Of each result the types that hold it, or some of its values.
+        kinds_of_count = ["int", "smallint", "tinyint", "string", "decimal(3,0)", "double"]
+        if function.startswith("count"):
+            aggregate["type"] = chance.choice(kinds_of_count)
+        elif function in MOMENTS:
+            aggregate["type"] = "float"
     if not function.startswith("count") and chance.random() < 0.3:
         kind = kinds[aggregate[function]] if function not in MOMENTS else "double"
         aggregate["default"] = chance.choice(DEFAULTS.get(kind, [0, -1]))

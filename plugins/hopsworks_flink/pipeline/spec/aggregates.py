@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_serializer, model_validator
 from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.problems import unquoted
 from hopsworks_flink.pipeline.spec.source import expression_problem
-from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, FeatureType, decimal
+from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, FeatureType, Type, decimal
 from hopsworks_flink.pipeline.values import check_value
 
 COUNTS = ("count", "count_distinct")
@@ -20,7 +20,7 @@ POSITIONS = ("first_value", "last_value")
 FUNCTIONS = (*COUNTS, "sum", *MOMENTS, *EXTREMES, *POSITIONS)
 # See `Aggregate.limit`.
 _LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
-_SETTINGS = ("where", "default", "description")
+_SETTINGS = ("where", "default", "type", "description")
 
 
 class Aggregate(Model):
@@ -33,6 +33,7 @@ class Aggregate(Model):
         topic.
     :param where: SQL condition; only events for which it is true are aggregated.
     :param default: value in place of null.
+    :param type: what the result is cast to, null where that does not hold it.
     :param description: of the feature.
     """
 
@@ -42,6 +43,7 @@ class Aggregate(Model):
     column: str | None = None
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     default: bool | int | float | str | None = None
+    type: Type | None = None
     description: str = Field(default="", max_length=256)
 
     @model_validator(mode="before")
@@ -75,6 +77,8 @@ class Aggregate(Model):
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
         settings = {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) not in (None, "")}
+        if self.type is not None:
+            settings["type"] = str(self.type)
         if self.column is None:
             return {"count": "*", **settings} if settings else "count"
         return {self.function: self.column, **settings}
@@ -90,11 +94,14 @@ class Aggregate(Model):
             usable = False
         if self.where is not None and (problem := expression_problem(self.where, columns, None)):
             yield f"where: {problem}"
+        if usable and self.type is not None and (problem := cast_problem(self.result_type(columns), self.type)):
+            yield f"type: {problem}"
+            usable = False
         if self.default is None:
             return
         if self.function in COUNTS:
             yield f"default: {self.function} is 0 where there is nothing, never null; remove default"
-        elif usable and (problem := check_value(self.default, self.result_type(columns))):
+        elif usable and (problem := check_value(self.default, self.feature_type(columns))):
             yield f"default: {problem}"
 
     def _problem_with_type(self, declared: FeatureType) -> str | None:
@@ -109,8 +116,15 @@ class Aggregate(Model):
             return f"{self.function} cannot compare or carry bytes, and {self.column!r} is binary; declare it string"
         return None
 
+    def feature_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
+        """Type of the feature."""
+        return self.type or self.result_type(columns)
+
     def result_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
-        """Type of the feature. Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT."""
+        """Type of what the function gives.
+
+        Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT.
+        """
         if self.column is None or self.function in COUNTS:
             return BIGINT
         declared = columns[self.column]
@@ -142,3 +156,14 @@ class Aggregate(Model):
         if on_event and kind == BIGINT:
             return _EXACT_BIGINT
         return _SQUARED_DIGITS - kind.scale if on_event and kind.precision > _SQUARED_DIGITS else None
+
+
+def cast_problem(kind: FeatureType, target: FeatureType) -> str | None:
+    """Why a result cannot be cast to a type, or None."""
+    from hopsworks_flink.pipeline.expressions import converted
+
+    try:
+        converted("", kind, target, "flink")
+    except ValueError as error:
+        return str(error)
+    return None
