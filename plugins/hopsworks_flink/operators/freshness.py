@@ -186,7 +186,7 @@ class _Run:
         return self.canary.event_time(facts.watermark)
 
     def _write(self, partition: int, moment: int) -> None:
-        by_record = self.canary.pipeline.source.event_time.column is None
+        by_record = self.canary.pipeline.source.event_time.is_kafka_timestamp
         stamp = moment if by_record else int(time.time() * 1000)
         produce(self.broker, self.topic, partition, self.canary.value_at(moment), stamp)
 

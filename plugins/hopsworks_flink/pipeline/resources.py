@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.online_types import default_online_type, longest
 from hopsworks_flink.pipeline.spec.pipeline import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.types import STRING, FeatureType, avro_type
+from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.types import BIGINT, STRING, FeatureType, avro_type
 
 # Settings of a group that the SDK has under the same names, and that are left out where the file does not say.
 _REGISTERED = (
@@ -44,7 +45,7 @@ def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
     """Features of a group in their order."""
     meanings: dict[str, str] = {}
     for name, aggregate in group.aggregates.items():
-        meanings[name] = f"{aggregate.function} of {'events' if aggregate.column is None else aggregate.column}"
+        meanings[name] = f"{aggregate.function} of {' and '.join(aggregate.columns) or 'events'}"
     if group.window_start:
         meanings[group.window_start.feature] = "start of the window"
     if group.event_time:
@@ -152,16 +153,23 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     A topic of JSON objects has one as well, which names their fields: the platform wants a schema for every topic.
     Columns that older records lack have a default, as Avro wants it for such fields.
     """
-    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects with these fields."}
+    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects; these are the columns read."}
     return {
         "type": "record",
         "name": avro_name(pipeline.source.topic),
         **note,
         "fields": [
-            {"name": name, "type": avro_type(kind), **({"default": None} if name in pipeline.source.appended else {})}
-            for name, kind in pipeline.source.columns.items()
+            {"name": name, "type": _written(column), **({"default": None} if name in pipeline.source.appended else {})}
+            for name, column in pipeline.source.declared.items()
         ],
     }
+
+
+def _written(column: Column) -> list[Any]:
+    """Avro union of a column as it stands in the records."""
+    if column.is_text:
+        return avro_type(STRING)
+    return avro_type(BIGINT if column.unit else column.type)
 
 
 def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:

@@ -119,6 +119,6 @@ def _not_simulated(pipeline: Pipeline) -> str | None:
         if kind.name not in _SIMULATED_TYPES:
             return f"column {name!r} is {kind}, and values are made for {', '.join(_SIMULATED_TYPES)}"
     if source.event_time.column is None:
-        return "event_time is Kafka's timestamp, and simulated events have a column for it"
+        return "event_time is Kafka's timestamp or an expression, and simulated events have a column for it"
     derived = [column for column in pipeline.feature_groups[0].key if column in source.derive]
     return f"the key {derived[0]!r} is derived" if derived else None

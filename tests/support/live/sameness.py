@@ -273,10 +273,14 @@ class Comparison:
             return one == other
         if isinstance(aggregate, Projection):
             return math.isclose(one, other, rel_tol=1e-12)
+        if aggregate.function == "corr":
+            return abs(one - other) < 1e-6
         if aggregate.type is not None:
             # A float: numbers that differ in a double's last digits may be rounded apart.
             return math.isclose(one, other, rel_tol=2e-7) or abs(one - other) < self.largest[aggregate.column] * 1e-9
         slack = self.largest[aggregate.column] * 1e-15
+        if aggregate.other:
+            slack *= self.largest[aggregate.other] * 1e3
         if aggregate.function == "sum":
             slack *= self.count
         if aggregate.function.startswith("var"):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.aggregates import Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import IN_JAVA, TIMES, Aggregate
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, FullName, Model, Name, Topic
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.group.projection import Projection
@@ -103,6 +103,9 @@ class FeatureGroup(Model):
     :param aggregates: feature name → aggregate, in the order of the features.
     :param features: instead of window and aggregates: feature name → expression, or the names of columns. One row for
         each event, late ones too, as soon as it is read.
+    :param on_empty: one more row for a key whose window has emptied, so that what is served does not stay that of its
+        last events: the row of a window without events (``null``), or with 0 for each number that has no default
+        (``zero``). None: a window without events has no row.
     :param event_time: ``window_end`` adds the window's end as a feature and event time of the group, ``event`` (for
         rows of events) the event's own time as ``event_time``; ``{feature: …, is: …, type: …}`` under another name, or
         as ``bigint``, milliseconds. Without it the offline store keeps only the newest row of a key.
@@ -134,6 +137,7 @@ class FeatureGroup(Model):
     window: Window = Field(default=None)  # type: ignore[assignment]
     aggregates: dict[Name, Aggregate] = Field(default_factory=dict, min_length=1)
     features: dict[Name, Projection] = Field(default_factory=dict, min_length=1)
+    on_empty: Literal["zero", "null"] | None = None
     event_time: EventTimeFeature | None = None
     window_start: WindowStart | None = None
     order: list[str] = Field(default_factory=list)
@@ -181,21 +185,46 @@ class FeatureGroup(Model):
         return self.is_projection or self.emit == "on_event"
 
     @property
-    def reach(self) -> timedelta:
-        """How long before a row's time events lie that it is made of."""
-        return timedelta(0) if self.is_projection else self.window.size
-
-    @property
     def sql_only(self) -> str | None:
         """Why the group is computed by Flink's SQL whatever the engine is, a sentence part; None: it need not be."""
         if self.is_projection:
             return "its features are made of single events, and it has no windows"
         if self.emit == "on_event":
             return "emit: on_event looks back from each event, and has no windows"
+        if self.is_joined:
+            return "its features look back from a window's end by more than one length"
         if self.window.panes > MOST_PANES and not self.window.is_cumulating:
             return f"a window is {self.window.panes} slides long; native windows have at most {MOST_PANES}"
-        distinct = [name for name, aggregate in self.aggregates.items() if aggregate.function == "count_distinct"]
-        return f"{distinct[0]} is a count_distinct, which keeps every value" if distinct else None
+        for name, aggregate in self.aggregates.items():
+            if aggregate.function == "count_distinct":
+                return f"{name} is a count_distinct, which keeps every value"
+            if aggregate.function in IN_JAVA:
+                return f"{name} is a {aggregate.function}, which native windows do not have"
+        return None
+
+    @property
+    def reach(self) -> timedelta:
+        """How far before a row's time the first event may lie that has to do with the row.
+
+        With ``on_empty`` a key has rows for one slide more than its last window lasts.
+        """
+        if self.is_projection:
+            return timedelta()
+        return self.window.size + (self.window.pane if self.on_empty else timedelta())
+
+    @property
+    def lengths(self) -> list[timedelta]:
+        """How far features look back from the end of a window, and rows do for an event: longest first."""
+        return sorted({self.reach, *map(self.length_of, self.aggregates.values())}, reverse=True)
+
+    def length_of(self, aggregate: Aggregate) -> timedelta:
+        """How far one of the aggregates looks back."""
+        return aggregate.window or self.window.size
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a row is made of windows of several lengths."""
+        return len(self.lengths) > 1
 
     @property
     def event_time_feature(self) -> str | None:
@@ -216,7 +245,7 @@ class FeatureGroup(Model):
         """Types of the features in their order, over these columns; without those whose columns are wrong (None)."""
         kinds = {name: columns.get(name) for name in self.key}
         for name, aggregate in self.aggregates.items():
-            if aggregate and (aggregate.column is None or columns.get(aggregate.column)):
+            if aggregate and all(columns.get(column) for column in aggregate.columns):
                 kinds[name] = aggregate.feature_type(columns)
         kinds |= {name: feature.kind(columns) for name, feature in self.features.items() if feature}
         kinds |= {name: time.kind for name, time in self.times.items()}
@@ -232,6 +261,7 @@ class FeatureGroup(Model):
         yield from self._shape_problems()
         yield from self._feature_problems()
         yield from self._emission_problems()
+        yield from self._length_problems() if self.window else ()
         yield from self._storage_problems()
         yield from self._online_problems()
 
@@ -251,7 +281,7 @@ class FeatureGroup(Model):
             yield f"a row takes {row} bytes online, and {MOST_ROW_BYTES} are allowed; {way_out}, or make them text"
 
     def _shape_problems(self) -> Iterator[str]:
-        given = [name for name in ("emit", "window", "aggregates") if name in self.model_fields_set]
+        given = [name for name in ("emit", "window", "aggregates", "on_empty") if name in self.model_fields_set]
         if "features" in self.model_fields_set:
             for name in given:
                 yield f"{name} is for windows, and features are made of one event each; remove {name}, or features"
@@ -294,8 +324,12 @@ class FeatureGroup(Model):
 
     def _emission_problems(self) -> Iterator[str]:
         by, is_ = ("features" if self.is_projection else "on_event"), self.event_time.is_ if self.event_time else None
-        if self.emit == "on_event" and self.window and (self.window.slide is not None or self.window.step is not None):
-            yield "emit: on_event looks back from each event: window has a size, no slide and no step"
+        if self.emit == "on_event":
+            if self.window and (self.window.slide is not None or self.window.step is not None):
+                yield "emit: on_event looks back from each event: window has a size, no slide and no step"
+            for feature, aggregate in self.aggregates.items():
+                if aggregate and aggregate.function in (*IN_JAVA, *TIMES):
+                    yield f"aggregates.{feature}: {aggregate.function} is for windows; remove emit: on_event, or it"
         if self.by_event:
             if is_ == "window_end":
                 yield f"event_time: window_end is for windows; with {by} write event_time: event"
@@ -303,6 +337,26 @@ class FeatureGroup(Model):
                 yield f"window_start is for windows, and {by} has none; remove it"
         elif is_ == "event":
             yield "event_time: event is for features and emit: on_event; windows have event_time: window_end"
+
+    def _length_problems(self) -> Iterator[str]:
+        one_length = None
+        if self.emit == "on_event":
+            one_length = "emit: on_event looks back by one length, window.size"
+        elif self.window.is_cumulating:
+            one_length = "a window that grows has one length at each step"
+        size, slide = format_duration(self.window.size), format_duration(self.window.pane)
+        for feature, aggregate in self.aggregates.items():
+            if aggregate is None or aggregate.window is None:
+                continue
+            at, length = f"aggregates.{feature}.window", format_duration(aggregate.window)
+            if one_length:
+                yield f"{at}: {one_length}; remove it, or make another feature group"
+            elif aggregate.window > self.window.size:
+                yield f"{at}: {length} is longer than window.size {size}, which decides of rows; make that {length}"
+            elif not aggregate.window or aggregate.window % self.window.pane:
+                yield f"{at}: {length} must be a multiple of window.slide, which is {slide}"
+        if self.on_empty and one_length:
+            yield f"on_empty: {one_length}, and is not found empty; remove it"
 
     def _online_problems(self) -> Iterator[str]:
         for setting in ("online_types", "online_config"):

@@ -174,6 +174,8 @@ class Pipeline(Model):
             if group.online
             and group.event_time
             and group.emit == "on_window"
+            # Nothing tells which event has a wanted time by an expression.
+            and self.source.event_time.expression is None
             and len(group.key) == 1
             and group.key[0] in columns
             and group.key[0] != self.source.event_time.column
@@ -254,7 +256,7 @@ class Pipeline(Model):
     @classmethod
     def _hidden_problems(cls, data: Mapping[str, Any]) -> Iterator[str]:
         """All that breaks rules between settings, as far as these settings are valid by themselves."""
-        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=None)
+        source = salvaged(Source, data.get("source"), topic="", declared={}, event_time=None)
         yield from (f"source: {problem}" for problem in source.problems())
         given = data.get("feature_groups")
         groups = [
