@@ -76,7 +76,7 @@ KEEPS = [
     ((*ROWS, "event_time"), "event"),
     ((*CARDS, "event_time"), {"feature": "timestamp", "is": "window_end", "type": "bigint"}),
     ((*CARDS, "window_start"), True),
-    ((*CARDS, "order"), ["n", "cc_num", "spread", "mean", "together"]),
+    ((*CARDS, "order"), ["n", "cc_num", "spread", "mean", "together", "high"]),
     ((*CARDS, "aggregates", "mean"), {"avg": "amount", "type": "float"}),
 ]
 REWARMS = [
