@@ -32,7 +32,7 @@ from hopsworks_flink.pipeline.recompute import (
 )
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema, source_avro_schema
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.projection import Projection
+from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import FeatureType, avro_type
 from hopsworks_flink.testing import evaluate
 from tests.support.live.platform import records
@@ -224,6 +224,8 @@ def decoded(pipeline: Pipeline, found: Iterable[Any]) -> Rows:
 def time_of(group: FeatureGroup, row: dict[str, Any]) -> datetime:
     assert group.event_time_feature
     found = row[group.event_time_feature]
+    if isinstance(found, int):
+        return EPOCH + timedelta(milliseconds=found)
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
@@ -284,6 +286,9 @@ class Comparison:
             return math.isclose(one, other, rel_tol=1e-12)
         if aggregate.function == "corr":
             return abs(one - other) < 1e-6
+        if aggregate.type is not None:
+            # A float: numbers that differ in a double's last digits may be rounded apart.
+            return math.isclose(one, other, rel_tol=2e-7) or abs(one - other) < self.largest[aggregate.column] * 1e-9
         slack = self.largest[aggregate.column] * 1e-15
         if aggregate.other:
             slack *= self.largest[aggregate.other] * 1e3
