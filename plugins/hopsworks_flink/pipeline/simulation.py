@@ -113,6 +113,8 @@ def simulator_arguments(
 
 def _not_simulated(pipeline: Pipeline) -> str | None:
     source = pipeline.source
+    if not source.is_ours:
+        return "events are written as plain Avro, and the source's have a schema or framing of their own"
     if source.format != "avro":
         return f"events are written as avro, and source.format is {source.format}"
     for name, kind in source.columns.items():

@@ -177,6 +177,7 @@ class Pipeline(Model):
             group
             for group in self.feature_groups
             if group.online
+            and self.source.is_ours
             # Nothing tells which event has a wanted time by an expression.
             and self.source.event_time.expression is None
             and group.event_time == "window_end"

@@ -44,6 +44,7 @@ MILLISECONDS = "__milliseconds"
 #: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
 FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
+SOURCE_REGISTRY = "${source_registry}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
 
@@ -80,7 +81,8 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     options = _source_options(pipeline.consumer_group, source)
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{_discovery_milliseconds(source)} ms"
-    return create_table(SOURCE_TABLE, lines, options, f"{SOURCE_START},\n  {SOURCE_KAFKA}")
+    registry = [SOURCE_REGISTRY] if source.registry else []
+    return create_table(SOURCE_TABLE, lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry]))
 
 
 def _discovery_milliseconds(source: Source) -> int:
@@ -170,6 +172,12 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         f"{FORMAT}.encoding": source.format,
         f"{FORMAT}.on-error": source.on_decode_error,
     }
+    if source.framing is not None:
+        options[f"{FORMAT}.framing"] = source.framing
+    if source.schema_ids:
+        options[f"{FORMAT}.schema-ids"] = ";".join(map(str, source.schema_ids))
+    if source.avro_schema is not None:
+        options[f"{FORMAT}.schema"] = json.dumps(source.avro_schema, ensure_ascii=False)
     if source.appended:
         options[f"{FORMAT}.appended"] = str(len(source.appended))
     options |= column_options(FORMAT, source)

@@ -30,7 +30,14 @@ def readable(pipeline: Pipeline) -> Pipeline:
             "expression as source.event_time"
         )
     # What cannot be read in a file fails the job. An event in a file is as old as it is: there is no time of arrival.
-    changes: dict[str, str | None] = {"on_decode_error": "fail", "refused": "drop", "max_past": None}
+    # Nor is there the framing of a topic's records.
+    changes: dict[str, str | None] = {
+        "framing": None,
+        "registry": None,
+        "on_decode_error": "fail",
+        "refused": "drop",
+        "max_past": None,
+    }
     return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})
 
 

@@ -20,21 +20,27 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     private final String encoding;
     private final Column[] columns;
     private final int required;
+    private final Framing framing;
     private final boolean quarantine;
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
     private transient Counter undecodable;
 
-    /** @param required a record of plain Avro may end behind so many of the columns. */
+    /**
+     * @param required a record of plain Avro may end behind so many of the columns.
+     * @param framing what says how a record of Avro was written.
+     */
     public EventsSchema(
             String encoding,
             Column[] columns,
             int required,
+            Framing framing,
             boolean quarantine,
             TypeInformation<RowData> produced) {
         this.encoding = encoding;
         this.columns = columns;
         this.required = required;
+        this.framing = framing;
         this.quarantine = quarantine;
         this.produced = produced;
     }
@@ -42,7 +48,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     @Override
     public void open(InitializationContext context) {
         boolean avro = encoding.equals(EventsFormatFactory.AVRO);
-        decoder = avro ? new AvroDecoder(columns, required) : new JsonDecoder(columns);
+        decoder = avro ? framing.decoder(columns, required) : new JsonDecoder(columns);
         undecodable = context.getMetricGroup().counter("undecodableRecords");
     }
 
