@@ -1,8 +1,10 @@
-"""``python -m devstack up|down|status|logs``: the local stack at the terminal."""
+"""``python -m devstack up|down|status|logs|env``: the local stack at the terminal."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m devstack", description="The local stack: Kafka, Flink, Hopsworks, Airflow."
     )
-    commands = parser.add_subparsers(required=True, metavar="up|down|status|logs")
+    commands = parser.add_subparsers(required=True, metavar="up|down|status|logs|env")
     up = commands.add_parser("up", help="start what does not run and wait until all of it works")
     up.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(NAMES)}")
     up.set_defaults(run=_up)
@@ -52,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", type=int, default=50, dest="lines", help="how many lines from the end (default 50)")
     logs.add_argument("-f", action="store_true", dest="follow", help="go on printing new lines")
     logs.set_defaults(run=_logs)
+    env = commands.add_parser(
+        "env", help='what `hopsworks-flink` needs to reach this stack: eval "$(python -m devstack env)"'
+    )
+    env.set_defaults(run=_env)
     return parser
 
 
@@ -111,6 +117,17 @@ def _row(part: PartStatus) -> list[str]:
     up = f"{part.uptime_seconds:.0f} s" if part.pids else ""
     memory = f"{part.memory_bytes / 2**20:.0f} MiB" if part.pids else ""
     return [part.name, f"[{colour}]{part.state}[/]", up, memory, part.url, part.detail]
+
+
+def _env(stack: Stack, console: Console, options: argparse.Namespace) -> int:
+    """Lines for a shell. They hold the stack's own secrets, and nothing of the caller's environment."""
+    variables = {
+        "AIRFLOW_HOME": str(stack.config.airflow_home),
+        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in stack.airflow_connections().items()},
+    }
+    for name, value in variables.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
 
 
 def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:

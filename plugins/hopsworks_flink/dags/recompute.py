@@ -19,11 +19,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.standard.sensors.date_time import DateTimeSensor, DateTimeSensorAsync
+from airflow.providers.standard.sensors.date_time import DateTimeSensor
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from hopsworks_flink._compat import conf
 from hopsworks_flink.assets import flink_job_asset
 from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, pipeline_dag
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
@@ -104,15 +103,11 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
         "user_defined_macros": {"arrivals_over": arrivals_over},
     }
     with pipeline_dag(pipeline, "recompute", __doc__, ["flink", "offline"], defaults, dag_arguments) as dag:
-        # Without a triggerer the wait, which may take hours, gives its worker slot back between two looks.
-        wait_class = (
-            DateTimeSensorAsync
-            if conf.getboolean("operators", "default_deferrable", fallback=False)
-            else DateTimeSensor
-        )
-        wait = wait_class(
+        wait = DateTimeSensor(
             task_id="wait_for_late_events",
+            # The wait may take hours: it needs no triggerer, and no worker slot between two looks.
             mode="reschedule",
+            poke_interval=300,
             target_time="{{ arrivals_over(params.end, params.arrival_margin, data_interval_end | default(none)) }}",
             timeout=30 * 24 * 3600,
         )

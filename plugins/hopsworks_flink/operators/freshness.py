@@ -191,6 +191,8 @@ class _Run:
         produce(self.broker, self.topic, partition, self.canary.value_at(moment), stamp)
 
     def _readable(self, times: Sequence[int]) -> bool:
-        """Whether a window that holds one of the canaries can be read."""
+        """Whether a row that one of the canaries has made can be read."""
         found = self.session.online_event_time_of(self.group, self.column, self.canary.key, self.canary.value)
-        return found is not None and datetime.fromisoformat(found).timestamp() * 1000 > min(times)
+        if found is None:
+            return False
+        return self.canary.is_shown(datetime.fromisoformat(found).timestamp() * 1000, min(times))

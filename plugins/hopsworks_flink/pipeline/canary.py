@@ -45,7 +45,10 @@ class Canary:
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Canary:
-        """The canary of a pipeline that can have one, in the group whose windows close most often."""
+        """The canary of a pipeline that can have one, in the group whose windows close most often.
+
+        A group without windows is taken only where there is no other: it does not wait for the watermark.
+        """
         group = min(pipeline.canary_groups, key=_step)
         (key,) = group.key
         return cls(pipeline, group, key, RESERVED_KEYS[pipeline.source.columns[key].name])
@@ -64,6 +67,15 @@ class Canary:
             read = json_values.reader(column)(self._time(newest, column))
             return (read - _EPOCH) // timedelta(milliseconds=1)
         return newest // 1000 * 1000 if event_time.unit == "seconds" else newest
+
+    def is_shown(self, row: float, sent: int) -> bool:
+        """Whether a row is of a canary, or of a later one.
+
+        :param row: event time of the row online, epoch milliseconds; whole seconds, in most groups.
+        :param sent: event time of the canary, epoch milliseconds.
+        """
+        # A window that holds it ends later.
+        return row >= sent // 1000 * 1000 if self.group.is_projection else row > sent
 
     def value_at(self, time: int) -> bytes:
         """The event's record value.
@@ -123,6 +135,8 @@ def nested(values: Mapping[Path, Any]) -> Any:
 
 
 def _step(group: FeatureGroup) -> timedelta:
+    if group.is_projection:
+        return timedelta.max
     return group.window.step or group.window.slide or group.window.size
 
 

@@ -26,11 +26,12 @@ class Feature(NamedTuple):
 
 
 def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
-    """Features of a group in their order: key columns, aggregates, and the event time if there is one."""
+    """Features of a group in their order: key columns, aggregates or features, and the event time if there is one."""
     meanings = dict.fromkeys(group.key, "")
     for name, aggregate in group.aggregates.items():
-        over = "events" if aggregate.column is None else aggregate.column
+        over = " and ".join(aggregate.columns) or "events"
         meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
+    meanings |= {name: feature.description for name, feature in group.features.items()}
     if group.event_time_feature:
         ends = group.event_time == "window_end"
         meanings[group.event_time_feature] = "end of the window, exclusive" if ends else "time of the event"
@@ -67,14 +68,14 @@ def online_warnings(pipeline: Pipeline, group: FeatureGroup, registered: Mapping
         limit = longest(online_type)
         if limit is None or (name in group.online_types if most is None else most <= limit):
             continue
-        what, column = ("key column", name) if name in group.key else ("feature", group.aggregates[name].column)
+        what, text = ("key column", name) if name in group.key else ("feature", _text_of(group, name))
         may_be = "may be of any length" if most is None else f"may have {most} characters"
         way_out = f"name a longer type (online_types: {{{name}: varchar({max(500, most or 0)})}})"
         if name in registered:
             way_out += ", in a new version of the group"
         warnings.append(
             f"{group.full_name}: {what} {name!r} is {online_type} online, and its strings {may_be}: rows with a longer "
-            f"one are dropped there. If there can be one, {way_out}, or cut the string: LEFT({column}, {limit})."
+            f"one are dropped there. If there can be one, {way_out}, or cut the string: LEFT({text}, {limit})."
         )
     return warnings
 
@@ -101,11 +102,24 @@ def _lengths(pipeline: Pipeline, group: FeatureGroup) -> Iterator[tuple[str, Fea
     for name, kind in group.feature_types(columns).items():
         if kind != STRING:
             continue
-        aggregate = group.aggregates.get(name)
-        most = lengths[aggregate.column if aggregate and aggregate.column else name]
+        aggregate, feature = group.aggregates.get(name), group.features.get(name)
+        if feature and feature.expression not in lengths:
+            from hopsworks_flink.pipeline.expressions.lengths import longest_text
+
+            yield name, kind, longest_text(feature.expression, columns, lengths)
+            continue
+        most = lengths[_text_of(group, name)]
         if aggregate and most is not None:
             most = max(most, len(str(aggregate.default or "")))
         yield name, kind, most
+
+
+def _text_of(group: FeatureGroup, name: str) -> str:
+    """The column or expression that a key column or a feature takes its texts from."""
+    if feature := group.features.get(name):
+        return feature.expression
+    aggregate = group.aggregates.get(name)
+    return (aggregate.column if aggregate else None) or name
 
 
 def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:

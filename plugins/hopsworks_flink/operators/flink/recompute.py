@@ -20,6 +20,7 @@ from hopsworks_flink.hooks.registry_connection import source_registry
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.deferral import may_defer
 from hopsworks_flink.tasks.outlets import emit
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             complete.isoformat(),
             self.arrival_margin,
         )
-        if as_bool(self.deferrable, "deferrable"):
+        if may_defer(self):
             from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
             self.defer(trigger=DateTimeTrigger(moment=complete), method_name="execute_after_wait", timeout=None)

@@ -8,7 +8,14 @@ from typing import Any
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import POSITIONS
 from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.sql.aggregates import ORDER, ORDER_OFFSET, ORDER_TIME, condition, template_text
+from hopsworks_flink.pipeline.sql.aggregates import (
+    EVENT_TIME,
+    ORDER,
+    ORDER_OFFSET,
+    ORDER_TIME,
+    condition,
+    template_text,
+)
 from hopsworks_flink.pipeline.types import FeatureType, sql_identifier
 
 # What is not SQL among a plan's statements: what the class Engine of flink_jobs/java is asked to do.
@@ -18,7 +25,6 @@ SOURCE_TABLE = "source"
 EVENTS = "events"
 # The events as they come from the source, where others share them.
 READ = "read"
-EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"

@@ -13,9 +13,14 @@ from datetime import timedelta
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql.aggregates import OverAggregates, template_text, window_aggregate
-from hopsworks_flink.pipeline.sql.events import (
+from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
+    OverAggregates,
+    epoch_milliseconds,
+    template_text,
+    window_aggregate,
+)
+from hopsworks_flink.pipeline.sql.events import (
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
@@ -26,6 +31,7 @@ from hopsworks_flink.pipeline.sql.events import (
     needs_coordinates,
 )
 from hopsworks_flink.pipeline.sql.native import native_windows
+from hopsworks_flink.pipeline.sql.windows import joined_features, joined_view_name, window_function
 from hopsworks_flink.pipeline.types import (
     BIGINT,
     BOOLEAN,
@@ -153,11 +159,6 @@ def _moment(epoch_milliseconds: str) -> str:
     return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
 
 
-def epoch_milliseconds(moment: str) -> str:
-    """Milliseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ. TIMESTAMPDIFF would count in INTEGER."""
-    return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
-
-
 def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     options = {
         "connector": "kafka",
@@ -232,11 +233,15 @@ def insert(
     :param order: as for `sink_table`.
     :param bounded: whether the statement runs in batch mode, which cannot look back from an event by its rowtime.
     """
+    if group.is_projection:
+        return _insert_of_events(pipeline, group, headers, order)
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
-    native = native_windows(pipeline, group)
+    native, view = native_windows(pipeline, group), None
     if native:
-        produced = dict(native.features[group.full_name])
+        produced, view = dict(native.features[group.full_name]), native.view
+    elif group.is_joined:
+        produced, view = joined_features(pipeline, group), joined_view_name(group)
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
@@ -245,12 +250,12 @@ def insert(
         produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
-    if group.window.is_cumulating:
-        # By its end: the window that grows when the job begins is out up to there.
+    if group.window.is_cumulating or group.is_joined:
+        # By its end: the window that grows when the job begins is out up to there, and others begin at several times.
         first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
     select = _select_into(pipeline, group, headers, order, produced)
-    if native:
-        return f"{select}\nFROM {sql_identifier(native.view)}\nWHERE {first}"
+    if view:
+        return f"{select}\nFROM {sql_identifier(view)}\nWHERE {first}"
     return (
         f"{select}\n"
         f"FROM {window_function(group)}\n"
@@ -279,6 +284,16 @@ def _select_into(
     select_list = ",\n  ".join(selected)
     target = ", ".join(sql_identifier(name) for name in (KEY, HEADERS, *order))
     return f"INSERT INTO {sql_identifier(group.full_name)} ({target})\nSELECT\n  {select_list}"
+
+
+def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str]) -> str:
+    """A row for each event that counts, made of nothing else. No watermark is waited for: a late event has its row."""
+    columns = pipeline.source.all_columns
+    produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
+    if group.event_time_feature:
+        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(EVENT_TIME))}) * 1000"
+    events = sql_identifier(events_view_name(group.key))
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}"
 
 
 def _insert_on_event(
@@ -335,17 +350,6 @@ def windows_from(full_name: str) -> str:
 def windows_placeholder(full_name: str) -> str:
     """Name of that placeholder."""
     return f"windows_from_{full_name}"
-
-
-def window_function(group: FeatureGroup) -> str:
-    """Windowing table-valued function over the group's events."""
-    data = f"TABLE {sql_identifier(events_view_name(group.key))}, DESCRIPTOR({sql_identifier(EVENT_TIME)})"
-    size = sql_interval(group.window.size)
-    if group.window.step is not None and group.window.is_cumulating:
-        return f"CUMULATE({data}, {sql_interval(group.window.step)}, {size})"
-    if group.window.slide is None or group.window.is_tumbling:
-        return f"TUMBLE({data}, {size})"
-    return f"HOP({data}, {sql_interval(group.window.slide)}, {size})"
 
 
 def record_key(key: Sequence[str], columns: Mapping[str, FeatureType]) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
 from hopsworks_flink.pipeline.sql.events import (
-    EVENT_TIME,
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
@@ -20,14 +20,7 @@ from hopsworks_flink.pipeline.sql.events import (
     UNDECODABLE,
     events_table,
 )
-from hopsworks_flink.pipeline.sql.features import (
-    SINK_KAFKA,
-    create_table,
-    epoch_milliseconds,
-    fixed,
-    time_value,
-    too_old,
-)
+from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, fixed, time_value, too_old
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
 
 QUARANTINE_TABLE = "quarantine"
