@@ -65,7 +65,7 @@ def refused_of(
 def _refusal(pipeline: Pipeline, registry: Schemas | None) -> Refusal:
     source, decode = pipeline.source, decoder(pipeline.source, registry)
     # What a key is derived from is not computed here. An event that one group counts, counts.
-    keys = [[column for column in group.key if column in source.columns] for group in pipeline.feature_groups]
+    keys = [[column for column in group.key if column in source.value_columns] for group in pipeline.feature_groups]
 
     def refusal(value: bytes, arrived: int) -> str | None:
         try:
@@ -73,8 +73,10 @@ def _refusal(pipeline: Pipeline, registry: Schemas | None) -> Refusal:
         except UndecodableError:
             return UNDECODED
         # Nor is a time by an expression.
-        if source.event_time.expression is None and (
-            problem := _time_problem(source, event.get(source.event_time.column or ""), arrived)
+        if (
+            source.event_time.expression is None
+            and source.event_time.column not in source.beside_columns
+            and (problem := _time_problem(source, event.get(source.event_time.column or ""), arrived))
         ):
             return problem
         missing = [next((column for column in key if event[column] is None), None) for key in keys]

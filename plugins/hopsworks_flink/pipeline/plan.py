@@ -19,7 +19,7 @@ from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql import late, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
-from hopsworks_flink.pipeline.sql.features import FORMAT, insert, sink_table, source_table, windows_placeholder
+from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.native import window_steps
 from hopsworks_flink.pipeline.sql.windows import joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
@@ -244,10 +244,9 @@ def registry_values(pipeline: Pipeline, registry: Mapping[str, str] | None) -> d
         return {}
     if not registry:
         raise PipelineError(f"pipeline {pipeline.name}: no address of the registry {pipeline.source.registry!r}")
-    options = {f"{FORMAT}.registry.{name}": value for name, value in sorted(registry.items())}
-    return {
-        "source_registry": ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in options.items())
-    }
+    prefix = f"{format_prefix(pipeline.source)}.registry"
+    options = [f"{sql_literal(f'{prefix}.{name}')} = {sql_literal(value)}" for name, value in sorted(registry.items())]
+    return {"source_registry": ",\n  ".join(options)}
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
         **note,
         "fields": [
             {"name": name, "type": _written(column), **({"default": None} if name in pipeline.source.appended else {})}
-            for name, column in pipeline.source.declared.items()
+            for name, column in pipeline.source.value_columns.items()
         ],
     }
 

@@ -56,18 +56,22 @@ def cluster(stack: Any, registry: Registry) -> Iterator[Cluster]:
         yield Cluster(stack)
 
 
-def example(name: str) -> Pipeline:
-    """An example, with a topic and a name of this run."""
+def example(name: str, columns: dict[str, Any] | None = None, **aggregates: Any) -> Pipeline:
+    """An example, with a topic and a name of this run, and more columns and features if they are wanted."""
     spec = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
     spec["name"] = f"{name}_{RUN}"
     spec["source"]["topic"] = f"{name}_{RUN}"
+    spec["source"]["schema"].update(columns or {})
+    spec["feature_groups"][0]["aggregates"].update(aggregates)
     return Pipeline.parse(spec)
 
 
-def send(cluster: Cluster, pipeline: Pipeline, values: list[tuple[datetime, bytes | None]]) -> None:
+def send(cluster: Cluster, pipeline: Pipeline, values: list[tuple[datetime, bytes | None]], **beside: Any) -> None:
+    """:param beside: keys and headers of the records."""
     producer = Producer(cluster.conf)
-    for at, value in values:
-        producer.produce(pipeline.source.topic, value, timestamp=int(at.timestamp() * 1000))
+    for number, (at, value) in enumerate(values):
+        more = {name: of[number] for name, of in beside.items()}
+        producer.produce(pipeline.source.topic, value, timestamp=int(at.timestamp() * 1000), **more)
     assert producer.flush(30) == 0
 
 
@@ -132,12 +136,21 @@ def click(event: dict[str, Any]) -> bytes:
 
 
 def test_clicks_in_nested_json(cluster: Cluster) -> None:
-    pipeline, events = example("web_clicks"), clicks()
+    beside = {"session": {"type": "bigint", "key": True}, "campaign": {"type": "string", "header": "campaign"}}
+    pipeline = example("web_clicks", beside, sessions={"count_distinct": "session"}, campaign={"max": "campaign"})
+    events = clicks()
     last = {"at": BEGIN + timedelta(hours=2), "user": "end", "kind": "view", "page": None, "price": None}
     cluster.create_topic(pipeline.source.topic, 1)
     # A record without a value is none.
     nothing: list[tuple[datetime, bytes | None]] = [(BEGIN, None)]
-    send(cluster, pipeline, [*nothing, *((event["at"], click(event)) for event in [*events, last])])
+    sent = [*nothing, *((event["at"], click(event)) for event in [*events, last])]
+    # Of the first click the key is no number, and a record has no header.
+    keys = [None, "x", *(str(number % 3) for number in range(1, 200)), None]
+    headers = [None, *([("campaign", f"c{number % 8}")] if number % 3 else None for number in range(200)), None]
+    send(cluster, pipeline, sent, key=keys, headers=headers)
+    for number, event in enumerate(events):
+        event["session"] = number % 3 if number else None
+        event["campaign"] = f"c{number % 8}" if number % 3 else None
 
     def row(inside: list[dict[str, Any]]) -> dict[str, Any]:
         pages = [event["page"] for event in inside if event["page"]]
@@ -149,6 +162,8 @@ def test_clicks_in_nested_json(cluster: Cluster) -> None:
             "last_page": pages[-1] if pages else None,
             "orders": len(orders),
             "spent": sum(spent, Decimal("0.00")),
+            "sessions": len({event["session"] for event in inside} - {None}),
+            "campaign": max((event["campaign"] for event in inside if event["campaign"]), default=None),
         }
 
     wanted = in_windows(events, "user", timedelta(minutes=10), timedelta(minutes=5), row)

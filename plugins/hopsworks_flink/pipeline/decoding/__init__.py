@@ -58,14 +58,17 @@ def value_check(pipeline: Pipeline, registry: Schemas | None = None) -> Check:
 
 
 def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any]]:
-    """What makes an event (column to value) of a record's value; raises UndecodableError.
+    """What makes an event of a record's value, column to value, without those of key and headers.
+
+    It raises UndecodableError for what is none.
 
     :param registry: the schemas of the source's registry; needed if it has one.
     """
-    places = tree(source.declared)
+    columns = source.value_columns
+    places = tree(columns)
     if source.format == "json":
-        return lambda value: _json_event(value, source.declared, places)
-    required = len(source.declared) - len(source.appended)
+        return lambda value: _json_event(value, columns, places)
+    required = len(columns) - len(source.appended)
     fixed = parse_schema(source.avro_schema) if source.avro_schema is not None else None
     known: dict[int, AvroType] = {}
 
@@ -88,8 +91,8 @@ def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes]
             if source.registry is not None:
                 written = of_registry(number)
         if written is not None:
-            return decode_written(value, written, source.declared, places)
-        return _avro_event(value, source.declared, required)
+            return decode_written(value, written, columns, places)
+        return _avro_event(value, columns, required)
 
     return decode
 

@@ -184,6 +184,7 @@ class Pipeline(Model):
             and self.source.event_time.expression is None
             and len(group.key) == 1
             and group.key[0] in columns
+            and not self.source.beside_columns
             and group.key[0] != self.source.event_time.column
             and columns[group.key[0]].name in RESERVED_KEYS
         ]

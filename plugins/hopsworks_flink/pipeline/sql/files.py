@@ -7,6 +7,7 @@ import re
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.sql import events as views
 from hopsworks_flink.pipeline.sql.features import column_options
 from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
@@ -38,7 +39,10 @@ def readable(pipeline: Pipeline) -> Pipeline:
         "refused": "drop",
         "max_past": None,
     }
-    return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})
+    source = pipeline.source.model_copy(update=changes)
+    # What stood beside a record is a column of a file.
+    columns = {name: Column(type=c.type) if c.is_beside else c for name, c in source.declared.items()}
+    return pipeline.model_copy(update={"source": source.model_copy(update={"declared": columns})})
 
 
 def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) -> list[str]:

@@ -136,6 +136,21 @@ class Source(Model):
         return {name: column.type if column else None for name, column in self.declared.items()}  # type: ignore[misc]
 
     @property
+    def value_columns(self) -> dict[str, Column]:
+        """Columns of the records' values: without those of keys and headers."""
+        return {name: column for name, column in self.declared.items() if column is None or not column.is_beside}
+
+    @property
+    def beside_columns(self) -> dict[str, Column]:
+        """Columns of the records' keys and headers."""
+        return {name: column for name, column in self.declared.items() if column is not None and column.is_beside}
+
+    @property
+    def has_key_column(self) -> bool:
+        """Whether a column is the records' key."""
+        return any(column.key for column in self.beside_columns.values())
+
+    @property
     def all_columns(self) -> dict[str, FeatureType]:
         """Columns of the topic and derived ones, with their types: what keys, aggregates and conditions may name."""
         return {**self.columns, **{name: _type_of(column) for name, column in self.derive.items()}}
@@ -200,6 +215,10 @@ class Source(Model):
             yield "idle_timeout must be positive, or null to wait for every partition"
 
     def _path_problems(self) -> Iterator[str]:
+        if not self.value_columns:
+            yield "schema needs a column of the records' values, beside those of keys and headers"
+        if len(keys := [name for name, column in self.beside_columns.items() if column.key]) > 1:
+            yield f"schema.{keys[1]}: {keys[0]} is the record's key already"
         named = [name for name, column in self.declared.items() if column and column.path is not None]
         if named and self.format == "avro" and not self.has_names:
             yield (
@@ -226,7 +245,7 @@ class Source(Model):
             except ValueError as error:
                 yield f"avro_schema {error}"
             else:
-                yield from reading_problems(schema, self.declared)
+                yield from reading_problems(schema, self.value_columns)
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:
@@ -237,7 +256,7 @@ class Source(Model):
         if self.has_names:
             yield "appended is about plain Avro; what a record's own schema lacks is null: remove it"
             return
-        columns = list(self.columns)
+        columns = list(self.value_columns)
         if self.appended != columns[1:][-len(self.appended) :]:
             yield (
                 f"appended must name the last columns of schema in their order, and not all; it has "

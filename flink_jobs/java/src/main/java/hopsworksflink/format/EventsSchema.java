@@ -25,6 +25,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
     private transient Counter undecodable;
+    private transient Counter tombstones;
 
     /**
      * @param required a record of plain Avro may end behind so many of the columns.
@@ -49,13 +50,15 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     public void open(InitializationContext context) {
         boolean avro = encoding.equals(EventsFormatFactory.AVRO);
         decoder = avro ? framing.decoder(columns, required) : new JsonDecoder(columns);
+        tombstones = context.getMetricGroup().counter("tombstones");
         undecodable = context.getMetricGroup().counter("undecodableRecords");
     }
 
     @Override
     public void deserialize(byte[] value, Collector<RowData> out) throws IOException {
         if (value == null) {
-            return; // a tombstone is no event
+            tombstones.inc(); // no event
+            return;
         }
         GenericRowData row = new GenericRowData(quarantine ? columns.length + 2 : columns.length);
         try {
