@@ -229,7 +229,6 @@ def sensor_row(inside: list[dict[str, Any]]) -> dict[str, Any]:
 def test_readings_whose_producer_adds_a_field_and_drops_one(cluster: Cluster, registry: Registry) -> None:
     pipeline, events, size = example("sensor_readings"), readings(), timedelta(minutes=5)
     subject, topic = f"{pipeline.source.topic}-value", f"{pipeline.name}_rows"
-    requests.put(f"{registry.url}/config/{subject}", json={"compatibility": "NONE"}, timeout=10).raise_for_status()
     cluster.create_topic(pipeline.source.topic, 1)
     wanted = in_windows(events, "sensor", size, size, sensor_row)
     job_id = cluster.start(pipeline, topic)
