@@ -66,7 +66,7 @@ def airflow(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def test_a_whole_life_without_a_triggerer(stack: Stack, airflow: AirflowClient) -> None:
     assert airflow.call("GET", "/monitor/health")["triggerer"]["status"] is None
     # A form that refuses says what it takes, and starts nothing.
-    with pytest.raises(DevstackError, match="400 .*'a whole number from 1 to 256' was expected"):
+    with pytest.raises(DevstackError, match=r"400 .*'a whole number from 1 to 256' was expected"):
         airflow.trigger(dag_id("deploy"), {"parallelism": 257})
     assert airflow.call("GET", f"/dags/{dag_id('deploy')}/dagRuns")["dag_runs"] == []
     deployed = airflow.run(dag_id("deploy"), timeout=300)
