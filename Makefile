@@ -57,7 +57,7 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 # Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
-EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
+EVERYTHING := -n 4 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
@@ -111,6 +111,11 @@ sameness: env ## stream, batch and DuckDB on random pipelines, against each othe
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) $(if $(SEED),SAMENESS_SEED=$(SEED)) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
 		$(PYTHON) -m pytest -v tests/integration/values/test_sameness.py
 
+.PHONY: engines
+engines: env ## the native engine beside SQL's windows on random pipelines with late events; EXAMPLES=5 of them
+	@ENGINES_EXAMPLES=$(or $(EXAMPLES),5) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
+		$(PYTHON) -m pytest -v tests/integration/values/test_engines.py
+
 .PHONY: changes
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation
 	@CHANGES=all $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
@@ -124,6 +129,10 @@ chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for anothe
 bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; ARGS="--quick" for a short one
 	@$(UV) sync --frozen --quiet --inexact --group bench
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
+
+.PHONY: docs
+docs: $(ROOT_ENV) ## the documentation as a site, in site/; fails at a link that leads nowhere
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 .PHONY: lint
 lint: $(ROOT_ENV) ## ruff and mypy

@@ -71,6 +71,17 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "my_platform.tokens.of_this_task",
                         "default": "",
                     },
+                    "status_sample_rows": {
+                        "description": (
+                            "So many online rows of each feature group supervision keeps for the status page, where "
+                            "those see them who may read the DAG's XComs. They are data of yours in Airflow's "
+                            "database: 0 keeps none."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "5",
+                        "default": "0",
+                    },
                 },
             }
         },

@@ -47,13 +47,18 @@ class Run:
 def reference_pipeline(
     topic: str, groups: int = 1, source: Mapping[str, Any] | None = None, engine: str = "sql", **changes: Any
 ) -> Pipeline:
-    """The pipeline that the repository ships, over another topic, with its first feature groups only, changed."""
+    """The pipeline that the repository ships, over another topic, with its first feature groups only, changed.
+
+    :param changes: settings of these; None takes one away.
+    """
     spec = yaml.safe_load(REFERENCE.read_text())
     spec["source"].update(topic=topic, **(source or {}))
     spec["engine"] = engine
     spec["feature_groups"] = spec["feature_groups"][:groups]
     for group in spec["feature_groups"]:
         group.update(changes)
+        for name in [name for name, value in group.items() if value is None]:
+            del group[name]
     return Pipeline.parse(spec)
 
 

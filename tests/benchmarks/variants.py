@@ -67,6 +67,11 @@ def _on_event(cluster: Cluster, run: Run) -> str:
     return jobs.run_compiled(cluster, run, emit="on_event", window={"size": "10m"})
 
 
+def _rows(cluster: Cluster, run: Run) -> str:
+    features = {"tid": "UPPER(tid)", "amount": "amount"}
+    return jobs.run_compiled(cluster, run, window=None, aggregates=None, features=features, event_time="event")
+
+
 VARIANTS = (
     Variant("floor", "Kafka + Avro → nothing", jobs.run_floor, check="nothing", every_round=True),
     Variant("floor_strict", "the same, this package's strict format", _strict_floor, check="nothing", every_round=True),
@@ -109,5 +114,6 @@ VARIANTS = (
     ),
     Variant("refused", "pipeline, refused: quarantine", _with_source(refused="quarantine")),
     Variant("quarantine", "pipeline, on_decode_error: quarantine", _with_source(on_decode_error="quarantine")),
+    Variant("rows", "pipeline, rows without windows", _rows, check="rows"),
     Variant("on_event", "pipeline, a row for each event", _on_event, check="rows", share=0.1),
 )

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: of the command line; None: of this process.
     :return: exit code: 0 done, 1 error; for ``plan`` 0 nothing to change, 2 something would change.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         code = options.run(options)
         sys.stdout.flush()
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments; the documentation prints its help."""
     parser = _Parser(prog="hopsworks-flink", description="Feature pipelines: look before you deploy.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

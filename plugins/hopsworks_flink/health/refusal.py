@@ -69,7 +69,10 @@ def _refusal(pipeline: Pipeline) -> Refusal:
             event = decode(value)
         except UndecodableError:
             return UNDECODED
-        if problem := _time_problem(source, event.get(source.event_time.column or ""), arrived):
+        # Nor is a time by an expression.
+        if source.event_time.expression is None and (
+            problem := _time_problem(source, event.get(source.event_time.column or ""), arrived)
+        ):
             return problem
         missing = [next((column for column in key if event[column] is None), None) for key in keys]
         return NULL.format(missing[0]) if all(missing) else None

@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from hopsworks_flink.pipeline import json_values
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.types import FeatureType
+from hopsworks_flink.pipeline.spec.source import Column, Source
+from hopsworks_flink.pipeline.spec.source.columns import path_of
+from hopsworks_flink.pipeline.spec.source.writing import Path, shown_path
+from hopsworks_flink.pipeline.types import TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
 
-_EPOCH = datetime(1970, 1, 1)
 _SPACE = " \t\n\r"
 _SHOWN = 40
 _DEEPEST = 100
@@ -56,12 +58,13 @@ def value_check(pipeline: Pipeline) -> Check:
 def decoder(source: Source) -> Callable[[bytes], dict[str, Any]]:
     """What makes an event (column to value) of a record's value; raises UndecodableError."""
     if source.format == "json":
-        return lambda value: _json_event(value, source.columns)
-    required = len(source.columns) - len(source.appended)
-    return lambda value: _avro_event(value, source.columns, required)
+        tree = _tree(source.declared)
+        return lambda value: _json_event(value, source.declared, tree)
+    required = len(source.declared) - len(source.appended)
+    return lambda value: _avro_event(value, source.declared, required)
 
 
-def _avro_event(value: bytes, columns: Mapping[str, FeatureType], required: int) -> dict[str, Any]:
+def _avro_event(value: bytes, columns: Mapping[str, Column], required: int) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
     reader = _AvroReader(value, columns, required)
@@ -75,7 +78,7 @@ def _avro_event(value: bytes, columns: Mapping[str, FeatureType], required: int)
     return event
 
 
-def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, longer: bool) -> str:
+def _cause(value: bytes, columns: Mapping[str, Column], required: int, *, longer: bool) -> str:
     """Why a value is probably no record, in plain words."""
 
     def reads(begin: int, fields: tuple[int, int] | None, may_be_longer: bool = False) -> bool:
@@ -93,7 +96,7 @@ def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, l
     if longer:
         return "the producer's schema is longer"
     if reads(0, _PLAIN):
-        return f"{_NULLABLE}: the first field reads as a plain {next(iter(columns.values()))}"
+        return f"{_NULLABLE}: the first field reads as a plain {next(iter(columns.values())).type}"
     if reads(0, _NULL_LAST):
         return f"{_NULLABLE}: here null stands last"
     stripped = value.strip(_SPACE.encode())
@@ -105,7 +108,7 @@ def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, l
 class _AvroReader:
     """Reads the fields of one record, which may end behind the first ``required`` ones."""
 
-    def __init__(self, value: bytes, columns: Mapping[str, FeatureType], required: int) -> None:
+    def __init__(self, value: bytes, columns: Mapping[str, Column], required: int) -> None:
         self._value = value
         self._columns = columns
         self._required = required
@@ -118,23 +121,25 @@ class _AvroReader:
     def read(self, begin: int, fields: tuple[int, int] | None) -> dict[str, Any]:
         self._position = begin
         event: dict[str, Any] = dict.fromkeys(self._columns)
-        for number, (name, kind) in enumerate(self._columns.items()):
+        for number, (name, column) in enumerate(self._columns.items()):
             if number >= self._required and not self.left:
                 break
             if fields is not None:
                 self._need(1, name)
                 union = self._value[self._position]
                 if union not in fields:
+                    index = self._number(name)
                     raise UndecodableError(
-                        f"column {name}: its union index reads as {self._number(name)}, not 0 (null) or 1 ({kind})"
+                        f"column {name}: its union index reads as {index}, not 0 (null) or 1 ({column.type})"
                     )
                 self._position += 1
                 if union == fields[0]:
                     continue
-            event[name] = self._field(name, kind)
+            event[name] = self._field(name, column)
         return event
 
-    def _field(self, name: str, kind: FeatureType) -> Any:
+    def _field(self, name: str, column: Column) -> Any:
+        kind = column.type
         if kind.name == "boolean":
             written = self._take(1, name)[0]
             if written > 1:
@@ -143,15 +148,16 @@ class _AvroReader:
         if kind.is_floating:
             code, size = ("<f", 4) if kind.name == "float" else ("<d", 8)
             return struct.unpack(code, self._take(size, name))[0]
-        if kind.is_integer or kind.name in ("date", "timestamp"):
+        if kind.is_integer or kind.name == "date" or (kind == TIMESTAMP and not column.is_text):
             number = self._number(name)
             try:
-                return _held(number, kind)
+                return _held(number, column)
             except (ValueError, OverflowError):
                 raise UndecodableError(f"column {name} is {kind} and holds {number}") from None
-        return self._sized(name, kind)
+        return self._sized(name, column)
 
-    def _sized(self, name: str, kind: FeatureType) -> Any:
+    def _sized(self, name: str, column: Column) -> Any:
+        kind = column.type
         length = self._number(name)
         if not 0 <= length <= self.left:
             left = f"{self.left} {_bytes_are(self.left)}"
@@ -159,11 +165,14 @@ class _AvroReader:
         found = self._take(length, name)
         if kind.name == "binary":
             return found
-        if kind.name == "string":
+        if kind.name in ("string", "timestamp"):
             try:
-                return found.decode()
+                text = found.decode()
+                return text if kind.name == "string" else json_values.moment(text, column)
             except UnicodeDecodeError:
                 raise UndecodableError(f"column {name} is no UTF-8 text") from None
+            except ValueError:
+                raise UndecodableError(f"column {name} is {kind} and holds {_shown(text)}") from None
         if not found:
             raise UndecodableError(f"column {name} is {kind} and has no bytes")
         unscaled = int.from_bytes(found, "big", signed=True)
@@ -197,12 +206,13 @@ def _bytes_are(count: int) -> str:
     return "byte is" if count == 1 else "bytes are"
 
 
-def _held(number: int, kind: FeatureType) -> Any:
+def _held(number: int, column: Column) -> Any:
     """An Avro number as the column's value; raises ValueError or OverflowError if it is out of range."""
+    kind = column.type
     if kind.name == "date":
         return date(1970, 1, 1) + timedelta(days=number)
-    if kind.name == "timestamp":
-        return _EPOCH + timedelta(microseconds=number)
+    if kind == TIMESTAMP:
+        return json_values.since_epoch(number * json_values.microseconds(column.unit))
     limit = 1 << (kind.bits - 1)
     if not -limit <= number < limit:
         raise ValueError("out of range")
@@ -213,7 +223,27 @@ class _Object(list[tuple[str, Any]]):
     """Fields of a JSON object, in their order and as often as they stand there."""
 
 
-def _json_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, Any]:
+@dataclass
+class _Place:
+    """A place in a record: a column's, or one that columns lie below."""
+
+    path: Path
+    column: str | None = None
+    below: dict[str | int, _Place] = field(default_factory=dict)
+
+
+def _tree(columns: Mapping[str, Column]) -> _Place:
+    """The places of the columns in a record."""
+    root = _Place(())
+    for name, column in columns.items():
+        place = root
+        for step in path_of(name, column):
+            place = place.below.setdefault(step, _Place((*place.path, step)))
+        place.column = name
+    return root
+
+
+def _json_event(value: bytes, columns: Mapping[str, Column], tree: _Place) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
     try:
@@ -230,17 +260,38 @@ def _json_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, A
         raise UndecodableError("it is no JSON: broken, or cut off") from None
     if text[end:].strip(_SPACE):
         raise UndecodableError("more follows its JSON object")
-    event: dict[str, Any] = {}
-    for name, found in fields:
-        if name not in columns:
+    event: dict[str, Any] = dict.fromkeys(columns)
+    _take_fields(fields, tree, columns, event)
+    return event
+
+
+def _take_fields(fields: list[Any], place: _Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+    """Take the values of columns out of an object, or out of an array as if places were names."""
+    seen = set()
+    for name, found in fields if isinstance(fields, _Object) else enumerate(fields):
+        if (inner := place.below.get(name)) is None:
             continue
-        if name in event:
-            raise UndecodableError(f"column {name} stands in it twice")
-        try:
-            event[name] = None if found is None else json_values.reader(columns[name])(found)
-        except ValueError:
-            raise UndecodableError(f"column {name} is {columns[name]} and holds {_shown(found)}") from None
-    return {name: event.get(name) for name in columns}
+        if name in seen:
+            what = f"column {inner.column}" if inner.column else shown_path(inner.path)
+            raise UndecodableError(f"{what} stands in it twice")
+        seen.add(name)
+        if found is not None:
+            _take(found, inner, columns, event)
+
+
+def _take(found: Any, place: _Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+    if place.column is None:
+        in_object = isinstance(next(iter(place.below)), str)
+        if not isinstance(found, list) or isinstance(found, _Object) != in_object:
+            wanted = "an object" if in_object else "an array"
+            raise UndecodableError(f"{shown_path(place.path)} holds {_shown(found)}, not {wanted}")
+        _take_fields(found, place, columns, event)
+        return
+    column = columns[place.column]
+    try:
+        event[place.column] = json_values.reader(column)(found)
+    except ValueError:
+        raise UndecodableError(f"column {place.column} is {column.type} and holds {_shown(found)}") from None
 
 
 def _json_number(text: str) -> json_values.Number:

@@ -17,9 +17,11 @@ from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql import late, quarantine
+from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.native import window_steps
+from hopsworks_flink.pipeline.sql.windows import joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
 
@@ -135,7 +137,13 @@ def feature_statements(
         _refuse_distinct_over_events(pipeline, groups)
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
-    statements = [*views(pipeline, groups), *window_steps(pipeline)]
+    used = [aggregate for group in groups for aggregate in group.aggregates.values()]
+    statements = [
+        *java_functions(used),
+        *views(pipeline, groups),
+        *window_steps(pipeline),
+        *joined_views(pipeline, groups),
+    ]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
@@ -240,7 +248,7 @@ class Begin:
 
 def replay_since(pipeline: Pipeline, watermark: int) -> int:
     """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
-    longest = max(milliseconds(group.window.size) for group in pipeline.feature_groups)
+    longest = max(milliseconds(group.reach) for group in pipeline.feature_groups)
     return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
 
 
@@ -256,14 +264,19 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
     further ahead do not count. A lookup by timestamp finds the first record at or past it, and all later ones follow.
     The same events suffice for a window that grows, of which the steps up to W are out, and for the rows of events
     after W, which look back no further.
+
+    Features of single events have no such bound: their rows are out as soon as an event is read, so which of those that
+    are read again had theirs is not known. They are written again, the same as before.
     """
     if begin.replay and begin.watermark is None:
         raise PipelineError(f"pipeline {pipeline.name}: a replay needs a watermark")
     values = {}
     for group in pipeline.feature_groups:
+        if group.is_projection:
+            continue
         first = _ALL_WINDOWS
         if begin.watermark is not None:
-            by_start = group.emit == "on_window" and not group.window.is_cumulating
+            by_start = group.emit == "on_window" and not group.window.is_cumulating and not group.is_joined
             first = _timestamp(begin.watermark - (milliseconds(group.window.size) if by_start else 0))
         values[windows_placeholder(group.full_name)] = first
     mode = {"scan.startup.mode": f"{begin.offset or pipeline.source.start}-offset"}

@@ -1,7 +1,8 @@
 """Recomputing a past interval: which records it needs, and the plan of the bounded job. Pure, no I/O.
 
-An interval [start, end) stands for the windows that end in (start, end]. With windows of up to ``size`` these hold
-events of [start - size, end). How an event's time and its record's Kafka timestamp go together bounds what is read:
+An interval [start, end) stands for the windows that end in (start, end], and for the rows of the events of [start,
+end). With windows of up to ``size`` these need events of [start - size, end). How an event's time and its record's
+Kafka timestamp go together bounds what is read:
 
 - never later than ``max_future`` before the event's time, as events further ahead do not count; so no record before
   ``start - size - max_future`` matters;
@@ -92,7 +93,7 @@ def reach(pipeline: Pipeline, groups: Iterable[FeatureGroup], interval: Interval
 
     :param arrival_margin: how long after its time an event may arrive and still count.
     """
-    warm_up = max(group.window.size for group in groups) + pipeline.source.max_future
+    warm_up = max(group.reach for group in groups) + pipeline.source.max_future
     since = interval.start_ms - milliseconds(warm_up)
     return Reach(max(0, since), interval.end_ms + milliseconds(arrival_margin), warm_up)
 
@@ -221,7 +222,7 @@ def compile_recompute(
         # same.
         sources = [source.replace(SOURCE_START, _offsets(partitions))]
     else:
-        first = interval.start_ms - max(milliseconds(group.window.size) for group in groups)
+        first = interval.start_ms - max(milliseconds(group.reach) for group in groups)
         sources = history_files.source_tables(read, source, first, interval.end_ms)
     name = job_name(pipeline, interval)
     return JobPlan(
@@ -263,7 +264,7 @@ def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
     start, end = interval.start_ms * 1000, interval.end_ms * 1000
     # A window belongs to the interval in which it is complete, an event to the one in which it happened.
     bounds = f"{event_time} > {start} AND {event_time} <= {end}"
-    if group.emit == "on_event":
+    if group.by_event:
         bounds = f"{event_time} >= {start} AND {event_time} < {end}"
     return f"{target}\nSELECT * FROM (\n{query}\n)\nWHERE {bounds}"
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from hopsworks_flink.pipeline.spec.online_types import default_online_type, longest
 from hopsworks_flink.pipeline.spec.pipeline import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.types import STRING, FeatureType, avro_type
+from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.types import BIGINT, STRING, FeatureType, avro_type
 
 
 class Feature(NamedTuple):
@@ -25,11 +26,12 @@ class Feature(NamedTuple):
 
 
 def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
-    """Features of a group in their order: key columns, aggregates, and the event time if there is one."""
+    """Features of a group in their order: key columns, aggregates or features, and the event time if there is one."""
     meanings = dict.fromkeys(group.key, "")
     for name, aggregate in group.aggregates.items():
-        over = "events" if aggregate.column is None else aggregate.column
+        over = " and ".join(aggregate.columns) or "events"
         meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
+    meanings |= {name: feature.description for name, feature in group.features.items()}
     if group.event_time_feature:
         ends = group.event_time == "window_end"
         meanings[group.event_time_feature] = "end of the window, exclusive" if ends else "time of the event"
@@ -66,14 +68,14 @@ def online_warnings(pipeline: Pipeline, group: FeatureGroup, registered: Mapping
         limit = longest(online_type)
         if limit is None or (name in group.online_types if most is None else most <= limit):
             continue
-        what, column = ("key column", name) if name in group.key else ("feature", group.aggregates[name].column)
+        what, text = ("key column", name) if name in group.key else ("feature", _text_of(group, name))
         may_be = "may be of any length" if most is None else f"may have {most} characters"
         way_out = f"name a longer type (online_types: {{{name}: varchar({max(500, most or 0)})}})"
         if name in registered:
             way_out += ", in a new version of the group"
         warnings.append(
             f"{group.full_name}: {what} {name!r} is {online_type} online, and its strings {may_be}: rows with a longer "
-            f"one are dropped there. If there can be one, {way_out}, or cut the string: LEFT({column}, {limit})."
+            f"one are dropped there. If there can be one, {way_out}, or cut the string: LEFT({text}, {limit})."
         )
     return warnings
 
@@ -100,11 +102,24 @@ def _lengths(pipeline: Pipeline, group: FeatureGroup) -> Iterator[tuple[str, Fea
     for name, kind in group.feature_types(columns).items():
         if kind != STRING:
             continue
-        aggregate = group.aggregates.get(name)
-        most = lengths[aggregate.column if aggregate and aggregate.column else name]
+        aggregate, feature = group.aggregates.get(name), group.features.get(name)
+        if feature and feature.expression not in lengths:
+            from hopsworks_flink.pipeline.expressions.lengths import longest_text
+
+            yield name, kind, longest_text(feature.expression, columns, lengths)
+            continue
+        most = lengths[_text_of(group, name)]
         if aggregate and most is not None:
             most = max(most, len(str(aggregate.default or "")))
         yield name, kind, most
+
+
+def _text_of(group: FeatureGroup, name: str) -> str:
+    """The column or expression that a key column or a feature takes its texts from."""
+    if feature := group.features.get(name):
+        return feature.expression
+    aggregate = group.aggregates.get(name)
+    return (aggregate.column if aggregate else None) or name
 
 
 def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
@@ -113,16 +128,23 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     A topic of JSON objects has one as well, which names their fields: the platform wants a schema for every topic.
     Columns that older records lack have a default, as Avro wants it for such fields.
     """
-    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects with these fields."}
+    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects; these are the columns read."}
     return {
         "type": "record",
         "name": avro_name(pipeline.source.topic),
         **note,
         "fields": [
-            {"name": name, "type": avro_type(kind), **({"default": None} if name in pipeline.source.appended else {})}
-            for name, kind in pipeline.source.columns.items()
+            {"name": name, "type": _written(column), **({"default": None} if name in pipeline.source.appended else {})}
+            for name, column in pipeline.source.declared.items()
         ],
     }
+
+
+def _written(column: Column) -> list[Any]:
+    """Avro union of a column as it stands in the records."""
+    if column.is_text:
+        return avro_type(STRING)
+    return avro_type(BIGINT if column.unit else column.type)
 
 
 def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:

@@ -121,8 +121,11 @@ def _not_simulated(pipeline: Pipeline) -> str | None:
     for name, kind in source.columns.items():
         if kind.name not in simulated:
             return f"column {name!r} is {kind}, and in {source.format} values are made for {', '.join(simulated)}"
+    for name, written in source.declared.items():
+        if written.more:
+            return f"column {name!r} has {', '.join(written.more)}, and events are written flat, with plain types"
     if source.event_time.column is None:
-        return "event_time is Kafka's timestamp, and simulated events have a column for it"
+        return "event_time is Kafka's timestamp or an expression, and simulated events have a column for it"
     for column in pipeline.feature_groups[0].key:
         if column in source.derive:
             return f"the key {column!r} is derived"

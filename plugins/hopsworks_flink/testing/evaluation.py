@@ -29,7 +29,8 @@ def evaluate(
         timestamps, decimals and bytes are Python's, or texts: ISO (UTC without a zone), digits, base64.
         ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
         never too far in the future or past.
-    :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key. Timestamps
+    :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key; those of
+        single events by arrival. Timestamps
         carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
         is what the stores keep.
 
@@ -108,7 +109,7 @@ def _arrow_type(kind: FeatureType) -> Any:
 
 def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: FeatureGroup) -> list[dict[str, Any]]:
     what = f"pipeline {pipeline.name}: feature group {group.full_name}"
-    names = [*group.key, *group.aggregates]
+    names = [*group.key, *group.aggregates, *group.features]
     rows = []
     for *values, end in _execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))

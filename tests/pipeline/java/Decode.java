@@ -9,6 +9,7 @@ import java.util.Locale;
 import hopsworksflink.files.FilesFormat;
 import hopsworksflink.format.Column;
 import hopsworksflink.format.EventsSchema;
+import hopsworksflink.format.Times;
 import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.configuration.Configuration;
@@ -25,12 +26,11 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.Arra
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
-import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.util.SimpleUserCodeClassLoader;
 import org.apache.flink.util.UserCodeClassLoader;
 
 /**
- * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale]], "values": [base64],
+ * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale, {what the type does not say}]], "values": [base64],
  * "appended"}.
  * Or reads a file: {"encoding", "columns", "file", "header", "splits", "skip"}.
  * The answer is a line as well: for each value its row, column to text, or the reason why there is none.
@@ -55,8 +55,14 @@ public final class Decode {
         List<Column> columns = new ArrayList<>();
         for (JsonNode one : request.get("columns")) {
             Column.Kind kind = Column.Kind.valueOf(one.get(1).asText());
-            boolean avro = request.get("encoding").asText().equals("avro");
-            columns.add(new Column(one.get(0).asText(), kind, one.get(2).asInt(), one.get(3).asInt(), avro));
+            columns.add(
+                    new Column(
+                            one.get(0).asText(),
+                            kind,
+                            one.get(2).asInt(),
+                            one.get(3).asInt(),
+                            Column.path(one.get(0).asText(), one.get(4)),
+                            Times.of(one.get(4))));
         }
         return columns;
     }
@@ -135,11 +141,6 @@ public final class Decode {
                 return Base64.getEncoder().encodeToString((byte[]) value);
             case DATE:
                 return LocalDate.ofEpochDay((int) value).toString();
-            case TIMESTAMP:
-                if (value instanceof TimestampData moment) {
-                    return String.valueOf(moment.getMillisecond() * 1000 + moment.getNanoOfMillisecond() / 1000);
-                }
-                return value.toString();
             default:
                 return value.toString();
         }

@@ -67,7 +67,7 @@ BROKEN = [
     ("history", {"path": "/a", "format": "orc"}, r"history\.format: must be one of 'parquet', 'csv' or 'json'"),
     ("feature_groups.0.emit", "always", r"feature_groups\[0\]\.emit: must be one of 'on_window' or 'on_event'"),
     ("feature_groups.0.emit", "on_event", r"emit: on_event looks back from each event: window has a size, no slide"),
-    ("feature_groups.0.event_time", "event", r"event_time: event is for emit: on_event; windows have"),
+    ("feature_groups.0.event_time", "event", r"event_time: event is for features and emit: on_event; windows have"),
     ("feature_groups.0.ttl", "7d", r"feature_groups\[0\]: ttl counts from the event time: add event_time"),
     ("feature_groups.0.upsert_if_newer", True, r"feature_groups\[0\]: upsert_if_newer compares event times"),
     ("feature_groups.0.window", {"size": "1h", "step": "7m"}, r"window: size 1h must be a multiple of step 7m"),

@@ -110,6 +110,11 @@ CONDITIONS = [
 FILTERS = ["amount IS NULL OR amount > -5", "card IS NULL OR card <> 2", "NOT (flag AND shop = '')"]
 MOMENTS = ["sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop"]
 FUNCTIONS = ["count", "count_distinct", "min", "max", "first_value", "last_value", *MOMENTS]
+PAIRS = ["covar_samp", "covar_pop", "corr"]
+FUNCTIONS += ["share", "time_since_last", "approx_count_distinct", "mode", "median", "percentile", *PAIRS]
+# Not over events: the compiler says so. Flink cannot do count_distinct over events in batch mode.
+OF_WINDOWS = {"time_since_last", "approx_count_distinct", "mode", "median", "percentile", *PAIRS, "count_distinct"}
+# Beside settings of a group: `lengths` are windows of single aggregates.
 SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "10m", "slide": "1m"}},
     {"window": {"size": "1m"}},
@@ -123,6 +128,11 @@ SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "1d"}},
     {"window": {"size": "1d", "step": "1h"}},
     {"window": {"size": "1h"}, "emit": "on_event"},
+    # Rows without windows.
+    {"features": 8},
+    {"window": {"size": "10m", "slide": "1m"}, "lengths": ["1m", "3m", "10m"]},
+    {"window": {"size": "6m", "slide": "90s"}, "lengths": ["90s", "3m"], "on_empty": "zero"},
+    {"window": {"size": "1m"}, "on_empty": "null"},
 ]
 DEFAULTS: dict[str, list[Any]] = {
     "boolean": [True],
@@ -151,7 +161,7 @@ class Case:
 
 
 def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case:
-    """The case of a seed: a dozen feature groups, of every shape."""
+    """The case of a seed: feature groups of every shape."""
     chance = random.Random(seed)
     partitions = chance.choice([1, 2])
     time = chance.choice(["milliseconds", "milliseconds", "seconds", "microseconds", "timestamp", "kafka"])
@@ -201,18 +211,36 @@ def _event_time(time: str) -> Any:
 def _group(
     chance: random.Random, number: int, functions: list[str], kinds: dict[str, str], partitions: int
 ) -> dict[str, Any]:
-    shape = SHAPES[number % len(SHAPES)]
+    shape = dict(SHAPES[number % len(SHAPES)])
+    if "features" in shape:
+        return _projected(chance, number, shape["features"], kinds)
+    lengths = shape.pop("lengths", [])
     on_event = shape.get("emit") == "on_event"
     aggregates = {f"f{n}_{name}": _aggregate(chance, name, kinds, partitions) for n, name in enumerate(functions)}
+    for aggregate in aggregates.values() if lengths else ():
+        aggregate |= chance.choice([{}, *({"window": length} for length in lengths)])
     if on_event:
-        # Flink cannot do that over events in batch mode, and the compiler says so.
-        aggregates = {name: value for name, value in aggregates.items() if "count_distinct" not in value}
+        aggregates = {name: value for name, value in aggregates.items() if not OF_WINDOWS & set(value)}
     return {
         "name": f"group_{number}",
         "key": chance.choice(KEYS),
         **shape,
         "event_time": "event" if on_event else "window_end",
         "aggregates": {"n": "count", **aggregates},
+    }
+
+
+def _projected(chance: random.Random, number: int, count: int, kinds: dict[str, str]) -> dict[str, Any]:
+    """A group of single events: columns, derived ones, expressions with the type that they have, and with another."""
+    key = chance.choice(KEYS)
+    names = chance.sample([name for name in kinds if name not in key], count)
+    texts: list[Any] = [text for text, _ in chance.sample(sorted(DERIVED.values()), count)]
+    texts += [{"expression": text, "type": kind} for text, kind in chance.sample(sorted(DERIVED.values()), count)]
+    return {
+        "name": f"group_{number}",
+        "key": key,
+        "event_time": "event",
+        "features": {**{name: name for name in names}, **{f"x{n}": text for n, text in enumerate(texts)}},
     }
 
 
@@ -225,11 +253,19 @@ def _aggregate(chance: random.Random, function: str, kinds: dict[str, str], part
         "first_value": [name for name, kind in kinds.items() if kind != "binary"] if partitions == 1 else ["tag"],
     }
     columns |= {"max": columns["min"], "last_value": columns["first_value"]}
+    columns |= {"mode": columns["count_distinct"], "time_since_last": ["*", *kinds]}
+    columns["approx_count_distinct"] = [n for n in columns["count_distinct"] if kinds[n] not in ("float", "double")]
+    columns["share"] = [name for name, kind in kinds.items() if kind == "boolean"]
     numeric = [name for name, kind in kinds.items() if kind not in ("boolean", "binary", "string", *DEFAULTS)]
     aggregate: dict[str, Any] = {function: chance.choice(columns.get(function, numeric))}
+    if function in PAIRS:
+        aggregate[function] = [aggregate[function], chance.choice(numeric)]
+    if function == "percentile":
+        aggregate["p"] = chance.choice([0, 0.1, 0.95, 1])
     if chance.random() < 0.4:
         aggregate["where"] = chance.choice(CONDITIONS)
-    if not function.startswith("count") and chance.random() < 0.3:
-        kind = kinds[aggregate[function]] if function not in MOMENTS else "double"
+    if "count" not in function and chance.random() < 0.3:
+        of_column = function in ("min", "max", "mode", "first_value", "last_value")
+        kind = kinds[aggregate[function]] if of_column else "double"
         aggregate["default"] = chance.choice(DEFAULTS.get(kind, [0, -1]))
     return aggregate

@@ -6,15 +6,21 @@ What is not the pipeline's business stands as ``${placeholder}`` in the text and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql.aggregates import OverAggregates, template_text, window_aggregate
-from hopsworks_flink.pipeline.sql.events import (
+from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
+    OverAggregates,
+    epoch_milliseconds,
+    template_text,
+    window_aggregate,
+)
+from hopsworks_flink.pipeline.sql.events import (
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
@@ -25,7 +31,9 @@ from hopsworks_flink.pipeline.sql.events import (
     needs_coordinates,
 )
 from hopsworks_flink.pipeline.sql.native import native_windows
+from hopsworks_flink.pipeline.sql.windows import joined_features, joined_view_name, window_function
 from hopsworks_flink.pipeline.types import (
+    BIGINT,
     BOOLEAN,
     STRING,
     TIMESTAMP,
@@ -39,7 +47,6 @@ KEY = "__key"
 HEADERS = "__headers"
 AT = "__at"
 MILLISECONDS = "__milliseconds"
-JSON_TIMESTAMP = "TIMESTAMP_LTZ(6)"
 #: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
 FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
@@ -60,11 +67,11 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     :param bounded: whether it is read between offsets, and not for ever.
     """
     source = pipeline.source
-    lines = [f"{sql_identifier(name)} {source_type(source, kind)}" for name, kind in source.columns.items()]
+    lines = [f"{sql_identifier(name)} {kind.sql}" for name, kind in source.columns.items()]
     event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
     if source.on_decode_error == "quarantine":
         lines += [f"{sql_identifier(UNDECODABLE)} BYTES", f"{sql_identifier(PROBLEM)} STRING"]
-        if source.event_time.column is None:
+        if source.event_time.is_kafka_timestamp:
             guarded = f"CASE WHEN {sql_identifier(PROBLEM)} IS NULL THEN {guarded} ELSE {_EPOCH} END"
     lines.append(f"{sql_identifier(KAFKA_TIMESTAMP)} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL")
     if needs_coordinates(pipeline):
@@ -90,11 +97,6 @@ def _discovery_milliseconds(source: Source) -> int:
     return max(_SHORTEST_DISCOVERY, min(_LONGEST_DISCOVERY, milliseconds(source.max_disorder) // 2))
 
 
-def source_type(source: Source, kind: FeatureType) -> str:
-    """Flink SQL type of a column as the topic's format reads it: JSON holds timestamps as texts."""
-    return JSON_TIMESTAMP if kind == TIMESTAMP and source.format == "json" else kind.sql
-
-
 def guarded_event_time(source: Source) -> str:
     """Expression for the event time as TIMESTAMP_LTZ(3): the epoch itself for an event that must not count.
 
@@ -106,10 +108,10 @@ def guarded_event_time(source: Source) -> str:
     windows would each compute again, cost as much as decoding the event.
     """
     arrived = sql_identifier(KAFKA_TIMESTAMP)
-    if source.event_time.column is None:
+    if source.event_time.is_kafka_timestamp:
         # Records that carry no timestamp show one before 1970.
         return f"CASE WHEN {arrived} > {_EPOCH} THEN {arrived} ELSE {_EPOCH} END"
-    within, value = _within_calendar(source, texts=source.format == "json")
+    within, value = _within_calendar(source)
     counted = f"{within} AND {_moment(f'{value} - {milliseconds(source.max_future)}')} <= {arrived}"
     if source.max_past is not None:
         counted += f" AND {_moment(f'{value} + {milliseconds(source.max_past)}')} >= {arrived}"
@@ -118,39 +120,41 @@ def guarded_event_time(source: Source) -> str:
 
 def too_old(source: Source) -> str | None:
     """Condition over the events for a time further behind the Kafka timestamp than `max_past`; None: none is."""
-    if source.event_time.column is None or source.max_past is None:
+    if source.event_time.is_kafka_timestamp or source.max_past is None:
         return None
-    within, value = _within_calendar(source, texts=False)
+    within, value = _within_calendar(source)
     arrived = sql_identifier(KAFKA_TIMESTAMP)
     return f"{within} AND {_moment(f'{value} + {milliseconds(source.max_past)}')} < {arrived}"
 
 
-def _within_calendar(source: Source, *, texts: bool) -> tuple[str, str]:
-    """Condition for an event time that is in Flink's calendar, and expression for its milliseconds.
-
-    :param texts: whether a timestamp column is one of JSON's texts still, and not a number of microseconds.
-    """
-    assert source.event_time.column is not None
-    column, unit = sql_identifier(source.event_time.column), source.event_time.unit
-    if source.columns[source.event_time.column] == TIMESTAMP:
-        unit = "microseconds"
-        if texts:
-            column, unit = f"({epoch_milliseconds(column)})", "milliseconds"
+def _within_calendar(source: Source) -> tuple[str, str]:
+    """Condition for an event time that is in Flink's calendar, and expression for its milliseconds."""
+    time, unit = time_value(source)
     value = {
-        "seconds": f"CAST({column} AS BIGINT) * 1000",
-        "milliseconds": column,
-        "microseconds": f"{column} / 1000",
+        "seconds": f"CAST({time} AS BIGINT) * 1000",
+        "milliseconds": time,
+        "microseconds": f"{time} / 1000",
     }[unit]
-    return f"{column} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}", value
+    return f"{time} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}", value
+
+
+def time_value(source: Source) -> tuple[str, str]:
+    """SQL of the number that is an event's time, and what it counts."""
+    event_time = source.event_time
+    if event_time.column is not None:
+        kind: FeatureType | None = source.columns[event_time.column]
+        text = sql_identifier(event_time.column)
+    else:
+        from hopsworks_flink.pipeline.expressions import Expression
+
+        expression = Expression.parse(str(event_time.expression), source.columns)
+        kind = expression.type
+        text = f"({template_text(expression.cast(TIMESTAMP if kind == TIMESTAMP else BIGINT).sql('flink'))})"
+    return text, "microseconds" if kind == TIMESTAMP else event_time.unit
 
 
 def _moment(epoch_milliseconds: str) -> str:
     return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
-
-
-def epoch_milliseconds(moment: str) -> str:
-    """Milliseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ. TIMESTAMPDIFF would count in INTEGER."""
-    return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
 
 
 def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
@@ -169,12 +173,20 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     }
     if source.appended:
         options[f"{FORMAT}.appended"] = str(len(source.appended))
-    timestamps = [name for name, kind in source.columns.items() if kind == TIMESTAMP]
-    if source.format == "avro" and timestamps:
-        # They are BIGINT there, which alone does not say what is in range.
-        options[f"{FORMAT}.timestamps"] = ";".join(timestamps)
+    options |= column_options(FORMAT, source)
     if source.idle_timeout is not None:
         options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
+    return options
+
+
+def column_options(format_: str, source: Source) -> dict[str, str]:
+    """Options of a format of this package that say what the columns' SQL types do not."""
+    options = {}
+    if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
+        # They are BIGINT there, which alone does not say what is in range.
+        options[f"{format_}.timestamps"] = ";".join(timestamps)
+    if more := {name: facts for name, column in source.declared.items() if (facts := column.options())}:
+        options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)
     return options
 
 
@@ -213,11 +225,15 @@ def insert(
     :param order: as for `sink_table`.
     :param bounded: whether the statement runs in batch mode, which cannot look back from an event by its rowtime.
     """
+    if group.is_projection:
+        return _insert_of_events(pipeline, group, headers, order)
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
-    native = native_windows(pipeline, group)
+    native, view = native_windows(pipeline, group), None
     if native:
-        produced = dict(native.features[group.full_name])
+        produced, view = dict(native.features[group.full_name]), native.view
+    elif group.is_joined:
+        produced, view = joined_features(pipeline, group), joined_view_name(group)
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
@@ -226,12 +242,12 @@ def insert(
         produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
-    if group.window.is_cumulating:
-        # By its end: the window that grows when the job begins is out up to there.
+    if group.window.is_cumulating or group.is_joined:
+        # By its end: the window that grows when the job begins is out up to there, and others begin at several times.
         first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
     select = _select_into(pipeline, group, headers, order, produced)
-    if native:
-        return f"{select}\nFROM {sql_identifier(native.view)}\nWHERE {first}"
+    if view:
+        return f"{select}\nFROM {sql_identifier(view)}\nWHERE {first}"
     return (
         f"{select}\n"
         f"FROM {window_function(group)}\n"
@@ -260,6 +276,16 @@ def _select_into(
     select_list = ",\n  ".join(selected)
     target = ", ".join(sql_identifier(name) for name in (KEY, HEADERS, *order))
     return f"INSERT INTO {sql_identifier(group.full_name)} ({target})\nSELECT\n  {select_list}"
+
+
+def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str]) -> str:
+    """A row for each event that counts, made of nothing else. No watermark is waited for: a late event has its row."""
+    columns = pipeline.source.all_columns
+    produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
+    if group.event_time_feature:
+        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(EVENT_TIME))}) * 1000"
+    events = sql_identifier(events_view_name(group.key))
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}"
 
 
 def _insert_on_event(
@@ -316,17 +342,6 @@ def windows_from(full_name: str) -> str:
 def windows_placeholder(full_name: str) -> str:
     """Name of that placeholder."""
     return f"windows_from_{full_name}"
-
-
-def window_function(group: FeatureGroup) -> str:
-    """Windowing table-valued function over the group's events."""
-    data = f"TABLE {sql_identifier(events_view_name(group.key))}, DESCRIPTOR({sql_identifier(EVENT_TIME)})"
-    size = sql_interval(group.window.size)
-    if group.window.step is not None and group.window.is_cumulating:
-        return f"CUMULATE({data}, {sql_interval(group.window.step)}, {size})"
-    if group.window.slide is None or group.window.is_tumbling:
-        return f"TUMBLE({data}, {size})"
-    return f"HOP({data}, {sql_interval(group.window.slide)}, {size})"
 
 
 def record_key(key: Sequence[str], columns: Mapping[str, FeatureType]) -> str:

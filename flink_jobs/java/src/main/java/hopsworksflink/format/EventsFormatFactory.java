@@ -1,6 +1,5 @@
 package hopsworksflink.format;
 
-import java.util.List;
 import java.util.Set;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.configuration.ConfigOption;
@@ -34,12 +33,6 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
             ConfigOptions.key("encoding").stringType().noDefaultValue().withDescription("avro or json.");
     private static final ConfigOption<String> ON_ERROR =
             ConfigOptions.key("on-error").stringType().defaultValue("fail").withDescription("fail or quarantine.");
-    private static final ConfigOption<List<String>> TIMESTAMPS =
-            ConfigOptions.key("timestamps")
-                    .stringType()
-                    .asList()
-                    .defaultValues()
-                    .withDescription("BIGINT columns that hold a timestamp, in microseconds.");
     private static final ConfigOption<Integer> APPENDED =
             ConfigOptions.key("appended")
                     .intType()
@@ -58,7 +51,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
 
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
-        return Set.of(ON_ERROR, TIMESTAMPS, APPENDED);
+        return Set.of(ON_ERROR, Column.TIMESTAMPS, Column.COLUMNS, APPENDED);
     }
 
     @Override
@@ -67,7 +60,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         FactoryUtil.validateFactoryOptions(this, options);
         String encoding = oneOf(options, ENCODING, AVRO, "json");
         boolean quarantine = oneOf(options, ON_ERROR, "fail", QUARANTINE).equals(QUARANTINE);
-        return new Format(encoding, quarantine, Set.copyOf(options.get(TIMESTAMPS)), options.get(APPENDED));
+        return new Format(encoding, quarantine, options);
     }
 
     private static String oneOf(ReadableConfig options, ConfigOption<String> option, String... values) {
@@ -77,7 +70,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         return options.get(option);
     }
 
-    private record Format(String encoding, boolean quarantine, Set<String> timestamps, int appended)
+    private record Format(String encoding, boolean quarantine, ReadableConfig options)
             implements DecodingFormat<DeserializationSchema<RowData>> {
 
         @Override
@@ -91,17 +84,9 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                             || !fields.get(own + 1).getDataType().getLogicalType().is(LogicalTypeRoot.VARCHAR))) {
                 throw new ValidationException("The last two columns must be BYTES and STRING with on-error = quarantine.");
             }
-            Column[] columns =
-                    fields.subList(0, own).stream()
-                            .map(
-                                    field ->
-                                            Column.of(
-                                                    field.getName(),
-                                                    field.getDataType().getLogicalType(),
-                                                    timestamps.contains(field.getName())))
-                            .toArray(Column[]::new);
-            return new EventsSchema(
-                    encoding, columns, own - appended, quarantine, context.createTypeInformation(produced));
+            Column[] columns = Column.of(fields.subList(0, own), options);
+            int required = own - options.get(APPENDED);
+            return new EventsSchema(encoding, columns, required, quarantine, context.createTypeInformation(produced));
         }
 
         @Override
