@@ -122,8 +122,15 @@ def _row(part: PartStatus) -> list[str]:
 
 def _env(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     """Lines for a shell. They hold the stack's own secrets, and nothing of the caller's environment."""
+    config = stack.config
     variables = {
-        "AIRFLOW_HOME": str(stack.config.airflow_home),
+        "AIRFLOW_HOME": str(config.airflow_home),
+        # By these names the SDK's login() finds it.
+        "HOPSWORKS_HOST": config.public_host,
+        "HOPSWORKS_PORT": str(config.hopsworks_port),
+        "HOPSWORKS_PROJECT": config.project,
+        "HOPSWORKS_API_KEY": stack.api_key,
+        "HOPSWORKS_TRUST_STORE_PATH": str(config.hopsworks_ca),
         **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in stack.airflow_connections().items()},
     }
     for name, value in variables.items():
