@@ -267,6 +267,7 @@ def test_no_field_of_a_form_takes_anything_at_all(bag, dag_id):
     [
         ("card_transactions__deploy", {"state": "maybe"}),
         ("card_transactions__deploy", {"parallelism": 0}),
+        ("card_transactions__deploy", {"parallelism": 129}),
         ("card_transactions__deploy", {"savepoint_path": "the last one"}),
         ("card_transactions__deploy", {"savepoint_path": "savepoints/x"}),
         ("card_transactions__deploy", {"rewarm_from": "2025-03-01T12:00:00"}),
