@@ -34,8 +34,8 @@ _STATE = {
     "flink-taskmanager": {"flink": "flink/state"},
     "hopsworks": {"hopsworks": "hopsworks"},
     "hopsworks-onlinefs": {"hopsworks": "hopsworks"},
-    # The SDK reads Delta tables by their path.
-    "airflow": {"airflow": "airflow", "hopsworks": "hopsworks"},
+    # The SDK reads Delta tables by their path, and a deployment looks for the checkpoints of a job that Flink forgot.
+    "airflow": {"airflow": "airflow", "hopsworks": "hopsworks", "flink": "flink/state"},
 }
 # Once for all parts: Compose would write an image of gigabytes for each service that says how to build it.
 _BUILDER = "kafka"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -62,6 +63,12 @@ class Compose:
 
     def python(self, service: str, program: str) -> str:
         return self("exec", "-T", service, "python", "-", stdin=program)
+
+    def kill(self, service: str) -> None:
+        """Its process, which is the child of Docker's; this call ends with the container."""
+        program = "import os, psutil, signal; os.kill(psutil.Process(1).children()[0].pid, signal.SIGKILL)"
+        with contextlib.suppress(AssertionError):
+            self.python(service, program)
 
     def read(self) -> dict[str, Any]:
         return json.loads(self.python("airflow", READ).splitlines()[-1])
@@ -145,8 +152,7 @@ def test_a_part_that_dies_comes_back_and_the_job_goes_on(
 ) -> None:
     job = compose.running()
     assert len(job) == 1
-    # Not process 1, which is Docker's, and waits for it.
-    compose.python(part, "import os, signal, psutil; os.kill(psutil.Process(1).children()[0].pid, signal.SIGKILL)")
+    compose.kill(part)
     eventually(lambda: compose.containers().get(part) != "healthy", f"{part} did not die")
     compose("up", "--wait", "--wait-timeout", "300")
     eventually(lambda: compose.running() == job, "the same job does not run again")
@@ -199,4 +205,11 @@ def test_airflow_alone_reaches_what_its_connections_say(
         f"print(*(job.job_id for job in FlinkHook().jobs_named({JOB!r}) if not job.is_terminal))",
     )
     assert seen.splitlines()[-1] == job
+    processes = compose.python(
+        ALONE,
+        "import psutil\n"
+        "found = [process for process in psutil.process_iter() if 'scheduler' in process.cmdline()]\n"
+        "print(*('AIRFLOW_CONN_FLINK_DEFAULT' in process.environ() for process in found))",
+    )
+    assert processes.split() == ["True"]
     compose("rm", "--stop", "--force", ALONE)
