@@ -208,7 +208,7 @@ def test_airflow_alone_reaches_what_its_connections_say(
     processes = compose.python(
         ALONE,
         "import psutil\n"
-        "found = [process for process in psutil.process_iter() if 'scheduler' in process.cmdline()]\n"
+        "found = [process for process in psutil.process_iter() if 'supervisor.supervisord' in process.cmdline()]\n"
         "print(*('AIRFLOW_CONN_FLINK_DEFAULT' in process.environ() for process in found))",
     )
     assert processes.split() == ["True"]
