@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--state", choices=("auto", "restore", "rewarm", "fresh"), default="auto", help="of the deployment"
     )
-    plan.add_argument("--parallelism", type=int, default=1, help="of the deployment (default: 1)")
+    plan.add_argument("--parallelism", type=int, help="of the deployment (default: as the file says)")
     plan.add_argument(
         "--flink-configuration",
         action="append",
