@@ -45,7 +45,7 @@ def java(command: str = "java") -> str:
 def fetch(pom: Path, target: Path) -> Path:
     """Fetch the dependencies of ``pom`` into ``target``, unless it holds those of this exact pom.
 
-    A pom with sources is built instead, and again when a source changes.
+    A pom with sources is built instead, and again when a source changes; so is one that has a build of its own.
 
     Of several processes at once (a demo and a test run), one fetches and the others wait.
 
@@ -62,7 +62,8 @@ def fetch(pom: Path, target: Path) -> Path:
         if not _is_fresh(stamp, wanted):
             # Into a new folder: an incomplete set of jars is never visible.
             fresh = Path(tempfile.mkdtemp(dir=CACHE))
-            _run_maven(pom, "package" if sources else "dependency:copy-dependencies", fresh)
+            built = sources or b"<phase>package</phase>" in pom.read_bytes()
+            _run_maven(pom, "package" if built else "dependency:copy-dependencies", fresh)
             # Classes and other intermediate files.
             shutil.rmtree(fresh / "build", ignore_errors=True)
             (fresh / _STAMP).write_text(wanted)
