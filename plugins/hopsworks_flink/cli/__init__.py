@@ -287,6 +287,9 @@ def _init(options: argparse.Namespace) -> int:
             "--hopsworks-airflow needs --project and --project-id: they are part of the DAGs' ids."
         )
     print("\n".join(written))
+    print(
+        "Next: `hopsworks-flink doctor` says what is missing; then trigger the pipeline's deploy DAG.", file=sys.stderr
+    )
     return DONE
 
 
