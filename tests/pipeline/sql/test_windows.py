@@ -6,7 +6,14 @@ import pytest
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.interval import Interval
-from hopsworks_flink.pipeline.plan import Begin, begin_values, compile_plan, replay_since
+from hopsworks_flink.pipeline.plan import (
+    Begin,
+    begin_values,
+    compile_plan,
+    feature_statements,
+    record_headers,
+    replay_since,
+)
 from hopsworks_flink.pipeline.recompute import reach
 from hopsworks_flink.pipeline.resources import feature_group_arguments, feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
@@ -65,6 +72,18 @@ def test_a_length_that_is_the_size_changes_nothing(minimal):
         (
             {"window": {"size": "1h"}, "emit": "on_event", "on_empty": "null"},
             "on_empty: emit: on_event looks back by one",
+        ),
+        ({"window": {"gap": "1m", "slide": "1m"}}, "gap is for sessions, which have no slide and no step"),
+        ({"window": {"gap": "1d"}}, "gap 1d must be shorter than size 1d, the longest session"),
+        ({"window": {"gap": "500ms"}}, "gap is 500ms; it must be a whole number of seconds"),
+        (
+            {"window": {"gap": "1m"}, "on_empty": "zero"},
+            "on_empty: a session is as long as it is, and is not found empty",
+        ),
+        ({"window": {"gap": "1m"}, "emit": "on_event"}, "window has a size, no slide, no step and no gap"),
+        (
+            {"window": {"gap": "1m"}, "aggregates": {"n": {"count": "*", "window": "5m"}}},
+            "n.window: a session is as long",
         ),
         ({"on_empty": "nothing"}, "on_empty: must be 'zero' or 'null'|on_empty: .*zero"),
         (
@@ -182,7 +201,7 @@ def test_arrays_in_both_stores(minimal):
 
 def test_an_array_that_no_row_holds_is_refused(minimal):
     minimal["source"]["schema"]["page"] = "string"
-    with pytest.raises(PipelineError, match="a row takes 30[0-9]{3} bytes online, and 30000 are allowed"):
+    with pytest.raises(PipelineError, match=r"a row takes 30[0-9]{3} bytes online, and 30000 are allowed"):
         of(minimal, aggregates={"pages": {"last_n": "page", "n": 1000}})
     with pytest.raises(PipelineError, match=r"online_types.n: the feature is bigint, which is always bigint online"):
         of(minimal, aggregates={"n": "count"}, online_types={"n": "varbinary(9)"})
@@ -192,3 +211,20 @@ def test_a_column_is_no_array(minimal):
     minimal["source"]["schema"]["pages"] = "array<string>"
     with pytest.raises(PipelineError, match="a pipeline handles scalar types only"):
         Pipeline.parse(minimal)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_sql_of_sessions(minimal, snapshot, bounded):
+    p = of(
+        minimal, window={"gap": "30m"}, event_time="window_end", aggregates={"n": "count", "mean": {"avg": "amount"}}
+    )
+    _, _, inserts = feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=bounded)
+    assert inserts == snapshot
+
+
+def test_a_session_needs_what_came_before_it(minimal):
+    pipeline = of(minimal, window={"gap": "30m", "size": "4h"})
+    assert pipeline.feature_groups[0].reach == timedelta(hours=4, minutes=30)
+    assert begin_values(pipeline, Begin(watermark=0))["windows_from_cards_10m_1"].startswith("1970-01-01 00:00:00")
+    native = of({**minimal, "engine": "native"}, window={"gap": "30m"})
+    assert native.left_to_sql == {"cards_10m_1": "sessions are no panes"}

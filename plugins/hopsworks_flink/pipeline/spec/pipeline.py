@@ -179,6 +179,7 @@ class Pipeline(Model):
             if group.online
             and group.event_time
             and group.emit == "on_window"
+            and group.window.gap is None
             # Nothing tells which event has a wanted time by an expression.
             and self.source.event_time.expression is None
             and len(group.key) == 1
