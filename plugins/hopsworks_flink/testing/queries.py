@@ -105,7 +105,23 @@ def _projected(feature: Projection, columns: dict[str, FeatureType]) -> str:
 def _in_windows(group: FeatureGroup) -> str:
     """Every event once for each window that holds it."""
     known = _known(group)
+    if group.window.gap is not None:
+        return _in_sessions(group, known)
     return f"SELECT *, 0 AS {ROW}, unnest({window_ends(group)}) AS {END} FROM {EVENTS} WHERE {known}"
+
+
+def _in_sessions(group: FeatureGroup, known: str) -> str:
+    """Every event once, in its session: an event after a longer silence begins one, and a number for each follows."""
+    gap, keys = milliseconds(group.window.gap or group.window.size), ", ".join(quoted(column) for column in group.key)
+    before = f"lag({TIME}) OVER (PARTITION BY {keys} ORDER BY {TIME})"
+    begins = f"SELECT *, ({before} IS NULL OR {TIME} - {before} > {gap})::INT AS __begins FROM {EVENTS} WHERE {known}"
+    number = f"sum(__begins) OVER (PARTITION BY {keys} ORDER BY {TIME} RANGE UNBOUNDED PRECEDING)"
+    session = f"OVER (PARTITION BY {keys}, __number)"
+    ends = f"SELECT *, max({TIME}) {session} + {gap} AS {END}, min({TIME}) {session} AS __start"
+    return (
+        f"SELECT *, 0 AS {ROW} FROM ({ends} FROM (SELECT *, {number} AS __number FROM ({begins}))) "
+        f"WHERE {END} - __start <= {milliseconds(group.window.size)}"
+    )
 
 
 def _on_event(group: FeatureGroup) -> str:
@@ -120,7 +136,7 @@ def _on_event(group: FeatureGroup) -> str:
 
 def window_ends(group: FeatureGroup) -> str:
     """List of the ends of all windows that have a row because of an event, in epoch milliseconds."""
-    pane, reach = milliseconds(group.window.pane), milliseconds(group.reach)
+    pane, reach = milliseconds(group.window.pane), milliseconds(group.row_length)
     next_end = f"({TIME} // {pane} + 1) * {pane}"
     if group.window.is_cumulating:
         return f"range({next_end}, ({TIME} // {reach} + 1) * {reach} + 1, {pane})"
