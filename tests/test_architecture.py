@@ -23,6 +23,7 @@ LAYERS = (
     ("operators", "sensors"),
     ("dags",),
     ("cli",),
+    ("pages",),
 )
 #: Decisions and descriptions: no hook, no network, no Airflow, no clock.
 PURE = (
@@ -35,7 +36,14 @@ PURE = (
     "health.gate",
     "health.rows",
     "health.refusal",
+    "health.status",
     "health.verdict",
+    "health.words",
+    "pages.charts",
+    "pages.flow",
+    "pages.known",
+    "pages.overview",
+    "pages.pipeline",
 )
 NOT_PURE = {"time", "socket", "requests", "httpx", "airflow", "hopsworks", "confluent_kafka", "subprocess"}
 MOST_MODULES = 13

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from airflow import __version__ as AIRFLOW_VERSION
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -42,6 +43,10 @@ except ImportError:  # before Airflow 3.3, which has no store for a task's state
     NEVER_EXPIRE = None  # type: ignore[assignment]
 
 
+#: Whether a browser sends who it is with each request, in a cookie: Airflow 3.0's UI keeps that to itself.
+BROWSERS_SEND_TOKENS = not AIRFLOW_VERSION.startswith("3.0.")
+
+
 def get_stats() -> Any:
     """Airflow's metrics. Not imported above: DAGs would pay for it at each parse."""
     try:
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context
 
 __all__ = [
+    "BROWSERS_SEND_TOKENS",
     "NEVER_EXPIRE",
     "AirflowFailException",
     "AirflowNotFoundException",

@@ -17,7 +17,6 @@ from hopsworks_flink.exceptions import ConfigurationError
 MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
 _PACKAGE = Path(hopsworks_flink.__file__).resolve().parent
 _REQUIREMENTS = _PACKAGE / "requirements"
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS = 60
 _EXAMPLE = "card_transactions.yaml"
 _SCHEMA = "pipeline.schema.json"
@@ -76,21 +75,24 @@ def requirements(airflow: str | None, missing: bool) -> list[str]:
     if found is None:
         raise ConfigurationError(f"No tested versions for Airflow {airflow}; there are some for {listed}.")
     lines = [line for line in found.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    return [line for line in lines if not (missing and _is_installed(line))]
+    return [line for line in lines if not missing or _is_missing(line)]
 
 
 def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
 
 
-def _is_installed(line: str) -> bool:
-    match = _NAME.match(line)
-    assert match is not None
-    try:
-        importlib.metadata.version(match[0])
-    except importlib.metadata.PackageNotFoundError:
+def _is_missing(line: str) -> bool:
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(line)
+    if requirement.marker is not None and not requirement.marker.evaluate():
         return False
-    return True
+    try:
+        importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
 
 
 def fetch_jars(folder: str, repository: str) -> Iterator[str]:

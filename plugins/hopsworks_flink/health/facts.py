@@ -30,6 +30,7 @@ class JobFacts:
     :param behind: vertices that do not run, with their states; with parallelism > 1 all subtasks must run.
     :param checkpoints: how many have completed since its start (a restore does not count).
     :param checkpoint_age: seconds since the last completed checkpoint; None: none since the start.
+    :param checkpoint_seconds: how long that checkpoint took.
     :param restarts: within the window.
     :param restarts_cut_off: whether there may have been more than Flink remembers.
     :param restarts_ever: since its start; None: not told.
@@ -51,6 +52,7 @@ class JobFacts:
     behind: tuple[str, ...] = ()
     checkpoints: int = 0
     checkpoint_age: float | None = None
+    checkpoint_seconds: float | None = None
     restarts: int = 0
     restarts_cut_off: bool = False
     restarts_ever: int | None = None
@@ -162,10 +164,12 @@ def _with_execution(
 def _with_checkpoints(facts: JobFacts, job: Mapping[str, Any], checkpoints: Mapping[str, Any]) -> JobFacts:
     completed = (checkpoints.get("latest") or {}).get("completed") or {}
     moment = completed.get("latest_ack_timestamp") or completed.get("trigger_timestamp")
+    took = completed.get("end_to_end_duration")
     return replace(
         facts,
         checkpoints=int((checkpoints.get("counts") or {}).get("completed", 0)),
         checkpoint_age=None if moment is None else round(max(0.0, (_clock(facts, job) - moment) / 1000), 3),
+        checkpoint_seconds=None if took is None else took / 1000,
     )
 
 

@@ -26,6 +26,7 @@ from hopsworks_flink.pipeline.plan import (
     begin_values,
     feature_statements,
     kafka_options,
+    registry_values,
     secret_values,
 )
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
@@ -271,15 +272,20 @@ def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
 
 
 def history_bindings(
-    pipeline: Pipeline, *, source_kafka: Mapping[str, str], sink_kafka: Mapping[str, str]
+    pipeline: Pipeline,
+    *,
+    source_kafka: Mapping[str, str],
+    sink_kafka: Mapping[str, str],
+    source_registry: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a recompute's plan, and which of them are secret; as `plan.bindings`."""
     values = {
         **begin_values(pipeline, Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
+        **registry_values(pipeline, source_registry),
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
 
 
 def check_platform(version: str | None) -> None:

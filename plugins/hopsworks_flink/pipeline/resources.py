@@ -54,7 +54,7 @@ def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
     described = {name: aggregate.description for name, aggregate in group.aggregates.items()}
     described |= {name: feature.description for name, feature in group.features.items()}
     return [
-        Feature(name, str(kind), described.get(name, ""), meanings.get(name, ""), group.online_types.get(name))
+        Feature(name, str(kind), described.get(name, ""), meanings.get(name, ""), group.online_type(name, kind))
         for name, kind in group.feature_types(pipeline.source.all_columns).items()
     ]
 
@@ -150,17 +150,22 @@ def _text_of(group: FeatureGroup, name: str) -> str:
 def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     """Avro schema of the source topic: every column nullable, null first, as Flink's Avro format reads it.
 
-    A topic of JSON objects has one as well, which names their fields: the platform wants a schema for every topic.
+    A topic of JSON objects, or whose records have schemas of a registry, has one as well, which names the columns: the
+    platform wants a schema for every topic.
     Columns that older records lack have a default, as Avro wants it for such fields.
     """
-    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects; these are the columns read."}
+    source = pipeline.source
+    if source.avro_schema is not None:
+        return source.avro_schema
+    what = "JSON objects" if source.format == "json" else "Avro of a registry's schemas" if source.registry else None
+    note = {"doc": f"Records are {what}; these are the columns read."} if what else {}
     return {
         "type": "record",
         "name": avro_name(pipeline.source.topic),
         **note,
         "fields": [
             {"name": name, "type": _written(column), **({"default": None} if name in pipeline.source.appended else {})}
-            for name, column in pipeline.source.declared.items()
+            for name, column in pipeline.source.value_columns.items()
         ],
     }
 
@@ -178,12 +183,13 @@ def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
     A column more at the end leaves JSON records readable: what is missing is null. So it does plain Avro records, where
     the source says that older ones lack it.
     """
+    source = pipeline.source
     return {
-        "topic": pipeline.source.topic,
+        "topic": source.topic,
         "schema": source_avro_schema(pipeline),
-        "partitions": pipeline.source.partitions,
-        "replication": pipeline.source.replication,
-        "on_drift": "append" if pipeline.source.format == "json" or pipeline.source.appended else "fail",
+        "partitions": source.partitions,
+        "replication": source.replication,
+        "on_drift": "append" if source.format == "json" or source.registry or source.appended else "fail",
     }
 
 

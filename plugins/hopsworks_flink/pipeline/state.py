@@ -21,6 +21,10 @@ Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = (
     "partitions",
+    "framing",
+    "avro_schema",
+    "registry",
+    "schema_ids",
     "replication",
     "schema",
     "appended",

@@ -131,4 +131,6 @@ def _execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -
 
 
 def _with_zone(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_zone(one) for one in value]
     return value.replace(tzinfo=timezone.utc) if isinstance(value, datetime) else value

@@ -329,6 +329,17 @@ class HopsworksSession:
                 raise HopsworksConnectionError(f"The online store does not answer: {type(error).__name__}.") from error
         return event_time.read(rows.iloc[0, 0]) if len(rows) else None
 
+    def online_sample(self, group: Any, rows: int) -> list[dict[str, Any]]:
+        """So many online rows, whichever the store gives first: feature -> value."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        with translated(f"read feature group {group.name!r} online"), quiet():
+            try:
+                found = group.select_all().limit(rows).read(online=True)
+            except SQLAlchemyError as error:
+                raise HopsworksConnectionError(f"The online store does not answer: {type(error).__name__}.") from error
+        return found.to_dict("records")
+
     def create_online_ingestion(self, group: Any) -> int:
         """Register an online ingestion of unknown length; the stream's records carry its id."""
         from hsfs.core.online_ingestion import OnlineIngestion

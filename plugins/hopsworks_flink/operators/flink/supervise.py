@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
 from hopsworks_flink.clients.flink.jobs import ingestion_ids
 from hopsworks_flink.deployment.record import UNDEPLOYED, Record
-from hopsworks_flink.exceptions import HopsworksFlinkError
+from hopsworks_flink.exceptions import FlinkError, HopsworksFlinkError
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts
 from hopsworks_flink.health.rows import OnlineRows
+from hopsworks_flink.health.status import UNDEPLOYED as OUT_OF_SERVICE
+from hopsworks_flink.health.status import rates, reasons_of
 from hopsworks_flink.health.verdict import (
     DEGRADED,
     HEALTHY,
@@ -33,6 +35,7 @@ from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
 from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 from hopsworks_flink.tasks.poison import explain_poison
+from hopsworks_flink.tasks.status import StatusRecord, look_around
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -62,7 +65,8 @@ class FlinkSuperviseJobOperator(BaseOperator):
     :class:`~hopsworks_flink.operators.trigger_deployment.TriggerDeploymentOperator` behind it.
 
     The look is kept in the Airflow Variable ``hopsworks_flink.supervision.<job>``, with the times of deployments that
-    were decided on: deleting it allows all of them again.
+    were decided on: deleting it allows all of them again. For the status page ``hopsworks_flink.status.<DAG>`` has the
+    figures of the last look and ``hopsworks_flink.day.<DAG>`` those of a day.
 
     While a deployment runs, or waits to run, nothing is judged: the task is skipped. Airflow's metrics get
     ``hopsworks_flink.<job>.verdict`` (0 healthy … 4 duplicated), ``.lag``, ``.checkpoint_age``, ``.restarts``,
@@ -126,22 +130,48 @@ class FlinkSuperviseJobOperator(BaseOperator):
             pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
             if self.deploy_dag_id:
                 skip_while_deploying(context, self.deploy_dag_id)
-            hook = FlinkHook(self.flink_conn_id)
-            record = Record.across_runs("supervision", pipeline.job_name)
-            saved = record.read() or {}
-            before = JobFacts.from_json(saved.get("facts"))
-            bounds = bounds_of(pipeline.supervision)
-            found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
-            if not found.job_ids and (since := saved.get(UNDEPLOYED)):
-                raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
-            online, unknown = _online_rows(session, hook, pipeline, found)
-            facts = replace(found, online=online).after(before)
-            if facts.job_id:
-                push_links(context, self, hook, facts.job_id)
-            verdict = judge(pipeline.job_name, facts, before, bounds).because(*unknown)
-            verdict = _explained(hook, pipeline, facts, verdict, source_broker)
-            if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
-                verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS, source_broker))
+            page = StatusRecord(context["ti"].dag_id, pipeline, self.deploy_dag_id)
+            try:
+                return self._look(context, pipeline, page, session, source_broker)
+            except FlinkError as error:
+                page.write_failure(error)
+                raise
+
+    def _look(
+        self,
+        context: Context,
+        pipeline: Pipeline,
+        page: StatusRecord,
+        session: Callable[[], HopsworksSession],
+        source_broker: Callable[[], Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        hook = FlinkHook(self.flink_conn_id)
+        record = Record.across_runs("supervision", pipeline.job_name)
+        saved = record.read() or {}
+        before = JobFacts.from_json(saved.get("facts"))
+        bounds = bounds_of(pipeline.supervision)
+        found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
+        if not found.job_ids and (since := saved.get(UNDEPLOYED)):
+            page.write(page.blank(OUT_OF_SERVICE))
+            raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
+        marks = hook.job_marks(found.job_id) if found.job_id and found.job_id in found.job_ids else {}
+        online, unknown = _online_rows(session, pipeline, marks)
+        facts = replace(found, online=online).after(before)
+        if facts.job_id:
+            push_links(context, self, hook, facts.job_id)
+        verdict = judge(pipeline.job_name, facts, before, bounds).because(*unknown)
+        verdict = _explained(hook, pipeline, facts, verdict, source_broker)
+        if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
+            verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS, source_broker))
+        status = replace(
+            page.blank(verdict.kind),
+            at=facts.at,
+            reasons=reasons_of(verdict),
+            facts=facts.to_json(),
+            rates=rates(facts, before),
+            flink_url=hook.job_url(facts.job_id) if facts.job_id else None,
+        )
+        page.write(look_around(status, session, pipeline, marks, self.hopsworks_conn_id))
         return self._follow_up(pipeline, facts, verdict, record, saved)
 
     def _follow_up(
@@ -166,7 +196,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         return {
             "verdict": verdict.kind,
             "action": action,
-            "reasons": [{"topic": r.topic, "kind": r.kind, "text": r.text} for r in verdict.reasons],
+            "reasons": reasons_of(verdict),
             "facts": facts.to_json(),
             "attempts": len(attempts),
             # As it ran; what a person chose at the last deployment must not change by healing.
@@ -177,13 +207,14 @@ class FlinkSuperviseJobOperator(BaseOperator):
         """What the topic's records since the last look say: Flink does not count events that count nowhere."""
         from hopsworks_flink.clients.kafka.newest import newest_records
         from hopsworks_flink.health.refusal import refused_of
+        from hopsworks_flink.hooks.registry_connection import source_schemas
 
         try:
             records = newest_records(broker(), pipeline.source.topic, int(since * 1000))
         except HopsworksFlinkError as error:
             self.log.warning("The newest events could not be looked at: %s", error)
             return []
-        refused = refused_of(pipeline, records)
+        refused = refused_of(pipeline, records, source_schemas(pipeline))
         return [Reason(SICK if refused.most else DEGRADED, "refused", str(refused))] if refused.count else []
 
     @staticmethod
@@ -199,7 +230,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
 
 
 def _online_rows(
-    session: Callable[[], HopsworksSession], hook: FlinkHook, pipeline: Pipeline, facts: JobFacts
+    session: Callable[[], HopsworksSession], pipeline: Pipeline, marks: Mapping[str, str]
 ) -> tuple[dict[str, OnlineRows], list[Reason]]:
     """What the online store did with the job's rows, by feature group; and why that is not known of some."""
     from hopsworks_flink.clients.hopsworks.shapes import shape_of
@@ -208,7 +239,7 @@ def _online_rows(
     found: dict[str, OnlineRows] = {}
     reasons = []
     unknown = "what the online store did with the job's rows is not known"
-    ids = ingestion_ids(hook.job_marks(facts.job_id)) if facts.job_id in facts.job_ids else {}
+    ids = ingestion_ids(marks)
     if not ids:
         return {}, []
     try:

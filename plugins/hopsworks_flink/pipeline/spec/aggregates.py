@@ -11,7 +11,7 @@ from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.problems import unquoted
 from hopsworks_flink.pipeline.spec.source import expression_problem
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, Type, decimal
+from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, Type, array, decimal
 from hopsworks_flink.pipeline.values import check_value
 
 COUNTS = ("count", "count_distinct", "approx_count_distinct")
@@ -22,15 +22,18 @@ TIMES = ("time_since_last",)
 PAIRS = ("covar_samp", "covar_pop", "corr")
 RANKS = ("median", "percentile")
 # Of all values of a window, of at most MOST_VALUES different ones.
-FREQUENT = ("mode", *RANKS)
-FUNCTIONS = (*COUNTS, "share", "sum", *MOMENTS, *PAIRS, *EXTREMES, *POSITIONS, *TIMES, *FREQUENT)
+FREQUENT = ("mode", "top_k", *RANKS)
+# Arrays, of n values at most.
+ORDERED = ("first_n", "last_n")
+LISTS = (*ORDERED, "collect_distinct", "top_k")
+FUNCTIONS = (*COUNTS, "share", "sum", *MOMENTS, *PAIRS, *EXTREMES, *POSITIONS, *TIMES, "mode", *RANKS, *LISTS)
 # Those that Flink's SQL does not have: flink_jobs/java has them.
-IN_JAVA = ("approx_count_distinct", *PAIRS, *FREQUENT)
+IN_JAVA = ("approx_count_distinct", *PAIRS, "mode", *RANKS, *LISTS)
 MOST_VALUES = 10_000
 _OF_EVENTS = ("count", *TIMES)
 # See `Aggregate.limit`.
 _LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
-_SETTINGS = ("p", "where", "window", "default", "type", "description")
+_SETTINGS = ("p", "n", "where", "window", "default", "type", "description")
 
 
 class Aggregate(Model):
@@ -44,6 +47,7 @@ class Aggregate(Model):
         topic.
     :param other: the second column of a covariance or correlation.
     :param p: of a percentile: the share of the values that lie below it, 0 to 1.
+    :param n: of an array: how many values it has at most.
     :param where: SQL condition; only events for which it is true are aggregated.
     :param window: how far the aggregate looks back from the window's end, at most its size; None: as far as that.
     :param default: value in place of null.
@@ -57,6 +61,7 @@ class Aggregate(Model):
     column: str | None = None
     other: str | None = None
     p: float | None = Field(default=None, ge=0, le=1)
+    n: int | None = Field(default=None, ge=1, le=1000)
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     window: Duration | None = None
     default: bool | int | float | str | None = None
@@ -85,6 +90,9 @@ class Aggregate(Model):
         settings = {name: data[name] for name in _SETTINGS if name in data}
         if (function == "percentile") != ("p" in settings):
             wanted = "wants a p from 0 to 1: {percentile: amount, p: 0.95}" if function == "percentile" else "has no p"
+            raise ValueError(f"{function} {wanted}")
+        if (function in LISTS) != ("n" in settings):
+            wanted = f"wants an n, how many at most: {{{function}: page, n: 5}}" if function in LISTS else "has no n"
             raise ValueError(f"{function} {wanted}")
         if hasattr(settings.get("default"), "isoformat"):
             # Of data that another YAML reader has made.
@@ -144,6 +152,8 @@ class Aggregate(Model):
             return
         if self.function in COUNTS:
             yield f"default: {self.function} is 0 where there is nothing, never null; remove default"
+        elif self.function in LISTS:
+            yield "default: an array has none; remove default"
         elif usable and (problem := check_value(self.default, self.feature_type(columns))):
             yield f"default: {problem}"
 
@@ -174,6 +184,8 @@ class Aggregate(Model):
         if self.column is None:
             return DOUBLE
         declared = columns[self.column]
+        if self.function in LISTS:
+            return array(declared)
         if self.function in (*EXTREMES, *POSITIONS, "mode"):
             return declared
         if self.function == "sum" and declared.is_integer:

@@ -21,6 +21,7 @@ from hopsworks_flink.pipeline.spec.online_types import (
     OnlineType,
     default_online_type,
     misfit,
+    online_array,
     size,
 )
 from hopsworks_flink.pipeline.spec.problems import refuse
@@ -226,6 +227,12 @@ class FeatureGroup(Model):
         """Whether a row is made of windows of several lengths."""
         return len(self.lengths) > 1
 
+    def online_type(self, name: str, kind: FeatureType) -> str | None:
+        """Type of a feature's online column, if it is not the platform's default. An array's is made to hold it."""
+        if kind.element is not None and name not in self.online_types:
+            return online_array(kind.element, self.aggregates[name].n or 0)
+        return self.online_types.get(name)
+
     @property
     def event_time_feature(self) -> str | None:
         """Name of the feature that is the group's event time."""
@@ -270,7 +277,7 @@ class FeatureGroup(Model):
         kinds = self.feature_types(columns)
         sizes = {}
         for name, kind in kinds.items() if self.online else ():
-            given = self.online_types.get(name)
+            given = self.online_type(name, kind)
             if given and (problem := misfit(given, kind, is_key=name in self.key)):
                 yield f"online_types.{name}: {problem}"
             sizes[name] = size(given or default_online_type(kind))

@@ -80,6 +80,11 @@ class History(Model):
         return self
 
 
+def job_name_of(pipeline: str) -> str:
+    """Name of the streaming job of a pipeline of this name."""
+    return f"{pipeline}__features"
+
+
 class Pipeline(Model):
     """A source topic and the feature groups that one streaming job computes from it.
 
@@ -172,12 +177,14 @@ class Pipeline(Model):
             group
             for group in self.feature_groups
             if group.online
+            and self.source.is_ours
             and group.event_time
             and group.emit == "on_window"
             # Nothing tells which event has a wanted time by an expression.
             and self.source.event_time.expression is None
             and len(group.key) == 1
             and group.key[0] in columns
+            and not self.source.beside_columns
             and group.key[0] != self.source.event_time.column
             and columns[group.key[0]].name in RESERVED_KEYS
         ]
@@ -185,7 +192,7 @@ class Pipeline(Model):
     @property
     def job_name(self) -> str:
         """Name of the streaming job in Flink; the identity that deployments converge on."""
-        return f"{self.name}__features"
+        return job_name_of(self.name)
 
     @property
     def consumer_group(self) -> str:

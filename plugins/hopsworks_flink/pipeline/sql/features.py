@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     OverAggregates,
@@ -45,11 +45,14 @@ from hopsworks_flink.pipeline.types import (
 
 KEY = "__key"
 HEADERS = "__headers"
+RECORD_KEY = "__record_key"
+RECORD_HEADERS = "__record_headers"
 AT = "__at"
 MILLISECONDS = "__milliseconds"
 #: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
 FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
+SOURCE_REGISTRY = "${source_registry}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
 SINK_OPTIONS = {
@@ -73,7 +76,7 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     :param bounded: whether it is read between offsets, and not for ever.
     """
     source = pipeline.source
-    lines = [f"{sql_identifier(name)} {kind.sql}" for name, kind in source.columns.items()]
+    lines = [f"{sql_identifier(name)} {column.type.sql}" for name, column in source.value_columns.items()]
     event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
     if source.on_decode_error == "quarantine":
         lines += [f"{sql_identifier(UNDECODABLE)} BYTES", f"{sql_identifier(PROBLEM)} STRING"]
@@ -83,6 +86,12 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     if needs_coordinates(pipeline):
         lines.append(f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL")
         lines.append(f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL")
+    beside = source.beside_columns
+    if source.has_key_column:
+        lines.insert(0, f"{sql_identifier(RECORD_KEY)} BYTES")
+    if any(column.header is not None for column in beside.values()):
+        lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
+    lines += [f"{sql_identifier(name)} AS {_beside(column)}" for name, column in beside.items()]
     lines += [
         f"{event_time} AS {guarded}",
         # An event at the watermark is late: one that is just as late as it may be must lie above.
@@ -92,7 +101,8 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     options = _source_options(pipeline.consumer_group, source)
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{_discovery_milliseconds(source)} ms"
-    return create_table(SOURCE_TABLE, lines, options, f"{SOURCE_START},\n  {SOURCE_KAFKA}")
+    registry = [SOURCE_REGISTRY] if source.registry else []
+    return create_table(SOURCE_TABLE, lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry]))
 
 
 def _discovery_milliseconds(source: Source) -> int:
@@ -148,8 +158,10 @@ def time_value(source: Source) -> tuple[str, str]:
     """SQL of the number that is an event's time, and what it counts."""
     event_time = source.event_time
     if event_time.column is not None:
-        kind: FeatureType | None = source.columns[event_time.column]
-        text = sql_identifier(event_time.column)
+        column = source.declared[event_time.column]
+        kind: FeatureType | None = column.type
+        # A computed column cannot read another one.
+        text = _beside(column) if column.is_beside else sql_identifier(event_time.column)
     else:
         from hopsworks_flink.pipeline.expressions import Expression
 
@@ -157,6 +169,19 @@ def time_value(source: Source) -> tuple[str, str]:
         kind = expression.type
         text = f"({template_text(expression.cast(TIMESTAMP if kind == TIMESTAMP else BIGINT).sql('flink'))})"
     return text, "microseconds" if kind == TIMESTAMP else event_time.unit
+
+
+def _beside(column: Column) -> str:
+    """SQL of a column that is the record's key or a header, as an expression over texts has it."""
+    raw = sql_identifier(RECORD_KEY)
+    if column.header is not None:
+        raw = f"{sql_identifier(RECORD_HEADERS)}[{template_text(sql_literal(column.header))}]"
+    if column.type.name == "binary":
+        return raw
+    from hopsworks_flink.pipeline.expressions.terms import Term, cast, clean
+
+    text = f"DECODE({raw}, 'UTF-8')"
+    return clean(cast(Term(STRING, text, text), column.type)).flink
 
 
 def _moment(epoch_milliseconds: str) -> str:
@@ -172,17 +197,31 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         # Flink's default, as Kafka's, reads what a transaction has aborted as well.
         "properties.isolation.level": "read_committed",
     }
+    if source.has_key_column:
+        options |= {"key.format": "raw", "key.fields": RECORD_KEY, "value.fields-include": "EXCEPT_KEY"}
+    prefix = format_prefix(source)
     options |= {
-        "format": FORMAT,
-        f"{FORMAT}.encoding": source.format,
-        f"{FORMAT}.on-error": source.on_decode_error,
+        prefix.removesuffix(FORMAT) + "format": FORMAT,
+        f"{prefix}.encoding": source.format,
+        f"{prefix}.on-error": source.on_decode_error,
     }
+    if source.framing is not None:
+        options[f"{prefix}.framing"] = source.framing
+    if source.schema_ids:
+        options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
+    if source.avro_schema is not None:
+        options[f"{prefix}.schema"] = json.dumps(source.avro_schema, ensure_ascii=False)
     if source.appended:
-        options[f"{FORMAT}.appended"] = str(len(source.appended))
-    options |= column_options(FORMAT, source)
+        options[f"{prefix}.appended"] = str(len(source.appended))
+    options |= column_options(prefix, source)
     if source.idle_timeout is not None:
         options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
     return options
+
+
+def format_prefix(source: Source) -> str:
+    """What the options of the records' format begin with: there is another format for their keys, or there is not."""
+    return f"value.{FORMAT}" if source.has_key_column else FORMAT
 
 
 def column_options(format_: str, source: Source) -> dict[str, str]:
@@ -191,7 +230,7 @@ def column_options(format_: str, source: Source) -> dict[str, str]:
     if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
         # They are BIGINT there, which alone does not say what is in range.
         options[f"{format_}.timestamps"] = ";".join(timestamps)
-    if more := {name: facts for name, column in source.declared.items() if (facts := column.options())}:
+    if more := {name: facts for name, column in source.value_columns.items() if (facts := column.options())}:
         options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)
     return options
 
@@ -201,11 +240,11 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
 
     :param order: feature names in the order of the registered Avro schema, which is the order on the wire.
     """
-    types = {feature.name: feature.type for feature in features(pipeline, group)}
+    types = group.feature_types(pipeline.source.all_columns)
     lines = [
         f"{sql_identifier(KEY)} STRING",
         f"{sql_identifier(HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers'",
-        *(f"{sql_identifier(name)} {FeatureType.parse(types[name]).sql}" for name in order),
+        *(f"{sql_identifier(name)} {types[name].sql}" for name in order),
     ]
     options = {
         "connector": "kafka",

@@ -1,0 +1,1 @@
+"""The status page "Streaming features" in Airflow's UI: what supervision has collected, as HTML."""
