@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from devstack.config import REPOSITORY, DevstackError
+from devstack.machine.progress import going_on
 
 CACHE = REPOSITORY / ".devstack-cache"
 KAFKA_POM = REPOSITORY / "devstack" / "kafka" / "pom.xml"
@@ -91,8 +92,10 @@ def _run_maven(pom: Path, goal: str, target: Path) -> None:
     if maven is None:
         raise DevstackError("Maven (mvn) is not on the PATH: install it, e.g. `apt-get install maven`.")
     command = [maven, "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={target}"]
+    verb = "building" if goal == "package" else "fetching"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+        with going_on(f"{verb} the jars of {os.path.relpath(pom.parent, REPOSITORY)}"):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise DevstackError(f"Maven did not fetch {pom.parent.name}'s jars within {_TIMEOUT_SECONDS} s.") from None
     if done.returncode != 0:

@@ -259,10 +259,11 @@ def _offsets(partitions: Sequence[PartitionHistory]) -> str:
 
 
 def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
-    """The INSERT, its rows limited to those of the interval by the group's own event time (microseconds)."""
+    """The INSERT, its rows limited to those of the interval by the group's own event time."""
     target, _, query = insert.partition("\n")
-    event_time = sql_identifier(group.event_time_feature or "")
-    start, end = interval.start_ms * 1000, interval.end_ms * 1000
+    assert group.event_time is not None
+    event_time, factor = sql_identifier(group.event_time.feature), group.event_time.per_millisecond
+    start, end = interval.start_ms * factor, interval.end_ms * factor
     # A window belongs to the interval in which it is complete, an event to the one in which it happened.
     bounds = f"{event_time} > {start} AND {event_time} <= {end}"
     if group.by_event:

@@ -6,42 +6,67 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.online_types import default_online_type, longest
 from hopsworks_flink.pipeline.spec.pipeline import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.types import BIGINT, STRING, FeatureType, avro_type
 
+# Settings of a group that the SDK has under the same names, and that are left out where the file does not say.
+_REGISTERED = (
+    "tags",
+    "parents",
+    "partition_key",
+    "time_travel_format",
+    "topic_name",
+    "online_config",
+    "statistics_config",
+)
+
 
 class Feature(NamedTuple):
-    """A feature's name, feature type and description, and the type of its online column if the file names one."""
+    """A feature's name, feature type and description, and the type of its online column if the file names one.
+
+    :param meaning: stands in place of a description when the feature is made; one that is registered keeps its own.
+    """
 
     name: str
     type: str
-    description: str
+    description: str = ""
+    meaning: str = ""
     online_type: str | None = None
 
     def arguments(self) -> dict[str, str]:
         """As the operator that creates feature groups takes it."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value}
 
 
 def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
-    """Features of a group in their order: key columns, aggregates or features, and the event time if there is one."""
-    meanings = dict.fromkeys(group.key, "")
+    """Features of a group in their order."""
+    meanings: dict[str, str] = {}
     for name, aggregate in group.aggregates.items():
-        over = " and ".join(aggregate.columns) or "events"
-        meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
-    meanings |= {name: feature.description for name, feature in group.features.items()}
-    if group.event_time_feature:
-        ends = group.event_time == "window_end"
-        meanings[group.event_time_feature] = "end of the window, exclusive" if ends else "time of the event"
-    kinds = group.feature_types(pipeline.source.all_columns)
-    return [Feature(name, str(kind), meanings[name], group.online_types.get(name)) for name, kind in kinds.items()]
+        meanings[name] = f"{aggregate.function} of {' and '.join(aggregate.columns) or 'events'}"
+    if group.window_start:
+        meanings[group.window_start.feature] = "start of the window"
+    if group.event_time:
+        ends = group.event_time.is_ == "window_end"
+        meanings[group.event_time.feature] = "end of the window, exclusive" if ends else "time of the event"
+    described = {name: aggregate.description for name, aggregate in group.aggregates.items()}
+    described |= {name: feature.description for name, feature in group.features.items()}
+    return [
+        Feature(name, str(kind), described.get(name, ""), meanings.get(name, ""), group.online_type(name, kind))
+        for name, kind in group.feature_types(pipeline.source.all_columns).items()
+    ]
 
 
 def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
     """Arguments of `HopsworksCreateFeatureGroupOperator`, named as in the SDK's ``get_or_create_feature_group``."""
-    ttl = {"ttl": group.ttl // timedelta(seconds=1)} if group.ttl is not None else {}
+    settings: dict[str, Any] = {name: getattr(group, name) for name in _REGISTERED if getattr(group, name)}
+    settings |= {
+        name: value.model_dump(exclude_unset=True) for name, value in settings.items() if isinstance(value, Model)
+    }
+    if group.ttl is not None:
+        settings["ttl"] = group.ttl // timedelta(seconds=1)
     return {
         "name": group.name,
         "version": group.version,
@@ -50,7 +75,7 @@ def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str
         "event_time": group.event_time_feature,
         "online_enabled": group.online,
         "features": [feature.arguments() for feature in features(pipeline, group)],
-        **ttl,
+        **settings,
     }
 
 

@@ -123,9 +123,9 @@ def _not_simulated(pipeline: Pipeline) -> str | None:
     for name, kind in source.columns.items():
         if kind.name not in simulated:
             return f"column {name!r} is {kind}, and in {source.format} values are made for {', '.join(simulated)}"
-    for name, column in source.declared.items():
-        if column.more:
-            return f"column {name!r} has {', '.join(column.more)}, and events are written flat, with plain types"
+    for name, written in source.declared.items():
+        if written.more:
+            return f"column {name!r} has {', '.join(written.more)}, and events are written flat, with plain types"
     if source.event_time.column is None:
         return "event_time is Kafka's timestamp or an expression, and simulated events have a column for it"
     for name in pipeline.feature_groups[0].key:

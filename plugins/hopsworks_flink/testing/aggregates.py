@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from hopsworks_flink.pipeline.expressions import Expression
+from hopsworks_flink.pipeline.expressions import Expression, converted
 from hopsworks_flink.pipeline.spec import FeatureGroup
-from hopsworks_flink.pipeline.spec.aggregates import FREQUENT, MOMENTS, MOST_VALUES, PAIRS, RANKS, Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import (
+    IN_JAVA,
+    MOMENTS,
+    MOST_VALUES,
+    ORDERED,
+    PAIRS,
+    POSITIONS,
+    RANKS,
+    Aggregate,
+)
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.types import DOUBLE, TIMESTAMP, FeatureType
 from hopsworks_flink.pipeline.values import typed_value
@@ -30,6 +39,8 @@ def quoted(name: str) -> str:
 
 def type_name(kind: FeatureType) -> str:
     """DuckDB's name of a type."""
+    if kind.element is not None:
+        return f"{type_name(kind.element)}[]"
     return _TYPES.get(kind.name, str(kind).upper())
 
 
@@ -73,7 +84,7 @@ class Feature:
 
     @property
     def expression(self) -> str:
-        """The feature, with its default."""
+        """The feature, as its type, with its default."""
         value = self._value()
         if self.limit is not None:
             operand = self._operand()
@@ -82,11 +93,15 @@ class Feature:
             value = f"CASE WHEN count(*){self._filter(beyond)} = 0 THEN {value} END"
         # A sum of bigints may be too large for one.
         value = f"TRY_CAST({value} AS {type_name(self.kind)})"
+        kind = self.aggregate.feature_type(self.columns)
+        if kind != self.kind:
+            value = converted(value, self.kind, kind, "duckdb")
         if self.aggregate.default is not None:
-            return f"coalesce({value}, {constant(self.aggregate.default, self.kind)})"
+            return f"coalesce({value}, {constant(self.aggregate.default, kind)})"
         if self.group.on_empty == "zero" and self.aggregate.zero_where_empty(self.columns):
             of_window = f"{TIME} >= {END} - {milliseconds(self.group.window.size)}"
-            return f"CASE WHEN count(*) FILTER (WHERE {of_window}) = 0 THEN 0 ELSE {value} END"
+            zero = f"CAST(0 AS {type_name(kind)})"
+            return f"CASE WHEN count(*) FILTER (WHERE {of_window}) = 0 THEN {zero} ELSE {value} END"
         return value
 
     def _operand(self) -> str:
@@ -125,16 +140,11 @@ class Feature:
             return f"({END} - max({TIME}){with_value})::DOUBLE / 1000"
         if self.aggregate.column is None:
             return f"count(*){only}"
-        if function in PAIRS:
-            return self._of_pairs()
+        if function in IN_JAVA:
+            return self._of_kept_values()
         operand, held = self._operand(), self._held()
         if function == "share":
             return f"count(CASE WHEN {operand} THEN 1 END){only}::DOUBLE / nullif(count({operand}){only}, 0)"
-        if function in FREQUENT:
-            value = self._percentile() if function in RANKS else f"{self._by_frequency()}[1].v"
-            return f"CASE WHEN count(DISTINCT {operand}){only} <= {MOST_VALUES} THEN {value} END"
-        if function == "approx_count_distinct":
-            return self._estimate()
         if function == "avg":
             # Kahan's summation.
             return f"favg({held}){only}"
@@ -146,10 +156,31 @@ class Feature:
             return f"{function}({held} - {self.shift}){only}"
         if function == "count_distinct":
             return f"count(DISTINCT {operand}){only}"
-        if function in ("first_value", "last_value"):
+        if function in POSITIONS:
             known = self._filter(f"{operand} IS NOT NULL")
             return f"{function.removesuffix('_value')}({operand} ORDER BY {TIME}, {ARRIVAL}){known}"
         return f"{function}({held}){only}"
+
+    def _of_kept_values(self) -> str:
+        function, n = self.function, self.aggregate.n
+        if function in PAIRS:
+            return self._of_pairs()
+        operand = self._operand()
+        known = self._filter(f"{operand} IS NOT NULL")
+        if function == "approx_count_distinct":
+            return self._estimate()
+        if function == "collect_distinct":
+            return f"list_sort(list(DISTINCT {operand}){known})[1:{n}]"
+        if function in ORDERED:
+            part = f"1:{n}" if function == "first_n" else f"-{n}:"
+            return f"list({operand} ORDER BY {TIME}, {ARRIVAL}){known}[{part}]"
+        if function in RANKS:
+            value = self._percentile()
+        elif function == "mode":
+            value = f"{self._by_frequency()}[1].v"
+        else:
+            value = f"[e.v for e in {self._by_frequency()}[1:{n}]]"
+        return f"CASE WHEN count(DISTINCT {operand}){known} BETWEEN 1 AND {MOST_VALUES} THEN {value} END"
 
     def _of_pairs(self) -> str:
         """Of the events with both values; none where one of these is too large to be squared."""

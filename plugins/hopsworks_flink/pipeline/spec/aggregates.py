@@ -11,7 +11,7 @@ from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.problems import unquoted
 from hopsworks_flink.pipeline.spec.source import expression_problem
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, decimal
+from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, Type, array, decimal
 from hopsworks_flink.pipeline.values import check_value
 
 COUNTS = ("count", "count_distinct", "approx_count_distinct")
@@ -22,15 +22,18 @@ TIMES = ("time_since_last",)
 PAIRS = ("covar_samp", "covar_pop", "corr")
 RANKS = ("median", "percentile")
 # Of all values of a window, of at most MOST_VALUES different ones.
-FREQUENT = ("mode", *RANKS)
-FUNCTIONS = (*COUNTS, "share", "sum", *MOMENTS, *PAIRS, *EXTREMES, *POSITIONS, *TIMES, *FREQUENT)
+FREQUENT = ("mode", "top_k", *RANKS)
+# Arrays, of n values at most.
+ORDERED = ("first_n", "last_n")
+LISTS = (*ORDERED, "collect_distinct", "top_k")
+FUNCTIONS = (*COUNTS, "share", "sum", *MOMENTS, *PAIRS, *EXTREMES, *POSITIONS, *TIMES, "mode", *RANKS, *LISTS)
 # Those that Flink's SQL does not have: flink_jobs/java has them.
-IN_JAVA = ("approx_count_distinct", *PAIRS, *FREQUENT)
+IN_JAVA = ("approx_count_distinct", *PAIRS, "mode", *RANKS, *LISTS)
 MOST_VALUES = 10_000
 _OF_EVENTS = ("count", *TIMES)
 # See `Aggregate.limit`.
 _LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
-_SETTINGS = ("p", "where", "window", "default", "description")
+_SETTINGS = ("p", "n", "where", "window", "default", "type", "description")
 
 
 class Aggregate(Model):
@@ -44,9 +47,11 @@ class Aggregate(Model):
         topic.
     :param other: the second column of a covariance or correlation.
     :param p: of a percentile: the share of the values that lie below it, 0 to 1.
+    :param n: of an array: how many values it has at most.
     :param where: SQL condition; only events for which it is true are aggregated.
     :param window: how far the aggregate looks back from the window's end, at most its size; None: as far as that.
     :param default: value in place of null.
+    :param type: what the result is cast to, null where that does not hold it.
     :param description: of the feature.
     """
 
@@ -56,9 +61,11 @@ class Aggregate(Model):
     column: str | None = None
     other: str | None = None
     p: float | None = Field(default=None, ge=0, le=1)
+    n: int | None = Field(default=None, ge=1, le=1000)
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     window: Duration | None = None
     default: bool | int | float | str | None = None
+    type: Type | None = None
     description: str = Field(default="", max_length=256)
 
     @model_validator(mode="before")
@@ -83,6 +90,9 @@ class Aggregate(Model):
         settings = {name: data[name] for name in _SETTINGS if name in data}
         if (function == "percentile") != ("p" in settings):
             wanted = "wants a p from 0 to 1: {percentile: amount, p: 0.95}" if function == "percentile" else "has no p"
+            raise ValueError(f"{function} {wanted}")
+        if (function in LISTS) != ("n" in settings):
+            wanted = f"wants an n, how many at most: {{{function}: page, n: 5}}" if function in LISTS else "has no n"
             raise ValueError(f"{function} {wanted}")
         if hasattr(settings.get("default"), "isoformat"):
             # Of data that another YAML reader has made.
@@ -116,6 +126,8 @@ class Aggregate(Model):
         settings = {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) not in (None, "")}
         if self.window is not None:
             settings["window"] = format_duration(self.window)
+        if self.type is not None:
+            settings["type"] = str(self.type)
         if self.column is None:
             return {self.function: "*", **settings} if settings or self.function != "count" else "count"
         return {self.function: self.columns if self.other else self.column, **settings}
@@ -133,11 +145,16 @@ class Aggregate(Model):
                 usable = False
         if self.where is not None and (problem := expression_problem(self.where, columns, None)):
             yield f"where: {problem}"
+        if usable and self.type is not None and (problem := cast_problem(self.result_type(columns), self.type)):
+            yield f"type: {problem}"
+            usable = False
         if self.default is None:
             return
         if self.function in COUNTS:
             yield f"default: {self.function} is 0 where there is nothing, never null; remove default"
-        elif usable and (problem := check_value(self.default, self.result_type(columns))):
+        elif self.function in LISTS:
+            yield "default: an array has none; remove default"
+        elif usable and (problem := check_value(self.default, self.feature_type(columns))):
             yield f"default: {problem}"
 
     def _problem_with_type(self, name: str, declared: FeatureType) -> str | None:
@@ -153,13 +170,22 @@ class Aggregate(Model):
             return f"{self.function} cannot compare or carry bytes, and {name!r} is binary; declare it string"
         return None
 
+    def feature_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
+        """Type of the feature."""
+        return self.type or self.result_type(columns)
+
     def result_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
-        """Type of the feature. Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT."""
+        """Type of what the function gives.
+
+        Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT.
+        """
         if self.function in COUNTS:
             return BIGINT
         if self.column is None:
             return DOUBLE
         declared = columns[self.column]
+        if self.function in LISTS:
+            return array(declared)
         if self.function in (*EXTREMES, *POSITIONS, "mode"):
             return declared
         if self.function == "sum" and declared.is_integer:
@@ -192,3 +218,14 @@ class Aggregate(Model):
         if on_event and kind == BIGINT:
             return _EXACT_BIGINT
         return _SQUARED_DIGITS - kind.scale if on_event and kind.precision > _SQUARED_DIGITS else None
+
+
+def cast_problem(kind: FeatureType, target: FeatureType) -> str | None:
+    """Why a result cannot be cast to a type, or None."""
+    from hopsworks_flink.pipeline.expressions import converted
+
+    try:
+        converted("", kind, target, "flink")
+    except ValueError as error:
+        return str(error)
+    return None

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hopsworks_flink.pipeline.spec.aggregates import IN_JAVA, MOMENTS, PAIRS, POSITIONS, RANKS, Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import (
+    IN_JAVA,
+    LISTS,
+    MOMENTS,
+    ORDERED,
+    PAIRS,
+    POSITIONS,
+    RANKS,
+    Aggregate,
+)
 from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, STRING, FeatureType, sql_identifier
 from hopsworks_flink.pipeline.values import sql_value
 
@@ -74,10 +83,15 @@ def window_value(aggregate: Aggregate, columns: Columns) -> str:
 
 
 def with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
-    """The feature, with its default in place of null."""
+    """The feature: as the type that it has, with its default in place of null."""
+    kind = aggregate.feature_type(columns)
+    if kind != aggregate.result_type(columns):
+        from hopsworks_flink.pipeline.expressions import converted
+
+        value = converted(value, aggregate.result_type(columns), kind, "flink")
     if aggregate.default is None:
         return value
-    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, aggregate.result_type(columns)))})"
+    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, kind))})"
 
 
 def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
@@ -125,7 +139,13 @@ def _in_java(aggregate: Aggregate, columns: Columns) -> tuple[str, str]:
     if aggregate.function in PAIRS:
         return function, ", ".join(f"CAST({sql_identifier(name)} AS DOUBLE)" for name in aggregate.columns)
     assert aggregate.column is not None
+    most = f"CAST({aggregate.n} AS DOUBLE)"
+    if aggregate.function in ORDERED:
+        value = present_value(aggregate.column, columns[aggregate.column])
+        return function, f"{sql_identifier(ORDER)}, {value}, {most}"
     value = _comparable(sql_identifier(aggregate.column), columns[aggregate.column])
+    if aggregate.function in LISTS:
+        return function, f"{value}, {most}"
     if aggregate.function in RANKS:
         p = 0.5 if aggregate.p is None else aggregate.p
         return function, f"CAST({value} AS DOUBLE), CAST({p!r} AS DOUBLE)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.aggregates import POSITIONS
+from hopsworks_flink.pipeline.spec.aggregates import ORDERED, POSITIONS
 from hopsworks_flink.pipeline.spec.source import Source
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
@@ -34,9 +34,11 @@ PROBLEM = "__problem"
 
 
 def uses_order(pipeline: Pipeline) -> bool:
-    """Whether a feature is a first or last value."""
+    """Whether a feature is made of first or last values."""
     return any(
-        aggregate.function in POSITIONS for group in pipeline.feature_groups for aggregate in group.aggregates.values()
+        aggregate.function in (*POSITIONS, *ORDERED)
+        for group in pipeline.feature_groups
+        for aggregate in group.aggregates.values()
     )
 
 

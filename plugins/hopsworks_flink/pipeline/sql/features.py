@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Column
@@ -57,6 +56,12 @@ SOURCE_KAFKA = "${source_kafka}"
 SOURCE_REGISTRY = "${source_registry}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
+SINK_OPTIONS = {
+    # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
+    "sink.delivery-guarantee": "at-least-once",
+    "properties.linger.ms": "50",
+    "properties.batch.size": "262144",
+}
 
 # Milliseconds.
 _SHORTEST_DISCOVERY, _LONGEST_DISCOVERY = 1_000, 10_000
@@ -242,11 +247,11 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
 
     :param order: feature names in the order of the registered Avro schema, which is the order on the wire.
     """
-    types = {feature.name: feature.type for feature in features(pipeline, group)}
+    types = group.feature_types(pipeline.source.all_columns)
     lines = [
         f"{sql_identifier(KEY)} STRING",
         f"{sql_identifier(HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers'",
-        *(f"{sql_identifier(name)} {FeatureType.parse(types[name]).sql}" for name in order),
+        *(f"{sql_identifier(name)} {types[name].sql}" for name in order),
     ]
     options = {
         "connector": "kafka",
@@ -255,10 +260,7 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
         "key.fields": KEY,
         "value.format": "avro",
         "value.fields-include": "EXCEPT_KEY",
-        # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
-        "sink.delivery-guarantee": "at-least-once",
-        "properties.linger.ms": "50",
-        "properties.batch.size": "262144",
+        **SINK_OPTIONS,
     }
     return create_table(group.full_name, lines, options, SINK_KAFKA)
 
@@ -284,9 +286,14 @@ def insert(
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
-    if group.event_time:
+    for name, time in group.times.items():
         # Windows start and end on whole seconds.
-        produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
+        seconds = "EXTRACT(EPOCH FROM `window_end`)"
+        if time is group.window_start:
+            # Rows of windows of several lengths know their end only.
+            begun = f"({seconds} - {group.window.size // timedelta(seconds=1)})"
+            seconds = begun if group.is_joined else "EXTRACT(EPOCH FROM `window_start`)"
+        produced[name] = f"{seconds} * {1000 * time.per_millisecond}"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
     if group.window.is_cumulating or group.is_joined:
@@ -329,10 +336,11 @@ def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[
     """A row for each event that counts, made of nothing else. No watermark is waited for: a late event has its row."""
     columns = pipeline.source.all_columns
     produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
-    if group.event_time_feature:
-        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(EVENT_TIME))}) * 1000"
+    produced |= _event_times(group, _event_milliseconds(pipeline.source))
     events = sql_identifier(events_view_name(group.key))
-    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}"
+    needed = "\n  AND ".join(f"{produced[name]} IS NOT NULL" for name in group.required)
+    where = f"\nWHERE {needed}" if needed else ""
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}{where}"
 
 
 def _insert_on_event(
@@ -343,8 +351,7 @@ def _insert_on_event(
     for feature, aggregate in group.aggregates.items():
         over.add(feature, aggregate, pipeline.source.all_columns)
     produced = dict(over.features)
-    if group.event_time_feature:
-        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(AT))}) * 1000"
+    produced |= _event_times(group, epoch_milliseconds(sql_identifier(AT)))
     keys, events = [sql_identifier(column) for column in group.key], sql_identifier(events_view_name(group.key))
     at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
     by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
@@ -371,6 +378,21 @@ def _insert_on_event(
         outer = f"SELECT\n    {_listed(['*', *_named(steps)])}\n  FROM (\n  {outer}\n){first}"
         first = ""
     return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM (\n  {outer}\n){first}"
+
+
+def _event_times(group: FeatureGroup, at: str) -> dict[str, str]:
+    """The event time of a row that is an event's, out of an expression for its milliseconds."""
+    return {
+        name: f"({at}) * {time.per_millisecond}" if time.per_millisecond > 1 else at
+        for name, time in group.times.items()
+    }
+
+
+def _event_milliseconds(source: Source) -> str:
+    """Milliseconds of an event that counts: from its own column, as EXTRACT costs as much as decoding the event."""
+    if source.event_time.column is None:
+        return epoch_milliseconds(sql_identifier(EVENT_TIME))
+    return _within_calendar(source)[1]
 
 
 def _named(expressions: Mapping[str, str], behind: str = "") -> list[str]:
