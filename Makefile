@@ -117,6 +117,12 @@ bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; 
 	@$(UV) sync --frozen --quiet --inexact --group bench
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
 
+.PHONY: browser
+browser: env ## the status page in a real browser (apt-get install chromium); renews the pictures in docs/images
+	@$(UV) sync --frozen --quiet --inexact --group browser
+	@$(PYTHON) -m pytest -q tests/pages/test_browser.py $(ARGS)
+	@$(PYTHON) -m tests.pages.pictures
+
 .PHONY: lint
 lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff check --quiet

@@ -9,6 +9,8 @@ With `freshness: 5m` in the pipeline file, `measure_freshness` writes a syntheti
 measures how long it takes until its features can be read online. If that takes longer than `freshness`, the task fails
 with the figures (p50 and p99 of a day).
 
+**To look at**: [Streaming features](streaming-features/) shows what this DAG finds, for all pipelines.
+
 **Before the first run**: deploy the pipeline, then unpause this DAG.
 
 **When it fails**: the log of `supervise_job` ends with the reasons; docs/runbook.md explains each verdict and reason.
