@@ -15,6 +15,9 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
+BEGUN := $(shell date +%s)
+# What takes a while says so, and for how long.
+SHOW := python3 devstack/machine/progress.py
 ROOT_ENV := .venv/.synced
 FLINK_ENV := flink_jobs/.venv/.synced
 JARS := .devstack-cache/.fetched
@@ -29,7 +32,7 @@ help: ## this list
 
 .PHONY: demo
 demo: env ## the whole path on this machine: from card transactions to features, through Airflow
-	@$(PYTHON) -m devstack.demo
+	@DEMO_BEGUN=$(BEGUN) $(PYTHON) -m devstack.demo
 
 .PHONY: up
 up: env ## start the local stack (Kafka, Flink, Hopsworks server, Airflow) and wait until all of it works
@@ -43,13 +46,18 @@ down: $(ROOT_ENV) ## end it; WIPE=1 removes its state as well
 status: $(ROOT_ENV) ## what runs, how it is, what it takes
 	@$(PYTHON) -m devstack status || true
 
+.PHONY: plan
+plan: $(ROOT_ENV) ## FILE=…: what a deployment of a pipeline file would change in the stack
+	@eval "$$($(PYTHON) -m devstack env)"; \
+		$(PYTHON) -m hopsworks_flink.cli plan $(or $(FILE),dags/pipelines/card_transactions.yaml) $(ARGS) || test $$? -eq 2
+
 .PHONY: logs
 logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 # Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
-EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
+EVERYTHING := -n 4 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
@@ -103,6 +111,11 @@ sameness: env ## stream, batch and DuckDB on random pipelines, against each othe
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) $(if $(SEED),SAMENESS_SEED=$(SEED)) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
 		$(PYTHON) -m pytest -v tests/integration/values/test_sameness.py
 
+.PHONY: engines
+engines: env ## the native engine beside SQL's windows on random pipelines with late events; EXAMPLES=5 of them
+	@ENGINES_EXAMPLES=$(or $(EXAMPLES),5) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
+		$(PYTHON) -m pytest -v tests/integration/values/test_engines.py
+
 .PHONY: changes
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation
 	@CHANGES=all $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
@@ -123,6 +136,10 @@ browser: env ## the status page in a real browser (apt-get install chromium); re
 	@$(PYTHON) -m pytest -q tests/pages/test_browser.py $(ARGS)
 	@$(PYTHON) -m tests.pages.pictures
 
+.PHONY: docs
+docs: $(ROOT_ENV) ## the documentation as a site, in site/; fails at a link that leads nowhere
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 .PHONY: lint
 lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff check --quiet
@@ -131,40 +148,35 @@ lint: $(ROOT_ENV) ## ruff and mypy
 
 .PHONY: audit
 audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached
-	@python3 devstack/audit.py --uv $(UV)
+	@python3 devstack/machine/audit.py --uv $(UV)
 
 .PHONY: env
 env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars
 
 .PHONY: doctor
 doctor: $(filter .uv/%,$(UV)) ## whether this machine has what the stack needs
-	@python3 devstack/doctor.py java maven python --uv $(UV)
+	@python3 devstack/machine/doctor.py java maven python --uv $(UV)
 
 .uv/bin/uv:
 	@command -v python3 >/dev/null || { echo "Python is missing: install Python 3.10 to 3.12, e.g. apt-get install python3 python3-venv." >&2; exit 1; }
-	@echo "fetching uv into .uv/"
 	@python3 -m venv .uv || { rm -rf .uv; echo "python3 cannot make environments: install its venv module, e.g. apt-get install python3-venv." >&2; exit 1; }
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	@$(SHOW) "fetching uv into .uv/" .uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 
 $(ROOT_ENV): pyproject.toml uv.lock plugins/hopsworks_flink/__init__.py | doctor
-	@echo "syncing the environment of Airflow"
-	@$(UV) sync --frozen --quiet --compile-bytecode
+	@$(SHOW) "fetching the packages of Airflow" $(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # Not the project's configuration: its override of SQLAlchemy is for Airflow 3.2 and newer, older ones need none.
 .venv-airflow-%/.synced: tests/airflow/requirements-%.txt plugins/hopsworks_flink/__init__.py | $(ROOT_ENV)
-	@echo "syncing an environment of Airflow $*"
 	@$(UV) venv --quiet --no-config --clear --python $(PYTHON) .venv-airflow-$*
-	@$(UV) pip sync --quiet --no-config --python .venv-airflow-$*/bin/python $<
+	@$(SHOW) "fetching the packages of Airflow $*" $(UV) pip sync --quiet --no-config --python .venv-airflow-$*/bin/python $<
 	@$(UV) pip install --quiet --no-config --no-deps --python .venv-airflow-$*/bin/python --editable .
 	@touch $@
 
 $(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
-	@echo "syncing the environment of Flink"
-	@$(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
+	@$(SHOW) "fetching the packages of Flink" $(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
 	@touch $@
 
 $(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java devstack/flink/java -type f) | $(ROOT_ENV)
-	@echo "fetching jars"
 	@$(PYTHON) -m devstack.jars
 	@touch $@

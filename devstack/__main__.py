@@ -1,8 +1,10 @@
-"""``python -m devstack up|down|status|logs``: the local stack at the terminal."""
+"""``python -m devstack up|down|status|logs|env``: the local stack at the terminal."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m devstack", description="The local stack: Kafka, Flink, Hopsworks, Airflow."
     )
-    commands = parser.add_subparsers(required=True, metavar="up|down|status|logs")
+    commands = parser.add_subparsers(required=True, metavar="up|down|status|logs|env")
     up = commands.add_parser("up", help="start what does not run and wait until all of it works")
     up.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(NAMES)}")
     up.set_defaults(run=_up)
@@ -52,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("-n", type=int, default=50, dest="lines", help="how many lines from the end (default 50)")
     logs.add_argument("-f", action="store_true", dest="follow", help="go on printing new lines")
     logs.set_defaults(run=_logs)
+    env = commands.add_parser(
+        "env", help='what `hopsworks-flink` needs to reach this stack: eval "$(python -m devstack env)"'
+    )
+    env.set_defaults(run=_env)
     return parser
 
 
@@ -63,27 +69,24 @@ def bring_up(stack: Stack, console: Console, parts: list[str] | None = None) -> 
     began = time.monotonic()
 
     def progress(part: str, message: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {part:<20} {message}"
+        line = f"{time.monotonic() - began:5.0f} s  {part:<18} {message}"
         console.print(line, style="green" if message == "healthy" else None, highlight=False, markup=False)
 
     with console.status("starting the stack"):
         stack.up(parts, progress)
-    console.print(f"The stack is up after {time.monotonic() - began:.1f} s.", highlight=False)
+    console.print(f"The stack is up after {time.monotonic() - began:.0f} s.", highlight=False)
 
 
 def _up(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     bring_up(stack, console, options.parts or None)
-    _print_addresses(stack, console)
+    print_addresses(stack, console)
     return 0
 
 
-def _print_addresses(stack: Stack, console: Console) -> None:
-    table = Table.grid(padding=(0, 2))
-    for part in stack.status():
-        if part.healthy and part.url:
-            login = " / ".join(stack.airflow_credentials) if part.name == "airflow" else ""
-            table.add_row(part.name, part.url, login)
-    console.print(table)
+def print_addresses(stack: Stack, console: Console) -> None:
+    """One value a line, which the terminal may break but a copy does not."""
+    for name, value in stack.addresses():
+        console.print(f"{name:<14}  {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _down(stack: Stack, console: Console, options: argparse.Namespace) -> int:
@@ -96,13 +99,17 @@ def _down(stack: Stack, console: Console, options: argparse.Namespace) -> int:
 def _status(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     statuses = stack.status()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("part", "state", "up", "memory", "address", "detail"):
-        table.add_column(column, overflow="fold")
+    for column in ("part", "state", "up", "memory"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("detail")
     for part in statuses:
         table.add_row(*_row(part))
     console.print(table)
     total = sum(part.memory_bytes for part in statuses) / 2**20
-    console.print(f"{total:.0f} MiB in all; state and logs in {stack.config.home}", highlight=False, soft_wrap=True)
+    console.print(f"{total:.0f} MiB in all", highlight=False)
+    if any(part.state != "stopped" for part in statuses):
+        console.print()
+        print_addresses(stack, console)
     return 0 if all(part.healthy for part in statuses) else 1
 
 
@@ -110,7 +117,25 @@ def _row(part: PartStatus) -> list[str]:
     colour = _COLOURS.get(part.state, "red")
     up = f"{part.uptime_seconds:.0f} s" if part.pids else ""
     memory = f"{part.memory_bytes / 2**20:.0f} MiB" if part.pids else ""
-    return [part.name, f"[{colour}]{part.state}[/]", up, memory, part.url, part.detail]
+    return [part.name, f"[{colour}]{part.state}[/]", up, memory, part.detail]
+
+
+def _env(stack: Stack, console: Console, options: argparse.Namespace) -> int:
+    """Lines for a shell. They hold the stack's own secrets, and nothing of the caller's environment."""
+    config = stack.config
+    variables = {
+        "AIRFLOW_HOME": str(config.airflow_home),
+        # By these names the SDK's login() finds it.
+        "HOPSWORKS_HOST": config.public_host,
+        "HOPSWORKS_PORT": str(config.hopsworks_port),
+        "HOPSWORKS_PROJECT": config.project,
+        "HOPSWORKS_API_KEY": stack.api_key,
+        "HOPSWORKS_TRUST_STORE_PATH": str(config.hopsworks_ca),
+        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in stack.airflow_connections().items()},
+    }
+    for name, value in variables.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+    return 0
 
 
 def _logs(stack: Stack, console: Console, options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from feature_pipeline import JobError, bind, mask, read_json
 PRIME = 2147483647
 # MOD has the type of its divisor: with an INT the products that follow would overflow.
 _PRIME = f"CAST({PRIME} AS BIGINT)"
+# Of columns whose name and type are the same in both formats.
 _SQL_TYPES = {
     "boolean": "BOOLEAN",
     "int": "INT",
@@ -30,6 +32,9 @@ _SQL_TYPES = {
     "double": "DOUBLE",
     "string": "STRING",
 }
+# JSON has more: decimals are numbers there, and timestamps texts.
+_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+_JSON_TIMESTAMP = "yyyy-MM-dd''T''HH:mm:ss.SSS''Z''"
 _PER_SECOND = {"seconds": 1, "milliseconds": 1_000, "microseconds": 1_000_000}
 _FIRST_CARD = 4_444_000_000_000_000
 
@@ -51,6 +56,7 @@ class Settings:
     :param disorder: largest distance of an event's time from its arrival, seconds of event time.
     :param skew: 1 spreads events evenly over the cards, larger values favour the first ones.
     :param seed: another seed gives other events.
+    :param format: of the records: avro or json.
     """
 
     topic: str
@@ -66,6 +72,7 @@ class Settings:
     disorder: float = 0.0
     skew: float = 1.0
     seed: int = 1
+    format: str = "avro"
 
     def problems(self) -> list[str]:
         """What is wrong with the settings, a sentence each."""
@@ -78,11 +85,22 @@ class Settings:
             if getattr(self, name) < 0
         ]
         found += [f"{name} must be below {PRIME}" for name in ("cards", "seed") if getattr(self, name) >= PRIME]
-        found += [f"column {n} has unknown type {t}" for n, t in self.schema.items() if t not in _SQL_TYPES]
+        if self.format not in ("avro", "json"):
+            found.append("format must be avro or json")
+        found += [f"column {n} has unknown type {t}" for n, t in self.schema.items() if self.sql_type(n) is None]
         found += [f"column {n} is not in the schema" for n in (self.event_time, *self.key) if n not in self.schema]
         if self.unit not in _PER_SECOND:
             found.append(f"unit must be one of {', '.join(_PER_SECOND)}")
         return found
+
+    def sql_type(self, column: str) -> str | None:
+        """Flink's type of a column as the records have it; None: no value can be made for it."""
+        kind = self.schema[column]
+        if self.format == "json" and kind == "timestamp":
+            return "STRING"
+        if self.format == "json" and (match := _DECIMAL.fullmatch(kind)):
+            return f"DECIMAL({match[1]}, {match[2]})"
+        return _SQL_TYPES.get(kind)
 
 
 def statements(settings: Settings) -> tuple[list[str], str]:
@@ -92,14 +110,15 @@ def statements(settings: Settings) -> tuple[list[str], str]:
         "CREATE TEMPORARY TABLE ticks (tick BOOLEAN, ticked AS PROCTIME()) WITH (\n"
         f"  'connector' = 'datagen',\n  'rows-per-second' = '{settings.rate}'{bound}\n)"
     )
-    columns = [f"{_name(column)} {_SQL_TYPES[kind]}" for column, kind in settings.schema.items()]
+    columns = [f"{_name(column)} {settings.sql_type(column)}" for column in settings.schema]
     columns += ["`__key` STRING", "`__timestamp` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp'"]
     body = ",\n  ".join(columns)
+    plain = "  'value.json.encode.decimal-as-plain-number' = 'true',\n" if settings.format == "json" else ""
     sink = (
         f"CREATE TEMPORARY TABLE events (\n  {body}\n) WITH (\n"
         f"  'connector' = 'kafka',\n  'topic' = {_text(settings.topic)},\n"
         "  'key.format' = 'raw',\n  'key.fields' = '__key',\n"
-        "  'value.format' = 'avro',\n  'value.fields-include' = 'EXCEPT_KEY',\n"
+        f"  'value.format' = '{settings.format}',\n{plain}  'value.fields-include' = 'EXCEPT_KEY',\n"
         "  'properties.linger.ms' = '20',\n  ${kafka}\n)"
     )
     return [clock, sink], f"INSERT INTO events\n{_select(settings)}"
@@ -139,8 +158,11 @@ def _value(settings: Settings, column: str) -> str:
     if column == settings.event_time:
         # Negative only before 1970, so the division truncates as a floor does.
         millis = f"(arrival - CAST(FLOOR(jitter * {int(settings.disorder * 1000) + 1}) AS BIGINT))"
-        scale = _PER_SECOND[settings.unit]
-        shaped = f"{millis} * {scale // 1000}" if scale >= 1000 else f"{millis} / {1000 // scale}"
+        if kind == "timestamp":
+            shaped = f"DATE_FORMAT(TO_TIMESTAMP_LTZ({millis}, 3), '{_JSON_TIMESTAMP}')"
+        else:
+            scale = _PER_SECOND[settings.unit]
+            shaped = f"{millis} * {scale // 1000}" if scale >= 1000 else f"{millis} / {1000 // scale}"
     elif column in settings.key:
         card = f"CAST(FLOOR(POWER(card, CAST({settings.skew!r} AS DOUBLE)) * {settings.cards}) AS BIGINT)"
         shaped = {
@@ -152,12 +174,21 @@ def _value(settings: Settings, column: str) -> str:
         shaped = f"CONCAT('{settings.seed}-', CAST(n AS STRING))"
     elif kind == "boolean":
         shaped = "amount < 0.5"
-    elif kind in ("float", "double"):
+    elif kind == "timestamp":
+        shaped = f"DATE_FORMAT(TO_TIMESTAMP_LTZ(arrival, 3), '{_JSON_TIMESTAMP}')"
+    elif kind in ("float", "double") or _has_room_for_money(kind):
         # Money: many small amounts, few large ones, cents.
         shaped = "ROUND(1 + 999 * POWER(amount, 3), 2)"
+    elif kind.startswith("decimal"):
+        shaped = "0.9 * amount"
     else:
         shaped = "FLOOR(amount * 1000)"
-    return f"CAST({shaped} AS {_SQL_TYPES[kind]})"
+    return f"CAST({shaped} AS {settings.sql_type(column)})"
+
+
+def _has_room_for_money(kind: str) -> bool:
+    match = _DECIMAL.fullmatch(kind)
+    return match is not None and int(match[1]) - int(match[2]) >= 4
 
 
 def _name(column: str) -> str:

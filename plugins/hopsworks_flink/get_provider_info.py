@@ -43,6 +43,8 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Hopsworks", "python-modules": ["hopsworks_flink.triggers.hopsworks"]},
             {"integration-name": "Apache Flink", "python-modules": ["hopsworks_flink.triggers.flink"]},
         ],
+        # The provider of the Airflow inside Hopsworks has the type `hopsworks` too. Airflow gives the form to whoever
+        # comes first in the alphabet, which is this one; the hooks of both read what it saves.
         "connection-types": [_flink(), _hopsworks()],
         "config": {
             "hopsworks_flink": {
@@ -56,6 +58,17 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "/opt/flink-jars",
+                        "default": "",
+                    },
+                    "task_token": {
+                        "description": (
+                            "In the Airflow inside Hopsworks: import path of a function without arguments that returns "
+                            "the token of the running task, which is exchanged for one of its project. Empty: tasks "
+                            "take the DAG's API key."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "my_platform.tokens.of_this_task",
                         "default": "",
                     },
                     "status_sample_rows": {

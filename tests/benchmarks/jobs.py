@@ -47,13 +47,18 @@ class Run:
 def reference_pipeline(
     topic: str, groups: int = 1, source: Mapping[str, Any] | None = None, engine: str = "sql", **changes: Any
 ) -> Pipeline:
-    """The pipeline that the repository ships, over another topic, with its first feature groups only, changed."""
+    """The pipeline that the repository ships, over another topic, with its first feature groups only, changed.
+
+    :param changes: settings of these; None takes one away.
+    """
     spec = yaml.safe_load(REFERENCE.read_text())
     spec["source"].update(topic=topic, **(source or {}))
     spec["engine"] = engine
     spec["feature_groups"] = spec["feature_groups"][:groups]
     for group in spec["feature_groups"]:
         group.update(changes)
+        for name in [name for name, value in group.items() if value is None]:
+            del group[name]
     return Pipeline.parse(spec)
 
 
@@ -77,10 +82,11 @@ def run_compiled(
     return submit_plan(cluster, pipeline, compiled_plan(pipeline, run.sink), run)
 
 
-def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'") -> str:
+def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'", *, copy: bool = False) -> str:
     """Read and decode every event, and do nothing with it.
 
     :param decoding: the source's options for that; the default is Flink's own format.
+    :param copy: write it to the sink's topic, with the options of a feature group's.
     """
     pipeline = reference_pipeline(run.source)
     columns = ",\n  ".join(f"`{name}` {kind.sql}" for name, kind in pipeline.source.columns.items())
@@ -89,6 +95,9 @@ def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'") -
         f"  'topic' = '{run.source}',\n  {decoding},\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
     )
     sink = f"CREATE TEMPORARY TABLE nothing (\n  {columns}\n) WITH ('connector' = 'blackhole')"
+    if copy:
+        options = {"connector": "kafka", "topic": run.sink, "format": "avro", **features.SINK_OPTIONS}
+        sink = features.create_table("nothing", columns.split(",\n  "), options, features.SINK_KAFKA)
     plan = JobPlan(
         job_name="floor",
         table_config={"table.local-time-zone": "UTC"},

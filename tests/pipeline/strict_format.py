@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack import flink, jars
+from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.types import FeatureType
 from tests.support.java_program import JavaProgram
 
@@ -32,19 +33,20 @@ class JavaFormat:
         self._program = JavaProgram([*command, str(_PROGRAM)])
 
     def decode(
-        self, encoding: str, schema: Mapping[str, str], values: Sequence[bytes], appended: int = 0
+        self, encoding: str, schema: Mapping[str, Any], values: Sequence[bytes], appended: int = 0, **framing: Any
     ) -> list[dict[str, Any]]:
         """For each value ``{"row": {column: text}}``, or ``{"reason": …}``.
 
         :param appended: so many of the last columns may be missing.
+        :param framing: ``framed``, ``ids``, ``written`` (a schema of Avro), ``registry`` (its URL), if any.
         """
         texts = [base64.b64encode(value).decode() for value in values]
-        return self._ask(encoding, schema, values=texts, appended=appended)
+        return self._ask(encoding, schema, values=texts, appended=appended, **framing)
 
     def read(
         self,
         encoding: str,
-        schema: Mapping[str, str],
+        schema: Mapping[str, Any],
         file: Path,
         *,
         header: bool = False,
@@ -58,9 +60,12 @@ class JavaFormat:
         """
         return self._ask(encoding, schema, file=str(file), header=header, splits=splits, skip=skip)
 
-    def _ask(self, encoding: str, schema: Mapping[str, str], **question: Any) -> list[dict[str, Any]]:
-        kinds = {name: FeatureType.parse(kind) for name, kind in schema.items()}
-        columns = [[name, kind.name.upper(), kind.precision, kind.scale] for name, kind in kinds.items()]
+    def _ask(self, encoding: str, columns_: Mapping[str, Any], **question: Any) -> list[dict[str, Any]]:
+        columns = [
+            [name, kind.name.upper(), kind.precision, kind.scale, column.options()]
+            for name, column in declared(columns_).items()
+            for kind in [column.type]
+        ]
         return list(self._program.ask({"encoding": encoding, "columns": columns, **question}))
 
     def close(self) -> None:
@@ -68,16 +73,21 @@ class JavaFormat:
         self._program.close()
 
 
+def declared(schema: Mapping[str, Any]) -> dict[str, Column]:
+    """Columns as a pipeline file has them."""
+    return {name: Column.model_validate(written) for name, written in schema.items()}
+
+
 def value_of(case: Mapping[str, Any]) -> bytes:
     """A case's record."""
     return bytes.fromhex(case["hex"]) if "hex" in case else str(case["text"]).encode()
 
 
-def row_of(case: Mapping[str, Any], schema: Mapping[str, str]) -> dict[str, Any]:
+def row_of(case: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """A case's row, as the decoder in Python makes it; columns that the case does not name are null."""
     row = dict.fromkeys(schema)
     for name, written in case["row"].items():
-        row[name] = _value(written, FeatureType.parse(schema[name]))
+        row[name] = _value(written, Column.model_validate(schema[name]).type)
     return row
 
 
@@ -94,10 +104,10 @@ def _value(written: Any, kind: FeatureType) -> Any:
     return readers.get(kind.name, lambda same: same)(written)
 
 
-def texts(row: Mapping[str, Any], schema: Mapping[str, str]) -> dict[str, str | None]:
+def texts(row: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, str | None]:
     """A row as `JavaFormat` writes it: what is equal there is the same value, bit by bit."""
     return {
-        name: None if row[name] is None else _text(row[name], FeatureType.parse(kind)) for name, kind in schema.items()
+        name: None if row[name] is None else _text(row[name], column.type) for name, column in declared(schema).items()
     }
 
 

@@ -106,3 +106,20 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert (result.measured, result.missed, result.p50, result.p99) == (100, 0, 50.0, 99.0)
     one = Freshness.of([{"seconds": 300.0, "missed": True}])
     assert str(one) == "p50 300.0 s, p99 300.0 s of 1 canaries, 1 of them not in time"
+
+
+ROWS = {"name": "rows", "key": ["cc"], "event_time": "event", "features": ["amount"]}
+
+
+def test_a_group_without_windows_is_measured_where_there_is_no_other() -> None:
+    alone, beside = canary(groups=[ROWS]), canary(groups=[ROWS, GROUP])
+    assert (alone.group.name, beside.group.name) == ("rows", "slow")
+    with pytest.raises(PipelineError, match="or event, with features"):
+        canary(groups=[{**ROWS, "event_time": None}])
+
+
+def test_which_row_a_canary_has_made() -> None:
+    rows, windows = canary(groups=[ROWS]), canary(groups=[GROUP])
+    # The online store keeps whole seconds of a row's own time; a window ends behind its events.
+    assert [rows.is_shown(W - back, W) for back in (235, 234, 0, -1000)] == [False, True, True, True]
+    assert [windows.is_shown(W - back, W) for back in (234, 0, -1)] == [False, False, True]

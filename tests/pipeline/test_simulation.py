@@ -5,7 +5,7 @@ import pytest
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.simulation import EventTimeRange, event_time_range, simulator_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
-from transaction_simulator import parse_arguments
+from transaction_simulator import parse_arguments, statements
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
@@ -57,10 +57,32 @@ def test_the_program_understands_its_arguments(minimal):
     assert settings.problems() == []
 
 
+def test_json_has_decimals_and_timestamps(minimal):
+    schema = {"at": "timestamp", "cc_num": "bigint", "amount": "decimal(10,2)", "share": "decimal(2,2)"}
+    minimal["source"].update(format="json", schema=schema, event_time={"column": "at"})
+    minimal["feature_groups"][0]["aggregates"] = {"n": "count"}
+    options = {"cards": 3, "events": 10, "rate": 5, "disorder": 1.5, "skew": 2.0, "seed": 7}
+    arguments = simulator_arguments(Pipeline.parse(minimal), EventTimeRange(NOW, 2.5), **options)
+    settings, _ = parse_arguments(arguments)
+    assert settings.problems() == []
+    tables, insert = statements(settings)
+    assert "`at` STRING,\n  `cc_num` BIGINT,\n  `amount` DECIMAL(10, 2),\n  `share` DECIMAL(2, 2)" in tables[1]
+    assert "'value.format' = 'json'" in tables[1]
+    assert "CAST(ROUND(1 + 999 * POWER(amount, 3), 2) AS DECIMAL(10, 2)) AS `amount`" in insert
+    assert "CAST(0.9 * amount AS DECIMAL(2, 2)) AS `share`" in insert
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "json"}, "events are written as avro, and source.format is json"),
+        (
+            {"format": "json", "schema": {"datetime": "bigint", "cc_num": "date"}},
+            "column 'cc_num' is date, and in json values are made for",
+        ),
+        (
+            {"format": "json", "schema": {"datetime": "bigint", "cc_num": "decimal(5,2)"}},
+            "the key 'cc_num' is a decimal",
+        ),
         ({"event_time": "kafka_timestamp"}, "event_time is Kafka's timestamp"),
         ({"derive": {"cc_num": {"expression": "datetime % 10", "type": "int"}}}, "the key 'cc_num' is derived"),
         ({"schema": {"datetime": "bigint", "cc_num": "decimal(5,2)"}}, r"column 'cc_num' is decimal\(5,2\)"),

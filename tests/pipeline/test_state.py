@@ -20,9 +20,16 @@ SPEC = {
             "name": "cards",
             "key": ["cc_num"],
             "window": {"size": "10m", "slide": "1m"},
-            "aggregates": {"n": "count", "mean": {"avg": "amount"}, "spread": {"stddev_samp": "amount"}},
+            "aggregates": {
+                "n": "count",
+                "mean": {"avg": "amount"},
+                "spread": {"stddev_samp": "amount"},
+                "together": {"corr": ["amount", "cc_num"]},
+                "high": {"percentile": "amount", "p": 0.9},
+            },
         },
         {"name": "shops", "key": ["shop"], "window": {"size": "1h"}, "aggregates": {"n": {"count": "tid"}}},
+        {"name": "rows", "key": ["tid"], "features": {"shop": "UPPER(shop)", "amount": "amount"}},
     ],
 }
 
@@ -47,7 +54,7 @@ def outcome(spec, **kwargs):
     return state_outcome(state_signature(Pipeline.parse(spec)).marks(), marks, **kwargs)
 
 
-CARDS, SHOPS = ("feature_groups", 0), ("feature_groups", 1)
+CARDS, SHOPS, ROWS = ("feature_groups", 0), ("feature_groups", 1), ("feature_groups", 2)
 KEEPS = [
     (("description",), "words"),
     (("source", "max_disorder"), "9s"),
@@ -62,7 +69,15 @@ KEEPS = [
     ((*CARDS, "aggregates", "spread"), {"stddev_pop": "amount"}),
     ((*CARDS, "aggregates", "spread"), {"var_samp": "amount", "default": 0, "description": "words"}),
     ((*CARDS, "online"), False),
+    ((*CARDS, "aggregates", "together"), {"covar_pop": ["amount", "cc_num"]}),
+    ((*CARDS, "aggregates", "mean"), {"avg": "amount", "window": "10m"}),
     ((*SHOPS, "online_types"), {"shop": "varchar(500)"}),
+    ((*ROWS, "features", "shop"), "LOWER(shop)"),
+    ((*ROWS, "event_time"), "event"),
+    ((*CARDS, "event_time"), {"feature": "timestamp", "is": "window_end", "type": "bigint"}),
+    ((*CARDS, "window_start"), True),
+    ((*CARDS, "order"), ["n", "cc_num", "spread", "mean", "together", "high"]),
+    ((*CARDS, "aggregates", "mean"), {"avg": "amount", "type": "float"}),
 ]
 REWARMS = [
     (("source", "topic"), "others", "the source decides otherwise"),
@@ -81,8 +96,15 @@ REWARMS = [
     ((*CARDS, "aggregates", "mean"), {"avg": "at"}, "other accumulators or"),
     ((*CARDS, "aggregates", "most"), {"max": "amount"}, "other accumulators or"),
     ((*CARDS, "aggregates", "n"), None, "other accumulators or"),
+    ((*CARDS, "aggregates", "mean"), {"avg": "amount", "window": "5m"}, "other accumulators or"),
+    ((*CARDS, "on_empty"), "zero", "cards_1 has another key, other windows"),
+    ((*CARDS, "aggregates", "together"), {"corr": ["cc_num", "amount"]}, "other accumulators or"),
+    ((*CARDS, "aggregates", "high", "p"), 0.5, "other accumulators or"),
     ((*SHOPS, "version"), 2, "shops_2 is new"),
     (SHOPS, None, "shops_1 is gone"),
+    (ROWS, None, "rows_1 is gone"),
+    ((*ROWS, "key"), ["cc_num", "tid"], "rows_1 has another key"),
+    (ROWS, {**SPEC["feature_groups"][1], "name": "rows"}, "rows_1 has another key, other windows"),
     (("feature_groups",), SPEC["feature_groups"][::-1], "another order"),
     (("engine",), "native", "shops_1 has another key, other windows, other accumulators or another engine"),
 ]

@@ -16,6 +16,8 @@ def shown(document: str) -> list[dict[str, Any]]:
     ]
 
 
+# What features without windows take the place of.
+WINDOWED = ("emit", "window", "aggregates")
 BASE, *PIECES = shown("docs/pipeline-file.md")
 
 
@@ -23,6 +25,8 @@ def with_piece(piece: dict[str, Any], base: dict[str, Any] = BASE) -> dict[str, 
     """A document's first file, changed by a piece: settings replace each other, groups are those of the file."""
     data = copy.deepcopy(base)
     for group in piece.get("feature_groups", []):
+        if "features" in group:
+            data["feature_groups"][0] = {n: v for n, v in data["feature_groups"][0].items() if n not in WINDOWED}
         data["feature_groups"][0].update(group)
     data["source"].update(piece.get("source", {}))
     return {**data, **{name: value for name, value in piece.items() if name not in ("source", "feature_groups")}}

@@ -92,6 +92,11 @@ class FlinkStub:
         self.uploaded: dict[str, int] = {}
         self.requests: list[Request] = []
         self.log = "2026-01-01 00:00:00,000 INFO  org.apache.flink.Main [] - started\n"
+        self.configuration = {
+            "execution.checkpointing.dir": "file:/checkpoints",
+            "execution.checkpointing.savepoint-dir": "file:/savepoints",
+        }
+        self.slots_available = 3
         self.savepoint_failure: str | None = None
         self.pending_polls = 1
         self.on_run: Callable[[Job], None] = lambda job: None
@@ -209,9 +214,22 @@ class FlinkStub:
         yield (
             "GET",
             "/overview",
-            lambda _: (200, {"flink-version": VERSION, "taskmanagers": 1, "slots-total": 4, "slots-available": 3}),
+            lambda _: (
+                200,
+                {
+                    "flink-version": VERSION,
+                    "taskmanagers": 1,
+                    "slots-total": 4,
+                    "slots-available": self.slots_available,
+                },
+            ),
         )
         yield "GET", "/config", lambda _: (200, {"flink-version": VERSION, "refresh-interval": 3000})
+        yield (
+            "GET",
+            "/jobmanager/config",
+            lambda _: (200, [{"key": key, "value": value} for key, value in self.configuration.items()]),
+        )
         yield "GET", "/jobmanager/log", lambda _: (200, self.log.encode())
         yield (
             "GET",

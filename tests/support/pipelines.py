@@ -2,6 +2,7 @@
 
 import copy
 import json
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ COLUMNS = {
 }
 
 
-def pipeline(encoding: str, schema: dict[str, str], appended: int = 0) -> Pipeline:
+def pipeline(encoding: str, schema: dict[str, Any], appended: int = 0) -> Pipeline:
     """:param appended: so many of the last columns are missing in older records."""
     more = {"appended": list(schema)[-appended:]} if appended else {}
     return Pipeline.parse(
@@ -92,8 +93,9 @@ def pipeline(encoding: str, schema: dict[str, str], appended: int = 0) -> Pipeli
     )
 
 
-def _key(schema: dict[str, str]) -> str:
-    return next(name for name, kind in schema.items() if kind in ("int", "bigint"))
+def _key(schema: dict[str, Any]) -> str:
+    kinds = {name: kind["type"] if isinstance(kind, dict) else kind for name, kind in schema.items()}
+    return next(name for name, kind in kinds.items() if kind in ("int", "bigint"))
 
 
 def named_by_words(words):

@@ -2,12 +2,14 @@
 
 import json
 import re
+from datetime import datetime
 
 import pytest
 import yaml
 
 from hopsworks_flink.cli import main
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec.source.writing import Pattern
 from tests.support import REPOSITORY
 from tests.support.documents import BASE, PIECES, with_piece
 
@@ -19,6 +21,13 @@ VALUES = {
     "timestamp": "2025-01-01T12:00:00Z",
     "binary": "YWI=",
 }
+
+
+def written(column):
+    """A value of a column as its records have it."""
+    if column.pattern:
+        return Pattern.written(column.pattern, datetime(2025, 1, 1, 12))
+    return NOON // 1000 if column.unit == "seconds" else VALUES.get(column.type.name, 7)
 
 
 def test_the_documented_example(monkeypatch):
@@ -37,7 +46,7 @@ def test_the_documented_example(monkeypatch):
 def test_every_piece_of_a_file_is_evaluated(piece, tmp_path, capsys):
     pipeline = Pipeline.parse(with_piece(piece) if piece else BASE)
     source = pipeline.source
-    event = {name: VALUES.get(kind.name, 7) for name, kind in source.columns.items()}
+    event = {name: written(column) for name, column in source.declared.items()}
     if source.event_time.column and source.columns[source.event_time.column].is_integer:
         event[source.event_time.column] = NOON if source.event_time.unit == "milliseconds" else NOON // 1000
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(pipeline.to_dict(), sort_keys=False))

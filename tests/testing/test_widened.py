@@ -111,7 +111,7 @@ numbers = {
     "whole": st.integers(-(2**31), 2**31 - 1),
     "amount": st.one_of(st.integers(0, 9).map(lambda digit: 1e9 + digit / 8), st.floats(-1e3, 1e3)),
     "price": st.integers(-(10**9), 10**9).map(lambda number: Decimal(number) / 100),
-    "huge": st.integers(1 - 10**30, 10**30 - 1).map(lambda number: Decimal(number).scaleb(-6)),
+    "huge": st.integers(1 - 10**30, 10**30 - 1).map(lambda number: Decimal(f"{number}e-6")),
 }
 an_event = st.fixed_dictionaries(
     {

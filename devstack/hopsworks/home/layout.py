@@ -29,6 +29,11 @@ class Layout:
         return self.config.certificates
 
     @property
+    def task_key(self) -> Path:
+        """Public key (PEM) that tokens of Airflow's tasks are checked with; without it none is accepted."""
+        return self.certs / "airflow-tasks.pem"
+
+    @property
     def metadata_db(self) -> Path:
         return self.home / "metadata.db"
 

@@ -1,4 +1,4 @@
-"""The console script ``hopsworks-flink``: what a pipeline file compiles to, computes, and would change.
+"""The console script ``hopsworks-flink``: look at pipelines before and after they are deployed, and install.
 
 Only argparse is imported here; each command brings what it needs.
 """
@@ -10,11 +10,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from hopsworks_flink import __version__
 from hopsworks_flink.exceptions import HopsworksFlinkError
 
+T = TypeVar("T")
 #: Exit codes.
 DONE, ERROR, CHANGES = 0, 1, 2
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: of the command line; None: of this process.
     :return: exit code: 0 done, 1 error; for ``plan`` 0 nothing to change, 2 something would change.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         code = options.run(options)
         sys.stdout.flush()
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """All commands with their arguments; the documentation prints its help."""
     parser = _Parser(prog="hopsworks-flink", description="Feature pipelines: look before you deploy.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -77,8 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="of the deployment; may be repeated",
     )
-    plan.add_argument("--hopsworks-conn-id", default="hopsworks_default", metavar="ID", help="default: %(default)s")
-    plan.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
+    _connections(plan)
     plan.set_defaults(run=_plan)
 
     status = commands.add_parser("status", help="one line for each pipeline of a folder, and for jobs without a file")
@@ -87,6 +88,29 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
     status.epilog = "Exit code: 0 all are healthy, 2 one is not, 1 error."
     status.set_defaults(run=_status)
+
+    ending = commands.add_parser("undeploy", help="stop a pipeline's job, and delete what is named; shows it first")
+    ending.description = (
+        "Stops the job of a pipeline. Feature groups and topics stay, unless they are named. Shows what would happen, "
+        "and asks."
+    )
+    ending.add_argument("pipeline", metavar="NAME", help="the pipeline's name; its file is not needed")
+    ending.add_argument("--mode", choices=("savepoint", "drain", "cancel"), default="savepoint", help="how it ends")
+    ending.add_argument(
+        "--delete-feature-group", action="append", default=[], metavar="NAME_VERSION", help="may be repeated"
+    )
+    ending.add_argument("--delete-topic", action="append", default=[], metavar="NAME", help="may be repeated")
+    ending.add_argument("--yes", action="store_true", help="do not ask")
+    _connections(ending)
+    ending.set_defaults(run=_undeploy)
+
+    doctor = commands.add_parser("doctor", help="look at packages, connections, jars, and say what to do")
+    doctor.description = "Looks at everything that pipelines need, one line for each. Changes nothing."
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument("--kafka-conn-id", metavar="ID", help="of source topics that are not on Hopsworks' broker")
+    _connections(doctor)
+    doctor.epilog = "Exit code: 0 nothing is wrong, 2 something is, 1 error."
+    doctor.set_defaults(run=_doctor)
 
     start = commands.add_parser("init", help="write a DAG folder to begin with: DAG files, an example, a test")
     start.add_argument("folder", metavar="DIR")
@@ -97,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--project-id", type=int, metavar="N", help="its number, with --hopsworks-airflow")
     start.add_argument("--pipeline", metavar="FILE", help="with --hopsworks-airflow (default: the example)")
     start.set_defaults(run=_init)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of the pipeline file, for editors")
+    schema.set_defaults(run=_schema)
 
     jars = commands.add_parser("jars", help="fetch the jars that jobs bring along into a folder")
     jars.add_argument("folder", metavar="DIR", help="the jars_dir of the Flink connection")
@@ -115,6 +142,11 @@ def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str
     parser.add_argument("file", metavar="FILE", help="the pipeline file")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _connections(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hopsworks-conn-id", default="hopsworks_default", metavar="ID", help="default: %(default)s")
+    parser.add_argument("--flink-conn-id", default="flink_default", metavar="ID", help="default: %(default)s")
 
 
 def _compile(options: argparse.Namespace) -> int:
@@ -174,6 +206,66 @@ def _status(options: argparse.Namespace) -> int:
     return DONE if all(line.is_well for line in lines) else CHANGES
 
 
+def _undeploy(options: argparse.Namespace) -> int:
+    from hopsworks_flink.exceptions import ConfigurationError
+
+    with _quiet_airflow():
+        from hopsworks_flink.cli.undeploying import Undeployment
+
+        undeployment = Undeployment.parse(
+            options.pipeline,
+            options.mode,
+            options.delete_feature_group,
+            options.delete_topic,
+            flink_conn_id=options.flink_conn_id,
+            hopsworks_conn_id=options.hopsworks_conn_id,
+        )
+        shown = list(undeployment.shown())
+    print("\n".join(shown))
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError("Nothing was done: nobody can be asked here. With --yes it is done without.")
+        if input(f"To go on, type the pipeline's name ({options.pipeline}): ").strip() != options.pipeline:
+            print("Nothing was done.")
+            return DONE
+    for step in _each(undeployment.run()):
+        print(step, flush=True)
+    print(
+        f"The DAG {options.pipeline}__supervise is not told: pause it, or it misses the job. "
+        f"({options.pipeline}__undeploy does the same and tells it.)"
+    )
+    return DONE
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from hopsworks_flink.cli.output import as_json
+
+    found = []
+    with _quiet_airflow():
+        from hopsworks_flink.cli import doctor
+
+        checks = doctor.examine(options.hopsworks_conn_id, options.flink_conn_id, options.kafka_conn_id)
+    for check in _each(checks):
+        found.append(check)
+        if not options.json:
+            print(f"{check.result:<8} {check.subject:<15} {check.text}", flush=True)
+    if options.json:
+        print(as_json([asdict(check) for check in found]))
+    return CHANGES if any(check.result == doctor.WRONG for check in found) else DONE
+
+
+def _each(steps: Iterator[T]) -> Iterator[T]:
+    """The steps; what is printed while one is made goes elsewhere."""
+    while True:
+        with _quiet_airflow():
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
 @contextlib.contextmanager
 def _quiet_airflow() -> Iterator[None]:
     """Airflow logs to the standard output, which is for the answer alone, and more than one wants to read here."""
@@ -195,6 +287,13 @@ def _init(options: argparse.Namespace) -> int:
             "--hopsworks-airflow needs --project and --project-id: they are part of the DAGs' ids."
         )
     print("\n".join(written))
+    return DONE
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.installing import schema_text
+
+    print(schema_text(), end="")
     return DONE
 
 

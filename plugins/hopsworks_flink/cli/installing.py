@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -16,9 +17,11 @@ from hopsworks_flink.exceptions import ConfigurationError
 MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
 _PACKAGE = Path(hopsworks_flink.__file__).resolve().parent
 _REQUIREMENTS = _PACKAGE / "requirements"
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _SECONDS = 60
 _EXAMPLE = "card_transactions.yaml"
+_SCHEMA = "pipeline.schema.json"
+#: Tells an editor with the YAML language server where the schema is: beside the file.
+SCHEMA_LINE = f"# yaml-language-server: $schema={_SCHEMA}"
 _FLAT_DAG = '''"""The DAG of Airflow that the platform finds by this file's name."""
 
 from pathlib import Path
@@ -72,21 +75,24 @@ def requirements(airflow: str | None, missing: bool) -> list[str]:
     if found is None:
         raise ConfigurationError(f"No tested versions for Airflow {airflow}; there are some for {listed}.")
     lines = [line for line in found.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    return [line for line in lines if not (missing and _is_installed(line))]
+    return [line for line in lines if not missing or _is_missing(line)]
 
 
 def _minor(version: str) -> list[str]:
     return version.split(".")[:2]
 
 
-def _is_installed(line: str) -> bool:
-    match = _NAME.match(line)
-    assert match is not None
-    try:
-        importlib.metadata.version(match[0])
-    except importlib.metadata.PackageNotFoundError:
+def _is_missing(line: str) -> bool:
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(line)
+    if requirement.marker is not None and not requirement.marker.evaluate():
         return False
-    return True
+    try:
+        importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
 
 
 def fetch_jars(folder: str, repository: str) -> Iterator[str]:
@@ -165,7 +171,9 @@ def init(folder: str) -> list[str]:
     """
     shipped = _dags()
     contents = {path.name: path.read_text(encoding="utf-8") for path in sorted(shipped.glob("*.py"))}
-    contents[f"pipelines/{_EXAMPLE}"] = (shipped / "pipelines" / _EXAMPLE).read_text(encoding="utf-8")
+    example = (shipped / "pipelines" / _EXAMPLE).read_text(encoding="utf-8")
+    contents[f"pipelines/{_EXAMPLE}"] = f"{SCHEMA_LINE}\n{example}"
+    contents[f"pipelines/{_SCHEMA}"] = schema_text()
     contents["tests/test_features.py"] = _STARTER_TEST
     # Airflow reads every Python file of the folder that speaks of it.
     contents[".airflowignore"] = "tests/\n"
@@ -194,6 +202,13 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
             verb=verb, name=pipeline.name, arguments=f'dag_id="{ids}__{verb}"{more}'
         )
     return _write_new(Path(folder), contents)
+
+
+def schema_text() -> str:
+    """JSON Schema of the pipeline file."""
+    from hopsworks_flink.pipeline.spec.schema import json_schema
+
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _write_new(target: Path, contents: dict[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_sec
 from hopsworks_flink.clients.hopsworks.certificates import certificate_folder
 from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import translated, translated_login
+from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksError
+from hopsworks_flink.hooks import platform_task
 from hopsworks_flink.hooks.connection_form import ConnectionForm
 
 if TYPE_CHECKING:
@@ -37,7 +40,9 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``: host, port (default 443), password = API key,
         extra ``project``, ``hostname_verification`` (default true) and ``trust_store_path``; default:
-        ``hopsworks_default``.
+        ``hopsworks_default``. What it lacks comes from the environment, see
+        :meth:`~hopsworks_flink.clients.hopsworks.connection.HopsworksConnection.without_key`; a task of the Airflow
+        inside Hopsworks needs none, see :mod:`~hopsworks_flink.hooks.platform_task`.
     """
 
     conn_name_attr = "hopsworks_conn_id"
@@ -58,13 +63,28 @@ class HopsworksHook(ConnectionForm, BaseHook):
         try:
             connection = self.get_connection(self.hopsworks_conn_id)
         except AirflowNotFoundException as error:
-            raise ConfigurationError(
-                f"There is no Airflow connection {self.hopsworks_conn_id!r}. Create one of type 'hopsworks' with host, "
-                "API key (password) and project."
-            ) from error
-        settings = HopsworksConnection.from_airflow(connection, os.environ)
-        mask_secret(settings.api_key)
-        return settings
+            if not (os.environ.get("HOPSWORKS_HOST") or os.environ.get("REST_ENDPOINT")):
+                raise ConfigurationError(
+                    f"There is no Airflow connection {self.hopsworks_conn_id!r}. Create one of type 'hopsworks' with "
+                    "host, API key (password) and project."
+                ) from error
+            connection = None
+        settings = HopsworksConnection.without_key(connection, os.environ)
+        # Airflow sets it for each task.
+        dag_id = os.environ.get("AIRFLOW_CTX_DAG_ID", "")
+        found = platform_task.authenticated(settings, dag_id)
+        where = f"connection {self.hopsworks_conn_id!r}"
+        key = connection.password if connection is not None else None
+        settings = found or settings.with_key(key or os.environ.get("HOPSWORKS_API_KEY"), where)
+        if settings.api_key:
+            mask_secret(settings.api_key)
+        if settings.project:
+            return settings
+        number = platform_task.project_id(dag_id)
+        if number is None:
+            raise ConfigurationError(f"{where}: extra 'project' is missing; give the name of the Hopsworks project.")
+        with HopsworksRest(settings) as hopsworks:
+            return replace(settings, project=hopsworks.project_name(number))
 
     @contextlib.contextmanager
     def session(self) -> Iterator[HopsworksSession]:
@@ -101,12 +121,17 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
         with certificate_folder() as folder:
             try:
-                with _without(_OVERRIDING), translated_login(settings), contextlib.redirect_stdout(io.StringIO()):
+                with (
+                    _without(_OVERRIDING),
+                    _signing(settings),
+                    translated_login(settings),
+                    contextlib.redirect_stdout(io.StringIO()),
+                ):
                     project = hopsworks.login(
                         host=settings.host,
                         port=settings.port,
                         project=settings.project,
-                        api_key_value=settings.api_key,
+                        api_key_value=settings.api_key or "a token",
                         hostname_verification=settings.hostname_verification,
                         trust_store_path=settings.trust_store_path,
                         cert_folder=folder,
@@ -124,13 +149,24 @@ class HopsworksHook(ConnectionForm, BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """One authenticated request, for Airflow's test button; without the SDK, whose login makes many more."""
-        from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
-
         try:
             with HopsworksRest(self.settings) as hopsworks:
                 return True, f"Logged in to project {self.settings.project!r} (id {hopsworks.project_id()})"
         except Exception as error:  # whatever it is, the button shows it: Airflow makes nothing useful of an exception
             return False, str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _signing(settings: HopsworksConnection) -> Iterator[None]:
+    """Have the SDK's login sign its requests as the connection does: from outside of a cluster it knows only keys."""
+    from hopsworks_common.client import auth
+
+    original = auth.ApiKeyAuth
+    auth.ApiKeyAuth = lambda _: settings.authorize
+    try:
+        yield
+    finally:
+        auth.ApiKeyAuth = original
 
 
 @contextlib.contextmanager

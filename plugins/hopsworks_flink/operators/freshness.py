@@ -186,11 +186,13 @@ class _Run:
         return self.canary.event_time(facts.watermark)
 
     def _write(self, partition: int, moment: int) -> None:
-        by_record = self.canary.pipeline.source.event_time.column is None
+        by_record = self.canary.pipeline.source.event_time.is_kafka_timestamp
         stamp = moment if by_record else int(time.time() * 1000)
         produce(self.broker, self.topic, partition, self.canary.value_at(moment), stamp)
 
     def _readable(self, times: Sequence[int]) -> bool:
-        """Whether a window that holds one of the canaries can be read."""
+        """Whether a row that one of the canaries has made can be read."""
         found = self.session.online_event_time_of(self.group, self.column, self.canary.key, self.canary.value)
-        return found is not None and datetime.fromisoformat(found).timestamp() * 1000 > min(times)
+        if found is None:
+            return False
+        return self.canary.is_shown(datetime.fromisoformat(found).timestamp() * 1000, min(times))

@@ -11,10 +11,14 @@ import re
 import struct
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal, localcontext
+from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from hopsworks_flink.pipeline.types import FeatureType
+from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.spec.source.writing import MONTHS, Pattern
+from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType
 
 #: Longer numbers are none.
 LONGEST_NUMBER = 1000
@@ -24,8 +28,10 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIMESTAMP = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})T(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"
     r"(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?"
-    r"(?:Z|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2}))"
+    r"(?P<zone>Z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 )
+_EPOCH = datetime(1970, 1, 1)
+_MICROSECONDS = {"seconds": 1_000_000, "milliseconds": 1_000, "microseconds": 1}
 _FARTHEST = timedelta(hours=18)
 
 
@@ -33,11 +39,16 @@ class Number(str):
     """A number's digits as they stand in the JSON text."""
 
 
-def reader(kind: FeatureType) -> Callable[[Any], Any]:
+def reader(column: Column) -> Callable[[Any], Any]:
     """What makes a column's value out of one that JSON holds; raises ValueError for what the type does not take.
 
     Numbers are `Number`, or Python's own.
     """
+    kind = column.type
+    if kind == TIMESTAMP:
+        if column.unit is not None:
+            return lambda found: counted(found, str(column.unit))
+        return lambda found: moment(found, column)
     if kind.is_integer:
         return lambda found: integer(found, kind)
     if kind.is_floating:
@@ -49,7 +60,6 @@ def reader(kind: FeatureType) -> Callable[[Any], Any]:
         "string": text,
         "binary": binary,
         "date": day,
-        "timestamp": moment,
     }[kind.name]
 
 
@@ -125,20 +135,90 @@ def day(found: Any) -> date:
     return date.fromisoformat(found)
 
 
-def moment(found: Any) -> datetime:
-    """An ISO timestamp with its zone, as a datetime in UTC without one; digits beyond microseconds are cut."""
-    parts = _TIMESTAMP.fullmatch(found) if isinstance(found, str) else None
-    if not parts:
-        raise ValueError("must be a timestamp, an ISO text with its zone such as 2025-01-31T12:00:00Z or …+02:00")
-    hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
-    micros = int(f"{parts['fraction'] or '':0<6}"[:6])
-    local = datetime.combine(date.fromisoformat(parts["date"]), time(hour, minute, second, micros))
-    hours, minutes = int(parts["hours"] or 0), int(parts["minutes"] or 0)
-    offset = timedelta(hours=hours, minutes=minutes)
-    if minutes > 59 or offset > _FARTHEST:
-        raise ValueError("has a zone that does not exist")
+def counted(found: Any, unit: str) -> datetime:
+    """A number of units since the epoch, as a datetime in UTC without a zone; finer than microseconds is cut."""
+    number = _exact(found) if _is_number(found) else None
+    if number is None or (number and number.adjusted() > 18):
+        raise ValueError(f"must be a number of {unit} since 1970")
+    with localcontext(prec=2 * LONGEST_NUMBER):
+        micros = int((number * _MICROSECONDS[unit]).to_integral_value(ROUND_FLOOR))
+    return since_epoch(micros)
+
+
+def since_epoch(micros: int) -> datetime:
+    """A datetime in UTC, without a zone. Raises ValueError for one that the calendar does not hold."""
     try:
-        return local + offset if parts["sign"] == "-" else local - offset
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        raise ValueError("is out of the range of timestamp") from None
+
+
+def microseconds(unit: str | None) -> int:
+    """How many microseconds one of a unit is; of none, it is one."""
+    return _MICROSECONDS[unit or "microseconds"]
+
+
+def moment(found: Any, column: Column) -> datetime:
+    """A timestamp's text, as a datetime in UTC without a zone; digits beyond microseconds are cut.
+
+    Of ISO 8601 with its zone, or without one where the column names it; or of the column's pattern.
+    """
+    if column.pattern is not None:
+        return _by_pattern(found, column.pattern, column.zone)
+    parts = _TIMESTAMP.fullmatch(found) if isinstance(found, str) else None
+    if not parts or (parts["zone"] is None and column.zone is None):
+        zone = "" if column.zone else " with its zone"
+        raise ValueError(f"must be a timestamp, an ISO text{zone} such as 2025-01-31T12:00:00Z or …+02:00")
+    hour, minute, second = (int(parts[name] or 0) for name in ("hour", "minute", "second"))
+    local = datetime.combine(date.fromisoformat(parts["date"]), time(hour, minute, second, _micros(parts["fraction"])))
+    return _in_utc(local, parts["zone"], column.zone)
+
+
+def _by_pattern(found: Any, text: str, zone: str | None) -> datetime:
+    pattern = _pattern(text)
+    parts = _compiled(pattern.expression).fullmatch(found) if isinstance(found, str) else None
+    if not parts:
+        raise ValueError(f"must be a time such as {text}")
+    by_field = dict(zip(pattern.fields, parts.groups(), strict=True))
+
+    def number(field: str, default: int = 0) -> int:
+        return int(by_field.get(field) or default)
+
+    month = MONTHS.index(by_field["b"]) + 1 if "b" in by_field else number("M")
+    hour = number("H")
+    if by_field.get("h") is not None:
+        if not 1 <= number("h") <= 12:
+            raise ValueError("has an hour that is not one of twelve")
+        hour = number("h") % 12 + (12 if by_field.get("a") == "PM" else 0)
+    local = datetime(number("y"), month, number("d"), hour, number("m"), number("s"), _micros(by_field.get("S")))
+    return _in_utc(local, by_field.get("X"), zone)
+
+
+_pattern = cache(Pattern.of)
+_compiled = cache(re.compile)
+
+
+def _micros(fraction: str | None) -> int:
+    return int(f"{fraction or '':0<6}"[:6])
+
+
+def _in_utc(local: datetime, written: str | None, zone: str | None) -> datetime:
+    """A local time in UTC, by the zone that was written (``Z``, ``+02:00``), else by the named one."""
+    if written is None:
+        if zone is None:
+            raise ValueError("has no zone")
+        # A time that the clocks showed twice is the first one; one that they left out counts on from before.
+        offset = local.replace(tzinfo=ZoneInfo(zone)).utcoffset()
+        assert offset is not None
+    else:
+        sign, digits = written[0], f"{written[1:].replace(':', ''):0<4}"
+        hours, minutes = (0, 0) if sign == "Z" else (int(digits[:2]), int(digits[2:]))
+        offset = timedelta(hours=hours, minutes=minutes)
+        if minutes > 59 or offset > _FARTHEST:
+            raise ValueError("has a zone that does not exist")
+        offset = -offset if sign == "-" else offset
+    try:
+        return local - offset
     except OverflowError:
         raise ValueError("is out of the range of timestamp") from None
 

@@ -17,9 +17,11 @@ from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql import late, quarantine
+from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
-from hopsworks_flink.pipeline.sql.features import insert, sink_table, source_table, windows_placeholder
+from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.native import window_steps
+from hopsworks_flink.pipeline.sql.windows import joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
 
@@ -135,7 +137,13 @@ def feature_statements(
         _refuse_distinct_over_events(pipeline, groups)
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
-    statements = [*views(pipeline, groups), *window_steps(pipeline)]
+    used = [aggregate for group in groups for aggregate in group.aggregates.values()]
+    statements = [
+        *java_functions(used),
+        *views(pipeline, groups),
+        *window_steps(pipeline),
+        *joined_views(pipeline, groups),
+    ]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
@@ -202,12 +210,14 @@ def bindings(
     sink_kafka: Mapping[str, str],
     ingestion_ids: Mapping[str, int],
     begin: Begin | None = None,
+    source_registry: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a plan, and which of them are secret. JSON-safe; travels in the job's bundle.
 
     :param source_kafka: Java Kafka client properties for the source topic's broker.
     :param sink_kafka: the same for the online topic's broker.
     :param ingestion_ids: online ingestion id for each feature group with an online store, by full name.
+    :param source_registry: address, authorization and CA of the source's schema registry, if it has one.
     :param begin: where the job begins to read and to emit; None: where the pipeline says, and everything.
     :raises PipelineError: an ingestion id is missing.
     """
@@ -219,9 +229,24 @@ def bindings(
         **begin_values(pipeline, begin or Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
+        **registry_values(pipeline, source_registry),
         **{ingestion_placeholder(name): str(int(ingestion_ids[name])) for name in sorted(online)},
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
+
+
+def registry_values(pipeline: Pipeline, registry: Mapping[str, str] | None) -> dict[str, str]:
+    """Value of the placeholder for the source's schema registry, if it has one.
+
+    :raises PipelineError: it has one, and nothing is known of it.
+    """
+    if pipeline.source.registry is None:
+        return {}
+    if not registry:
+        raise PipelineError(f"pipeline {pipeline.name}: no address of the registry {pipeline.source.registry!r}")
+    prefix = f"{format_prefix(pipeline.source)}.registry"
+    options = [f"{sql_literal(f'{prefix}.{name}')} = {sql_literal(value)}" for name, value in sorted(registry.items())]
+    return {"source_registry": ",\n  ".join(options)}
 
 
 @dataclass(frozen=True)
@@ -240,7 +265,7 @@ class Begin:
 
 def replay_since(pipeline: Pipeline, watermark: int) -> int:
     """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
-    longest = max(milliseconds(group.window.size) for group in pipeline.feature_groups)
+    longest = max(milliseconds(group.reach) for group in pipeline.feature_groups)
     return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
 
 
@@ -256,14 +281,19 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
     further ahead do not count. A lookup by timestamp finds the first record at or past it, and all later ones follow.
     The same events suffice for a window that grows, of which the steps up to W are out, and for the rows of events
     after W, which look back no further.
+
+    Features of single events have no such bound: their rows are out as soon as an event is read, so which of those that
+    are read again had theirs is not known. They are written again, the same as before.
     """
     if begin.replay and begin.watermark is None:
         raise PipelineError(f"pipeline {pipeline.name}: a replay needs a watermark")
     values = {}
     for group in pipeline.feature_groups:
+        if group.is_projection:
+            continue
         first = _ALL_WINDOWS
         if begin.watermark is not None:
-            by_start = group.emit == "on_window" and not group.window.is_cumulating
+            by_start = group.emit == "on_window" and not group.window.is_cumulating and not group.is_joined
             first = _timestamp(begin.watermark - (milliseconds(group.window.size) if by_start else 0))
         values[windows_placeholder(group.full_name)] = first
     mode = {"scan.startup.mode": f"{begin.offset or pipeline.source.start}-offset"}
@@ -286,8 +316,10 @@ def kafka_options(properties: Mapping[str, str]) -> str:
     )
 
 
-# Kafka client properties that may be shown: everything else is treated as a secret.
+# Kafka client properties, and settings of a registry, that may be shown: everything else is treated as a secret.
 _PUBLIC = {
+    "url",
+    "ca",
     "bootstrap.servers",
     "client.id",
     "security.protocol",

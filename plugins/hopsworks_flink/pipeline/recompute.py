@@ -1,7 +1,8 @@
 """Recomputing a past interval: which records it needs, and the plan of the bounded job. Pure, no I/O.
 
-An interval [start, end) stands for the windows that end in (start, end]. With windows of up to ``size`` these hold
-events of [start - size, end). How an event's time and its record's Kafka timestamp go together bounds what is read:
+An interval [start, end) stands for the windows that end in (start, end], and for the rows of the events of [start,
+end). With windows of up to ``size`` these need events of [start - size, end). How an event's time and its record's
+Kafka timestamp go together bounds what is read:
 
 - never later than ``max_future`` before the event's time, as events further ahead do not count; so no record before
   ``start - size - max_future`` matters;
@@ -25,6 +26,7 @@ from hopsworks_flink.pipeline.plan import (
     begin_values,
     feature_statements,
     kafka_options,
+    registry_values,
     secret_values,
 )
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
@@ -92,7 +94,7 @@ def reach(pipeline: Pipeline, groups: Iterable[FeatureGroup], interval: Interval
 
     :param arrival_margin: how long after its time an event may arrive and still count.
     """
-    warm_up = max(group.window.size for group in groups) + pipeline.source.max_future
+    warm_up = max(group.reach for group in groups) + pipeline.source.max_future
     since = interval.start_ms - milliseconds(warm_up)
     return Reach(max(0, since), interval.end_ms + milliseconds(arrival_margin), warm_up)
 
@@ -221,7 +223,7 @@ def compile_recompute(
         # same.
         sources = [source.replace(SOURCE_START, _offsets(partitions))]
     else:
-        first = interval.start_ms - max(milliseconds(group.window.size) for group in groups)
+        first = interval.start_ms - max(milliseconds(group.reach) for group in groups)
         sources = history_files.source_tables(read, source, first, interval.end_ms)
     name = job_name(pipeline, interval)
     return JobPlan(
@@ -257,27 +259,33 @@ def _offsets(partitions: Sequence[PartitionHistory]) -> str:
 
 
 def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
-    """The INSERT, its rows limited to those of the interval by the group's own event time (microseconds)."""
+    """The INSERT, its rows limited to those of the interval by the group's own event time."""
     target, _, query = insert.partition("\n")
-    event_time = sql_identifier(group.event_time_feature or "")
-    start, end = interval.start_ms * 1000, interval.end_ms * 1000
+    assert group.event_time is not None
+    event_time, factor = sql_identifier(group.event_time.feature), group.event_time.per_millisecond
+    start, end = interval.start_ms * factor, interval.end_ms * factor
     # A window belongs to the interval in which it is complete, an event to the one in which it happened.
     bounds = f"{event_time} > {start} AND {event_time} <= {end}"
-    if group.emit == "on_event":
+    if group.by_event:
         bounds = f"{event_time} >= {start} AND {event_time} < {end}"
     return f"{target}\nSELECT * FROM (\n{query}\n)\nWHERE {bounds}"
 
 
 def history_bindings(
-    pipeline: Pipeline, *, source_kafka: Mapping[str, str], sink_kafka: Mapping[str, str]
+    pipeline: Pipeline,
+    *,
+    source_kafka: Mapping[str, str],
+    sink_kafka: Mapping[str, str],
+    source_registry: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a recompute's plan, and which of them are secret; as `plan.bindings`."""
     values = {
         **begin_values(pipeline, Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
+        **registry_values(pipeline, source_registry),
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
 
 
 def check_platform(version: str | None) -> None:

@@ -11,7 +11,10 @@ from hopsworks_flink.pipeline.spec import Pipeline
 
 # How far back the first simulation begins: long enough to fill windows of the reference pipeline many times over.
 DEFAULT_HISTORY_SECONDS = 3 * 3600
-_SIMULATED_TYPES = ("boolean", "int", "bigint", "float", "double", "string")
+_SIMULATED_TYPES = {
+    "avro": ("boolean", "int", "bigint", "float", "double", "string"),
+    "json": ("boolean", "int", "bigint", "float", "double", "string", "decimal", "timestamp"),
+}
 
 
 @dataclass(frozen=True)
@@ -107,18 +110,27 @@ def simulator_arguments(
         "--disorder": repr(float(disorder)),
         "--skew": repr(float(skew)),
         "--seed": str(seed),
+        "--format": source.format,
     }
     return [word for pair in options.items() for word in pair]
 
 
 def _not_simulated(pipeline: Pipeline) -> str | None:
     source = pipeline.source
-    if source.format != "avro":
-        return f"events are written as avro, and source.format is {source.format}"
+    if not source.is_ours:
+        return "events are written as JSON or plain Avro, and the source's have a schema or framing of their own"
+    simulated = _SIMULATED_TYPES[source.format]
     for name, kind in source.columns.items():
-        if kind.name not in _SIMULATED_TYPES:
-            return f"column {name!r} is {kind}, and values are made for {', '.join(_SIMULATED_TYPES)}"
+        if kind.name not in simulated:
+            return f"column {name!r} is {kind}, and in {source.format} values are made for {', '.join(simulated)}"
+    for name, written in source.declared.items():
+        if written.more:
+            return f"column {name!r} has {', '.join(written.more)}, and events are written flat, with plain types"
     if source.event_time.column is None:
-        return "event_time is Kafka's timestamp, and simulated events have a column for it"
-    derived = [column for column in pipeline.feature_groups[0].key if column in source.derive]
-    return f"the key {derived[0]!r} is derived" if derived else None
+        return "event_time is Kafka's timestamp or an expression, and simulated events have a column for it"
+    for name in pipeline.feature_groups[0].key:
+        if name in source.derive:
+            return f"the key {name!r} is derived"
+        if source.columns[name].name == "decimal":
+            return f"the key {name!r} is a decimal"
+    return None

@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
 
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = (
     "partitions",
+    "framing",
+    "avro_schema",
+    "registry",
+    "schema_ids",
     "replication",
     "schema",
     "appended",
@@ -28,12 +33,32 @@ _STATELESS_SOURCE = (
     "start",
     "on_decode_error",
 )
-_STATELESS_GROUP = ("description", "event_time", "ttl", "upsert_if_newer", "online", "online_types", "offline")
-_STATELESS_AGGREGATE = ("default", "description")
+_STATELESS_GROUP = (
+    "description",
+    "tags",
+    "parents",
+    "partition_key",
+    "time_travel_format",
+    "topic_name",
+    "online_config",
+    "statistics_config",
+    "features",
+    "event_time",
+    "window_start",
+    "order",
+    "ttl",
+    "upsert_if_newer",
+    "online",
+    "online_types",
+    "offline",
+)
+_STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 1
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
+# So do these, in Java.
+_ACCUMULATOR |= dict.fromkeys(PAIRS, "pairs")
 
 _SOURCE = "state_source"
 _GROUPS = "state_groups"
@@ -69,6 +94,9 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["refused"] = "quarantine"
     for name in _STATELESS_SOURCE:
         source.pop(name, None)
+    if more := {name: column.more for name, column in pipeline.source.declared.items() if column.more}:
+        # What a record says by them.
+        source["columns"] = more
     return StateSignature(
         _digest(source), {group.full_name: _digest(_group(pipeline, group)) for group in pipeline.feature_groups}
     )
@@ -78,16 +106,24 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
     facts = group.model_dump(mode="json", exclude_defaults=True)
     for name in _STATELESS_GROUP:
         facts.pop(name, None)
-    aggregates = [aggregate.model_dump() for aggregate in group.aggregates.values()]
-    facts["aggregates"] = [_accumulator(written) for written in aggregates]
-    used = [*group.key, *(aggregate.column for aggregate in group.aggregates.values() if aggregate.column)]
+    if "on_empty" in facts:
+        # Which row it is makes no difference.
+        facts["on_empty"] = True
+    facts["aggregates"] = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]
+    if group.is_projection:
+        # What rows are made of is no state; that there are some shapes the job.
+        facts["projection"] = True
+    used = [*group.key, *(column for aggregate in group.aggregates.values() for column in aggregate.columns)]
     facts["types"] = {name: _type(pipeline, name) for name in used}
     if group in pipeline.native_groups:
         facts["native"] = _NATIVE_STATE
     return facts
 
 
-def _accumulator(written: str | dict[str, Any]) -> dict[str, Any]:
+def _accumulator(aggregate: Aggregate, group: FeatureGroup) -> dict[str, Any]:
+    if aggregate.window == group.window.size:
+        aggregate = aggregate.model_copy(update={"window": None})
+    written = aggregate.model_dump()
     settings = {written: "*"} if isinstance(written, str) else written
     return {_ACCUMULATOR.get(key, key): value for key, value in settings.items() if key not in _STATELESS_AGGREGATE}
 

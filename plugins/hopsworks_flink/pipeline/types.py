@@ -41,13 +41,17 @@ class FeatureType:
         ``string``, ``binary``, ``date`` or ``timestamp``.
     :param precision: of a decimal: number of digits, 1 to 38; 0 for others.
     :param scale: of a decimal: how many of them stand after the point.
+    :param element: of an ``array``, which a feature may be and a column may not: what it holds.
     """
 
     name: str
     precision: int = 0
     scale: int = 0
+    element: FeatureType | None = None
 
     def __str__(self) -> str:
+        if self.element is not None:
+            return f"array<{self.element}>"
         return f"decimal({self.precision},{self.scale})" if self.is_decimal else self.name
 
     @classmethod
@@ -77,7 +81,15 @@ class FeatureType:
         """
         if self.is_decimal:
             return f"DECIMAL({self.precision}, {self.scale})"
-        return {"binary": "BYTES", "timestamp": "BIGINT"}.get(self.name, self.name.upper())
+        # An array is there as the bytes that the feature store's records have.
+        return {"binary": "BYTES", "timestamp": "BIGINT", "array": "BYTES"}.get(self.name, self.name.upper())
+
+    @classmethod
+    def of_feature(cls, text: str | FeatureType) -> FeatureType:
+        """As `parse`, of a feature: ``array<bigint>`` as well."""
+        if isinstance(text, str) and text.startswith("array<"):
+            return array(cls.parse(text.removeprefix("array<").removesuffix(">")))
+        return cls.parse(text)
 
     @property
     def is_integer(self) -> bool:
@@ -133,6 +145,11 @@ def decimal(precision: int, scale: int) -> FeatureType:
     return FeatureType("decimal", precision, scale)
 
 
+def array(element: FeatureType) -> FeatureType:
+    """``array<element>``."""
+    return FeatureType("array", element=element)
+
+
 _AVRO: dict[str, Any] = {
     "boolean": "boolean",
     "tinyint": "int",
@@ -150,7 +167,9 @@ _AVRO: dict[str, Any] = {
 
 def avro_type(feature_type: str | FeatureType) -> list[Any]:
     """Avro union of a feature or source column: every value is nullable, and ``null`` comes first."""
-    kind = FeatureType.parse(feature_type)
+    kind = FeatureType.of_feature(feature_type)
+    if kind.element is not None:
+        return ["null", {"type": "array", "items": avro_type(kind.element)}]
     if kind.is_decimal:
         return [
             "null",

@@ -17,8 +17,8 @@ from hopsworks_flink._compat import (
     conf,
 )
 from hopsworks_flink.exceptions import HopsworksFlinkError
-from hopsworks_flink.tasks.arguments import as_bool
 from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.deferral import may_defer
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -60,7 +60,7 @@ class DeferrableSensor(BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Look once, then wait on the worker or in the triggerer."""
         with task_errors():
-            deferrable = as_bool(self.deferrable, "deferrable")
+            deferrable = may_defer(self)
         if not deferrable:
             return super().execute(context)
         deadline = time.time() + self.timeout

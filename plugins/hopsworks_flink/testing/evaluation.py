@@ -29,7 +29,8 @@ def evaluate(
         timestamps, decimals and bytes are Python's, or texts: ISO (UTC without a zone), digits, base64.
         ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
         never too far in the future or past.
-    :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key. Timestamps
+    :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key; those of
+        single events by arrival. Timestamps
         carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
         is what the stores keep.
 
@@ -108,13 +109,14 @@ def _arrow_type(kind: FeatureType) -> Any:
 
 def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: FeatureGroup) -> list[dict[str, Any]]:
     what = f"pipeline {pipeline.name}: feature group {group.full_name}"
-    names = [*group.key, *group.aggregates]
+    names = [*group.key, *group.aggregates, *group.features]
     rows = []
     for *values, end in _execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))
-        if group.event_time_feature:
-            row[group.event_time_feature] = _EPOCH + timedelta(milliseconds=end)
-        rows.append(row)
+        for name, time in group.times.items():
+            at = queries.window_start(group.window, end) if time is group.window_start else end
+            row[name] = at if time.type == "bigint" else _EPOCH + timedelta(milliseconds=at)
+        rows.append({name: row[name] for name in group.feature_names})
     return rows
 
 
@@ -129,4 +131,6 @@ def _execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -
 
 
 def _with_zone(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_zone(one) for one in value]
     return value.replace(tzinfo=timezone.utc) if isinstance(value, datetime) else value

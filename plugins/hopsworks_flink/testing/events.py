@@ -9,8 +9,8 @@ from typing import Any
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline import json_values
-from hopsworks_flink.pipeline.spec import Source
-from hopsworks_flink.pipeline.types import BIGINT, FeatureType
+from hopsworks_flink.pipeline.spec.source import Column, Source
+from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP
 
 #: Key of an event's Kafka timestamp, beside its columns.
 KAFKA_TIMESTAMP = "__kafka_timestamp"
@@ -23,7 +23,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
 
     :raises PipelineError: an event has an unknown column, or a value that its column cannot hold.
     """
-    converters = {name: _converter(kind, source.format) for name, kind in source.columns.items()}
+    converters = {name: _converter(column, source.format) for name, column in source.declared.items()}
     converters[KAFKA_TIMESTAMP] = _epoch_milliseconds
     columns: dict[str, list[Any]] = {name: [] for name in converters}
     for number, event in enumerate(events):
@@ -41,7 +41,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
                 columns[name].append(None if value is None else convert(value))
             except (ValueError, OverflowError) as error:
                 raise PipelineError(f"events[{number}].{name}: {error} (found: {value!r})") from None
-        if source.event_time.column is None and columns[KAFKA_TIMESTAMP][-1] is None:
+        if source.event_time.is_kafka_timestamp and columns[KAFKA_TIMESTAMP][-1] is None:
             raise PipelineError(
                 f"events[{number}] has no {KAFKA_TIMESTAMP}, which is the event time of this pipeline "
                 "(epoch milliseconds or a datetime)"
@@ -49,9 +49,9 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
     return columns
 
 
-def _converter(kind: FeatureType, format_: str) -> Callable[[Any], Any]:
+def _converter(column: Column, format_: str) -> Callable[[Any], Any]:
     """From a value as people write it to what the column's type holds: as in a JSON event, or as Python's own."""
-    of_json = json_values.reader(kind)
+    of_json, kind = json_values.reader(column), column.type
     own: Any = {"binary": (bytes, bytearray), "date": date, "timestamp": datetime}.get(kind.name, ())
 
     def convert(value: Any) -> Any:
@@ -74,6 +74,6 @@ def _in_utc(value: datetime) -> datetime:
 
 def _epoch_milliseconds(value: Any) -> int:
     if isinstance(value, (datetime, str)):
-        moment = _in_utc(value) if isinstance(value, datetime) else json_values.moment(value)
+        moment = _in_utc(value) if isinstance(value, datetime) else json_values.moment(value, Column(type=TIMESTAMP))
         return (moment - _EPOCH) // timedelta(milliseconds=1)
     return json_values.integer(value, BIGINT)

@@ -206,7 +206,7 @@ CHANGES = {
     "default": Change("a default", aggregate("x", {"sum": "v", "default": 0}), "keeps"),
     "aggregate-order": Change("order of the aggregates", reordered, "nothing"),
     "key": Change("another key of the same type", keyed("shop", "k"), before=keyed("k", "shop")),
-    "group-order": Change("order of the groups", groups(lambda found: found.reverse()), often=True),
+    "group-order": Change("order of the groups", groups(lambda found: found.reverse())),
     "group-added": Change("a group more, at the end", groups(lambda found: found.append(group("c", ["k", "shop"])))),
     "group-in-front": Change("a group more, in front", groups(lambda f: f.insert(0, group("c", ["k", "shop"])))),
     "group-removed": Change("a group less", groups(lambda found: found.pop(0))),
@@ -229,7 +229,7 @@ CHANGES = {
     "parallelism": Change("parallelism", nothing, "keeps", deploy={"parallelism": 2}),
     "engine": Change("`engine`", native(), before=HOP, often=True),
     "engine-back": Change("`engine`, back to SQL", lambda spec: spec.update(engine="sql"), before=native(CUMULATE)),
-    "native-append": Change("the same with `engine: native`", appended, "keeps", before=native(HOP), often=True),
+    "native-append": Change("the same with `engine: native`", appended, "keeps", before=native(HOP)),
     "native-size": Change("a longer window, native", window(size="40s"), before=native()),
     "native-deviation": Change(
         "stddev_samp ↔ var_pop, native",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import time
 from collections import Counter
@@ -20,6 +21,9 @@ from tests.support.live.random_pipelines import Case, random_case
 from tests.support.live.sameness import Cluster, Comparison, Rows, decoded
 
 pytestmark = pytest.mark.timeout(600)
+
+#: One pipeline in each run; `make engines` takes more of them.
+SEEDS = range(4, 4 + int(os.environ.get("ENGINES_EXAMPLES", "1")))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ def late(cluster: Cluster, pipeline: Pipeline) -> Counter[bytes]:
     return Counter(record.value() for record in records(cluster.conf["bootstrap.servers"], pipeline.late_topic))
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_both_engines_write_the_same(cluster: Cluster, seed: int) -> None:
     case, run = late_case(seed), f"{time.time_ns() // 1_000_000}"
     case.spec["source"]["topic"] = f"engines_{run}_events"

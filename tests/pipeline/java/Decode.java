@@ -4,11 +4,16 @@ import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import hopsworksflink.files.FilesFormat;
 import hopsworksflink.format.Column;
 import hopsworksflink.format.EventsSchema;
+import hopsworksflink.format.Framing;
+import hopsworksflink.format.Registry;
+import hopsworksflink.format.Times;
 import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.configuration.Configuration;
@@ -25,12 +30,11 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.Arra
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
-import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.util.SimpleUserCodeClassLoader;
 import org.apache.flink.util.UserCodeClassLoader;
 
 /**
- * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale]], "values": [base64],
+ * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale, {what the type does not say}]], "values": [base64],
  * "appended"}.
  * Or reads a file: {"encoding", "columns", "file", "header", "splits", "skip"}.
  * The answer is a line as well: for each value its row, column to text, or the reason why there is none.
@@ -55,8 +59,14 @@ public final class Decode {
         List<Column> columns = new ArrayList<>();
         for (JsonNode one : request.get("columns")) {
             Column.Kind kind = Column.Kind.valueOf(one.get(1).asText());
-            boolean avro = request.get("encoding").asText().equals("avro");
-            columns.add(new Column(one.get(0).asText(), kind, one.get(2).asInt(), one.get(3).asInt(), avro));
+            columns.add(
+                    new Column(
+                            one.get(0).asText(),
+                            kind,
+                            one.get(2).asInt(),
+                            one.get(3).asInt(),
+                            Column.path(one.get(0).asText(), one.get(4)),
+                            Times.of(one.get(4))));
         }
         return columns;
     }
@@ -96,8 +106,17 @@ public final class Decode {
     private static ArrayNode decode(JsonNode request) throws Exception {
         List<Column> columns = columns(request);
         String encoding = request.get("encoding").asText();
-        EventsSchema schema = new EventsSchema(
-                encoding, columns.toArray(new Column[0]), columns.size() - request.get("appended").asInt(), true, null);
+        Set<Long> ids = new HashSet<>();
+        request.path("ids").forEach(id -> ids.add(id.asLong()));
+        Framing framing =
+                new Framing(
+                        request.path("framed").asBoolean(),
+                        ids,
+                        request.hasNonNull("written") ? request.get("written").toString() : null,
+                        request.hasNonNull("registry") ? new Registry(request.get("registry").asText(), null, null) : null);
+        int required = columns.size() - request.get("appended").asInt();
+        EventsSchema schema =
+                new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, true, null);
         schema.open(new Context());
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {
@@ -135,11 +154,6 @@ public final class Decode {
                 return Base64.getEncoder().encodeToString((byte[]) value);
             case DATE:
                 return LocalDate.ofEpochDay((int) value).toString();
-            case TIMESTAMP:
-                if (value instanceof TimestampData moment) {
-                    return String.valueOf(moment.getMillisecond() * 1000 + moment.getNanoOfMillisecond() / 1000);
-                }
-                return value.toString();
             default:
                 return value.toString();
         }

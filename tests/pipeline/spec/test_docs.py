@@ -64,7 +64,7 @@ def test_every_setting_is_in_the_readmes_table(model):
         assert re.search(rf"`[^`]*\b{field.alias or name}\b", table), f"{name} is missing"
 
 
-@pytest.mark.parametrize("setting", ["where", "default", "description", *FUNCTIONS])
+@pytest.mark.parametrize("setting", ["where", "window", "default", "description", *FUNCTIONS])
 def test_every_aggregate_is_documented(setting):
     assert f"`{setting}`" in DOCUMENT
 

@@ -67,7 +67,7 @@ BROKEN = [
     ("history", {"path": "/a", "format": "orc"}, r"history\.format: must be one of 'parquet', 'csv' or 'json'"),
     ("feature_groups.0.emit", "always", r"feature_groups\[0\]\.emit: must be one of 'on_window' or 'on_event'"),
     ("feature_groups.0.emit", "on_event", r"emit: on_event looks back from each event: window has a size, no slide"),
-    ("feature_groups.0.event_time", "event", r"event_time: event is for emit: on_event; windows have"),
+    ("feature_groups.0.event_time", "event", r"event_time: event is for features and emit: on_event; windows have"),
     ("feature_groups.0.ttl", "7d", r"feature_groups\[0\]: ttl counts from the event time: add event_time"),
     ("feature_groups.0.upsert_if_newer", True, r"feature_groups\[0\]: upsert_if_newer compares event times"),
     ("feature_groups.0.window", {"size": "1h", "step": "7m"}, r"window: size 1h must be a multiple of step 7m"),
@@ -133,7 +133,7 @@ BROKEN = [
         "count",
         r"aggregates\.window_end: the name is taken.*event_time: window_end",
     ),
-    ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be one of 'window_end'"),
+    ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be window_end or event, or"),
     ("feature_groups.0.description", "x" * 257, r"feature_groups\[0\]\.description: .*at most 256"),
     ("feature_groups.0.online_types", {"m": "varchar(0)"}, r"online_types\.m: varchar\(n\) has 1 to 7500 characters"),
     (
@@ -291,7 +291,7 @@ def test_the_reference_pipeline_has_the_columns_of_the_tutorial():
         "card_transactions_10m_agg_2",
     ]
     assert pipeline.feature_groups[0].event_time is None
-    assert pipeline.feature_groups[1].event_time == "window_end"
+    assert pipeline.feature_groups[1].event_time_feature == "window_end"
 
 
 def test_data_of_a_pipeline_reads_back_as_the_same_pipeline():

@@ -134,5 +134,7 @@ def test_files_have_no_kafka_timestamp(minimal):
     minimal["feature_groups"][0]["event_time"] = "window_end"
     minimal["source"]["event_time"] = "kafka_timestamp"
     minimal["history"] = {"path": "/data/events"}
-    with pytest.raises(PipelineError, match=r"files have no Kafka timestamp.*a column as source\.event_time"):
+    with pytest.raises(
+        PipelineError, match=r"files have no Kafka timestamp.*a column or an expression as source\.event_time"
+    ):
         plan_of(Pipeline.parse(minimal))

@@ -110,19 +110,42 @@ CONDITIONS = [
 FILTERS = ["amount IS NULL OR amount > -5", "card IS NULL OR card <> 2", "NOT (flag AND shop = '')"]
 MOMENTS = ["sum", "avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop"]
 FUNCTIONS = ["count", "count_distinct", "min", "max", "first_value", "last_value", *MOMENTS]
+PAIRS = ["covar_samp", "covar_pop", "corr"]
+LISTS = ["first_n", "last_n", "collect_distinct", "top_k"]
+# In Java beside SQL, and not in native windows.
+KEPT = ["approx_count_distinct", "mode", "median", "percentile", *PAIRS, *LISTS]
+FUNCTIONS += ["share", "time_since_last"]
+# Not over events: the compiler says so. Flink cannot do count_distinct over events in batch mode.
+OF_WINDOWS = {
+    "time_since_last",
+    "approx_count_distinct",
+    "mode",
+    "median",
+    "percentile",
+    *PAIRS,
+    "count_distinct",
+    *LISTS,
+}
+# Beside settings of a group: `lengths` are windows of single aggregates, `kept` is about functions in Java.
 SHAPES: list[dict[str, Any]] = [
     {"window": {"size": "10m", "slide": "1m"}},
     {"window": {"size": "1m"}},
     {"window": {"size": "10m", "step": "2m"}},
     {"window": {"size": "3m"}, "emit": "on_event"},
     {"window": {"size": "3s", "slide": "1s"}},
-    {"window": {"size": "7s", "slide": "7s"}},
+    {"window": {"size": "7s", "slide": "7s"}, "kept": True},
     {"window": {"size": "1h", "step": "5m"}},
     {"window": {"size": "5s"}, "emit": "on_event"},
     {"window": {"size": "6m", "slide": "90s"}},
     {"window": {"size": "1d"}},
-    {"window": {"size": "1d", "step": "1h"}},
+    {"window": {"size": "1d", "step": "1h"}, "kept": True},
     {"window": {"size": "1h"}, "emit": "on_event"},
+    # Rows without windows.
+    {"features": 8},
+    {"window": {"size": "10m", "slide": "1m"}, "lengths": ["1m", "3m", "10m"], "kept": True},
+    {"window": {"size": "6m", "slide": "90s"}, "lengths": ["90s", "3m"], "on_empty": "zero"},
+    {"window": {"size": "1m"}, "on_empty": "null"},
+    {"window": {"size": "3m", "slide": "1m"}, "on_empty": "zero", "kept": True},
 ]
 DEFAULTS: dict[str, list[Any]] = {
     "boolean": [True],
@@ -151,7 +174,7 @@ class Case:
 
 
 def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case:
-    """The case of a seed: a dozen feature groups, of every shape."""
+    """The case of a seed: feature groups of every shape."""
     chance = random.Random(seed)
     partitions = chance.choice([1, 2])
     time = chance.choice(["milliseconds", "milliseconds", "seconds", "microseconds", "timestamp", "kafka"])
@@ -174,11 +197,13 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
     }
     if chance.random() < 0.5:
         spec["source"]["where"] = chance.choice(FILTERS)
-    deck = FUNCTIONS * (groups * 5 // len(FUNCTIONS) + 1)
-    chance.shuffle(deck)
+    decks = [names * (groups * 5 // len(names) + 1) for names in (FUNCTIONS, KEPT)]
+    for deck in decks:
+        chance.shuffle(deck)
     kinds = {**COLUMNS, **{name: kind for name, (_, kind) in derived.items()}}
     spec["feature_groups"] = [
-        _group(chance, number, [deck.pop() for _ in range(5)], kinds, partitions) for number in range(groups)
+        _group(chance, number, [decks[_shape(number).get("kept", False)].pop() for _ in range(5)], kinds, partitions)
+        for number in range(groups)
     ]
     times = Times(time, _MILLISECONDS[disorder], _MILLISECONDS[future])
     found, where = random_events(chance, events, times, partitions)
@@ -198,21 +223,48 @@ def _event_time(time: str) -> Any:
     return {"column": "at"} if time == "timestamp" else {"column": "at", "unit": time}
 
 
+def _shape(number: int) -> dict[str, Any]:
+    return SHAPES[number % len(SHAPES)]
+
+
 def _group(
     chance: random.Random, number: int, functions: list[str], kinds: dict[str, str], partitions: int
 ) -> dict[str, Any]:
-    shape = SHAPES[number % len(SHAPES)]
+    if "features" in _shape(number):
+        return _projected(chance, number, _shape(number)["features"], kinds)
+    lengths = _shape(number).get("lengths", [])
+    shape = {name: value for name, value in _shape(number).items() if name not in ("lengths", "kept")}
     on_event = shape.get("emit") == "on_event"
     aggregates = {f"f{n}_{name}": _aggregate(chance, name, kinds, partitions) for n, name in enumerate(functions)}
+    for aggregate in aggregates.values() if lengths else ():
+        aggregate |= chance.choice([{}, *({"window": length} for length in lengths)])
     if on_event:
-        # Flink cannot do that over events in batch mode, and the compiler says so.
-        aggregates = {name: value for name, value in aggregates.items() if "count_distinct" not in value}
+        aggregates = {name: value for name, value in aggregates.items() if not OF_WINDOWS & set(value)}
+    time: Any = "event" if on_event else "window_end"
+    if chance.random() < 0.3:
+        time = {"feature": "timestamp", "is": time, "type": chance.choice(["bigint", "timestamp"])}
+    start = chance.choice([True, {"feature": "began", "type": "bigint"}])
     return {
         "name": f"group_{number}",
         "key": chance.choice(KEYS),
         **shape,
-        "event_time": "event" if on_event else "window_end",
+        "event_time": time,
+        **({"window_start": start} if not on_event and chance.random() < 0.3 else {}),
         "aggregates": {"n": "count", **aggregates},
+    }
+
+
+def _projected(chance: random.Random, number: int, count: int, kinds: dict[str, str]) -> dict[str, Any]:
+    """A group of single events: columns, derived ones, expressions with the type that they have, and with another."""
+    key = chance.choice(KEYS)
+    names = chance.sample([name for name in kinds if name not in key], count)
+    texts: list[Any] = [text for text, _ in chance.sample(sorted(DERIVED.values()), count)]
+    texts += [{"expression": text, "type": kind} for text, kind in chance.sample(sorted(DERIVED.values()), count)]
+    return {
+        "name": f"group_{number}",
+        "key": key,
+        "event_time": "event",
+        "features": {**{name: name for name in names}, **{f"x{n}": text for n, text in enumerate(texts)}},
     }
 
 
@@ -225,11 +277,30 @@ def _aggregate(chance: random.Random, function: str, kinds: dict[str, str], part
         "first_value": [name for name, kind in kinds.items() if kind != "binary"] if partitions == 1 else ["tag"],
     }
     columns |= {"max": columns["min"], "last_value": columns["first_value"]}
+    columns |= {"mode": columns["count_distinct"], "time_since_last": ["*", *kinds]}
+    columns["approx_count_distinct"] = [n for n in columns["count_distinct"] if kinds[n] not in ("float", "double")]
+    columns |= {"collect_distinct": columns["mode"], "top_k": columns["mode"]}
+    columns |= dict.fromkeys(["first_n", "last_n"], columns["first_value"])
+    columns["share"] = [name for name, kind in kinds.items() if kind == "boolean"]
     numeric = [name for name, kind in kinds.items() if kind not in ("boolean", "binary", "string", *DEFAULTS)]
     aggregate: dict[str, Any] = {function: chance.choice(columns.get(function, numeric))}
+    if function in PAIRS:
+        aggregate[function] = [aggregate[function], chance.choice(numeric)]
+    if function in LISTS:
+        aggregate["n"] = chance.choice([1, 3, 7])
+    if function == "percentile":
+        aggregate["p"] = chance.choice([0, 0.1, 0.95, 1])
     if chance.random() < 0.4:
         aggregate["where"] = chance.choice(CONDITIONS)
-    if not function.startswith("count") and chance.random() < 0.3:
-        kind = kinds[aggregate[function]] if function not in MOMENTS else "double"
+    if chance.random() < 0.2:
+        # Of each result the types that hold it, or some of its values.
+        kinds_of_count = ["int", "smallint", "tinyint", "string", "decimal(3,0)", "double"]
+        if "count" in function:
+            aggregate["type"] = chance.choice(kinds_of_count)
+        elif function in MOMENTS:
+            aggregate["type"] = "float"
+    if "count" not in function and function not in LISTS and chance.random() < 0.3:
+        of_column = function in ("min", "max", "mode", "first_value", "last_value")
+        kind = kinds[aggregate[function]] if of_column else "double"
         aggregate["default"] = chance.choice(DEFAULTS.get(kind, [0, -1]))
     return aggregate

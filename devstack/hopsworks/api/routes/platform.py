@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from devstack.hopsworks.api.auth import EXCHANGE, TOKEN_SECONDS, exchange
 from devstack.hopsworks.api.routes.context import ContextDep, ProjectDep
 from devstack.hopsworks.home.errors import PROJECT_UNKNOWN_NAME, VARIABLE_NOT_FOUND
 from devstack.hopsworks.home.layout import CREATED, DOMAIN, HOPSWORKS_VERSION, PROJECT_ID
+from devstack.hopsworks.home.setup import read_api_key
 
 router = APIRouter()
 
@@ -24,6 +26,13 @@ SERVICES = ("mysqld", "kafka", "online_store_rest_server", "datanode", "namenode
 @router.get("/variables/versions")
 def versions() -> list[dict[str, str]]:
     return [{"software": "hopsworks", "version": HOPSWORKS_VERSION}]
+
+
+@router.post(EXCHANGE)
+def project_token(request: Request, context: ContextDep) -> dict[str, str | int]:
+    header, key = request.headers.get("authorization"), read_api_key(context.config)
+    token = exchange(header, context.layout.task_key, key)
+    return {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}
 
 
 @router.get("/variables/{name}")

@@ -54,6 +54,10 @@ class FlinkCalls(ABC):
         """``GET /config``: version and features of the cluster."""
         return self._call("GET", "/config")
 
+    def jobmanager_config(self) -> Any:
+        """``GET /jobmanager/config``: the cluster's settings, secrets hidden; a mapping of texts."""
+        return self._call("GET", "/jobmanager/config", lambda answer: {one["key"]: one["value"] for one in answer})
+
     def jobs(self) -> Any:
         """``GET /jobs/overview``: a list of all jobs that Flink remembers, with ``jid``, ``name``, ``state``, times."""
         return self._call("GET", "/jobs/overview", lambda answer: list(answer.get("jobs", ())))

@@ -96,15 +96,9 @@ def _with_cluster(
             f"No Flink cluster {of_project} is running: start {known} there (a job of type Flink)."
         )
     (application,) = running.values()
-    key = hopsworks.api_key
-
-    def sign(request: Any) -> Any:
-        request.headers["Authorization"] = f"ApiKey {key}"
-        return request
-
     return replace(
         flink,
         url=f"{hopsworks.url}/hopsworks-api/flinkmaster/{segment(application)}",
-        auth=sign,
+        auth=hopsworks.authorize,
         verify=hopsworks.verify,
     )

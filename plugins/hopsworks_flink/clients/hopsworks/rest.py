@@ -62,7 +62,8 @@ class _Api:
         self.settings = settings
         self.url = f"{settings.url}/hopsworks-api/api"
         self._options: dict[str, Any] = {
-            "headers": {"Authorization": f"ApiKey {settings.api_key}", "Accept": "application/json"},
+            "auth": settings.authorize,
+            "headers": {"Accept": "application/json"},
             "verify": tls_context(settings.verify, "trust_store_path"),
             "timeout": httpx.Timeout(read_seconds, connect=min(_CONNECT_SECONDS, read_seconds)),
         }
@@ -82,10 +83,11 @@ class _Api:
     def newest_execution_url(self, project_id: int, job_name: str) -> str:
         return f"{self.job_url(project_id, job_name)}/executions?sort_by=submissiontime:desc&limit=5"
 
-    def read(self, response: httpx.Response, what: str) -> dict[str, Any]:
+    def read(self, response: httpx.Response, what: str, kind: type = dict) -> Any:
         """The JSON of an answer.
 
         :param what: infinitive for the message: "Could not <what>: …".
+        :param kind: what it must be.
         """
         status = response.status_code
         try:
@@ -93,7 +95,7 @@ class _Api:
         except ValueError:
             body = {}
         if response.is_success:
-            if isinstance(body, dict) and (body or not response.content):
+            if isinstance(body, kind) and (body or not response.content):
                 return body
             raise HopsworksError(
                 f"Could not {what}: {self.settings.url} answered {status} with something that is not JSON: is this "
@@ -147,6 +149,19 @@ class HopsworksRest(_Api):
         """Number of the connection's project."""
         return int(self._ask("GET", self.project_url(), f"read project {self.settings.project!r}")["projectId"])
 
+    def project_name(self, project_id: int) -> str:
+        """Name of a project that the credential may see.
+
+        :raises HopsworksLoginError: it may not see it.
+        """
+        answer = self._ask("GET", f"{self.url}/project", "read the projects", kind=list)
+        names = {one["project"]["id"]: str(one["project"]["name"]) for one in answer}
+        if project_id not in names:
+            raise HopsworksLoginError(
+                f"The credential sees no project {project_id} at {self.settings.url}, the one of this DAG's id."
+            )
+        return names[project_id]
+
     def job_type(self, project_id: int, job_name: str) -> str:
         """``SPARK``, ``PYTHON`` …
 
@@ -177,14 +192,14 @@ class HopsworksRest(_Api):
         except HopsworksNotFoundError:
             return
 
-    def _ask(self, method: str, url: str, what: str, form: str | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, url: str, what: str, form: str | None = None, kind: type = dict) -> Any:
         import httpx
 
         try:
             response = self._client.request(method, url, content=form, headers=_JSON if form else None)
         except httpx.TransportError as error:
             raise self.unreachable(error, what) from error
-        return self.read(response, what)
+        return self.read(response, what, kind)
 
 
 class AsyncHopsworksRest(_Api):

@@ -121,6 +121,12 @@ class HopsworksTopics:
             # A comparison works without access to the broker.
             return changes, refused
 
+    def exists(self, topic: str) -> bool:
+        """Whether Hopsworks knows a topic, or a schema of the same name."""
+        with translated(f"look at topic {topic!r}"):
+            kafka = self._project.get_kafka_api()
+            return kafka.get_topic(topic) is not None or bool(_schemas(kafka, topic))
+
     def delete(self, topic: str) -> bool:
         """Delete a topic with its records, and the schema of the same name.
 

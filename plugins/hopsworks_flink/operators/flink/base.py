@@ -15,6 +15,7 @@ from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, option_names, refuse_secrets
+from hopsworks_flink.tasks.deferral import may_defer
 from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
 
 if TYPE_CHECKING:
@@ -123,11 +124,13 @@ def wait_for_event(
 ) -> dict[str, Any]:
     """The event of a trigger: awaited here, or by deferring the task unless the job has ended already.
 
+    Where no triggerer is alive, it is awaited here as well.
+
     :param kwargs: for the operator's ``execute_complete``.
     """
     if deferrable:
         state = hook.job_state(trigger.job_id)
-        if state is not None and state not in TERMINAL_STATES:
+        if state is not None and state not in TERMINAL_STATES and may_defer(operator):
             # The deadline is the trigger's: one of Airflow's own would leave what was begun without anybody to see it.
             operator.defer(trigger=trigger, method_name="execute_complete", kwargs=dict(kwargs), timeout=None)
     return asyncio.run(trigger.report(hook.settings))

@@ -16,6 +16,7 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import HopsworksExecutionLink
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import task_errors, time_limit
+from hopsworks_flink.tasks.deferral import may_defer
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -114,7 +115,7 @@ class HopsworksJobOperator(BaseOperator):
             job_type=work["job_type"],
             poll_interval=poll_interval,
             log=self.log,
-            once=as_bool(self.deferrable, "deferrable"),
+            once=may_defer(self),
         )
         return asyncio.run(waiting) or self._defer(work, poll_interval)
 

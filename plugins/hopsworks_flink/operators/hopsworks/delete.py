@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowSkipException, BaseOperator
-from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.deleting import as_groups, as_names, delete
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 
 if TYPE_CHECKING:
@@ -49,34 +49,19 @@ class HopsworksDeleteOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, list[str]]:
         """Delete what is named."""
         with task_errors():
-            groups = [_parts(name) for name in _names(self.feature_groups, "feature_groups")]
-            topics = _names(self.topics, "topics")
+            groups = as_groups(self.feature_groups, "feature_groups")
+            topics = as_names(self.topics, "topics")
             if not groups and not topics:
                 raise AirflowSkipException("Nothing is to be deleted.")
             deleted: dict[str, list[str]] = {"feature_groups": [], "topics": []}
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                for name, version in groups:
-                    if session.delete_feature_group(name, version):
-                        self.log.info("Deleted feature group %s version %d with its rows.", name, version)
-                        deleted["feature_groups"].append(f"{name}_{version}")
-                for topic in topics:
-                    if session.topics.delete(topic):
-                        self.log.info("Deleted topic %s with its records and its schema.", topic)
-                        deleted["topics"].append(topic)
+                for kind, name in delete(session, groups, topics):
+                    self.log.info(_TOLD[kind], name)
+                    deleted[kind].append(name)
         return deleted
 
 
-def _names(value: Any, argument: str) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, str) or not all(isinstance(name, str) and name for name in value):
-        raise ConfigurationError(f"{argument} must be a list of names, not {value!r}.")
-    return list(value)
-
-
-def _parts(name: str) -> tuple[str, int]:
-    """Name and version."""
-    base, _, version = name.rpartition("_")
-    if not base or not version.isdecimal():
-        raise ConfigurationError(f"feature_groups: {name!r} must be a name with a version, e.g. cards_1.")
-    return base, int(version)
+_TOLD = {
+    "feature_groups": "Deleted feature group %s with its rows.",
+    "topics": "Deleted topic %s with its records and its schema.",
+}

@@ -80,6 +80,11 @@ class History(Model):
         return self
 
 
+def job_name_of(pipeline: str) -> str:
+    """Name of the streaming job of a pipeline of this name."""
+    return f"{pipeline}__features"
+
+
 class Pipeline(Model):
     """A source topic and the feature groups that one streaming job computes from it.
 
@@ -119,13 +124,7 @@ class Pipeline(Model):
             seen.add(group.full_name)
             if not columns:
                 continue
-            for column in group.key:
-                if problem := _key_problem(column, columns):
-                    yield f"{at}.key: {problem}"
-            for feature, aggregate in group.aggregates.items():
-                for problem in aggregate.problems(columns) if aggregate else ():
-                    yield f"{at}.aggregates.{feature}: {problem}"
-            yield from (f"{at}.{problem}" for problem in group.online_problems(columns))
+            yield from (f"{at}.{problem}" for problem in _column_problems(group, columns))
         if self.late_topic:
             for column in self.source.columns:
                 if column in LATE_COLUMNS:
@@ -143,8 +142,9 @@ class Pipeline(Model):
             )
         elif not self.canary_groups:
             yield (
-                "freshness: it is measured in a feature group that is online, has event_time: window_end, and whose "
-                f"key is one column of source.schema of type {', '.join(RESERVED_KEYS)}; there is none"
+                "freshness: it is measured in a feature group that is online, has event_time: window_end (or event, "
+                "with features), and whose key is one column of source.schema of type "
+                f"{', '.join(RESERVED_KEYS)}; there is none"
             )
 
     @property
@@ -177,9 +177,14 @@ class Pipeline(Model):
             group
             for group in self.feature_groups
             if group.online
-            and group.event_time == "window_end"
+            and self.source.is_ours
+            and group.event_time
+            and group.emit == "on_window"
+            # Nothing tells which event has a wanted time by an expression.
+            and self.source.event_time.expression is None
             and len(group.key) == 1
             and group.key[0] in columns
+            and not self.source.beside_columns
             and group.key[0] != self.source.event_time.column
             and columns[group.key[0]].name in RESERVED_KEYS
         ]
@@ -187,7 +192,7 @@ class Pipeline(Model):
     @property
     def job_name(self) -> str:
         """Name of the streaming job in Flink; the identity that deployments converge on."""
-        return f"{self.name}__features"
+        return job_name_of(self.name)
 
     @property
     def consumer_group(self) -> str:
@@ -258,16 +263,36 @@ class Pipeline(Model):
     @classmethod
     def _hidden_problems(cls, data: Mapping[str, Any]) -> Iterator[str]:
         """All that breaks rules between settings, as far as these settings are valid by themselves."""
-        source = salvaged(Source, data.get("source"), topic="", columns={}, event_time=None)
+        source = salvaged(Source, data.get("source"), topic="", declared={}, event_time=None)
         yield from (f"source: {problem}" for problem in source.problems())
         given = data.get("feature_groups")
         groups = [
-            salvaged(FeatureGroup, group, name="", key=[], window=None, aggregates={})
+            salvaged(FeatureGroup, group, name="", key=[], **_stand_ins(group))
             for group in (given if isinstance(given, list) else ())
         ]
         for position, group in enumerate(groups):
             yield from (f"feature_groups[{position}]: {problem}" for problem in group.problems())
         yield from cls.model_construct(name="", source=source, feature_groups=groups).problems()
+
+
+def _stand_ins(group: Any) -> dict[str, Any]:
+    """For what a group has, and may be wrong; what it lacks is told."""
+    parts: dict[str, Any] = {"window": None, "aggregates": {}, "features": {}}
+    return {name: value for name, value in parts.items() if isinstance(group, Mapping) and name in group}
+
+
+def _column_problems(group: FeatureGroup, columns: Mapping[str, FeatureType]) -> Iterator[str]:
+    """What is wrong with a group over these columns. Parts that are wrong themselves may be None."""
+    for column in group.key:
+        if problem := _key_problem(column, columns):
+            yield f"key: {problem}"
+    for feature, aggregate in group.aggregates.items():
+        for problem in aggregate.problems(columns) if aggregate else ():
+            yield f"aggregates.{feature}: {problem}"
+    for feature, projection in group.features.items():
+        if projection and (problem := projection.problem(columns)):
+            yield f"features.{feature}: {problem}"
+    yield from group.online_problems(columns)
 
 
 def _key_problem(column: str, columns: Mapping[str, FeatureType]) -> str | None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, POSITIONS, Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import (
+    IN_JAVA,
+    LISTS,
+    MOMENTS,
+    ORDERED,
+    PAIRS,
+    POSITIONS,
+    RANKS,
+    Aggregate,
+)
 from hopsworks_flink.pipeline.types import BIGINT, DOUBLE, STRING, FeatureType, sql_identifier
 from hopsworks_flink.pipeline.values import sql_value
 
 Columns = Mapping[str, FeatureType]
 
+EVENT_TIME = "__event_time"
 # Column with a text that sorts events by event time, and by their offset in the topic where that is equal.
 ORDER = "__order"
 # Digits of milliseconds until the year 9999, and of a bigint.
@@ -20,6 +30,29 @@ ORDER_TIME, ORDER_OFFSET = 15, 19
 _DIGITS, _REST = 16, 14
 # Bigints are summed in two parts, so that their sum does not wrap around.
 _WORD = 2**32
+
+
+# Before the names of functions that are in Java.
+_JAVA = "feature_"
+
+
+def java_functions(aggregates: Iterable[Aggregate]) -> list[str]:
+    """Statements that name the functions in Java which are used."""
+    used = dict.fromkeys(_java_name(aggregate) for aggregate in aggregates if aggregate.function in IN_JAVA)
+    return [
+        f"CREATE TEMPORARY SYSTEM FUNCTION {sql_identifier(_JAVA + name)} AS "
+        f"'hopsworksflink.aggregate.{name.title().replace('_', '')}'"
+        for name in used
+    ]
+
+
+def _java_name(aggregate: Aggregate) -> str:
+    return "percentile" if aggregate.function in RANKS else aggregate.function
+
+
+def epoch_milliseconds(moment: str) -> str:
+    """Milliseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ. TIMESTAMPDIFF would count in INTEGER."""
+    return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
 
 
 def template_text(sql: str) -> str:
@@ -39,21 +72,32 @@ Call = Callable[[str, str], str]
 
 
 def window_aggregate(aggregate: Aggregate, columns: Columns) -> str:
-    """The aggregate over the rows of a GROUP BY."""
+    """The aggregate over the rows of a GROUP BY, with its default."""
+    return with_default(aggregate, columns, window_value(aggregate, columns))
+
+
+def window_value(aggregate: Aggregate, columns: Columns) -> str:
+    """The same before its default."""
     some = f" FILTER (WHERE {condition(aggregate.where, columns)})" if aggregate.where else ""
-    value = feature_value(aggregate, columns, lambda function, operand: function.format(operand) + some)
-    return with_default(aggregate, columns, value)
+    return feature_value(aggregate, columns, lambda function, operand: function.format(operand) + some)
 
 
 def with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
-    """The feature, with its default in place of null."""
+    """The feature: as the type that it has, with its default in place of null."""
+    kind = aggregate.feature_type(columns)
+    if kind != aggregate.result_type(columns):
+        from hopsworks_flink.pipeline.expressions import converted
+
+        value = converted(value, aggregate.result_type(columns), kind, "flink")
     if aggregate.default is None:
         return value
-    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, aggregate.result_type(columns)))})"
+    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, kind))})"
 
 
 def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     """The feature before its default: its aggregates, and what is made of them."""
+    if aggregate.function == "time_since_last":
+        return _time_since_last(aggregate, columns, call)
     if aggregate.column is None:
         return call("COUNT({})", "*")
     function, kind = aggregate.function, columns[aggregate.column]
@@ -61,9 +105,12 @@ def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     if function == "count":
         return call("COUNT({})", present)
     if function == "count_distinct":
-        # To Flink 0.0 and -0.0 are two values.
-        zero = f"CASE WHEN {column} = 0 THEN CAST(0 AS {kind.sql}) WHEN ABS({column}) >= 0 THEN {column} END"
-        return call("COUNT(DISTINCT {})", zero if kind.is_floating else column)
+        return call("COUNT(DISTINCT {})", _comparable(column, kind))
+    if function == "share":
+        true = call("COUNT({})", f"CASE WHEN {column} THEN 1 END")
+        return f"CAST({true} AS DOUBLE) / NULLIF({call('COUNT({})', column)}, 0)"
+    if function in IN_JAVA:
+        return call(*_in_java(aggregate, columns))
     if function in POSITIONS:
         text = present if kind == STRING else f"CAST({present} AS STRING)"
         # The least or greatest text of order and value: unlike FIRST_VALUE it works by slices, and by event time.
@@ -75,6 +122,40 @@ def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     if function in ("sum", *MOMENTS):
         return _of_doubles(aggregate, columns, call)
     return call(f"{function.upper()}({{}})", present)
+
+
+def _time_since_last(aggregate: Aggregate, columns: Columns, call: Call) -> str:
+    """Seconds from the last event, or the last one with a value, to the window's end."""
+    time = epoch_milliseconds(sql_identifier(EVENT_TIME))
+    if aggregate.column is not None:
+        time = f"CASE WHEN {present_value(aggregate.column, columns[aggregate.column])} IS NOT NULL THEN {time} END"
+    end = epoch_milliseconds(sql_identifier("window_end"))
+    return f"CAST({end} - {call('MAX({})', time)} AS DOUBLE) / 1000"
+
+
+def _in_java(aggregate: Aggregate, columns: Columns) -> tuple[str, str]:
+    """A function of this package, as a pattern, and its operands. They leave out null, and NaN where it is paired."""
+    function = f"{_JAVA}{_java_name(aggregate)}({{}})"
+    if aggregate.function in PAIRS:
+        return function, ", ".join(f"CAST({sql_identifier(name)} AS DOUBLE)" for name in aggregate.columns)
+    assert aggregate.column is not None
+    most = f"CAST({aggregate.n} AS DOUBLE)"
+    if aggregate.function in ORDERED:
+        value = present_value(aggregate.column, columns[aggregate.column])
+        return function, f"{sql_identifier(ORDER)}, {value}, {most}"
+    value = _comparable(sql_identifier(aggregate.column), columns[aggregate.column])
+    if aggregate.function in LISTS:
+        return function, f"{value}, {most}"
+    if aggregate.function in RANKS:
+        p = 0.5 if aggregate.p is None else aggregate.p
+        return function, f"CAST({value} AS DOUBLE), CAST({p!r} AS DOUBLE)"
+    return function, value
+
+
+def _comparable(column: str, kind: FeatureType) -> str:
+    """A value that equals others as it should: to Flink 0.0 and -0.0 are two values, and NaN is one."""
+    zero = f"CASE WHEN {column} = 0 THEN CAST(0 AS {kind.sql}) WHEN ABS({column}) >= 0 THEN {column} END"
+    return zero if kind.is_floating else column
 
 
 def present_value(name: str, kind: FeatureType) -> str:

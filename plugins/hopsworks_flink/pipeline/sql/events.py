@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.aggregates import POSITIONS
+from hopsworks_flink.pipeline.spec.aggregates import ORDERED, POSITIONS
 from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.sql.aggregates import ORDER, ORDER_OFFSET, ORDER_TIME, condition, template_text
-from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, sql_identifier
+from hopsworks_flink.pipeline.sql.aggregates import (
+    EVENT_TIME,
+    ORDER,
+    ORDER_OFFSET,
+    ORDER_TIME,
+    condition,
+    template_text,
+)
+from hopsworks_flink.pipeline.types import FeatureType, sql_identifier
 
 # What is not SQL among a plan's statements: what the class Engine of flink_jobs/java is asked to do.
 Step = dict[str, Any]
@@ -18,7 +25,6 @@ SOURCE_TABLE = "source"
 EVENTS = "events"
 # The events as they come from the source, where others share them.
 READ = "read"
-EVENT_TIME = "__event_time"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"
@@ -28,9 +34,11 @@ PROBLEM = "__problem"
 
 
 def uses_order(pipeline: Pipeline) -> bool:
-    """Whether a feature is a first or last value."""
+    """Whether a feature is made of first or last values."""
     return any(
-        aggregate.function in POSITIONS for group in pipeline.feature_groups for aggregate in group.aggregates.values()
+        aggregate.function in (*POSITIONS, *ORDERED)
+        for group in pipeline.feature_groups
+        for aggregate in group.aggregates.values()
     )
 
 
@@ -82,20 +90,15 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
 def _is_prepared(pipeline: Pipeline) -> bool:
     """Whether `_prepared` has a query."""
     source = pipeline.source
-    return bool(source.derive) or source.where is not None or uses_order(pipeline) or _has_texts_as_timestamps(source)
-
-
-def _has_texts_as_timestamps(source: Source) -> bool:
-    return source.format == "json" and TIMESTAMP in source.columns.values()
+    return bool(source.derive) or source.where is not None or uses_order(pipeline)
 
 
 def _prepared(pipeline: Pipeline) -> str | None:
     """Query for the events with everything that is made of single ones; None if nothing is."""
     source = pipeline.source
     query, table = None, sql_identifier(SOURCE_TABLE)
-    for selected in (_plain_columns(pipeline), *_derived(source)):
-        if selected:
-            query = f"SELECT\n  {selected}\nFROM {table if query is None else f'({query})'}"
+    for selected in (*_order(pipeline), *_derived(source)):
+        query = f"SELECT\n  {selected}\nFROM {table if query is None else f'({query})'}"
     if source.where is not None:
         inner = table if query is None else f"({query})"
         query = f"SELECT * FROM {inner}\nWHERE {condition(source.where, source.all_columns)}"
@@ -105,29 +108,15 @@ def _prepared(pipeline: Pipeline) -> str | None:
     return query
 
 
-def _plain_columns(pipeline: Pipeline) -> str | None:
-    """Columns of the source as values of their types, and the order of events; None if they are as they must be."""
-    source, selected = pipeline.source, []
-    converted = _has_texts_as_timestamps(source)
-    if converted:
-        for name, kind in source.columns.items():
-            column = sql_identifier(name)
-            if kind == TIMESTAMP:
-                moment = f"CAST({column} AS TIMESTAMP(6))"
-                micros = f"EXTRACT(EPOCH FROM {moment}) * 1000000 + EXTRACT(MICROSECOND FROM {moment})"
-                selected.append(f"{micros} AS {column}")
-            else:
-                selected.append(column)
-        made = [KAFKA_TIMESTAMP, EVENT_TIME, *((PARTITION, OFFSET) if needs_coordinates(pipeline) else ())]
-        made += [UNDECODABLE, PROBLEM] if source.on_decode_error == "quarantine" else []
-        selected += [sql_identifier(name) for name in made]
-    if uses_order(pipeline):
-        event_time = sql_identifier(EVENT_TIME)
-        time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
-        digits = {f"CAST({time} AS STRING)": ORDER_TIME, f"CAST({sql_identifier(OFFSET)} AS STRING)": ORDER_OFFSET}
-        order = " || ".join(f"LPAD({text}, {length}, '0')" for text, length in digits.items())
-        selected += [*(() if converted else ("*",)), f"{order} AS {sql_identifier(ORDER)}"]
-    return ",\n  ".join(selected) or None
+def _order(pipeline: Pipeline) -> list[str]:
+    """What a layer of queries selects to give the events an order, where a feature needs it."""
+    if not uses_order(pipeline):
+        return []
+    event_time = sql_identifier(EVENT_TIME)
+    time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
+    digits = {f"CAST({time} AS STRING)": ORDER_TIME, f"CAST({sql_identifier(OFFSET)} AS STRING)": ORDER_OFFSET}
+    order = " || ".join(f"LPAD({text}, {length}, '0')" for text, length in digits.items())
+    return [f"*,\n  {order} AS {sql_identifier(ORDER)}"]
 
 
 def _derived(source: Source) -> list[str]:

@@ -6,15 +6,21 @@ What is not the pipeline's business stands as ``${placeholder}`` in the text and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql.aggregates import OverAggregates, template_text, window_aggregate
-from hopsworks_flink.pipeline.sql.events import (
+from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
+    OverAggregates,
+    epoch_milliseconds,
+    template_text,
+    window_aggregate,
+)
+from hopsworks_flink.pipeline.sql.events import (
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
@@ -25,7 +31,9 @@ from hopsworks_flink.pipeline.sql.events import (
     needs_coordinates,
 )
 from hopsworks_flink.pipeline.sql.native import native_windows
+from hopsworks_flink.pipeline.sql.windows import joined_features, joined_view_name, window_function
 from hopsworks_flink.pipeline.types import (
+    BIGINT,
     BOOLEAN,
     STRING,
     TIMESTAMP,
@@ -37,14 +45,22 @@ from hopsworks_flink.pipeline.types import (
 
 KEY = "__key"
 HEADERS = "__headers"
+RECORD_KEY = "__record_key"
+RECORD_HEADERS = "__record_headers"
 AT = "__at"
 MILLISECONDS = "__milliseconds"
-JSON_TIMESTAMP = "TIMESTAMP_LTZ(6)"
 #: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
 FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
+SOURCE_REGISTRY = "${source_registry}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
+SINK_OPTIONS = {
+    # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
+    "sink.delivery-guarantee": "at-least-once",
+    "properties.linger.ms": "50",
+    "properties.batch.size": "262144",
+}
 
 # Milliseconds.
 _SHORTEST_DISCOVERY, _LONGEST_DISCOVERY = 1_000, 10_000
@@ -60,16 +76,22 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     :param bounded: whether it is read between offsets, and not for ever.
     """
     source = pipeline.source
-    lines = [f"{sql_identifier(name)} {source_type(source, kind)}" for name, kind in source.columns.items()]
+    lines = [f"{sql_identifier(name)} {column.type.sql}" for name, column in source.value_columns.items()]
     event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
     if source.on_decode_error == "quarantine":
         lines += [f"{sql_identifier(UNDECODABLE)} BYTES", f"{sql_identifier(PROBLEM)} STRING"]
-        if source.event_time.column is None:
+        if source.event_time.is_kafka_timestamp:
             guarded = f"CASE WHEN {sql_identifier(PROBLEM)} IS NULL THEN {guarded} ELSE {_EPOCH} END"
     lines.append(f"{sql_identifier(KAFKA_TIMESTAMP)} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL")
     if needs_coordinates(pipeline):
         lines.append(f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL")
         lines.append(f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL")
+    beside = source.beside_columns
+    if source.has_key_column:
+        lines.insert(0, f"{sql_identifier(RECORD_KEY)} BYTES")
+    if any(column.header is not None for column in beside.values()):
+        lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
+    lines += [f"{sql_identifier(name)} AS {_beside(column)}" for name, column in beside.items()]
     lines += [
         f"{event_time} AS {guarded}",
         # An event at the watermark is late: one that is just as late as it may be must lie above.
@@ -79,7 +101,8 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     options = _source_options(pipeline.consumer_group, source)
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{_discovery_milliseconds(source)} ms"
-    return create_table(SOURCE_TABLE, lines, options, f"{SOURCE_START},\n  {SOURCE_KAFKA}")
+    registry = [SOURCE_REGISTRY] if source.registry else []
+    return create_table(SOURCE_TABLE, lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry]))
 
 
 def _discovery_milliseconds(source: Source) -> int:
@@ -88,11 +111,6 @@ def _discovery_milliseconds(source: Source) -> int:
     By then other partitions may have moved the watermark on: what is new there must not be late for being found late.
     """
     return max(_SHORTEST_DISCOVERY, min(_LONGEST_DISCOVERY, milliseconds(source.max_disorder) // 2))
-
-
-def source_type(source: Source, kind: FeatureType) -> str:
-    """Flink SQL type of a column as the topic's format reads it: JSON holds timestamps as texts."""
-    return JSON_TIMESTAMP if kind == TIMESTAMP and source.format == "json" else kind.sql
 
 
 def guarded_event_time(source: Source) -> str:
@@ -106,10 +124,10 @@ def guarded_event_time(source: Source) -> str:
     windows would each compute again, cost as much as decoding the event.
     """
     arrived = sql_identifier(KAFKA_TIMESTAMP)
-    if source.event_time.column is None:
+    if source.event_time.is_kafka_timestamp:
         # Records that carry no timestamp show one before 1970.
         return f"CASE WHEN {arrived} > {_EPOCH} THEN {arrived} ELSE {_EPOCH} END"
-    within, value = _within_calendar(source, texts=source.format == "json")
+    within, value = _within_calendar(source)
     counted = f"{within} AND {_moment(f'{value} - {milliseconds(source.max_future)}')} <= {arrived}"
     if source.max_past is not None:
         counted += f" AND {_moment(f'{value} + {milliseconds(source.max_past)}')} >= {arrived}"
@@ -118,39 +136,56 @@ def guarded_event_time(source: Source) -> str:
 
 def too_old(source: Source) -> str | None:
     """Condition over the events for a time further behind the Kafka timestamp than `max_past`; None: none is."""
-    if source.event_time.column is None or source.max_past is None:
+    if source.event_time.is_kafka_timestamp or source.max_past is None:
         return None
-    within, value = _within_calendar(source, texts=False)
+    within, value = _within_calendar(source)
     arrived = sql_identifier(KAFKA_TIMESTAMP)
     return f"{within} AND {_moment(f'{value} + {milliseconds(source.max_past)}')} < {arrived}"
 
 
-def _within_calendar(source: Source, *, texts: bool) -> tuple[str, str]:
-    """Condition for an event time that is in Flink's calendar, and expression for its milliseconds.
-
-    :param texts: whether a timestamp column is one of JSON's texts still, and not a number of microseconds.
-    """
-    assert source.event_time.column is not None
-    column, unit = sql_identifier(source.event_time.column), source.event_time.unit
-    if source.columns[source.event_time.column] == TIMESTAMP:
-        unit = "microseconds"
-        if texts:
-            column, unit = f"({epoch_milliseconds(column)})", "milliseconds"
+def _within_calendar(source: Source) -> tuple[str, str]:
+    """Condition for an event time that is in Flink's calendar, and expression for its milliseconds."""
+    time, unit = time_value(source)
     value = {
-        "seconds": f"CAST({column} AS BIGINT) * 1000",
-        "milliseconds": column,
-        "microseconds": f"{column} / 1000",
+        "seconds": f"CAST({time} AS BIGINT) * 1000",
+        "milliseconds": time,
+        "microseconds": f"{time} / 1000",
     }[unit]
-    return f"{column} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}", value
+    return f"{time} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}", value
+
+
+def time_value(source: Source) -> tuple[str, str]:
+    """SQL of the number that is an event's time, and what it counts."""
+    event_time = source.event_time
+    if event_time.column is not None:
+        column = source.declared[event_time.column]
+        kind: FeatureType | None = column.type
+        # A computed column cannot read another one.
+        text = _beside(column) if column.is_beside else sql_identifier(event_time.column)
+    else:
+        from hopsworks_flink.pipeline.expressions import Expression
+
+        expression = Expression.parse(str(event_time.expression), source.columns)
+        kind = expression.type
+        text = f"({template_text(expression.cast(TIMESTAMP if kind == TIMESTAMP else BIGINT).sql('flink'))})"
+    return text, "microseconds" if kind == TIMESTAMP else event_time.unit
+
+
+def _beside(column: Column) -> str:
+    """SQL of a column that is the record's key or a header, as an expression over texts has it."""
+    raw = sql_identifier(RECORD_KEY)
+    if column.header is not None:
+        raw = f"{sql_identifier(RECORD_HEADERS)}[{template_text(sql_literal(column.header))}]"
+    if column.type.name == "binary":
+        return raw
+    from hopsworks_flink.pipeline.expressions.terms import Term, cast, clean
+
+    text = f"DECODE({raw}, 'UTF-8')"
+    return clean(cast(Term(STRING, text, text), column.type)).flink
 
 
 def _moment(epoch_milliseconds: str) -> str:
     return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
-
-
-def epoch_milliseconds(moment: str) -> str:
-    """Milliseconds since the epoch of a TIMESTAMP or TIMESTAMP_LTZ. TIMESTAMPDIFF would count in INTEGER."""
-    return f"EXTRACT(EPOCH FROM {moment}) * 1000 + EXTRACT(MILLISECOND FROM {moment})"
 
 
 def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
@@ -162,19 +197,41 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         # Flink's default, as Kafka's, reads what a transaction has aborted as well.
         "properties.isolation.level": "read_committed",
     }
+    if source.has_key_column:
+        options |= {"key.format": "raw", "key.fields": RECORD_KEY, "value.fields-include": "EXCEPT_KEY"}
+    prefix = format_prefix(source)
     options |= {
-        "format": FORMAT,
-        f"{FORMAT}.encoding": source.format,
-        f"{FORMAT}.on-error": source.on_decode_error,
+        prefix.removesuffix(FORMAT) + "format": FORMAT,
+        f"{prefix}.encoding": source.format,
+        f"{prefix}.on-error": source.on_decode_error,
     }
+    if source.framing is not None:
+        options[f"{prefix}.framing"] = source.framing
+    if source.schema_ids:
+        options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
+    if source.avro_schema is not None:
+        options[f"{prefix}.schema"] = json.dumps(source.avro_schema, ensure_ascii=False)
     if source.appended:
-        options[f"{FORMAT}.appended"] = str(len(source.appended))
-    timestamps = [name for name, kind in source.columns.items() if kind == TIMESTAMP]
-    if source.format == "avro" and timestamps:
-        # They are BIGINT there, which alone does not say what is in range.
-        options[f"{FORMAT}.timestamps"] = ";".join(timestamps)
+        options[f"{prefix}.appended"] = str(len(source.appended))
+    options |= column_options(prefix, source)
     if source.idle_timeout is not None:
         options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
+    return options
+
+
+def format_prefix(source: Source) -> str:
+    """What the options of the records' format begin with: there is another format for their keys, or there is not."""
+    return f"value.{FORMAT}" if source.has_key_column else FORMAT
+
+
+def column_options(format_: str, source: Source) -> dict[str, str]:
+    """Options of a format of this package that say what the columns' SQL types do not."""
+    options = {}
+    if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
+        # They are BIGINT there, which alone does not say what is in range.
+        options[f"{format_}.timestamps"] = ";".join(timestamps)
+    if more := {name: facts for name, column in source.value_columns.items() if (facts := column.options())}:
+        options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)
     return options
 
 
@@ -183,11 +240,11 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
 
     :param order: feature names in the order of the registered Avro schema, which is the order on the wire.
     """
-    types = {feature.name: feature.type for feature in features(pipeline, group)}
+    types = group.feature_types(pipeline.source.all_columns)
     lines = [
         f"{sql_identifier(KEY)} STRING",
         f"{sql_identifier(HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers'",
-        *(f"{sql_identifier(name)} {FeatureType.parse(types[name]).sql}" for name in order),
+        *(f"{sql_identifier(name)} {types[name].sql}" for name in order),
     ]
     options = {
         "connector": "kafka",
@@ -196,10 +253,7 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
         "key.fields": KEY,
         "value.format": "avro",
         "value.fields-include": "EXCEPT_KEY",
-        # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
-        "sink.delivery-guarantee": "at-least-once",
-        "properties.linger.ms": "50",
-        "properties.batch.size": "262144",
+        **SINK_OPTIONS,
     }
     return create_table(group.full_name, lines, options, SINK_KAFKA)
 
@@ -213,25 +267,34 @@ def insert(
     :param order: as for `sink_table`.
     :param bounded: whether the statement runs in batch mode, which cannot look back from an event by its rowtime.
     """
+    if group.is_projection:
+        return _insert_of_events(pipeline, group, headers, order)
     if group.emit == "on_event":
         return _insert_on_event(pipeline, group, headers, order, bounded)
-    native = native_windows(pipeline, group)
+    native, view = native_windows(pipeline, group), None
     if native:
-        produced = dict(native.features[group.full_name])
+        produced, view = dict(native.features[group.full_name]), native.view
+    elif group.is_joined:
+        produced, view = joined_features(pipeline, group), joined_view_name(group)
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
-    if group.event_time:
+    for name, time in group.times.items():
         # Windows start and end on whole seconds.
-        produced["window_end"] = "EXTRACT(EPOCH FROM `window_end`) * 1000000"
+        seconds = "EXTRACT(EPOCH FROM `window_end`)"
+        if time is group.window_start:
+            # Rows of windows of several lengths know their end only.
+            begun = f"({seconds} - {group.window.size // timedelta(seconds=1)})"
+            seconds = begun if group.is_joined else "EXTRACT(EPOCH FROM `window_start`)"
+        produced[name] = f"{seconds} * {1000 * time.per_millisecond}"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
-    if group.window.is_cumulating:
-        # By its end: the window that grows when the job begins is out up to there.
+    if group.window.is_cumulating or group.is_joined:
+        # By its end: the window that grows when the job begins is out up to there, and others begin at several times.
         first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
     select = _select_into(pipeline, group, headers, order, produced)
-    if native:
-        return f"{select}\nFROM {sql_identifier(native.view)}\nWHERE {first}"
+    if view:
+        return f"{select}\nFROM {sql_identifier(view)}\nWHERE {first}"
     return (
         f"{select}\n"
         f"FROM {window_function(group)}\n"
@@ -262,6 +325,17 @@ def _select_into(
     return f"INSERT INTO {sql_identifier(group.full_name)} ({target})\nSELECT\n  {select_list}"
 
 
+def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str]) -> str:
+    """A row for each event that counts, made of nothing else. No watermark is waited for: a late event has its row."""
+    columns = pipeline.source.all_columns
+    produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
+    produced |= _event_times(group, _event_milliseconds(pipeline.source))
+    events = sql_identifier(events_view_name(group.key))
+    needed = "\n  AND ".join(f"{produced[name]} IS NOT NULL" for name in group.required)
+    where = f"\nWHERE {needed}" if needed else ""
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}{where}"
+
+
 def _insert_on_event(
     pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str], bounded: bool
 ) -> str:
@@ -270,8 +344,7 @@ def _insert_on_event(
     for feature, aggregate in group.aggregates.items():
         over.add(feature, aggregate, pipeline.source.all_columns)
     produced = dict(over.features)
-    if group.event_time_feature:
-        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(AT))}) * 1000"
+    produced |= _event_times(group, epoch_milliseconds(sql_identifier(AT)))
     keys, events = [sql_identifier(column) for column in group.key], sql_identifier(events_view_name(group.key))
     at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
     by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
@@ -300,6 +373,21 @@ def _insert_on_event(
     return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM (\n  {outer}\n){first}"
 
 
+def _event_times(group: FeatureGroup, at: str) -> dict[str, str]:
+    """The event time of a row that is an event's, out of an expression for its milliseconds."""
+    return {
+        name: f"({at}) * {time.per_millisecond}" if time.per_millisecond > 1 else at
+        for name, time in group.times.items()
+    }
+
+
+def _event_milliseconds(source: Source) -> str:
+    """Milliseconds of an event that counts: from its own column, as EXTRACT costs as much as decoding the event."""
+    if source.event_time.column is None:
+        return epoch_milliseconds(sql_identifier(EVENT_TIME))
+    return _within_calendar(source)[1]
+
+
 def _named(expressions: Mapping[str, str], behind: str = "") -> list[str]:
     return [f"{expression}{behind} AS {sql_identifier(alias)}" for alias, expression in expressions.items()]
 
@@ -316,17 +404,6 @@ def windows_from(full_name: str) -> str:
 def windows_placeholder(full_name: str) -> str:
     """Name of that placeholder."""
     return f"windows_from_{full_name}"
-
-
-def window_function(group: FeatureGroup) -> str:
-    """Windowing table-valued function over the group's events."""
-    data = f"TABLE {sql_identifier(events_view_name(group.key))}, DESCRIPTOR({sql_identifier(EVENT_TIME)})"
-    size = sql_interval(group.window.size)
-    if group.window.step is not None and group.window.is_cumulating:
-        return f"CUMULATE({data}, {sql_interval(group.window.step)}, {size})"
-    if group.window.slide is None or group.window.is_tumbling:
-        return f"TUMBLE({data}, {size})"
-    return f"HOP({data}, {sql_interval(group.window.slide)}, {size})"
 
 
 def record_key(key: Sequence[str], columns: Mapping[str, FeatureType]) -> str:

@@ -7,8 +7,10 @@ import re
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.sql import events as views
-from hopsworks_flink.pipeline.types import TIMESTAMP, sql_identifier, sql_literal
+from hopsworks_flink.pipeline.sql.features import column_options
+from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
 
 _FILES_TABLE = "source_files"
 _KAFKA_TIMESTAMP = sql_identifier(views.KAFKA_TIMESTAMP)
@@ -21,20 +23,26 @@ _FORMAT = "hopsworks-files"
 def readable(pipeline: Pipeline) -> Pipeline:
     """The pipeline as its statements over files are compiled from.
 
-    Files hold timestamps as such, as JSON does, and not as the integers that Flink reads out of Avro.
-
     :raises PipelineError: the pipeline cannot be computed from files.
     """
-    if pipeline.source.event_time.column is None:
+    if pipeline.source.event_time.is_kafka_timestamp:
         raise PipelineError(
-            f"pipeline {pipeline.name}: files have no Kafka timestamp, so a history of files needs a column as "
-            "source.event_time"
+            f"pipeline {pipeline.name}: files have no Kafka timestamp, so a history of files needs a column or an "
+            "expression as source.event_time"
         )
     # What cannot be read in a file fails the job. An event in a file is as old as it is: there is no time of arrival.
-    changes: dict[str, str | None] = {"on_decode_error": "fail", "refused": "drop", "max_past": None}
-    if TIMESTAMP in pipeline.source.columns.values():
-        changes["format"] = "json"
-    return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})
+    # Nor is there the framing of a topic's records.
+    changes: dict[str, str | None] = {
+        "framing": None,
+        "registry": None,
+        "on_decode_error": "fail",
+        "refused": "drop",
+        "max_past": None,
+    }
+    source = pipeline.source.model_copy(update=changes)
+    # What stood beside a record is a column of a file.
+    columns = {name: Column(type=c.type) if c.is_beside else c for name, c in source.declared.items()}
+    return pipeline.model_copy(update={"source": source.model_copy(update={"declared": columns})})
 
 
 def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) -> list[str]:
@@ -63,6 +71,7 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
         "path": folder,
         "format": _FORMAT,
         f"{_FORMAT}.encoding": pipeline.history.format,
+        **column_options(_FORMAT, pipeline.source),
     }
     if pipeline.history.header:
         options[f"{_FORMAT}.header"] = "true"

@@ -6,8 +6,9 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import LATE_COLUMNS, Pipeline
-from hopsworks_flink.pipeline.sql.events import EVENT_TIME, KAFKA_TIMESTAMP, OFFSET, PARTITION, events_table
-from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoch_milliseconds
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
+from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, events_table
+from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table
 from hopsworks_flink.pipeline.types import FeatureType, avro_type, sql_identifier
 
 LATE_TABLE = "late"

@@ -13,8 +13,15 @@ from typing import Any
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql.aggregates import Columns, chosen_value, feature_value, present_value, with_default
-from hopsworks_flink.pipeline.sql.events import EVENT_TIME, Step, events_view_name
+from hopsworks_flink.pipeline.sql.aggregates import (
+    EVENT_TIME,
+    Columns,
+    chosen_value,
+    feature_value,
+    present_value,
+    with_default,
+)
+from hopsworks_flink.pipeline.sql.events import Step, events_view_name
 from hopsworks_flink.pipeline.types import DOUBLE, sql_identifier
 
 

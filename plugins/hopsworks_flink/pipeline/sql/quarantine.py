@@ -11,8 +11,8 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds, template_text
 from hopsworks_flink.pipeline.sql.events import (
-    EVENT_TIME,
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
@@ -20,7 +20,7 @@ from hopsworks_flink.pipeline.sql.events import (
     UNDECODABLE,
     events_table,
 )
-from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, epoch_milliseconds, fixed, too_old
+from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, fixed, time_value, too_old
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
 
 QUARANTINE_TABLE = "quarantine"
@@ -102,7 +102,7 @@ def quarantine_insert(pipeline: Pipeline) -> str:
         "value": sql_identifier(UNDECODABLE) if undecodable else "CAST(NULL AS BYTES)",
     }
     selected = ",\n  ".join(f"{expression} AS {sql_identifier(name)}" for name, expression in made.items())
-    refused = [f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)", *_missing_keys(pipeline)]
+    refused = [f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)", *_missing(pipeline).values()]
     return (
         f"INSERT INTO {sql_identifier(QUARANTINE_TABLE)}\nSELECT\n  {selected}\n"
         f"FROM {sql_identifier(events_table(pipeline))}\nWHERE " + "\n  OR ".join(refused)
@@ -115,25 +115,30 @@ def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     if source.on_decode_error == "quarantine":
         yield f"{sql_identifier(PROBLEM)} IS NOT NULL", UNDECODED
     refused = f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)"
-    if source.event_time.column is None:
+    if source.event_time.is_kafka_timestamp:
         yield refused, "no Kafka timestamp"
     else:
-        column = sql_identifier(source.event_time.column)
-        yield f"{column} IS NULL", NULL.format(source.event_time.column)
-        yield f"{column} < 1", NOT_AFTER_1970.format(source.event_time.column)
+        time, _ = time_value(source)
+        name = source.event_time.name
+        yield f"{time} IS NULL", NULL.format(name)
+        yield f"{time} < 1", NOT_AFTER_1970.format(name)
         if old := too_old(source):
-            yield old, TOO_OLD.format(source.event_time.column)
-        yield refused, TOO_FAR_AHEAD.format(source.event_time.column)
-    for key, condition in zip(_keys(pipeline), _missing_keys(pipeline), strict=True):
-        yield condition, NULL.format(key)
+            yield old, TOO_OLD.format(name)
+        yield refused, TOO_FAR_AHEAD.format(name)
+    for needed, condition in _missing(pipeline).items():
+        yield condition, NULL.format(needed)
 
 
-def _keys(pipeline: Pipeline) -> list[str]:
-    return list(dict.fromkeys(column for group in pipeline.feature_groups for column in group.key))
-
-
-def _missing_keys(pipeline: Pipeline) -> list[str]:
-    return [f"{sql_identifier(column)} IS NULL" for column in _keys(pipeline)]
+def _missing(pipeline: Pipeline) -> dict[str, str]:
+    """Conditions for what an event has to have, by its name: a key column, or a feature with its group."""
+    keys = [column for group in pipeline.feature_groups for column in group.key]
+    missing = {column: f"{sql_identifier(column)} IS NULL" for column in keys}
+    columns = pipeline.source.all_columns
+    for group in pipeline.feature_groups:
+        for name in group.required:
+            value = template_text(group.features[name].parsed(columns).sql("flink"))
+            missing[f"{group.full_name}.{name}"] = f"{value} IS NULL"
+    return missing
 
 
 def _json_pairs(pipeline: Pipeline) -> Iterator[str]:

@@ -139,6 +139,12 @@ final class CsvRows implements Rows {
                 Double read = number ? (Double) Double.parseDouble(plain) : BEYOND_NUMBERS.get(plain.toLowerCase(Locale.ROOT));
                 return read == null || number && read.isInfinite() ? null : read;
             case TIMESTAMP:
+                if (column.times().perSecond() > 0) {
+                    return number ? Texts.moment(plain, column) : null;
+                }
+                if (column.times().pattern() != null) {
+                    return Texts.read(plain, column);
+                }
                 // Databases and Python part day and hour by a blank.
                 return Texts.read(plain.replaceFirst("^([0-9-]{10}) ", "$1T"), column);
             default:

@@ -48,7 +48,7 @@ public final class FilesFormatFactory implements BulkReaderFormatFactory {
 
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
-        return Set.of(HEADER);
+        return Set.of(HEADER, Column.TIMESTAMPS, Column.COLUMNS);
     }
 
     @Override
@@ -61,15 +61,7 @@ public final class FilesFormatFactory implements BulkReaderFormatFactory {
             @Override
             public BulkFormat<RowData, FileSourceSplit> createRuntimeDecoder(
                     DynamicTableSource.Context source, DataType produced) {
-                Column[] columns =
-                        DataType.getFields(produced).stream()
-                                .map(
-                                        field ->
-                                                Column.of(
-                                                        field.getName(),
-                                                        field.getDataType().getLogicalType(),
-                                                        false))
-                                .toArray(Column[]::new);
+                Column[] columns = Column.of(DataType.getFields(produced), options);
                 return new FilesFormat(encoding, header, columns, source.createTypeInformation(produced));
             }
 

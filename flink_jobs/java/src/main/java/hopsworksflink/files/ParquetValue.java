@@ -1,11 +1,13 @@
 package hopsworksflink.files;
 
 import hopsworksflink.format.Column;
+import hopsworksflink.format.Texts;
 import hopsworksflink.format.Utf8;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import org.apache.flink.table.data.StringData;
 import org.apache.parquet.io.api.Binary;
 import org.apache.parquet.io.api.PrimitiveConverter;
@@ -30,11 +32,13 @@ abstract class ParquetValue extends PrimitiveConverter {
     private final Column column;
     private final int scale;
     private final long perSecond;
+    private final boolean isText;
 
     /** @param stored the file's type, which {@link #fits}. */
     ParquetValue(Column column, PrimitiveType stored) {
         this.column = column;
         LogicalTypeAnnotation meaning = stored.getLogicalTypeAnnotation();
+        isText = meaning instanceof StringLogicalTypeAnnotation;
         scale = meaning instanceof DecimalLogicalTypeAnnotation decimal ? decimal.getScale() : 0;
         perSecond =
                 !(meaning instanceof TimestampLogicalTypeAnnotation timestamp)
@@ -77,7 +81,10 @@ abstract class ParquetValue extends PrimitiveConverter {
             case BINARY -> meaning == null
                     && (physical == PrimitiveTypeName.BINARY || physical == PrimitiveTypeName.FIXED_LEN_BYTE_ARRAY);
             case DATE -> meaning instanceof DateLogicalTypeAnnotation;
-            case TIMESTAMP -> physical == PrimitiveTypeName.INT96 || meaning instanceof TimestampLogicalTypeAnnotation;
+            case TIMESTAMP -> physical == PrimitiveTypeName.INT96
+                    || column.times().isText() && meaning instanceof StringLogicalTypeAnnotation
+                    || column.times().perSecond() > 0 && isWhole(physical, meaning)
+                    || meaning instanceof TimestampLogicalTypeAnnotation;
         };
     }
 
@@ -119,7 +126,7 @@ abstract class ParquetValue extends PrimitiveConverter {
                     case DOUBLE -> (long) (double) written == written && written != Long.MAX_VALUE
                             ? (Object) (double) written
                             : null;
-                    case TIMESTAMP -> moment(written);
+                    case TIMESTAMP -> perSecond == 0 ? column.times().held(written, column) : moment(written);
                     default -> column.integer(written);
                 },
                 scale == 0 ? written : BigDecimal.valueOf(written, scale));
@@ -155,6 +162,11 @@ abstract class ParquetValue extends PrimitiveConverter {
                 take(number == null ? null : column.decimal(number), number == null ? "no bytes" : number.toPlainString());
             }
             case TIMESTAMP -> {
+                if (isText) {
+                    String text = new String(bytes, StandardCharsets.UTF_8);
+                    take(Texts.read(text, column), '"' + Texts.excerpt(text) + '"');
+                    return;
+                }
                 ByteBuffer parts = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
                 long nanoseconds = parts.getLong();
                 long day = Integer.toUnsignedLong(parts.getInt()) - JULIAN_EPOCH;

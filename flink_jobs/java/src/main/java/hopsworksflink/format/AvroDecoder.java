@@ -4,6 +4,7 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.math.BigInteger;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.StringData;
 
@@ -105,13 +106,15 @@ final class AvroDecoder implements Decoder {
                 return written == 1;
             case BIGINT:
                 return number(column);
-            case TINYINT, SMALLINT, INT, DATE, TIMESTAMP:
-                long number = number(column);
-                Object held = column.integer(number);
-                if (held == null) {
-                    throw new Undecodable("column " + column.name() + " is " + column.type() + " and holds " + number);
+            case TIMESTAMP:
+                if (column.times().isText()) {
+                    return readBytes(column);
                 }
-                return held;
+                long time = number(column);
+                return held(column, column.times().held(time, column), time);
+            case TINYINT, SMALLINT, INT, DATE:
+                long number = number(column);
+                return held(column, column.integer(number), number);
             case FLOAT:
                 need(4, column);
                 position += 4;
@@ -123,6 +126,13 @@ final class AvroDecoder implements Decoder {
             default:
                 return readBytes(column);
         }
+    }
+
+    private static Object held(Column column, Object held, Object written) throws Undecodable {
+        if (held == null) {
+            throw new Undecodable("column " + column.name() + " is " + column.type() + " and holds " + written);
+        }
+        return held;
     }
 
     private Object readBytes(Column column) throws Undecodable {
@@ -137,11 +147,15 @@ final class AvroDecoder implements Decoder {
         int length = (int) written;
         position += length;
         switch (column.kind()) {
-            case STRING:
+            case STRING, TIMESTAMP:
                 if (!Utf8.isValid(bytes, from, position)) {
                     throw new Undecodable("column " + column.name() + " is no UTF-8 text");
                 }
-                return StringData.fromBytes(bytes, from, length);
+                if (column.kind() == Column.Kind.STRING) {
+                    return StringData.fromBytes(bytes, from, length);
+                }
+                String text = new String(bytes, from, length, StandardCharsets.UTF_8);
+                return held(column, Texts.read(text, column), '"' + Texts.excerpt(text) + '"');
             case BINARY:
                 return java.util.Arrays.copyOfRange(bytes, from, position);
             default:

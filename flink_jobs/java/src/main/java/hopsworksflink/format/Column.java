@@ -3,19 +3,30 @@ package hopsworksflink.format;
 import java.io.Serializable;
 import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
+import java.util.Set;
+import org.apache.flink.configuration.ConfigOption;
+import org.apache.flink.configuration.ConfigOptions;
+import org.apache.flink.configuration.ReadableConfig;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonProcessingException;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.MissingNode;
+import org.apache.flink.table.api.DataTypes;
 import org.apache.flink.table.api.ValidationException;
 import org.apache.flink.table.data.DecimalData;
-import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.types.logical.DecimalType;
 import org.apache.flink.table.types.logical.LogicalType;
 
 /**
  * A column of the records.
  *
- * @param asMicroseconds whether Flink holds a timestamp as a BIGINT of microseconds.
+ * @param path where it stands in a record: names of fields, and places in arrays as Integer.
+ * @param times how a timestamp stands in the records; Flink holds it as a BIGINT of microseconds.
  */
-public record Column(String name, Kind kind, int precision, int scale, boolean asMicroseconds)
+public record Column(String name, Kind kind, int precision, int scale, List<Object> path, Times times)
         implements Serializable {
 
     /** The scalar types of a pipeline file. */
@@ -34,18 +45,48 @@ public record Column(String name, Kind kind, int precision, int scale, boolean a
         TIMESTAMP
     }
 
+    /** The option of a format that names timestamps. */
+    public static final ConfigOption<List<String>> TIMESTAMPS =
+            ConfigOptions.key("timestamps")
+                    .stringType()
+                    .asList()
+                    .defaultValues()
+                    .withDescription("BIGINT columns that hold a timestamp, in microseconds.");
+    /** The option of a format that says how columns stand in the records. */
+    public static final ConfigOption<String> COLUMNS =
+            ConfigOptions.key("columns")
+                    .stringType()
+                    .noDefaultValue()
+                    .withDescription("JSON object, column to what its type does not say.");
+
     // From 1 January of the year 1 to the end of the year 9999.
     private static final long FIRST_DAY = -719_162;
     private static final long LAST_DAY = 2_932_896;
     private static final long FIRST_MICROSECOND = -62_135_596_800_000_000L;
     private static final long LAST_MICROSECOND = 253_402_300_799_999_999L;
 
-    /**
-     * The column of a table.
-     *
-     * @param timestamp whether a BIGINT column holds a timestamp.
-     */
-    public static Column of(String name, LogicalType type, boolean timestamp) {
+    /** The columns of a table, with what its types do not say. */
+    public static Column[] of(List<DataTypes.Field> fields, ReadableConfig options) {
+        JsonNode more = options.getOptional(COLUMNS).map(Column::parsed).orElse(MissingNode.getInstance());
+        Set<String> timestamps = Set.copyOf(options.get(TIMESTAMPS));
+        return fields.stream()
+                .map(
+                        field -> {
+                            LogicalType type = field.getDataType().getLogicalType();
+                            return of(field.getName(), type, timestamps.contains(field.getName()), more.get(field.getName()));
+                        })
+                .toArray(Column[]::new);
+    }
+
+    private static JsonNode parsed(String text) {
+        try {
+            return new ObjectMapper().readTree(text);
+        } catch (JsonProcessingException broken) {
+            throw new ValidationException(COLUMNS.key() + " is no JSON: " + broken.getOriginalMessage());
+        }
+    }
+
+    private static Column of(String name, LogicalType type, boolean timestamp, JsonNode more) {
         Kind kind =
                 switch (type.getTypeRoot()) {
                     case BOOLEAN -> Kind.BOOLEAN;
@@ -59,13 +100,22 @@ public record Column(String name, Kind kind, int precision, int scale, boolean a
                     case VARCHAR -> Kind.STRING;
                     case VARBINARY -> Kind.BINARY;
                     case DATE -> Kind.DATE;
-                    case TIMESTAMP_WITH_LOCAL_TIME_ZONE -> Kind.TIMESTAMP;
                     default -> throw new ValidationException("Column " + name + " cannot be " + type + ".");
                 };
         if (type instanceof DecimalType decimal) {
-            return new Column(name, kind, decimal.getPrecision(), decimal.getScale(), false);
+            return new Column(name, kind, decimal.getPrecision(), decimal.getScale(), path(name, more), Times.ISO);
         }
-        return new Column(name, kind, 0, 0, timestamp);
+        return new Column(name, kind, 0, 0, path(name, more), Times.of(more));
+    }
+
+    /** The path that the option of the format names; else the column's name. */
+    public static List<Object> path(String name, JsonNode more) {
+        if (more == null || !more.has("path")) {
+            return List.of(name);
+        }
+        List<Object> steps = new ArrayList<>();
+        more.get("path").forEach(step -> steps.add(step.isInt() ? (Object) step.asInt() : step.asText()));
+        return steps;
     }
 
     /** The type as the pipeline file spells it. */
@@ -89,10 +139,6 @@ public record Column(String name, Kind kind, int precision, int scale, boolean a
             case TIMESTAMP:
                 if (number < FIRST_MICROSECOND || number > LAST_MICROSECOND) {
                     return null;
-                }
-                if (!asMicroseconds) {
-                    int nanoseconds = (int) Math.floorMod(number, 1000L) * 1000;
-                    return TimestampData.fromEpochMillis(Math.floorDiv(number, 1000L), nanoseconds);
                 }
                 return number;
             default:

@@ -34,17 +34,29 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
             ConfigOptions.key("encoding").stringType().noDefaultValue().withDescription("avro or json.");
     private static final ConfigOption<String> ON_ERROR =
             ConfigOptions.key("on-error").stringType().defaultValue("fail").withDescription("fail or quarantine.");
-    private static final ConfigOption<List<String>> TIMESTAMPS =
-            ConfigOptions.key("timestamps")
-                    .stringType()
-                    .asList()
-                    .defaultValues()
-                    .withDescription("BIGINT columns that hold a timestamp, in microseconds.");
     private static final ConfigOption<Integer> APPENDED =
             ConfigOptions.key("appended")
                     .intType()
                     .defaultValue(0)
                     .withDescription("How many of the last columns a record of an older Avro schema may lack.");
+
+    private static final ConfigOption<String> FRAMING =
+            text("framing", "confluent: a zero byte and a schema's id in a registry stand in front of each record.");
+    private static final ConfigOption<List<Long>> SCHEMA_IDS =
+            ConfigOptions.key("schema-ids")
+                    .longType()
+                    .asList()
+                    .defaultValues()
+                    .withDescription("The ids that are right; none: any.");
+    private static final ConfigOption<String> SCHEMA = text("schema", "The schema that records of Avro were written with.");
+    private static final ConfigOption<String> URL = text("registry.url", "Of the registry that has the schemas.");
+    private static final ConfigOption<String> AUTHORIZATION =
+            text("registry.authorization", "Header of each request to it.");
+    private static final ConfigOption<String> CA = text("registry.ca", "Certificates, PEM, that vouch for it.");
+
+    private static ConfigOption<String> text(String key, String description) {
+        return ConfigOptions.key(key).stringType().noDefaultValue().withDescription(description);
+    }
 
     @Override
     public String factoryIdentifier() {
@@ -58,7 +70,17 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
 
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
-        return Set.of(ON_ERROR, TIMESTAMPS, APPENDED);
+        return Set.of(
+                ON_ERROR,
+                Column.TIMESTAMPS,
+                Column.COLUMNS,
+                APPENDED,
+                FRAMING,
+                SCHEMA_IDS,
+                SCHEMA,
+                URL,
+                AUTHORIZATION,
+                CA);
     }
 
     @Override
@@ -67,7 +89,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         FactoryUtil.validateFactoryOptions(this, options);
         String encoding = oneOf(options, ENCODING, AVRO, "json");
         boolean quarantine = oneOf(options, ON_ERROR, "fail", QUARANTINE).equals(QUARANTINE);
-        return new Format(encoding, quarantine, Set.copyOf(options.get(TIMESTAMPS)), options.get(APPENDED));
+        return new Format(encoding, quarantine, options);
     }
 
     private static String oneOf(ReadableConfig options, ConfigOption<String> option, String... values) {
@@ -77,7 +99,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         return options.get(option);
     }
 
-    private record Format(String encoding, boolean quarantine, Set<String> timestamps, int appended)
+    private record Format(String encoding, boolean quarantine, ReadableConfig options)
             implements DecodingFormat<DeserializationSchema<RowData>> {
 
         @Override
@@ -91,17 +113,22 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                             || !fields.get(own + 1).getDataType().getLogicalType().is(LogicalTypeRoot.VARCHAR))) {
                 throw new ValidationException("The last two columns must be BYTES and STRING with on-error = quarantine.");
             }
-            Column[] columns =
-                    fields.subList(0, own).stream()
-                            .map(
-                                    field ->
-                                            Column.of(
-                                                    field.getName(),
-                                                    field.getDataType().getLogicalType(),
-                                                    timestamps.contains(field.getName())))
-                            .toArray(Column[]::new);
+            Column[] columns = Column.of(fields.subList(0, own), options);
+            int required = own - options.get(APPENDED);
+            Framing framing =
+                    new Framing(
+                            options.getOptional(FRAMING).isPresent(),
+                            Set.copyOf(options.get(SCHEMA_IDS)),
+                            options.get(SCHEMA),
+                            registry());
             return new EventsSchema(
-                    encoding, columns, own - appended, quarantine, context.createTypeInformation(produced));
+                    encoding, columns, required, framing, quarantine, context.createTypeInformation(produced));
+        }
+
+        private Registry registry() {
+            return options.getOptional(URL)
+                    .map(url -> new Registry(url, options.get(AUTHORIZATION), options.get(CA)))
+                    .orElse(null);
         }
 
         @Override

@@ -1,9 +1,6 @@
 package hopsworksflink.format;
 
 import java.io.IOException;
-import java.util.Arrays;
-import java.util.HashMap;
-import java.util.Map;
 import java.util.regex.Pattern;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonFactory;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.JsonParser;
@@ -35,15 +32,12 @@ public final class JsonDecoder implements Decoder {
                                     .build())
                     .build();
     private final Column[] columns;
-    private final Map<String, Integer> indexes = new HashMap<>();
-    private final boolean[] seen;
+    private final Place root;
+    private long record;
 
     public JsonDecoder(Column[] columns) {
         this.columns = columns;
-        this.seen = new boolean[columns.length];
-        for (int index = 0; index < columns.length; index++) {
-            indexes.put(columns[index].name(), index);
-        }
+        this.root = Place.tree(columns);
     }
 
     @Override
@@ -67,7 +61,9 @@ public final class JsonDecoder implements Decoder {
         }
         String problem;
         try (JsonParser parser = factory.createParser(value, begin, value.length - begin)) {
-            problem = readObject(parser, row);
+            record++;
+            parser.nextToken();
+            problem = readFields(parser, root, row);
             if (!isAtEnd(parser)) {
                 problem = "more follows its JSON object";
             }
@@ -77,6 +73,11 @@ public final class JsonDecoder implements Decoder {
         if (problem != null) {
             throw new Undecodable(problem);
         }
+    }
+
+    /** Whether a text is a number as JSON writes it. */
+    static boolean isNumber(String text) {
+        return NUMBER.matcher(text).matches();
     }
 
     private static boolean isSpace(byte one) {
@@ -91,32 +92,58 @@ public final class JsonDecoder implements Decoder {
         }
     }
 
-    /** Reads the object to its end and says what is wrong with the first column that is not right, null if all are. */
-    private String readObject(JsonParser parser, GenericRowData row) throws IOException {
-        Arrays.fill(seen, false);
+    /** Reads an object to its end and says what is wrong with the first column that is not right, null if all are. */
+    private String readFields(JsonParser parser, Place place, GenericRowData row) throws IOException {
         String problem = null;
-        parser.nextToken();
         while (parser.nextToken() == JsonToken.FIELD_NAME) {
-            Integer index = indexes.get(parser.currentName());
-            JsonToken token = parser.nextToken();
-            if (index != null) {
-                Column column = columns[index];
-                String found = null;
-                if (seen[index]) {
-                    found = "column " + column.name() + " stands in it twice";
-                } else if (token != JsonToken.VALUE_NULL) {
-                    Object held = read(parser, token, column);
-                    row.setField(index, held);
-                    if (held == null) {
-                        found = "column " + column.name() + " is " + column.type() + " and holds " + shown(parser, token);
-                    }
-                }
-                seen[index] = true;
-                problem = problem == null ? found : problem;
-            }
-            parser.skipChildren();
+            Place inner = place.field(parser.currentName());
+            String found = read(parser, parser.nextToken(), inner, row);
+            problem = problem == null ? found : problem;
         }
         return problem;
+    }
+
+    private String readItems(JsonParser parser, Place place, GenericRowData row) throws IOException {
+        String problem = null;
+        JsonToken token;
+        for (int index = 0; (token = parser.nextToken()) != JsonToken.END_ARRAY && token != null; index++) {
+            String found = read(parser, token, place.item(index), row);
+            problem = problem == null ? found : problem;
+        }
+        return problem;
+    }
+
+    /** Reads what stands at a place, null if it is of no column, and goes to its end. */
+    private String read(JsonParser parser, JsonToken token, Place place, GenericRowData row) throws IOException {
+        if (place == null) {
+            parser.skipChildren();
+            return null;
+        }
+        if (place.seen == record) {
+            parser.skipChildren();
+            return (place.column < 0 ? place.shown() : "column " + columns[place.column].name()) + " stands in it twice";
+        }
+        place.seen = record;
+        if (token == JsonToken.VALUE_NULL) {
+            return null;
+        }
+        if (place.column >= 0) {
+            Column column = columns[place.column];
+            Object held = read(parser, token, column);
+            row.setField(place.column, held);
+            String holds = held != null ? null : shown(parser, token);
+            parser.skipChildren();
+            return holds == null ? null : "column " + column.name() + " is " + column.type() + " and holds " + holds;
+        }
+        if (token == JsonToken.START_OBJECT && place.isObject()) {
+            return readFields(parser, place, row);
+        }
+        if (token == JsonToken.START_ARRAY && !place.isObject()) {
+            return readItems(parser, place, row);
+        }
+        String holds = shown(parser, token);
+        parser.skipChildren();
+        return place.shown() + " holds " + holds + ", not " + (place.isObject() ? "an object" : "an array");
     }
 
     /** The value of a column, null if the token is none. */
@@ -136,8 +163,13 @@ public final class JsonDecoder implements Decoder {
                 // Also as text: many producers would lose its digits in a number.
                 boolean written =
                         token.isNumeric()
-                                || token == JsonToken.VALUE_STRING && NUMBER.matcher(parser.getText()).matches();
+                                || token == JsonToken.VALUE_STRING && isNumber(parser.getText());
                 return written ? Texts.decimal(parser.getText(), column) : null;
+            case TIMESTAMP:
+                if (column.times().perSecond() > 0) {
+                    return token.isNumeric() ? Texts.moment(parser.getText(), column) : null;
+                }
+                return token == JsonToken.VALUE_STRING ? Texts.read(parser.getText(), column) : null;
             default:
                 return token == JsonToken.VALUE_STRING ? Texts.read(parser.getText(), column) : null;
         }

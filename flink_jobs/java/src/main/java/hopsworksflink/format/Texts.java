@@ -1,8 +1,11 @@
 package hopsworksflink.format;
 
 import java.math.BigDecimal;
+import java.math.RoundingMode;
 import java.time.LocalDate;
+import java.time.LocalTime;
 import java.time.YearMonth;
+import java.time.ZoneId;
 import java.util.Base64;
 import org.apache.flink.table.data.DecimalData;
 import org.apache.flink.table.data.StringData;
@@ -34,7 +37,7 @@ public final class Texts {
                 LocalDate day = date(text);
                 return day == null ? null : column.integer(day.toEpochDay());
             default:
-                Long microseconds = microseconds(text);
+                Long microseconds = column.times().microseconds(text);
                 return microseconds == null ? null : column.integer(microseconds);
         }
     }
@@ -110,8 +113,26 @@ public final class Texts {
         return day <= YearMonth.of(year, month).lengthOfMonth() ? LocalDate.of(year, month, day) : null;
     }
 
-    /** Of an ISO timestamp with its zone, {@code 2025-03-01T12:00:00.123Z}; null if the text is none. */
-    private static Long microseconds(String text) {
+    /** A number of what a timestamp column counts: what is finer than microseconds is cut; null if it is out of range. */
+    public static Object moment(String number, Column column) {
+        BigDecimal exact = exact(number);
+        if (exact == null || exact.precision() - exact.scale() > 19) {
+            return null;
+        }
+        BigDecimal micros = exact.multiply(BigDecimal.valueOf(1_000_000 / column.times().perSecond()));
+        try {
+            return column.integer(micros.setScale(0, RoundingMode.FLOOR).longValueExact());
+        } catch (ArithmeticException tooLarge) {
+            return null;
+        }
+    }
+
+    /**
+     * Of an ISO timestamp, {@code 2025-03-01T12:00:00.123Z}; null if the text is none.
+     *
+     * @param zone where a text without a zone is local time; null: it needs one.
+     */
+    static Long microseconds(String text, ZoneId zone) {
         LocalDate day = dateAtStart(text);
         int hour = digits(text, 11, 2);
         int minute = digits(text, 14, 2);
@@ -143,25 +164,32 @@ public final class Texts {
                 }
             }
         }
-        int east = 0;
-        if (is(text, at, 'Z')) {
-            at++;
-        } else {
-            boolean ahead = is(text, at, '+');
-            int colon = is(text, at + 3, ':') ? 1 : 0;
-            int hours = digits(text, at + 1, 2);
-            int minutes = digits(text, at + 3 + colon, 2);
-            if (!ahead && !is(text, at, '-') || hours < 0 || minutes < 0 || minutes > 59) {
-                return null;
-            }
-            east = ahead ? hours * 60 + minutes : -hours * 60 - minutes;
-            at += 5 + colon;
+        if (at == text.length() && zone != null) {
+            return Times.microseconds(day, LocalTime.of(hour, minute, second), micros, null, zone);
         }
-        if (at != text.length() || Math.abs(east) > FARTHEST_ZONE) {
+        Integer east = minutesEast(text.substring(Math.min(at, text.length())));
+        if (east == null) {
             return null;
         }
         long seconds = day.toEpochDay() * 86_400 + hour * 3_600 + (minute - east) * 60L + second;
         return seconds * 1_000_000 + micros;
+    }
+
+    /** Of a zone, {@code Z}, {@code +02:00} or {@code +0200}; null if it is none. */
+    static Integer minutesEast(String zone) {
+        if (zone.equals("Z")) {
+            return 0;
+        }
+        int colon = is(zone, 3, ':') ? 1 : 0;
+        int hours = digits(zone, 1, 2);
+        int minutes = zone.length() == 3 ? 0 : digits(zone, 3 + colon, 2);
+        boolean ahead = is(zone, 0, '+');
+        boolean whole = zone.length() == 5 + colon || zone.length() == 3;
+        int east = hours * 60 + minutes;
+        if (!ahead && !is(zone, 0, '-') || !whole || hours < 0 || minutes < 0 || minutes > 59 || east > FARTHEST_ZONE) {
+            return null;
+        }
+        return ahead ? east : -east;
     }
 
     private static boolean is(String text, int at, char one) {

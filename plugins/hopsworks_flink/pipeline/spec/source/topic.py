@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
+from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
+from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, path_problems
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
 KAFKA_TIMESTAMP = "kafka_timestamp"
 
 
 class EventTime(Model):
-    """What says when an event happened: a column, or (``event_time: kafka_timestamp``) the record's own timestamp.
+    """What says when an event happened: a column, an expression, or the record (``kafka_timestamp``).
 
-    :param column: an ``int`` or ``bigint`` column holding time since the epoch (UTC), or a ``timestamp`` column; None
-        for Kafka's timestamp of the record.
-    :param unit: what an integer column counts; says nothing about the others.
+    :param column: an ``int`` or ``bigint`` column holding time since the epoch (UTC), or a ``timestamp`` column.
+    :param expression: SQL over the columns of the schema, of one of these types, in place of a column.
+    :param unit: what an integer counts; says nothing about the others.
     """
 
     column: str | None
-    unit: Literal["seconds", "milliseconds", "microseconds"] = "milliseconds"
+    expression: str | None = Field(default=None, min_length=1, max_length=10_000)
+    unit: Unit = "milliseconds"
 
     @model_validator(mode="before")
     @classmethod
@@ -34,17 +37,32 @@ class EventTime(Model):
         if data == KAFKA_TIMESTAMP:
             return {"column": None}
         if isinstance(data, str):
-            raise ValueError("write {column: …} with a column of the schema, or kafka_timestamp")
-        if isinstance(data, Mapping) and data.get("column", "") is None:
-            raise ValueError("column must be a name; for Kafka's timestamp write event_time: kafka_timestamp")
+            raise ValueError("write {column: …} with a column of the schema, {expression: …}, or kafka_timestamp")
+        if isinstance(data, Mapping):
+            if data.get("column", "") is None:
+                raise ValueError("column must be a name; for Kafka's timestamp write event_time: kafka_timestamp")
+            if "expression" in data:
+                if "column" in data:
+                    raise ValueError("has column and expression; remove one of them")
+                return {**data, "column": None}
         return data
 
     @model_serializer
     def _as_written(self) -> str | dict[str, str]:
-        if self.column is None:
+        if self.is_kafka_timestamp:
             return KAFKA_TIMESTAMP
-        unit = {} if self.unit == "milliseconds" else {"unit": self.unit}
-        return {"column": self.column, **unit}
+        what = {"column": self.column} if self.column is not None else {"expression": str(self.expression)}
+        return what if self.unit == "milliseconds" else {**what, "unit": self.unit}
+
+    @property
+    def is_kafka_timestamp(self) -> bool:
+        """Whether it is the record's own timestamp."""
+        return self.column is None and self.expression is None
+
+    @property
+    def name(self) -> str:
+        """What reasons call it."""
+        return self.column if self.column is not None else "event_time"
 
 
 class Derived(Model):
@@ -59,13 +77,18 @@ class Derived(Model):
 
 
 class Source(Model):
-    """The Kafka topic that events arrive on, as plain Avro records or as JSON objects.
+    """The Kafka topic that events arrive on, as records of Avro or as JSON objects.
 
     :param topic: name of the topic; also the subject of its schema.
     :param partitions: number of partitions when the topic is created.
     :param replication: replication factor when the topic is created.
-    :param format: of the records' values: ``avro`` (plain binary, no header) or ``json``.
-    :param columns: (``schema`` in the file) columns in the order of the Avro record, each nullable.
+    :param format: of the records' values: ``avro`` (plain binary, unless a setting below says more) or ``json``.
+    :param framing: ``confluent``: five bytes stand before each record, a zero byte and the schema's id in a registry.
+    :param avro_schema: the schema that records were written with, where they are not plain: then each column is read
+        from the field of its name, or of its path.
+    :param registry: Airflow connection of the schema registry that has the schemas that records were written with.
+    :param schema_ids: the ids that are right, in framing without a registry; empty: any.
+    :param declared: (``schema`` in the file) columns in the order of the Avro record, each nullable.
     :param appended: the last of the columns, which records of an older schema lack; such a record is read with null for
         what it ends before. For plain Avro; JSON records may lack any column.
     :param event_time: what says when an event happened.
@@ -87,7 +110,11 @@ class Source(Model):
     partitions: int = Field(default=1, ge=1, le=10_000)
     replication: int = Field(default=1, ge=1, le=100)
     format: Literal["avro", "json"] = "avro"
-    columns: dict[str, Type] = Field(alias="schema", min_length=1)
+    framing: Literal["confluent"] | None = None
+    avro_schema: dict[str, Any] | None = None
+    registry: str | None = Field(default=None, min_length=1, max_length=250)
+    schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
+    declared: dict[str, Column] = Field(alias="schema", min_length=1)
     appended: list[str] = Field(default_factory=list)
     event_time: EventTime
     derive: dict[str, Derived] = Field(default_factory=dict)
@@ -103,9 +130,40 @@ class Source(Model):
     late: Literal["drop", "topic"] = "drop"
 
     @property
+    def columns(self) -> dict[str, FeatureType]:
+        """Columns of the topic with their types."""
+        # Of one that is wrong, which is told there, the type is None.
+        return {name: column.type if column else None for name, column in self.declared.items()}  # type: ignore[misc]
+
+    @property
+    def value_columns(self) -> dict[str, Column]:
+        """Columns of the records' values: without those of keys and headers."""
+        return {name: column for name, column in self.declared.items() if column is None or not column.is_beside}
+
+    @property
+    def beside_columns(self) -> dict[str, Column]:
+        """Columns of the records' keys and headers."""
+        return {name: column for name, column in self.declared.items() if column is not None and column.is_beside}
+
+    @property
+    def has_key_column(self) -> bool:
+        """Whether a column is the records' key."""
+        return any(column.key for column in self.beside_columns.values())
+
+    @property
     def all_columns(self) -> dict[str, FeatureType]:
         """Columns of the topic and derived ones, with their types: what keys, aggregates and conditions may name."""
         return {**self.columns, **{name: _type_of(column) for name, column in self.derive.items()}}
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the fields of records have names: those of JSON, and of Avro by the schema of its writer."""
+        return self.format == "json" or self.avro_schema is not None or self.registry is not None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether records can be written by what the file says: JSON and plain Avro."""
+        return self.avro_schema is None and self.framing is None
 
     @property
     def quarantine_topic(self) -> str | None:
@@ -122,7 +180,7 @@ class Source(Model):
             raise ValueError("topics ending in '_onlinefs' are read by the online feature store; choose another name")
         return topic
 
-    @field_validator("columns", "derive")
+    @field_validator("declared", "derive")
     @classmethod
     def _column_names(cls, columns: dict[str, Any]) -> dict[str, Any]:
         for name in columns:
@@ -136,7 +194,9 @@ class Source(Model):
 
     def problems(self) -> Iterator[str]:
         """What is wrong between the settings. Event time, columns and derived columns that are wrong may be None."""
-        if self.columns:
+        if self.declared:
+            yield from self._path_problems()
+            yield from self._avro_problems()
             yield from self._appended_problems()
             yield from self._event_time_problems()
             yield from self._expression_problems()
@@ -148,11 +208,44 @@ class Source(Model):
             yield "max_future must be positive, e.g. 1h"
         if self.max_past is not None and self.max_past <= timedelta(0):
             yield "max_past must be positive, e.g. 3650d, or null for events of any age"
-        kafkas = self.event_time is not None and self.event_time.column is None
+        kafkas = self.event_time is not None and self.event_time.is_kafka_timestamp
         if self.max_past is not None and kafkas and "max_past" in self.model_fields_set:
             yield "max_past compares event time and Kafka timestamp, which are the same here; remove it"
         if self.idle_timeout is not None and self.idle_timeout <= timedelta(0):
             yield "idle_timeout must be positive, or null to wait for every partition"
+
+    def _path_problems(self) -> Iterator[str]:
+        if not self.value_columns:
+            yield "schema needs a column of the records' values, beside those of keys and headers"
+        if len(keys := [name for name, column in self.beside_columns.items() if column.key]) > 1:
+            yield f"schema.{keys[1]}: {keys[0]} is the record's key already"
+        named = [name for name, column in self.declared.items() if column and column.path is not None]
+        if named and self.format == "avro" and not self.has_names:
+            yield (
+                f"schema.{named[0]}.path: a record of plain Avro is the columns in their order; give the schema that "
+                "records were written with (avro_schema, or registry), or remove path"
+            )
+        yield from path_problems(self.declared)
+
+    def _avro_problems(self) -> Iterator[str]:
+        for name in ("framing", "avro_schema", "registry", "schema_ids"):
+            if getattr(self, name) and self.format != "avro":
+                yield f"{name} is about Avro, and format is {self.format}; remove it"
+                return
+        if self.registry is not None:
+            if self.avro_schema is not None:
+                yield "registry and avro_schema both say what records were written with; remove one of them"
+            if self.framing is None:
+                yield "registry: the schemas' ids stand in front of the records; add framing: confluent"
+        if self.schema_ids and (self.registry is not None or self.framing is None):
+            yield "schema_ids is for framing without a registry; remove it"
+        if self.avro_schema is not None:
+            try:
+                schema = parse_schema(self.avro_schema)
+            except ValueError as error:
+                yield f"avro_schema {error}"
+            else:
+                yield from reading_problems(schema, self.value_columns)
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:
@@ -160,7 +253,10 @@ class Source(Model):
         if self.format == "json":
             yield "appended is about plain Avro; a record of JSON may lack any column: remove it"
             return
-        columns = list(self.columns)
+        if self.has_names:
+            yield "appended is about plain Avro; what a record's own schema lacks is null: remove it"
+            return
+        columns = list(self.value_columns)
         if self.appended != columns[1:][-len(self.appended) :]:
             yield (
                 f"appended must name the last columns of schema in their order, and not all; it has "
@@ -170,7 +266,13 @@ class Source(Model):
             yield f"appended: every record needs the column {self.event_time.column!r}, which event_time reads"
 
     def _event_time_problems(self) -> Iterator[str]:
-        if self.event_time is None or (column := self.event_time.column) is None:
+        if self.event_time is None:
+            return
+        if self.event_time.expression is not None:
+            if problem := self._time_expression_problem(self.event_time.expression):
+                yield f"event_time.expression: {problem}"
+            return
+        if (column := self.event_time.column) is None:
             return
         if column not in self.columns:
             yield f"event_time.column {column!r} is not in schema, which has {', '.join(self.columns)}"
@@ -188,6 +290,18 @@ class Source(Model):
                 f"event_time.column {column!r} is int, too small for {self.event_time.unit} since 1970; "
                 "declare it bigint"
             )
+
+    def _time_expression_problem(self, text: str) -> str | None:
+        def check(expression: Any) -> None:
+            kind = expression.type
+            # What whole numbers give may be a decimal without digits after the point.
+            whole = kind is not None and (kind.is_integer or (kind.is_decimal and not kind.scale))
+            if not whole and kind != TIMESTAMP:
+                raise ValueError(f"must be bigint or timestamp, and is {kind or 'NULL'}: CAST it, such as to bigint")
+            if kind == TIMESTAMP and self.event_time and "unit" in self.event_time.model_fields_set:
+                raise ValueError("is timestamp, and event_time.unit is for integers; remove unit")
+
+        return _problem(text, self.columns, check)
 
     def _expression_problems(self) -> Iterator[str]:
         known = dict(self.columns)
@@ -211,16 +325,23 @@ def expression_problem(text: str, columns: Mapping[str, FeatureType], kind: Feat
     :param columns: those that it may read; None as the type of one that is wrong itself, which is told there.
     :param kind: what its value is cast to; None: it must be a condition.
     """
+
+    def check(expression: Any) -> None:
+        if kind is None:
+            expression.expect(BOOLEAN)
+        else:
+            expression.cast(kind)
+
+    return _problem(text, columns, check)
+
+
+def _problem(text: str, columns: Mapping[str, FeatureType], check: Callable[[Any], None]) -> str | None:
     # The parser takes its time to import; files without expressions do without it.
     from hopsworks_flink.pipeline.expressions import Expression
 
     usable = {name: declared for name, declared in columns.items() if declared is not None}
     try:
-        expression = Expression.parse(text, usable)
-        if kind is None:
-            expression.expect(BOOLEAN)
-        else:
-            expression.cast(kind)
+        check(Expression.parse(text, usable))
     except ValueError as error:
         unclear = columns.keys() - usable.keys()
         return None if unclear.intersection(re.findall(r"\w+", text)) else str(error)

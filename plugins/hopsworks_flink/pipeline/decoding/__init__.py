@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from hopsworks_flink.pipeline import json_values
+from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, shown, tree
+from hopsworks_flink.pipeline.decoding.written import decode_written
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.spec.source import Source
-from hopsworks_flink.pipeline.types import FeatureType
+from hopsworks_flink.pipeline.spec.source import Column, Source
+from hopsworks_flink.pipeline.spec.source.avro import AvroType, parse_schema
+from hopsworks_flink.pipeline.spec.source.writing import shown_path
+from hopsworks_flink.pipeline.types import TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
+#: From a schema's id in the registry to the schema (JSON data); None: there is none of that id.
+Schemas = Callable[[int], Any]
 
-_EPOCH = datetime(1970, 1, 1)
+__all__ = ["Check", "Schemas", "UndecodableError", "decoder", "value_check"]
+
 _SPACE = " \t\n\r"
-_SHOWN = 40
 _DEEPEST = 100
 _FRAMING = 5
 _NULLABLE = 'columns must be nullable unions ["null", T]'
@@ -31,16 +37,14 @@ _NULLABLE = 'columns must be nullable unions ["null", T]'
 _NULL_FIRST, _NULL_LAST, _PLAIN = (0, 2), (2, 0), None
 
 
-class UndecodableError(ValueError):
-    """A value is not exactly one record of the source's schema; the text says why."""
-
-
-def value_check(pipeline: Pipeline) -> Check:
+def value_check(pipeline: Pipeline, registry: Schemas | None = None) -> Check:
     """What tells whether a record's value can be decoded with the pipeline's schema.
 
     A record without a value (a tombstone) is no event, and no failure either.
+
+    :param registry: as for `decoder`.
     """
-    decode = decoder(pipeline.source)
+    decode = decoder(pipeline.source, registry)
 
     def check(value: bytes | None) -> str | None:
         try:
@@ -53,15 +57,62 @@ def value_check(pipeline: Pipeline) -> Check:
     return check
 
 
-def decoder(source: Source) -> Callable[[bytes], dict[str, Any]]:
-    """What makes an event (column to value) of a record's value; raises UndecodableError."""
+def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any]]:
+    """What makes an event of a record's value, column to value, without those of key and headers.
+
+    It raises UndecodableError for what is none.
+
+    :param registry: the schemas of the source's registry; needed if it has one.
+    """
+    columns = source.value_columns
+    places = tree(columns)
     if source.format == "json":
-        return lambda value: _json_event(value, source.columns)
-    required = len(source.columns) - len(source.appended)
-    return lambda value: _avro_event(value, source.columns, required)
+        return lambda value: _json_event(value, columns, places)
+    required = len(columns) - len(source.appended)
+    fixed = parse_schema(source.avro_schema) if source.avro_schema is not None else None
+    known: dict[int, AvroType] = {}
+
+    def of_registry(number: int) -> AvroType:
+        if number not in known:
+            assert registry is not None, "the source has a registry"
+            schema = registry(number)
+            if schema is None:
+                raise UndecodableError(f"the registry knows no schema {number}")
+            try:
+                known[number] = parse_schema(schema)
+            except ValueError as error:
+                raise UndecodableError(f"schema {number} of the registry {error}") from None
+        return known[number]
+
+    def decode(value: bytes) -> dict[str, Any]:
+        written = fixed
+        if source.framing is not None:
+            value, number = _unframed(value, source.schema_ids)
+            if source.registry is not None:
+                written = of_registry(number)
+        if written is not None:
+            return decode_written(value, written, columns, places)
+        return _avro_event(value, columns, required)
+
+    return decode
 
 
-def _avro_event(value: bytes, columns: Mapping[str, FeatureType], required: int) -> dict[str, Any]:
+def _unframed(value: bytes, known: Sequence[int]) -> tuple[bytes, int]:
+    """A record without the framing of a schema registry, and the schema's id."""
+    if len(value) < _FRAMING or value[0] != 0:
+        raise UndecodableError(
+            "it does not begin with the framing of a schema registry, a zero byte and the schema's id"
+        )
+    number = int.from_bytes(value[1:_FRAMING], "big")
+    if known and number not in known:
+        wanted = ", ".join(map(str, known))
+        raise UndecodableError(
+            f"it was written with schema {number} of the registry, and source.schema_ids has {wanted}"
+        )
+    return value[_FRAMING:], number
+
+
+def _avro_event(value: bytes, columns: Mapping[str, Column], required: int) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
     reader = _AvroReader(value, columns, required)
@@ -75,7 +126,7 @@ def _avro_event(value: bytes, columns: Mapping[str, FeatureType], required: int)
     return event
 
 
-def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, longer: bool) -> str:
+def _cause(value: bytes, columns: Mapping[str, Column], required: int, *, longer: bool) -> str:
     """Why a value is probably no record, in plain words."""
 
     def reads(begin: int, fields: tuple[int, int] | None, may_be_longer: bool = False) -> bool:
@@ -93,7 +144,7 @@ def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, l
     if longer:
         return "the producer's schema is longer"
     if reads(0, _PLAIN):
-        return f"{_NULLABLE}: the first field reads as a plain {next(iter(columns.values()))}"
+        return f"{_NULLABLE}: the first field reads as a plain {next(iter(columns.values())).type}"
     if reads(0, _NULL_LAST):
         return f"{_NULLABLE}: here null stands last"
     stripped = value.strip(_SPACE.encode())
@@ -105,7 +156,7 @@ def _cause(value: bytes, columns: Mapping[str, FeatureType], required: int, *, l
 class _AvroReader:
     """Reads the fields of one record, which may end behind the first ``required`` ones."""
 
-    def __init__(self, value: bytes, columns: Mapping[str, FeatureType], required: int) -> None:
+    def __init__(self, value: bytes, columns: Mapping[str, Column], required: int) -> None:
         self._value = value
         self._columns = columns
         self._required = required
@@ -118,23 +169,25 @@ class _AvroReader:
     def read(self, begin: int, fields: tuple[int, int] | None) -> dict[str, Any]:
         self._position = begin
         event: dict[str, Any] = dict.fromkeys(self._columns)
-        for number, (name, kind) in enumerate(self._columns.items()):
+        for number, (name, column) in enumerate(self._columns.items()):
             if number >= self._required and not self.left:
                 break
             if fields is not None:
                 self._need(1, name)
                 union = self._value[self._position]
                 if union not in fields:
+                    index = self._number(name)
                     raise UndecodableError(
-                        f"column {name}: its union index reads as {self._number(name)}, not 0 (null) or 1 ({kind})"
+                        f"column {name}: its union index reads as {index}, not 0 (null) or 1 ({column.type})"
                     )
                 self._position += 1
                 if union == fields[0]:
                     continue
-            event[name] = self._field(name, kind)
+            event[name] = self._field(name, column)
         return event
 
-    def _field(self, name: str, kind: FeatureType) -> Any:
+    def _field(self, name: str, column: Column) -> Any:
+        kind = column.type
         if kind.name == "boolean":
             written = self._take(1, name)[0]
             if written > 1:
@@ -143,15 +196,16 @@ class _AvroReader:
         if kind.is_floating:
             code, size = ("<f", 4) if kind.name == "float" else ("<d", 8)
             return struct.unpack(code, self._take(size, name))[0]
-        if kind.is_integer or kind.name in ("date", "timestamp"):
+        if kind.is_integer or kind.name == "date" or (kind == TIMESTAMP and not column.is_text):
             number = self._number(name)
             try:
-                return _held(number, kind)
+                return _held(number, column)
             except (ValueError, OverflowError):
                 raise UndecodableError(f"column {name} is {kind} and holds {number}") from None
-        return self._sized(name, kind)
+        return self._sized(name, column)
 
-    def _sized(self, name: str, kind: FeatureType) -> Any:
+    def _sized(self, name: str, column: Column) -> Any:
+        kind = column.type
         length = self._number(name)
         if not 0 <= length <= self.left:
             left = f"{self.left} {_bytes_are(self.left)}"
@@ -159,11 +213,14 @@ class _AvroReader:
         found = self._take(length, name)
         if kind.name == "binary":
             return found
-        if kind.name == "string":
+        if kind.name in ("string", "timestamp"):
             try:
-                return found.decode()
+                text = found.decode()
+                return text if kind.name == "string" else json_values.moment(text, column)
             except UnicodeDecodeError:
                 raise UndecodableError(f"column {name} is no UTF-8 text") from None
+            except ValueError:
+                raise UndecodableError(f"column {name} is {kind} and holds {_shown(text)}") from None
         if not found:
             raise UndecodableError(f"column {name} is {kind} and has no bytes")
         unscaled = int.from_bytes(found, "big", signed=True)
@@ -197,12 +254,13 @@ def _bytes_are(count: int) -> str:
     return "byte is" if count == 1 else "bytes are"
 
 
-def _held(number: int, kind: FeatureType) -> Any:
+def _held(number: int, column: Column) -> Any:
     """An Avro number as the column's value; raises ValueError or OverflowError if it is out of range."""
+    kind = column.type
     if kind.name == "date":
         return date(1970, 1, 1) + timedelta(days=number)
-    if kind.name == "timestamp":
-        return _EPOCH + timedelta(microseconds=number)
+    if kind == TIMESTAMP:
+        return json_values.since_epoch(number * json_values.microseconds(column.unit))
     limit = 1 << (kind.bits - 1)
     if not -limit <= number < limit:
         raise ValueError("out of range")
@@ -213,7 +271,7 @@ class _Object(list[tuple[str, Any]]):
     """Fields of a JSON object, in their order and as often as they stand there."""
 
 
-def _json_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, Any]:
+def _json_event(value: bytes, columns: Mapping[str, Column], places: Place) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
     try:
@@ -230,17 +288,44 @@ def _json_event(value: bytes, columns: Mapping[str, FeatureType]) -> dict[str, A
         raise UndecodableError("it is no JSON: broken, or cut off") from None
     if text[end:].strip(_SPACE):
         raise UndecodableError("more follows its JSON object")
-    event: dict[str, Any] = {}
-    for name, found in fields:
-        if name not in columns:
+    event: dict[str, Any] = dict.fromkeys(columns)
+    _take_fields(fields, places, columns, event)
+    return event
+
+
+def _take_fields(fields: list[Any], place: Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+    """Take the values of columns out of an object, or out of an array as if places were names."""
+    seen = set()
+    for name, found in fields if isinstance(fields, _Object) else enumerate(fields):
+        if (inner := place.below.get(name)) is None:
             continue
-        if name in event:
-            raise UndecodableError(f"column {name} stands in it twice")
-        try:
-            event[name] = None if found is None else json_values.reader(columns[name])(found)
-        except ValueError:
-            raise UndecodableError(f"column {name} is {columns[name]} and holds {_shown(found)}") from None
-    return {name: event.get(name) for name in columns}
+        if name in seen:
+            what = f"column {inner.column}" if inner.column else shown_path(inner.path)
+            raise UndecodableError(f"{what} stands in it twice")
+        seen.add(name)
+        if found is not None:
+            _take(found, inner, columns, event)
+
+
+def _take(found: Any, place: Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+    if place.column is None:
+        in_object = isinstance(next(iter(place.below)), str)
+        if not isinstance(found, list) or isinstance(found, _Object) != in_object:
+            wanted = "an object" if in_object else "an array"
+            raise UndecodableError(f"{shown_path(place.path)} holds {_shown(found)}, not {wanted}")
+        _take_fields(found, place, columns, event)
+        return
+    column = columns[place.column]
+    try:
+        event[place.column] = json_values.reader(column)(found)
+    except ValueError:
+        raise UndecodableError(f"column {place.column} is {column.type} and holds {_shown(found)}") from None
+
+
+def _shown(found: Any) -> str:
+    if isinstance(found, list):
+        return "an object" if isinstance(found, _Object) else "an array"
+    return shown(found)
 
 
 def _json_number(text: str) -> json_values.Number:
@@ -261,14 +346,3 @@ _JSON = json.JSONDecoder(
 def _depth(found: Any) -> int:
     inner = [value for _, value in found] if isinstance(found, _Object) else found
     return 1 + max(map(_depth, inner), default=0) if isinstance(found, list) else 0
-
-
-def _shown(found: Any) -> str:
-    if isinstance(found, list):
-        return "an object" if isinstance(found, _Object) else "an array"
-    text = ("false", "true")[found] if isinstance(found, bool) else str(found)
-    if len(text) > _SHOWN:
-        text = text[: _SHOWN - 1] + "…"
-    if not json_values.is_unicode(text):
-        return "text with half a character"
-    return text if isinstance(found, (json_values.Number, bool)) else f'"{text}"'

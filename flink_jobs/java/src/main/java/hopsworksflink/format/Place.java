@@ -1,0 +1,57 @@
+package hopsworksflink.format;
+
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+
+/** A place in a record: a column's, or one that columns lie below. */
+final class Place {
+
+    /** Index of the column, negative if there is none. */
+    int column = -1;
+    /** Number of the record that had it last. */
+    long seen;
+
+    private final String path;
+    private final Map<String, Place> fields = new HashMap<>();
+    private final Map<Integer, Place> items = new HashMap<>();
+
+    private Place(String path) {
+        this.path = path;
+    }
+
+    /** The places of the columns in a record. */
+    static Place tree(Column[] columns) {
+        Place root = new Place("");
+        for (int index = 0; index < columns.length; index++) {
+            Place place = root;
+            List<Object> steps = columns[index].path();
+            for (Object step : steps) {
+                String path = place.path + (step instanceof Integer ? "[" + step + "]" : "." + step);
+                place =
+                        step instanceof Integer number
+                                ? place.items.computeIfAbsent(number, absent -> new Place(path))
+                                : place.fields.computeIfAbsent((String) step, absent -> new Place(path));
+            }
+            place.column = index;
+        }
+        return root;
+    }
+
+    Place field(String name) {
+        return fields.get(name);
+    }
+
+    Place item(int index) {
+        return items.get(index);
+    }
+
+    boolean isObject() {
+        return !fields.isEmpty();
+    }
+
+    /** The path as messages have it. */
+    String shown() {
+        return path.substring(1);
+    }
+}

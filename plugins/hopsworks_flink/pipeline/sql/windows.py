@@ -1,0 +1,115 @@
+"""Windows in Flink SQL, and rows that are made of windows of several lengths.
+
+Windows of each length are aggregated by themselves: Flink does that by slices, an event goes into one slice of each
+length. Then the rows of all lengths that end at the same time are joined to the row of the longest, which has one
+whenever another one has. So values are those of plain windows, in the stream and in batch, and each length costs what
+it would cost in a feature group of its own, without the scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.aggregates import COUNTS
+from hopsworks_flink.pipeline.spec.durations import format_duration
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, window_value, with_default
+from hopsworks_flink.pipeline.sql.events import events_view_name
+from hopsworks_flink.pipeline.types import sql_identifier, sql_interval
+
+# The end of a window less a millisecond, as Flink's event time of its row.
+ROW_TIME = "__row_time"
+# Whether the window has no event: the row is that of `on_empty`.
+EMPTY = "__empty"
+
+
+def window_function(group: FeatureGroup, length: timedelta | None = None) -> str:
+    """Windowing table-valued function over the group's events.
+
+    :param length: of the windows; None: the group's own.
+    """
+    data = f"TABLE {sql_identifier(events_view_name(group.key))}, DESCRIPTOR({sql_identifier(EVENT_TIME)})"
+    window, length = group.window, length or group.window.size
+    if window.step is not None and window.is_cumulating:
+        return f"CUMULATE({data}, {sql_interval(window.step)}, {sql_interval(length)})"
+    if length == window.pane:
+        return f"TUMBLE({data}, {sql_interval(length)})"
+    return f"HOP({data}, {sql_interval(window.pane)}, {sql_interval(length)})"
+
+
+def joined_view_name(group: FeatureGroup) -> str:
+    """Name of the view with the rows of a group that is made of windows of several lengths."""
+    return f"{group.full_name}__windows"
+
+
+def joined_views(pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> list[str]:
+    """Views of these rows, in order: one for each length, and one that joins them."""
+    return [view for group in groups if group.is_joined for view in _views(pipeline, group)]
+
+
+def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
+    """What the features are, over the view's columns: where a length has no event, its columns are null."""
+    columns, found = pipeline.source.all_columns, {}
+    for feature, aggregate in group.aggregates.items():
+        value = sql_identifier(feature)
+        if aggregate.function in COUNTS:
+            value = f"COALESCE({value}, 0)"
+        value = with_default(aggregate, columns, value)
+        if group.on_empty == "zero" and aggregate.function not in COUNTS and aggregate.zero_where_empty(columns):
+            kind = aggregate.feature_type(columns).sql
+            value = f"CASE WHEN {sql_identifier(EMPTY)} THEN CAST(0 AS {kind}) ELSE {value} END"
+        if value != sql_identifier(feature):
+            found[feature] = value
+    return found
+
+
+def _views(pipeline: Pipeline, group: FeatureGroup) -> list[str]:
+    views = {length: f"{group.full_name}__{format_duration(length)}" for length in group.lengths}
+    return [
+        *(_of_length(pipeline, group, length, name) for length, name in views.items()),
+        _join(group, [sql_identifier(name) for name in views.values()]),
+    ]
+
+
+def _of_length(pipeline: Pipeline, group: FeatureGroup, length: timedelta, name: str) -> str:
+    keys = [sql_identifier(column) for column in group.key]
+    selected = [*keys, f"`window_time` AS {sql_identifier(ROW_TIME)}"]
+    if length == group.window.size and group.on_empty:
+        selected.append(f"FALSE AS {sql_identifier(EMPTY)}")
+    for feature, aggregate in group.aggregates.items():
+        if group.length_of(aggregate) == length:
+            value = window_value(aggregate, pipeline.source.all_columns)
+            selected.append(f"{value} AS {sql_identifier(feature)}")
+    select_list = ",\n  ".join(selected)
+    return (
+        f"CREATE TEMPORARY VIEW {sql_identifier(name)} AS\nSELECT\n  {select_list}\n"
+        f"FROM {window_function(group, length)}\n"
+        f"GROUP BY {', '.join(keys)}, `window_start`, `window_end`, `window_time`"
+    )
+
+
+def _join(group: FeatureGroup, views: Sequence[str]) -> str:
+    """The rows of the longest windows, with those of the others that end at the same time.
+
+    Flink joins windows that are the same: here the slide at whose end all of them end.
+    """
+    keys = [sql_identifier(column) for column in group.key]
+    longest, *others = views
+    selected = [f"{longest}.{column}" for column in (*keys, "`window_end`")]
+    if group.on_empty:
+        selected.append(f"COALESCE({sql_identifier(EMPTY)}, TRUE) AS {sql_identifier(EMPTY)}")
+    selected += map(sql_identifier, group.aggregates)
+    joined = f"(\n  SELECT * FROM {_by_end(group, longest)}\n) AS {longest}"
+    for view in others:
+        same = "\n  AND ".join(
+            f"{longest}.{column} = {view}.{column}" for column in (*keys, "`window_start`", "`window_end`")
+        )
+        joined += f"\nLEFT JOIN (\n  SELECT * FROM {_by_end(group, view)}\n) AS {view}\nON {same}"
+    select_list = ",\n  ".join(selected)
+    name = sql_identifier(joined_view_name(group))
+    return f"CREATE TEMPORARY VIEW {name} AS\nSELECT\n  {select_list}\nFROM {joined}"
+
+
+def _by_end(group: FeatureGroup, view: str) -> str:
+    return f"TUMBLE(TABLE {view}, DESCRIPTOR({sql_identifier(ROW_TIME)}), {sql_interval(group.window.pane)})"
