@@ -15,7 +15,7 @@ def main() -> None:
     """Take them."""
     if reason := missing():
         raise SystemExit(reason)
-    folder = REPOSITORY / "docs/images"
+    folder = REPOSITORY / "docs/assets"
     folder.mkdir(exist_ok=True)
     with served() as url, browser() as chromium:
         login = requests.post(f"{url}/auth/token", json={"username": "admin", "password": USERS["admin"]}, timeout=30)
@@ -24,7 +24,7 @@ def main() -> None:
             page.context.add_cookies([{"name": "_token", "value": login.json()["access_token"], "url": url}])
             page.goto(f"{url}/streaming-features{path}")
             page.screenshot(path=folder / f"status-{name}.png")
-            print(f"docs/images/status-{name}.png")
+            print(f"docs/assets/status-{name}.png")
 
 
 if __name__ == "__main__":
