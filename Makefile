@@ -148,6 +148,12 @@ bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; 
 	@$(UV) sync --frozen --quiet --inexact --group bench
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
 
+.PHONY: browser
+browser: env ## the status page in a real browser (apt-get install chromium); renews the pictures in docs/assets
+	@$(UV) sync --frozen --quiet --inexact --group browser
+	@$(PYTHON) -m pytest -q tests/pages/test_browser.py $(ARGS)
+	@$(PYTHON) -m tests.pages.pictures
+
 .PHONY: docs
 docs: $(ROOT_ENV) ## the documentation as a site, in site/; fails at a link that leads nowhere
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
