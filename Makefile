@@ -15,6 +15,9 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
+BEGUN := $(shell date +%s)
+# What takes a while says so, and for how long.
+SHOW := python3 devstack/machine/progress.py
 ROOT_ENV := .venv/.synced
 FLINK_ENV := flink_jobs/.venv/.synced
 JARS := .devstack-cache/.fetched
@@ -29,7 +32,7 @@ help: ## this list
 
 .PHONY: demo
 demo: env ## the whole path on this machine: from card transactions to features, through Airflow
-	@$(PYTHON) -m devstack.demo
+	@DEMO_BEGUN=$(BEGUN) $(PYTHON) -m devstack.demo
 
 .PHONY: up
 up: env ## start the local stack (Kafka, Flink, Hopsworks server, Airflow) and wait until all of it works
@@ -139,40 +142,35 @@ lint: $(ROOT_ENV) ## ruff and mypy
 
 .PHONY: audit
 audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached
-	@python3 devstack/audit.py --uv $(UV)
+	@python3 devstack/machine/audit.py --uv $(UV)
 
 .PHONY: env
 env: $(ROOT_ENV) $(FLINK_ENV) $(JARS) ## both Python environments and the jars
 
 .PHONY: doctor
 doctor: $(filter .uv/%,$(UV)) ## whether this machine has what the stack needs
-	@python3 devstack/doctor.py java maven python --uv $(UV)
+	@python3 devstack/machine/doctor.py java maven python --uv $(UV)
 
 .uv/bin/uv:
 	@command -v python3 >/dev/null || { echo "Python is missing: install Python 3.10 to 3.12, e.g. apt-get install python3 python3-venv." >&2; exit 1; }
-	@echo "fetching uv into .uv/"
 	@python3 -m venv .uv || { rm -rf .uv; echo "python3 cannot make environments: install its venv module, e.g. apt-get install python3-venv." >&2; exit 1; }
-	@.uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	@$(SHOW) "fetching uv into .uv/" .uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 
 $(ROOT_ENV): pyproject.toml uv.lock plugins/hopsworks_flink/__init__.py | doctor
-	@echo "syncing the environment of Airflow"
-	@$(UV) sync --frozen --quiet --compile-bytecode
+	@$(SHOW) "fetching the packages of Airflow" $(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # Not the project's configuration: its override of SQLAlchemy is for Airflow 3.2 and newer, older ones need none.
 .venv-airflow-%/.synced: tests/airflow/requirements-%.txt plugins/hopsworks_flink/__init__.py | $(ROOT_ENV)
-	@echo "syncing an environment of Airflow $*"
 	@$(UV) venv --quiet --no-config --clear --python $(PYTHON) .venv-airflow-$*
-	@$(UV) pip sync --quiet --no-config --python .venv-airflow-$*/bin/python $<
+	@$(SHOW) "fetching the packages of Airflow $*" $(UV) pip sync --quiet --no-config --python .venv-airflow-$*/bin/python $<
 	@$(UV) pip install --quiet --no-config --no-deps --python .venv-airflow-$*/bin/python --editable .
 	@touch $@
 
 $(FLINK_ENV): flink_jobs/pyproject.toml flink_jobs/uv.lock | doctor
-	@echo "syncing the environment of Flink"
-	@$(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
+	@$(SHOW) "fetching the packages of Flink" $(UV) sync --frozen --quiet --compile-bytecode --directory flink_jobs
 	@touch $@
 
 $(JARS): devstack/kafka/pom.xml flink_jobs/connectors/pom.xml flink_jobs/connectors/parquet/pom.xml $(shell find flink_jobs/java devstack/flink/java -type f) | $(ROOT_ENV)
-	@echo "fetching jars"
 	@$(PYTHON) -m devstack.jars
 	@touch $@

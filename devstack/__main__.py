@@ -69,27 +69,24 @@ def bring_up(stack: Stack, console: Console, parts: list[str] | None = None) -> 
     began = time.monotonic()
 
     def progress(part: str, message: str) -> None:
-        line = f"{time.monotonic() - began:6.1f} s  {part:<20} {message}"
+        line = f"{time.monotonic() - began:5.0f} s  {part:<18} {message}"
         console.print(line, style="green" if message == "healthy" else None, highlight=False, markup=False)
 
     with console.status("starting the stack"):
         stack.up(parts, progress)
-    console.print(f"The stack is up after {time.monotonic() - began:.1f} s.", highlight=False)
+    console.print(f"The stack is up after {time.monotonic() - began:.0f} s.", highlight=False)
 
 
 def _up(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     bring_up(stack, console, options.parts or None)
-    _print_addresses(stack, console)
+    print_addresses(stack, console)
     return 0
 
 
-def _print_addresses(stack: Stack, console: Console) -> None:
-    table = Table.grid(padding=(0, 2))
-    for part in stack.status():
-        if part.healthy and part.url:
-            login = " / ".join(stack.airflow_credentials) if part.name == "airflow" else ""
-            table.add_row(part.name, part.url, login)
-    console.print(table)
+def print_addresses(stack: Stack, console: Console) -> None:
+    """One value a line, which the terminal may break but a copy does not."""
+    for name, value in stack.addresses():
+        console.print(f"{name:<14}  {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _down(stack: Stack, console: Console, options: argparse.Namespace) -> int:
@@ -102,13 +99,17 @@ def _down(stack: Stack, console: Console, options: argparse.Namespace) -> int:
 def _status(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     statuses = stack.status()
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("part", "state", "up", "memory", "address", "detail"):
-        table.add_column(column, overflow="fold")
+    for column in ("part", "state", "up", "memory"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("detail")
     for part in statuses:
         table.add_row(*_row(part))
     console.print(table)
     total = sum(part.memory_bytes for part in statuses) / 2**20
-    console.print(f"{total:.0f} MiB in all; state and logs in {stack.config.home}", highlight=False, soft_wrap=True)
+    console.print(f"{total:.0f} MiB in all", highlight=False)
+    if any(part.state != "stopped" for part in statuses):
+        console.print()
+        print_addresses(stack, console)
     return 0 if all(part.healthy for part in statuses) else 1
 
 
@@ -116,13 +117,20 @@ def _row(part: PartStatus) -> list[str]:
     colour = _COLOURS.get(part.state, "red")
     up = f"{part.uptime_seconds:.0f} s" if part.pids else ""
     memory = f"{part.memory_bytes / 2**20:.0f} MiB" if part.pids else ""
-    return [part.name, f"[{colour}]{part.state}[/]", up, memory, part.url, part.detail]
+    return [part.name, f"[{colour}]{part.state}[/]", up, memory, part.detail]
 
 
 def _env(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     """Lines for a shell. They hold the stack's own secrets, and nothing of the caller's environment."""
+    config = stack.config
     variables = {
-        "AIRFLOW_HOME": str(stack.config.airflow_home),
+        "AIRFLOW_HOME": str(config.airflow_home),
+        # By these names the SDK's login() finds it.
+        "HOPSWORKS_HOST": config.public_host,
+        "HOPSWORKS_PORT": str(config.hopsworks_port),
+        "HOPSWORKS_PROJECT": config.project,
+        "HOPSWORKS_API_KEY": stack.api_key,
+        "HOPSWORKS_TRUST_STORE_PATH": str(config.hopsworks_ca),
         **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in stack.airflow_connections().items()},
     }
     for name, value in variables.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from devstack.__main__ import print_addresses
 from devstack.airflow_client import AirflowClient
 from devstack.config import DevstackConfig, DevstackError
 from devstack.stack import Stack
@@ -33,11 +35,14 @@ ONLINE_TIMEOUT_SECONDS = 120.0
 def main() -> int:
     """Run the demo; the stack stays up. Returns the process's exit code."""
     console = Console(highlight=False)
-    stack, begun = Stack(DevstackConfig()), time.monotonic()
+    stack = Stack(DevstackConfig())
+    now = time.time()
+    # Whoever called this may have begun before: with environments and jars.
+    begun = float(os.environ.get("DEMO_BEGUN") or now)
 
     def tell(subject: str, message: str) -> None:
-        style = {"healthy": "green", "success": "green", "failed": "red"}.get(message)
-        console.print(f"{time.monotonic() - begun:6.1f} s  {subject:<44} {message}", style=style, markup=False)
+        style = {"healthy": "green", "success": "green", "failed": "red"}.get(message.partition(":")[0])
+        console.print(f"{time.time() - begun:5.0f} s  {subject:<18} {message}", style=style, markup=False)
 
     try:
         console.rule("The stack: Kafka, Flink, Hopsworks, Airflow", align="left")
@@ -46,12 +51,17 @@ def main() -> int:
         with feature_store(stack) as store:
             run_pipeline(airflow, store, console, tell)
             console.rule("What came out", align="left")
-            console.print(online_table(store), offline_table(store))
-        console.print(addresses(stack))
+            console.print(*online_table(store))
+            console.print(*offline_table(store))
+        console.rule("Go and look", align="left")
+        print_addresses(stack, console)
+        console.print(f"Streaming job   {job_url(stack)}", markup=False, soft_wrap=True)
     except DevstackError as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
-    console.print(f"Done in {time.monotonic() - begun:.0f} s. The stack stays up; `make down` ends it.", markup=False)
+    before = f", {now - begun:.0f} s of them for environments and jars" if now - begun >= 1 else ""
+    console.print(f"\nDone in {time.time() - begun:.0f} s{before}.", markup=False)
+    console.print("The stack stays up; `make status` shows this again, `make down` ends it.", markup=False)
     return 0
 
 
@@ -64,10 +74,13 @@ def run_pipeline(airflow: AirflowClient, store: Any, console: Console, tell: Cal
         ("Simulate: card transactions into the source topic", simulate, SIMULATION),
     ):
         console.rule(title, align="left")
-        airflow.run(dag_id, conf, on_change=lambda task, state: tell(task, state))
+        airflow.run(dag_id, conf, on_change=lambda task, state: tell(state, task))
     tell("features online", f"{wait_for_features(store)} cards")
     console.rule("Backfill: from the online topic into the offline store", align="left")
-    airflow.run(backfill, on_change=lambda task, state: tell(task, state))
+    run = airflow.run(backfill, on_change=lambda task, state: tell(state, task))
+    for version in VERSIONS:
+        result = airflow.xcom(run, f"materialize_{GROUP}_{version}")
+        tell("rows", f"{result['rows_inserted']} new, {result['rows_updated']} updated in {GROUP}_{version}")
 
 
 @contextmanager
@@ -98,7 +111,13 @@ def feature_store(stack: Stack) -> Iterator[Any]:
 
 def online_features(store: Any, version: int) -> Any:
     """Rows of a feature group's online store as a data frame."""
-    return store.get_feature_group(GROUP, version=version).read(online=True)
+    return _read(store, version, online=True)
+
+
+def _read(store: Any, version: int, **options: Any) -> Any:
+    """The SDK tells on stdout what it reads, and how long that took."""
+    with redirect_stdout(io.StringIO()):
+        return store.get_feature_group(GROUP, version=version).read(**options)
 
 
 def wait_for_features(store: Any) -> int:
@@ -115,15 +134,16 @@ def wait_for_features(store: Any) -> int:
     )
 
 
-def online_table(store: Any) -> Table:
+def online_table(store: Any) -> tuple[str, Table]:
     """The newest features of a few cards."""
     rows = online_features(store, 2).sort_values(["window_end", "num_trans_per_10m"], ascending=False)
-    table = _table(f"Online store: {GROUP} (version 2), {len(rows)} cards, read by the SDK")
+    table = _table()
     for column in rows.columns:
-        table.add_column(column, justify="right", overflow="fold", no_wrap=column == "cc_num")
+        # At 80 columns no name is broken but here.
+        table.add_column(column.replace("_per_", "\nper_"), justify="right", no_wrap=True)
     for row in rows.head(SHOWN_CARDS).itertuples(index=False):
         table.add_row(*map(_cell, row))
-    return table
+    return f"Online store, read by the SDK: {len(rows)} cards in {GROUP}_2\n", table
 
 
 def _cell(value: Any) -> str:
@@ -133,36 +153,26 @@ def _cell(value: Any) -> str:
     return f"{value:%H:%M} UTC" if hasattr(value, "strftime") else str(value)
 
 
-def _table(title: str, **options: Any) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, **options)
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def offline_table(store: Any) -> Table:
+def offline_table(store: Any) -> tuple[str, Table]:
     """How many rows each feature group has in the offline store."""
-    table = _table("Offline store, read by the SDK")
+    table = _table()
     table.add_column("feature group")
     table.add_column("rows", justify="right")
     table.add_column("keeps")
     for version, keeps in zip(VERSIONS, ("the newest window of each card", "every window"), strict=True):
-        rows = store.get_feature_group(GROUP, version=version).read()
-        table.add_row(f"{GROUP} {version}", str(len(rows)), keeps)
-    return table
+        table.add_row(f"{GROUP}_{version}", str(len(_read(store, version))), keeps)
+    return "Offline store, read by the SDK\n", table
 
 
-def addresses(stack: Stack) -> Table:
-    """The running job and the addresses of the stack."""
-    config, (user, password) = stack.config, stack.airflow_credentials
-    jobs = requests.get(f"{config.flink_url}/jobs/overview", timeout=30).json()["jobs"]
+def job_url(stack: Stack) -> str:
+    """Where Flink shows the streaming job."""
+    jobs = requests.get(f"{stack.config.flink_url}/jobs/overview", timeout=30).json()["jobs"]
     running = [job["jid"] for job in jobs if job["name"] == JOB and job["state"] == "RUNNING"]
-    table = _table("Go and look", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("Airflow", f"{config.airflow_url}  user {user}, password {password}")
-    table.add_row("Flink", f"{config.flink_url}  streaming job {', '.join(running)}")
-    table.add_row("Hopsworks", f"{config.hopsworks_url}  API key in {config.hopsworks_api_key_file}")
-    table.add_row("Kafka", config.kafka_address)
-    table.add_row("Offline store", str(config.hopsworks_home / "warehouse"))
-    return table
+    return f"{stack.config.flink_url}/#/job/running/{running[0]}/overview" if running else "does not run"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from devstack.config import REPOSITORY, DevstackError
+from devstack.machine.progress import going_on
 
 CACHE = REPOSITORY / ".devstack-cache"
 KAFKA_POM = REPOSITORY / "devstack" / "kafka" / "pom.xml"
@@ -44,7 +45,7 @@ def java(command: str = "java") -> str:
 def fetch(pom: Path, target: Path) -> Path:
     """Fetch the dependencies of ``pom`` into ``target``, unless it holds those of this exact pom.
 
-    A pom with sources is built instead, and again when a source changes.
+    A pom with sources is built instead, and again when a source changes; so is one that has a build of its own.
 
     Of several processes at once (a demo and a test run), one fetches and the others wait.
 
@@ -61,7 +62,8 @@ def fetch(pom: Path, target: Path) -> Path:
         if not _is_fresh(stamp, wanted):
             # Into a new folder: an incomplete set of jars is never visible.
             fresh = Path(tempfile.mkdtemp(dir=CACHE))
-            _run_maven(pom, "package" if sources else "dependency:copy-dependencies", fresh)
+            built = sources or b"<phase>package</phase>" in pom.read_bytes()
+            _run_maven(pom, "package" if built else "dependency:copy-dependencies", fresh)
             # Classes and other intermediate files.
             shutil.rmtree(fresh / "build", ignore_errors=True)
             (fresh / _STAMP).write_text(wanted)
@@ -90,8 +92,10 @@ def _run_maven(pom: Path, goal: str, target: Path) -> None:
     if maven is None:
         raise DevstackError("Maven (mvn) is not on the PATH: install it, e.g. `apt-get install maven`.")
     command = [maven, "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={target}"]
+    verb = "building" if goal == "package" else "fetching"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+        with going_on(f"{verb} the jars of {os.path.relpath(pom.parent, REPOSITORY)}"):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise DevstackError(f"Maven did not fetch {pom.parent.name}'s jars within {_TIMEOUT_SECONDS} s.") from None
     if done.returncode != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import shutil
 import threading
@@ -96,6 +97,22 @@ class Stack:
                 "extra": client_settings(config),
             },
         }
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """Where people go, and what they log in with: pairs of a name and a value."""
+        config, login = self.config, []
+        with contextlib.suppress(DevstackError):  # Airflow was never started
+            user, password = self.airflow_credentials
+            login = [("Airflow", config.airflow_url), ("  user", user), ("  password", password)]
+        return [
+            *login,
+            ("Flink", config.flink_url),
+            ("Hopsworks", config.hopsworks_url),
+            ("  API key in", str(config.hopsworks_api_key_file)),
+            ("Kafka", config.kafka_address),
+            ("Offline store", str(config.hopsworks_home / "warehouse")),
+            ("State and logs", str(config.home)),
+        ]
 
     # -- life -------------------------------------------------------------------------------------------------------
 

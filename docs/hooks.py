@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import os
 import posixpath
 import re
@@ -26,9 +27,13 @@ def on_files(files: Files, config: Any) -> Files:
         "reference/connections.md": connections(),
         "reference/errors.md": errors(),
         "reference/dags.md": dags(),
+        "reference/settings.md": settings(),
     }
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
+    from hopsworks_flink.cli.installing import schema_text
+
+    files.append(File.generated(config, "reference/pipeline.schema.json", content=schema_text()))
     files.remove(files.get_file_from_path("hooks.py"))
     return files
 
@@ -97,6 +102,29 @@ def connections() -> str:
                 parts.append(f"| `{field}` | {labels.get(field, field)}{example} |")
         for name, field in kind.get("conn-fields", {}).items():
             parts.append(f"| `{name}` (extra) | {field['label']}. {field.get('description', '')} |")
+    return "\n".join(parts)
+
+
+def settings() -> str:
+    """Settings of the pipeline file, from its models."""
+    from hopsworks_flink.pipeline.spec import schema
+
+    parts = [
+        "# Settings of the file",
+        "",
+        "Made from the models that read the file. [The pipeline file](../pipeline-file.md) explains them; "
+        "[pipeline.schema.json](pipeline.schema.json), which `hopsworks-flink schema` prints, gives editors completion "
+        "by `# yaml-language-server: $schema=pipeline.schema.json` in the first line of a file.",
+        "",
+        "`[]` stands for each entry of a list, `*` for each name.",
+        "",
+        "| setting | meaning | default |",
+        "|---|---|---|",
+    ]
+    for path, value, required in schema.settings():
+        words = value.get("description", "").replace("|", "\\|")
+        default = f"`{json.dumps(value['default'])}`".replace('"', "") if "default" in value else ""
+        parts.append(f"| `{path}` | {words} | {'required' if required else default} |")
     return "\n".join(parts)
 
 

@@ -116,7 +116,8 @@ def prepare(config: DevstackConfig, connections: dict[str, dict[str, Any]]) -> N
     config.airflow_home.chmod(0o700)
     keys = _keys(config)
     if not _passwords_file(config).is_file():
-        write_private(_passwords_file(config), json.dumps({USER: secrets.token_urlsafe(12)}) + "\n")
+        # Letters and digits alone: a double click selects all of it.
+        write_private(_passwords_file(config), json.dumps({USER: secrets.token_hex(8)}) + "\n")
     write_private(config.airflow_home / "airflow.cfg", render(settings(config, keys)))
     _initialise_database(config, connections)
 

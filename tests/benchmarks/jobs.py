@@ -82,10 +82,11 @@ def run_compiled(
     return submit_plan(cluster, pipeline, compiled_plan(pipeline, run.sink), run)
 
 
-def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'") -> str:
+def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'", *, copy: bool = False) -> str:
     """Read and decode every event, and do nothing with it.
 
     :param decoding: the source's options for that; the default is Flink's own format.
+    :param copy: write it to the sink's topic, with the options of a feature group's.
     """
     pipeline = reference_pipeline(run.source)
     columns = ",\n  ".join(f"`{name}` {kind.sql}" for name, kind in pipeline.source.columns.items())
@@ -94,6 +95,9 @@ def run_floor(cluster: Cluster, run: Run, decoding: str = "'format' = 'avro'") -
         f"  'topic' = '{run.source}',\n  {decoding},\n  {features.SOURCE_START},\n  {features.SOURCE_KAFKA}\n)"
     )
     sink = f"CREATE TEMPORARY TABLE nothing (\n  {columns}\n) WITH ('connector' = 'blackhole')"
+    if copy:
+        options = {"connector": "kafka", "topic": run.sink, "format": "avro", **features.SINK_OPTIONS}
+        sink = features.create_table("nothing", columns.split(",\n  "), options, features.SINK_KAFKA)
     plan = JobPlan(
         job_name="floor",
         table_config={"table.local-time-zone": "UTC"},

@@ -63,6 +63,10 @@ def _strict_floor(cluster: Cluster, run: Run) -> str:
     return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'")
 
 
+def _copy(cluster: Cluster, run: Run) -> str:
+    return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'", copy=True)
+
+
 def _on_event(cluster: Cluster, run: Run) -> str:
     return jobs.run_compiled(cluster, run, emit="on_event", window={"size": "10m"})
 
@@ -114,6 +118,7 @@ VARIANTS = (
     ),
     Variant("refused", "pipeline, refused: quarantine", _with_source(refused="quarantine")),
     Variant("quarantine", "pipeline, on_decode_error: quarantine", _with_source(on_decode_error="quarantine")),
+    Variant("copy", "Kafka + Avro, strict → Kafka, every event", _copy, check="rows"),
     Variant("rows", "pipeline, rows without windows", _rows, check="rows"),
     Variant("on_event", "pipeline, a row for each event", _on_event, check="rows", share=0.1),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack import audit
+from devstack.machine import audit
 
 UNREACHABLE = "error: Request failed after 3 retries\n  cause: error sending request for url (https://database/v1)"
 

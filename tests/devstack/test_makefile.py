@@ -48,7 +48,7 @@ def test_a_machine_without_uv_gets_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["demo", "up", "test"])
 def test_what_needs_the_stack_makes_the_environments_first(target: str) -> None:
     plan = make("-B", "-n", target).stdout
-    assert plan.index("devstack/doctor.py") < plan.index("sync --frozen") < plan.index("-m devstack.jars")
+    assert plan.index("devstack/machine/doctor.py") < plan.index("sync --frozen") < plan.index("-m devstack.jars")
 
 
 @pytest.mark.parametrize("failing", ["-airflow-3.0.6", "", None])

@@ -9,6 +9,7 @@ import pytest
 from hopsworks_flink import exceptions
 from hopsworks_flink.cli import make_parser
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec.schema import settings
 from tests.support import REPOSITORY
 from tests.support.documents import shown
 
@@ -30,6 +31,8 @@ def test_reference_is_made_from_the_code(site):
     assert exceptions.FlinkRollbackFailed.__name__ in site["reference/errors.html"]
     assert "hostname_verification" in site["reference/connections.html"]
     assert "__recompute" in site["reference/dags.html"]
+    for setting, _, _ in settings():
+        assert f"<code>{setting}</code>" in site["reference/settings.html"]
 
 
 def test_nothing_is_loaded_from_elsewhere(site):

@@ -33,14 +33,15 @@ class JavaFormat:
         self._program = JavaProgram([*command, str(_PROGRAM)])
 
     def decode(
-        self, encoding: str, schema: Mapping[str, Any], values: Sequence[bytes], appended: int = 0
+        self, encoding: str, schema: Mapping[str, Any], values: Sequence[bytes], appended: int = 0, **framing: Any
     ) -> list[dict[str, Any]]:
         """For each value ``{"row": {column: text}}``, or ``{"reason": …}``.
 
         :param appended: so many of the last columns may be missing.
+        :param framing: ``framed``, ``ids``, ``written`` (a schema of Avro), ``registry`` (its URL), if any.
         """
         texts = [base64.b64encode(value).decode() for value in values]
-        return self._ask(encoding, schema, values=texts, appended=appended)
+        return self._ask(encoding, schema, values=texts, appended=appended, **framing)
 
     def read(
         self,
@@ -59,10 +60,10 @@ class JavaFormat:
         """
         return self._ask(encoding, schema, file=str(file), header=header, splits=splits, skip=skip)
 
-    def _ask(self, encoding: str, schema: Mapping[str, Any], **question: Any) -> list[dict[str, Any]]:
+    def _ask(self, encoding: str, columns_: Mapping[str, Any], **question: Any) -> list[dict[str, Any]]:
         columns = [
             [name, kind.name.upper(), kind.precision, kind.scale, column.options()]
-            for name, column in declared(schema).items()
+            for name, column in declared(columns_).items()
             for kind in [column.type]
         ]
         return list(self._program.ask({"encoding": encoding, "columns": columns, **question}))

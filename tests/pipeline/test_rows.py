@@ -68,7 +68,7 @@ def changed(**group):
         ({"features": {"x": 3}}, r"features\.x: .*must be a text, and YAML reads `3` as a number"),
         ({"features": {"x": {"expression": "amount", "type": "decimal(9,2)"}}}, r"features\.x: .*cannot be cast"),
         ({"features": {"X": "amount"}}, r"features\.X: must be lower case letters"),
-        ({"features": {"event_time": "at"}}, "event_time: event adds a feature 'event_time'; rename the other one"),
+        ({"features": {"event_time": "at"}}, "event_time adds a feature 'event_time'; rename the other one, or this"),
         ({"online_types": {"n": "text"}}, r"online_types\.n: there is no such feature; there are id, currency"),
     ],
 )
@@ -134,6 +134,17 @@ def test_strings_that_may_be_too_long_online():
     told = online_warnings(pipeline, pipeline.feature_groups[0], {})
     assert [warning.split("'")[1] for warning in told] == ["id", "currency"]
     assert "LEFT(UPPER(currency), 100)" in told[1]
+
+
+def test_an_event_without_a_required_feature_is_refused():
+    spec = changed(features={"amount": {"expression": "amount", "type": "int", "required": True}})
+    pipeline = Pipeline.parse(spec)
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline
+    value = "CASE WHEN `amount` > -2147483649.0e0 AND `amount` < 2147483648.0e0 THEN CAST(`amount` AS INT) END"
+    assert f"WHERE {value} IS NOT NULL" in compile_plan(pipeline, registered(pipeline)).inserts[0]
+    assert f"WHEN {value} IS NULL THEN 'payments_clean_1.amount is null'" in quarantine_insert(pipeline)
+    events = [{"id": name, "at": NOON, "amount": amount} for name, amount in (("a", 1.5), ("b", 1e10), ("c", None))]
+    assert [row["id"] for row in evaluate(pipeline, events)["payments_clean_1"]] == ["a"]
 
 
 def test_evaluated_rows_stand_in_the_order_of_arrival():

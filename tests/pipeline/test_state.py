@@ -74,6 +74,10 @@ KEEPS = [
     ((*SHOPS, "online_types"), {"shop": "varchar(500)"}),
     ((*ROWS, "features", "shop"), "LOWER(shop)"),
     ((*ROWS, "event_time"), "event"),
+    ((*CARDS, "event_time"), {"feature": "timestamp", "is": "window_end", "type": "bigint"}),
+    ((*CARDS, "window_start"), True),
+    ((*CARDS, "order"), ["n", "cc_num", "spread", "mean", "together", "high"]),
+    ((*CARDS, "aggregates", "mean"), {"avg": "amount", "type": "float"}),
 ]
 REWARMS = [
     (("source", "topic"), "others", "the source decides otherwise"),

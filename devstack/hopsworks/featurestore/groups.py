@@ -68,7 +68,9 @@ class FeatureGroups:
             if request.version in versions:
                 raise errors.FEATURE_GROUP_EXISTS(f"feature group {request.name!r}, version {request.version}")
             check_new(request)
+            parents = [self.get(parent.id).id for parent in request.parents or []]
             group = self._build(request, request.version or max(versions, default=0) + 1)
+            group.parent_ids = parents
             if group.type == STREAM or group.online_enabled:
                 self._make_topic_and_schema(group)
             if group.online_enabled:
@@ -105,6 +107,7 @@ class FeatureGroups:
             ttl_enabled=bool(request.ttl_enabled),
             location=(self.layout.warehouse / f"{request.name}_{version}").as_uri(),
             created=iso(utc_now()),
+            online_config=request.online_config if online else None,
         )
 
     def _make_topic_and_schema(self, group: FeatureGroup) -> None:
@@ -218,6 +221,7 @@ class FeatureGroups:
     def response(self, group: FeatureGroup) -> dict[str, Any]:
         """The feature group in the platform's JSON."""
         body = group.wire()
+        del body["parentIds"]
         body |= {
             "featurestoreId": FEATURE_STORE_ID,
             "featurestoreName": self.layout.feature_store_name,

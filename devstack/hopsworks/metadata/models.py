@@ -79,6 +79,29 @@ class MaterializationConf(Wire):
     spark_job_configuration: dict[str, Any] | None = None
 
 
+class OnlineConfig(Wire):
+    """Of the online table. It is kept for clients; SQLite knows none of it."""
+
+    online_comments: list[str] | None = None
+    table_space: str | None = None
+    primary_key_index_type: str | None = None
+
+
+class Tag(Wire):
+    name: str
+    value: Any = None
+
+
+class Tags(Wire):
+    items: list[Tag] = Field(default_factory=list)
+
+
+class Parent(Wire):
+    """A feature group that another one is made of; clients send all of it."""
+
+    id: int
+
+
 class FeatureGroupRequest(Wire):
     """Body of POST and PUT ``featuregroups``."""
 
@@ -100,6 +123,9 @@ class FeatureGroupRequest(Wire):
     embedding_index: dict[str, Any] | None = None
     transformation_functions: list[dict[str, Any]] | None = None
     expectation_suite: ExpectationSuite | None = None
+    online_config: OnlineConfig | None = None
+    tags: Tags | None = None
+    parents: list[Parent] | None = None
 
 
 class FeatureGroup(Wire):
@@ -123,6 +149,8 @@ class FeatureGroup(Wire):
     ttl_enabled: bool = False
     location: str
     created: str
+    online_config: OnlineConfig | None = None
+    parent_ids: list[int] = Field(default_factory=list)
 
     @property
     def full_name(self) -> str:

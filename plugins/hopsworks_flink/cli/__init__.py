@@ -122,6 +122,9 @@ def make_parser() -> argparse.ArgumentParser:
     start.add_argument("--pipeline", metavar="FILE", help="with --hopsworks-airflow (default: the example)")
     start.set_defaults(run=_init)
 
+    schema = commands.add_parser("schema", help="print the JSON Schema of the pipeline file, for editors")
+    schema.set_defaults(run=_schema)
+
     jars = commands.add_parser("jars", help="fetch the jars that jobs bring along into a folder")
     jars.add_argument("folder", metavar="DIR", help="the jars_dir of the Flink connection")
     jars.add_argument("--repository", metavar="URL", help="a Maven repository (default: Maven Central)")
@@ -284,6 +287,13 @@ def _init(options: argparse.Namespace) -> int:
             "--hopsworks-airflow needs --project and --project-id: they are part of the DAGs' ids."
         )
     print("\n".join(written))
+    return DONE
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.installing import schema_text
+
+    print(schema_text(), end="")
     return DONE
 
 

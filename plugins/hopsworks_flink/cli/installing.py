@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -18,6 +19,9 @@ _PACKAGE = Path(hopsworks_flink.__file__).resolve().parent
 _REQUIREMENTS = _PACKAGE / "requirements"
 _SECONDS = 60
 _EXAMPLE = "card_transactions.yaml"
+_SCHEMA = "pipeline.schema.json"
+#: Tells an editor with the YAML language server where the schema is: beside the file.
+SCHEMA_LINE = f"# yaml-language-server: $schema={_SCHEMA}"
 _FLAT_DAG = '''"""The DAG of Airflow that the platform finds by this file's name."""
 
 from pathlib import Path
@@ -167,7 +171,9 @@ def init(folder: str) -> list[str]:
     """
     shipped = _dags()
     contents = {path.name: path.read_text(encoding="utf-8") for path in sorted(shipped.glob("*.py"))}
-    contents[f"pipelines/{_EXAMPLE}"] = (shipped / "pipelines" / _EXAMPLE).read_text(encoding="utf-8")
+    example = (shipped / "pipelines" / _EXAMPLE).read_text(encoding="utf-8")
+    contents[f"pipelines/{_EXAMPLE}"] = f"{SCHEMA_LINE}\n{example}"
+    contents[f"pipelines/{_SCHEMA}"] = schema_text()
     contents["tests/test_features.py"] = _STARTER_TEST
     # Airflow reads every Python file of the folder that speaks of it.
     contents[".airflowignore"] = "tests/\n"
@@ -196,6 +202,13 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
             verb=verb, name=pipeline.name, arguments=f'dag_id="{ids}__{verb}"{more}'
         )
     return _write_new(Path(folder), contents)
+
+
+def schema_text() -> str:
+    """JSON Schema of the pipeline file."""
+    from hopsworks_flink.pipeline.spec.schema import json_schema
+
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _write_new(target: Path, contents: dict[str, str]) -> list[str]:

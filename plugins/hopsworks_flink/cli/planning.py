@@ -55,12 +55,14 @@ class Resource:
     """One thing that a deployment looks after.
 
     :param details: what is otherwise, sentence parts.
+    :param same_rows: of a feature group: whether it is registered with the features, and all else that rows depend on.
     """
 
     kind: Literal["topic", "feature_group", "job"]
     name: str
     action: Action
     details: Sequence[str] = ()
+    same_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Comparison:
         return {
             "pipeline": self.pipeline,
             "changes": self.changes,
-            "resources": [asdict(resource) for resource in self.resources],
+            "resources": [_without(asdict(resource), "same_rows") for resource in self.resources],
             "state": {"outcome": self.state, "reasons": list(self.state_reasons)},
             "warnings": list(self.warnings),
             "left_to_sql": dict(self.left_to_sql),
@@ -118,7 +120,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         resources = [_topic(session, pipeline), *groups]
         policy, used = _compaction(session, pipeline)
         # Without the groups' ids there is no plan yet: the job certainly changes.
-        registered = all(group.action == "none" for group in groups)
+        registered = all(group.same_rows for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
@@ -129,6 +131,10 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
     return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, pipeline.left_to_sql)
+
+
+def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != name}
 
 
 def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:
@@ -180,7 +186,11 @@ def _feature_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list
         found = session.differences(registered, arguments)
         if found:
             found.append(_consequence(session, registered, arguments))
-        resources.append(Resource("feature_group", group.full_name, "change" if found else "none", found))
+        words = session.missing_words(registered, arguments).told()
+        if words:
+            words.append("a deployment writes this, and the job goes on")
+        action: Action = "change" if found or words else "none"
+        resources.append(Resource("feature_group", group.full_name, action, [*found, *words], same_rows=not found))
     return resources, warnings
 
 

@@ -6,13 +6,45 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param
 
 from hopsworks_flink.assets import feature_group_asset
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
 RETRY_DELAY = pendulum.duration(seconds=30)
+
+
+def text_field(pattern: str, example: str, *, default: str | None = None, **keywords: Any) -> Param:
+    """A field of a trigger form with a text.
+
+    :param default: None: the field may be empty.
+    :param pattern: what a text has to match.
+    :param example: what is told of a text that does not match; JSON Schema's own words would be the pattern.
+    :param keywords: of the field's JSON Schema.
+    """
+    wrong = {"type": "string", "not": {"pattern": pattern}}
+    return _field(default, ["null", "string"] if default is None else "string", wrong, example, keywords)
+
+
+def number_field(default: float | None, least: float, most: float, **keywords: Any) -> Param:
+    """A field of a trigger form with a number; a whole one if ``default`` is one.
+
+    The form of Airflow 3 bends what is outside of ``minimum`` and ``maximum`` to the bound, without a word: it does not
+    see these bounds, so the run is refused.
+
+    :param default: None: the field may be empty.
+    """
+    whole = isinstance(default, int)
+    kind = "integer" if whole else "number"
+    example = f"a {'whole ' if whole else ''}number from {least:_} to {most:_}"
+    outside = {"type": "number", "not": {"minimum": least, "maximum": most}}
+    return _field(default, ["null", kind] if default is None else kind, outside, example, keywords)
+
+
+def _field(default: Any, kind: Any, wrong: Mapping[str, Any], example: str, keywords: Mapping[str, Any]) -> Param:
+    # What is wrong has to be the example, which it is not: "'…' was expected".
+    return Param(default, **{"type": kind, "if": wrong, "then": {"const": example}, **keywords})
 
 
 def pipeline_dag(

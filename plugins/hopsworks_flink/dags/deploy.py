@@ -26,7 +26,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from hopsworks_flink.assets import flink_job_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, pipeline_dag
+from hopsworks_flink.dags.base import RETRY_DELAY, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
@@ -44,24 +44,22 @@ PARAMS = {
         "continue from it, or refuse. rewarm: leave it behind, but read again what the open windows need (exact after "
         "any change of the file). fresh: begin without state.",
     ),
-    "rewarm_from": Param(
-        None,
-        type=["null", "string"],
-        pattern=ZONED_TIME,
+    "rewarm_from": text_field(
+        ZONED_TIME,
+        "a time with zone such as 2025-03-01T12:00:00Z",
         title="Rewarm from",
         description="For a rewarm when Flink no longer knows the previous job's watermark: the end of a window that "
         "has been emitted, best the last one. ISO time with zone, or epoch milliseconds.",
         section="Flink",
     ),
-    "savepoint_path": Param(
-        None,
-        type=["null", "string"],
-        pattern=r"^(([a-zA-Z][a-zA-Z0-9+.-]*:)?/\S+)?$",
+    "savepoint_path": text_field(
+        r"^(([a-zA-Z][a-zA-Z0-9+.-]*:)?/\S+)?$",
+        "a path such as s3://bucket/savepoints/savepoint-1a2b3c",
         title="Savepoint path",
         description="Start from this savepoint or retained checkpoint and from no other.",
         section="Flink",
     ),
-    "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Flink"),
+    "parallelism": number_field(1, 1, 256, title="Parallelism", section="Flink"),
 }
 
 

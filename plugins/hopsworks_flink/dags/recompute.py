@@ -24,7 +24,7 @@ from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from hopsworks_flink.assets import flink_job_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, pipeline_dag
+from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.pipeline.interval import arrivals_over
 from hopsworks_flink.pipeline.recompute import recomputable
@@ -32,27 +32,25 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
-    "start": Param(
-        None,
-        type=["null", "string"],
-        # A hint for the form, which Airflow does not check: the pattern is.
+    "start": text_field(
+        ISO_TIME,
+        "a time such as 2025-03-01T12:00:00Z",
+        # A hint for the form, which Airflow does not check.
         format="date-time",
-        pattern=ISO_TIME,
         title="Start",
         description="of the interval, in event time; empty: that of the run's data interval",
     ),
-    "end": Param(
-        None,
-        type=["null", "string"],
+    "end": text_field(
+        ISO_TIME,
+        "a time such as 2025-03-01T12:00:00Z",
         format="date-time",
-        pattern=ISO_TIME,
         title="End",
         description="of the interval, exclusive; empty: that of the run's data interval",
     ),
-    "arrival_margin": Param(
-        "1h",
-        type="string",
-        pattern=r"^(\d+(ms|[dhms]))+$",
+    "arrival_margin": text_field(
+        r"^(\d+(ms|[dhms]))+$",
+        "a duration such as 90m or 1h30m",
+        default="1h",
         title="Arrival margin",
         description="how long after its event time an event may arrive in the topic and still count; a run waits until "
         "its interval ended that long ago",
@@ -64,7 +62,7 @@ PARAMS = {
         description="compute although the topic may have lost records that the interval needs, or is compacted",
         section="Advanced",
     ),
-    "parallelism": Param(1, type="integer", minimum=1, maximum=256, title="Parallelism", section="Advanced"),
+    "parallelism": number_field(1, 1, 256, title="Parallelism", section="Advanced"),
 }
 
 

@@ -14,53 +14,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
-from hopsworks_flink.dags.base import pipeline_dag
+from hopsworks_flink.dags.base import number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
-    "events": Param(10_000, type="integer", minimum=1, maximum=100_000_000, title="Events"),
-    "rate": Param(1_000, type="integer", minimum=1, maximum=1_000_000, title="Events per second"),
-    "cards": Param(100, type="integer", minimum=1, maximum=100_000_000, title="Keys", description="e.g. credit cards"),
-    "seed": Param(1, type="integer", minimum=0, maximum=1_000_000_000, title="Seed"),
-    "disorder": Param(
+    "events": number_field(10_000, 1, 100_000_000, title="Events"),
+    "rate": number_field(1_000, 1, 1_000_000, title="Events per second"),
+    "cards": number_field(100, 1, 100_000_000, title="Keys", description="e.g. credit cards"),
+    "seed": number_field(1, 0, 1_000_000_000, title="Seed"),
+    "disorder": number_field(
         3.0,
-        type="number",
-        minimum=0,
-        maximum=86_400,
+        0,
+        86_400,
         title="Disorder",
         description="by how many seconds of event time events may be out of order",
         section="Advanced",
     ),
-    "skew": Param(
+    "skew": number_field(
         1.0,
-        type="number",
-        minimum=0.1,
-        maximum=100,
+        0.1,
+        100,
         title="Skew",
         description="1: all keys get equally many events; 3: a few keys get most",
         section="Advanced",
     ),
-    "start": Param(
-        None,
-        type=["null", "string"],
-        # A hint for the form, which Airflow does not check: the pattern is.
+    "start": text_field(
+        ISO_TIME,
+        "a time such as 2025-03-01T12:00:00Z",
+        # A hint for the form, which Airflow does not check.
         format="date-time",
-        pattern=ISO_TIME,
         title="Event time of the first event",
         section="Advanced",
     ),
-    "speed_up": Param(
-        None,
-        type=["null", "number"],
-        exclusiveMinimum=0,
-        maximum=1_000_000,
-        title="Seconds of event time per second",
-        section="Advanced",
-    ),
+    "speed_up": number_field(None, 0.001, 1_000_000, title="Seconds of event time per second", section="Advanced"),
 }
 
 

@@ -12,6 +12,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
 from hopsworks_flink.exceptions import FlinkStateError, KafkaError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.hooks.registry_connection import source_registry
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -196,6 +197,7 @@ class FeatureJob:
             sink_kafka=java_client_properties(self.brokers[-1]),
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
+            source_registry=source_registry(pipeline),
         )
         return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
 

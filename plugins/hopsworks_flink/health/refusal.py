@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from hopsworks_flink.pipeline.decoding import UndecodableError, decoder
+from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Source
@@ -48,21 +48,24 @@ class Refused:
         return f"{self.count} of the topic's newest {self.examined} events count nowhere: {why}"
 
 
-def refused_of(pipeline: Pipeline, records: Iterable[tuple[bytes | None, int]]) -> Refused:
+def refused_of(
+    pipeline: Pipeline, records: Iterable[tuple[bytes | None, int]], registry: Schemas | None = None
+) -> Refused:
     """Judge a sample.
 
+    :param registry: the schemas of the source's registry, if it has one.
     :param records: value and Kafka timestamp (epoch milliseconds) of each.
     """
-    refusal = _refusal(pipeline)
+    refusal = _refusal(pipeline, registry)
     events = [(value, arrived) for value, arrived in records if value is not None]
     reasons = Counter(reason for value, arrived in events if (reason := refusal(value, arrived)))
     return Refused(len(events), dict(reasons.most_common()))
 
 
-def _refusal(pipeline: Pipeline) -> Refusal:
-    source, decode = pipeline.source, decoder(pipeline.source)
+def _refusal(pipeline: Pipeline, registry: Schemas | None) -> Refusal:
+    source, decode = pipeline.source, decoder(pipeline.source, registry)
     # What a key is derived from is not computed here. An event that one group counts, counts.
-    keys = [[column for column in group.key if column in source.columns] for group in pipeline.feature_groups]
+    keys = [[column for column in group.key if column in source.value_columns] for group in pipeline.feature_groups]
 
     def refusal(value: bytes, arrived: int) -> str | None:
         try:
@@ -70,8 +73,10 @@ def _refusal(pipeline: Pipeline) -> Refusal:
         except UndecodableError:
             return UNDECODED
         # Nor is a time by an expression.
-        if source.event_time.expression is None and (
-            problem := _time_problem(source, event.get(source.event_time.column or ""), arrived)
+        if (
+            source.event_time.expression is None
+            and source.event_time.column not in source.beside_columns
+            and (problem := _time_problem(source, event.get(source.event_time.column or ""), arrived))
         ):
             return problem
         missing = [next((column for column in key if event[column] is None), None) for key in keys]

@@ -11,6 +11,8 @@ from hopsworks_flink.health.verdict import KINDS, Verdict
 
 #: Verdicts that are not one on a job: nobody could look; the pipeline was taken out of service.
 UNKNOWN, UNDEPLOYED = "unknown", "undeployed"
+#: XCom key under which a deployment that failed says why: ``action`` (``failed``, ``rolled_back``) and ``text``.
+OUTCOME = "deployment_outcome"
 DAY_SECONDS = 86_400.0
 #: So many looks at the most; one every five minutes makes 288 a day.
 MOST_LOOKS = 300

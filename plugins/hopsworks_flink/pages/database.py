@@ -17,14 +17,12 @@ from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
 from hopsworks_flink.assets import feature_group_asset, flink_job_asset
-from hopsworks_flink.health.status import Status
+from hopsworks_flink.health.status import OUTCOME, Status
 from hopsworks_flink.pages.known import Dag, Deployment, History, Known, Materialization
 
 _STATUS, _DAY, _FRESHNESS = "hopsworks_flink.status.", "hopsworks_flink.day.", "hopsworks_flink.freshness."
 _SUPERVISE = "__supervise"
 _TAG = "hopsworks"
-#: XCom key under which a deployment says why it was rolled back.
-OUTCOME = "deployment_outcome"
 _DEPLOYMENTS = 15
 # An older one is not looked for: the table of events has no end.
 _OLDEST_EVENT = timedelta(days=7)

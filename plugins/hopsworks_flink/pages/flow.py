@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 _LONGEST = 27
-_BOX, _LINE, _BAND = 62, 18, 92
-_WIDE, _NARROW = 1120, 340
+_BOX, _LINE, _BAND = 62, 18, 96
+_WIDE, _NARROW = 1220, 340
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Group:
     """
 
     name: str
+    version: int
     online: str | None
     offline: str | None
     failed: bool = False
@@ -53,43 +54,46 @@ class Flow:
         parts = [f"Topic {self.topic} → job ({self.read}). Job {self.job}: {self.state}."]
         for group in self.groups:
             stores = [("online", group.online), ("offline", group.offline)]
-            parts.append(f"{group.name}: " + "; ".join(f"{name}: {words}" for name, words in stores if words) + ".")
+            told = "; ".join(f"{name}: {words}" for name, words in stores if words)
+            parts.append(f"{group.name} version {group.version}: {told}.")
         parts += [f"Topic {name}: {words}." for name, words in self.beside]
         return " ".join(parts)
 
     def wide(self) -> Markup:
         """From left to right."""
-        height = max(len(self.groups) * _BAND, 2 * _BAND if self.beside else _BAND) + 8
-        middle = height // 2 if not self.beside else (height - 40) // 2
-        top = middle - _BOX // 2
+        band = max(_BAND, 2 * _BAND // len(self.groups))
+        inner = len(self.groups) * band
+        middle, height = inner // 2, inner + 44 * len(self.beside)
         parts = [
-            _arrow(f"M190 {middle}H318", self.read, 254, middle - 10),
-            _box(0, top, 190, "topic", self.topic),
-            _box(320, top, 190, self.state, self.job, f"job {self.kind}"),
+            _arrow(f"M220 {middle}H348", self.read, 284, middle - 10),
+            _box(0, middle - _BOX // 2, 220, "topic", self.topic),
+            _box(350, middle - _BOX // 2, 230, self.state, self.job, f"job {self.kind}"),
         ]
         for number, (name, words) in enumerate(self.beside):
-            y = height - 44 * (len(self.beside) - number)
-            parts.append(_arrow(f"M415 {middle + _BOX // 2}V{y + 18}H438", words, 446, y + 10, "start"))
-            parts.append(f'<text class="small" x="446" y="{y + 28}">{_short(name)}</text>')
+            y = inner + 44 * number
+            parts.append(_arrow(f"M465 {middle + _BOX // 2}V{y + 12}H488", words, 496, y + 8, "start"))
+            parts.append(f'<text class="small" x="496" y="{y + 26}">{_short(name)}</text>')
         for number, group in enumerate(self.groups):
-            y = (height if not self.beside else height - 40) // (2 * len(self.groups)) * (2 * number + 1)
+            y = band * number + band // 2
             words = self.written if number == 0 else ""
-            parts.append(_arrow(f"M510 {middle}C570 {middle} 560 {y} 628 {y}", words, 560, min(middle, y) - 22))
-            parts.append(_box(630, y - _BOX // 2, 220, "feature group", group.name))
-            parts += self._to_stores(group, y, middle)
-        parts += [_box(1040, 0 + 6, 80, "store", "online"), _box(1040, height - _BOX - 6, 80, "store", "offline")]
+            parts.append(_arrow(f"M580 {middle}C640 {middle} 630 {y} 698 {y}", words, 640, min(middle, y) - 24))
+            parts.append(_box(700, y - _BOX // 2, 240, f"feature group, version {group.version}", group.name))
+            parts += self._to_stores(group, y, inner)
+        parts += [_box(1140, 10, 80, "store", "online"), _box(1140, inner - _BOX - 10, 80, "store", "offline")]
         return self._svg("wide", _WIDE, height, parts)
 
-    def _to_stores(self, group: Group, y: int, middle: int) -> list[str]:
-        stores = ((group.online, 6 + _BOX // 2, -12), (group.offline, 2 * middle - _BOX // 2, 20))
-        found = []
-        for words, to, below in stores:
-            if words is None:
-                continue
-            marked = " failed" if group.failed and below < 0 else ""
-            path = f"M850 {y}C1000 {y} 980 {to} 1038 {to}"
-            found.append(_arrow(path, words, 862, y + below, "start", marked))
-        return found
+    @staticmethod
+    def _to_stores(group: Group, y: int, inner: int) -> list[str]:
+        # Two lines leave each group, so that the words beside them are not crossed by their own line.
+        stores = (
+            (group.online, y - 12, 10 + _BOX // 2, y - 19, group.failed),
+            (group.offline, y + 12, inner - _BOX // 2 - 10, y + 28, False),
+        )
+        return [
+            _arrow(f"M940 {begin}C1120 {begin} 1060 {end} 1138 {end}", words, 950, at, "start", " failed" * failed)
+            for words, begin, end, at, failed in stores
+            if words is not None
+        ]
 
     def narrow(self) -> Markup:
         """From top to bottom."""
@@ -104,7 +108,7 @@ class Flow:
             parts.append(
                 _arrow(f"M12 {y}V{y + 54}" if number == 0 else f"M12 {y - 30}V{y + 54}", words, 24, y + 32, "start")
             )
-            parts.append(_box(0, y + 56, _NARROW, "feature group", group.name))
+            parts.append(_box(0, y + 56, _NARROW, f"feature group, version {group.version}", group.name))
             y += 56 + _BOX
             for store, told in (("online", group.online), ("offline", group.offline)):
                 if told is None:
@@ -135,7 +139,7 @@ def _short(text: str, longest: int = _LONGEST) -> Markup:
 
 
 def _box(x: int, y: int, width: int, over: str, name: str, kind: str = "") -> str:
-    longest = max(8, (width - 16) // 7)
+    longest = max(8, (width - 20) // 8)
     return (
         f'<g class="box {escape(kind)}"><title>{escape(name)}</title>'
         f'<rect x="{x}" y="{y}" width="{width}" height="{_BOX}" rx="8"/>'

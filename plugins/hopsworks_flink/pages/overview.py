@@ -20,6 +20,8 @@ ORDER = (DUPLICATED, MISSING, SICK, UNKNOWN, UNWATCHED, DEGRADED, DEPLOYING, UND
 #: Looks come every five minutes; three that are missing are no accident.
 STALE_SECONDS = 16 * 60.0
 _NONE = "—"
+# Those with a schedule; and a deployment of a paused DAG waits for ever.
+_TO_BE_UNPAUSED = ("deploy", "supervise", "offline_backfill", "recompute")
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ def row_of(known: Known, now: float) -> Row:
         more=max(0, len(status.reasons) - 1) if status and look.kind == status.verdict else 0,
         seen=f"looked at {ago(status.at, now)}" if status else "",
         old=look.kind in (UNWATCHED, UNKNOWN),
-        job=str(facts.get("job_id"))[:8] if running else _NONE,
+        job=str(facts.get("job_id"))[:8] if running else "the last one" if facts.get("job_id") else _NONE,
         flink_url=web_url(status.flink_url) if status else None,
-        job_details=job_words(facts) if running else "",
+        job_details=job_words(facts) if running else str(facts.get("state") or "").lower(),
         version=version_words(status.version if status else {}),
         differs="; ".join(status.version.get("differences") or ()) if status else "",
         lag=amount(facts.get("lag")),
@@ -137,7 +139,11 @@ def row_of(known: Known, now: float) -> Row:
         freshness_bad=bad,
         materialized=_NONE if newest is None else ago(newest.at, now),
         materialized_details=_materialized_words(known),
-        next_runs=[(verb, until(dag, now)) for verb, dag in known.dags.items() if dag.next_run or dag.paused],
+        next_runs=[
+            (verb, until(dag, now))
+            for verb, dag in known.dags.items()
+            if dag.next_run or (dag.paused and verb in _TO_BE_UNPAUSED)
+        ],
     )
 
 

@@ -166,7 +166,8 @@ def _flow(known: Known, status: Status, now: float) -> Flow:
         moved = f"+{number(brought.rows)} rows, {ago(brought.at, now)}" if brought else "nothing within 7 days"
         groups.append(
             Group(
-                f"{group['name']} v{group['version']}",
+                group["name"],
+                group["version"],
                 taken if group.get("online") else None,
                 moved if group.get("offline") else None,
                 bool(rows and rows["new_failed"]),

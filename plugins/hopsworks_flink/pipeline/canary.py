@@ -83,7 +83,7 @@ class Canary:
         :param time: event time, epoch milliseconds.
         """
         source = self.pipeline.source
-        event: dict[str, Any] = dict.fromkeys(source.columns)
+        event: dict[str, Any] = dict.fromkeys(source.value_columns)
         event[self.key] = self.value
         if source.event_time.column is not None:
             name = source.event_time.column

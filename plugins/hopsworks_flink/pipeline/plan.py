@@ -19,7 +19,7 @@ from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql import late, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
-from hopsworks_flink.pipeline.sql.features import insert, sink_table, source_table, windows_placeholder
+from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.native import window_steps
 from hopsworks_flink.pipeline.sql.windows import ends_decide, joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
@@ -210,12 +210,14 @@ def bindings(
     sink_kafka: Mapping[str, str],
     ingestion_ids: Mapping[str, int],
     begin: Begin | None = None,
+    source_registry: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a plan, and which of them are secret. JSON-safe; travels in the job's bundle.
 
     :param source_kafka: Java Kafka client properties for the source topic's broker.
     :param sink_kafka: the same for the online topic's broker.
     :param ingestion_ids: online ingestion id for each feature group with an online store, by full name.
+    :param source_registry: address, authorization and CA of the source's schema registry, if it has one.
     :param begin: where the job begins to read and to emit; None: where the pipeline says, and everything.
     :raises PipelineError: an ingestion id is missing.
     """
@@ -227,9 +229,24 @@ def bindings(
         **begin_values(pipeline, begin or Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
+        **registry_values(pipeline, source_registry),
         **{ingestion_placeholder(name): str(int(ingestion_ids[name])) for name in sorted(online)},
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
+
+
+def registry_values(pipeline: Pipeline, registry: Mapping[str, str] | None) -> dict[str, str]:
+    """Value of the placeholder for the source's schema registry, if it has one.
+
+    :raises PipelineError: it has one, and nothing is known of it.
+    """
+    if pipeline.source.registry is None:
+        return {}
+    if not registry:
+        raise PipelineError(f"pipeline {pipeline.name}: no address of the registry {pipeline.source.registry!r}")
+    prefix = f"{format_prefix(pipeline.source)}.registry"
+    options = [f"{sql_literal(f'{prefix}.{name}')} = {sql_literal(value)}" for name, value in sorted(registry.items())]
+    return {"source_registry": ",\n  ".join(options)}
 
 
 @dataclass(frozen=True)
@@ -299,8 +316,10 @@ def kafka_options(properties: Mapping[str, str]) -> str:
     )
 
 
-# Kafka client properties that may be shown: everything else is treated as a secret.
+# Kafka client properties, and settings of a registry, that may be shown: everything else is treated as a secret.
 _PUBLIC = {
+    "url",
+    "ca",
     "bootstrap.servers",
     "client.id",
     "security.protocol",

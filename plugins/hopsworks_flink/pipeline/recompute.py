@@ -26,6 +26,7 @@ from hopsworks_flink.pipeline.plan import (
     begin_values,
     feature_statements,
     kafka_options,
+    registry_values,
     secret_values,
 )
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
@@ -258,10 +259,11 @@ def _offsets(partitions: Sequence[PartitionHistory]) -> str:
 
 
 def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
-    """The INSERT, its rows limited to those of the interval by the group's own event time (microseconds)."""
+    """The INSERT, its rows limited to those of the interval by the group's own event time."""
     target, _, query = insert.partition("\n")
-    event_time = sql_identifier(group.event_time_feature or "")
-    start, end = interval.start_ms * 1000, interval.end_ms * 1000
+    assert group.event_time is not None
+    event_time, factor = sql_identifier(group.event_time.feature), group.event_time.per_millisecond
+    start, end = interval.start_ms * factor, interval.end_ms * factor
     # A window belongs to the interval in which it is complete, an event to the one in which it happened.
     bounds = f"{event_time} > {start} AND {event_time} <= {end}"
     if group.by_event:
@@ -270,15 +272,20 @@ def _within(insert: str, group: FeatureGroup, interval: Interval) -> str:
 
 
 def history_bindings(
-    pipeline: Pipeline, *, source_kafka: Mapping[str, str], sink_kafka: Mapping[str, str]
+    pipeline: Pipeline,
+    *,
+    source_kafka: Mapping[str, str],
+    sink_kafka: Mapping[str, str],
+    source_registry: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a recompute's plan, and which of them are secret; as `plan.bindings`."""
     values = {
         **begin_values(pipeline, Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
+        **registry_values(pipeline, source_registry),
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
 
 
 def check_platform(version: str | None) -> None:

@@ -6,42 +6,67 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.online_types import default_online_type, longest
 from hopsworks_flink.pipeline.spec.pipeline import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.types import BIGINT, STRING, FeatureType, avro_type
 
+# Settings of a group that the SDK has under the same names, and that are left out where the file does not say.
+_REGISTERED = (
+    "tags",
+    "parents",
+    "partition_key",
+    "time_travel_format",
+    "topic_name",
+    "online_config",
+    "statistics_config",
+)
+
 
 class Feature(NamedTuple):
-    """A feature's name, feature type and description, and the type of its online column if the file names one."""
+    """A feature's name, feature type and description, and the type of its online column if the file names one.
+
+    :param meaning: stands in place of a description when the feature is made; one that is registered keeps its own.
+    """
 
     name: str
     type: str
-    description: str
+    description: str = ""
+    meaning: str = ""
     online_type: str | None = None
 
     def arguments(self) -> dict[str, str]:
         """As the operator that creates feature groups takes it."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value}
 
 
 def features(pipeline: Pipeline, group: FeatureGroup) -> list[Feature]:
-    """Features of a group in their order: key columns, aggregates or features, and the event time if there is one."""
-    meanings = dict.fromkeys(group.key, "")
+    """Features of a group in their order."""
+    meanings: dict[str, str] = {}
     for name, aggregate in group.aggregates.items():
-        over = " and ".join(aggregate.columns) or "events"
-        meanings[name] = aggregate.description or f"{aggregate.function} of {over}"
-    meanings |= {name: feature.description for name, feature in group.features.items()}
-    if group.event_time_feature:
-        ends = group.event_time == "window_end"
-        meanings[group.event_time_feature] = "end of the window, exclusive" if ends else "time of the event"
-    kinds = group.feature_types(pipeline.source.all_columns)
-    return [Feature(name, str(kind), meanings[name], group.online_type(name, kind)) for name, kind in kinds.items()]
+        meanings[name] = f"{aggregate.function} of {' and '.join(aggregate.columns) or 'events'}"
+    if group.window_start:
+        meanings[group.window_start.feature] = "start of the window"
+    if group.event_time:
+        ends = group.event_time.is_ == "window_end"
+        meanings[group.event_time.feature] = "end of the window, exclusive" if ends else "time of the event"
+    described = {name: aggregate.description for name, aggregate in group.aggregates.items()}
+    described |= {name: feature.description for name, feature in group.features.items()}
+    return [
+        Feature(name, str(kind), described.get(name, ""), meanings.get(name, ""), group.online_type(name, kind))
+        for name, kind in group.feature_types(pipeline.source.all_columns).items()
+    ]
 
 
 def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
     """Arguments of `HopsworksCreateFeatureGroupOperator`, named as in the SDK's ``get_or_create_feature_group``."""
-    ttl = {"ttl": group.ttl // timedelta(seconds=1)} if group.ttl is not None else {}
+    settings: dict[str, Any] = {name: getattr(group, name) for name in _REGISTERED if getattr(group, name)}
+    settings |= {
+        name: value.model_dump(exclude_unset=True) for name, value in settings.items() if isinstance(value, Model)
+    }
+    if group.ttl is not None:
+        settings["ttl"] = group.ttl // timedelta(seconds=1)
     return {
         "name": group.name,
         "version": group.version,
@@ -50,7 +75,7 @@ def feature_group_arguments(pipeline: Pipeline, group: FeatureGroup) -> dict[str
         "event_time": group.event_time_feature,
         "online_enabled": group.online,
         "features": [feature.arguments() for feature in features(pipeline, group)],
-        **ttl,
+        **settings,
     }
 
 
@@ -125,17 +150,22 @@ def _text_of(group: FeatureGroup, name: str) -> str:
 def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     """Avro schema of the source topic: every column nullable, null first, as Flink's Avro format reads it.
 
-    A topic of JSON objects has one as well, which names their fields: the platform wants a schema for every topic.
+    A topic of JSON objects, or whose records have schemas of a registry, has one as well, which names the columns: the
+    platform wants a schema for every topic.
     Columns that older records lack have a default, as Avro wants it for such fields.
     """
-    note = {} if pipeline.source.format == "avro" else {"doc": "Records are JSON objects; these are the columns read."}
+    source = pipeline.source
+    if source.avro_schema is not None:
+        return source.avro_schema
+    what = "JSON objects" if source.format == "json" else "Avro of a registry's schemas" if source.registry else None
+    note = {"doc": f"Records are {what}; these are the columns read."} if what else {}
     return {
         "type": "record",
         "name": avro_name(pipeline.source.topic),
         **note,
         "fields": [
             {"name": name, "type": _written(column), **({"default": None} if name in pipeline.source.appended else {})}
-            for name, column in pipeline.source.declared.items()
+            for name, column in pipeline.source.value_columns.items()
         ],
     }
 
@@ -153,12 +183,13 @@ def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
     A column more at the end leaves JSON records readable: what is missing is null. So it does plain Avro records, where
     the source says that older ones lack it.
     """
+    source = pipeline.source
     return {
-        "topic": pipeline.source.topic,
+        "topic": source.topic,
         "schema": source_avro_schema(pipeline),
-        "partitions": pipeline.source.partitions,
-        "replication": pipeline.source.replication,
-        "on_drift": "append" if pipeline.source.format == "json" or pipeline.source.appended else "fail",
+        "partitions": source.partitions,
+        "replication": source.replication,
+        "on_drift": "append" if source.format == "json" or source.registry or source.appended else "fail",
     }
 
 

@@ -117,6 +117,8 @@ def simulator_arguments(
 
 def _not_simulated(pipeline: Pipeline) -> str | None:
     source = pipeline.source
+    if not source.is_ours:
+        return "events are written as JSON or plain Avro, and the source's have a schema or framing of their own"
     simulated = _SIMULATED_TYPES[source.format]
     for name, kind in source.columns.items():
         if kind.name not in simulated:
@@ -126,9 +128,9 @@ def _not_simulated(pipeline: Pipeline) -> str | None:
             return f"column {name!r} has {', '.join(written.more)}, and events are written flat, with plain types"
     if source.event_time.column is None:
         return "event_time is Kafka's timestamp or an expression, and simulated events have a column for it"
-    for column in pipeline.feature_groups[0].key:
-        if column in source.derive:
-            return f"the key {column!r} is derived"
-        if source.columns[column].name == "decimal":
-            return f"the key {column!r} is a decimal"
+    for name in pipeline.feature_groups[0].key:
+        if name in source.derive:
+            return f"the key {name!r} is derived"
+        if source.columns[name].name == "decimal":
+            return f"the key {name!r} is a decimal"
     return None

@@ -21,6 +21,10 @@ Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = (
     "partitions",
+    "framing",
+    "avro_schema",
+    "registry",
+    "schema_ids",
     "replication",
     "schema",
     "appended",
@@ -31,15 +35,24 @@ _STATELESS_SOURCE = (
 )
 _STATELESS_GROUP = (
     "description",
+    "tags",
+    "parents",
+    "partition_key",
+    "time_travel_format",
+    "topic_name",
+    "online_config",
+    "statistics_config",
     "features",
     "event_time",
+    "window_start",
+    "order",
     "ttl",
     "upsert_if_newer",
     "online",
     "online_types",
     "offline",
 )
-_STATELESS_AGGREGATE = ("default", "description")
+_STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 1
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).

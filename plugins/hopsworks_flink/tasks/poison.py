@@ -34,11 +34,12 @@ def explain_poison(
         return None
     if not is_decoding_failure(stack):
         return None
+    from hopsworks_flink.hooks.registry_connection import source_schemas
     from hopsworks_flink.pipeline.decoding import value_check
 
     topic = pipeline.source.topic
     try:
-        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(pipeline))
+        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(pipeline, source_schemas(pipeline)))
     except HopsworksFlinkError as error:
         return f"The job cannot decode a record of topic {topic}, which could not be looked for: {error}"
     if not found.records:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 
-from hopsworks_flink.pipeline.expressions import Expression
+from hopsworks_flink.pipeline.expressions import Expression, converted
 from hopsworks_flink.pipeline.spec import FeatureGroup
 from hopsworks_flink.pipeline.spec.aggregates import (
     IN_JAVA,
@@ -84,7 +84,7 @@ class Feature:
 
     @property
     def expression(self) -> str:
-        """The feature, with its default."""
+        """The feature, as its type, with its default."""
         value = self._value()
         if self.limit is not None:
             operand = self._operand()
@@ -93,11 +93,15 @@ class Feature:
             value = f"CASE WHEN count(*){self._filter(beyond)} = 0 THEN {value} END"
         # A sum of bigints may be too large for one.
         value = f"TRY_CAST({value} AS {type_name(self.kind)})"
+        kind = self.aggregate.feature_type(self.columns)
+        if kind != self.kind:
+            value = converted(value, self.kind, kind, "duckdb")
         if self.aggregate.default is not None:
-            return f"coalesce({value}, {constant(self.aggregate.default, self.kind)})"
+            return f"coalesce({value}, {constant(self.aggregate.default, kind)})"
         if self.group.on_empty == "zero" and self.aggregate.zero_where_empty(self.columns):
             of_window = f"{TIME} >= {END} - {milliseconds(self.group.window.size)}"
-            return f"CASE WHEN count(*) FILTER (WHERE {of_window}) = 0 THEN 0 ELSE {value} END"
+            zero = f"CAST(0 AS {type_name(kind)})"
+            return f"CASE WHEN count(*) FILTER (WHERE {of_window}) = 0 THEN {zero} ELSE {value} END"
         return value
 
     def _operand(self) -> str:

@@ -113,9 +113,10 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     rows = []
     for *values, end in _execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))
-        if group.event_time_feature:
-            row[group.event_time_feature] = _EPOCH + timedelta(milliseconds=end)
-        rows.append(row)
+        for name, time in group.times.items():
+            at = queries.window_start(group.window, end) if time is group.window_start else end
+            row[name] = at if time.type == "bigint" else _EPOCH + timedelta(milliseconds=at)
+        rows.append({name: row[name] for name in group.feature_names})
     return rows
 
 

@@ -7,9 +7,9 @@ grouped. That is slow beside Flink's slices, and plain enough to trust.
 from __future__ import annotations
 
 from hopsworks_flink.pipeline.expressions import Expression
-from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.projection import Projection
+from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
 from hopsworks_flink.testing.aggregates import ARRIVAL, END, TIME, Feature, quoted, type_name
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -75,7 +75,8 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     keys = [quoted(column) for column in group.key]
     if group.is_projection:
         made = [_projected(feature, columns) for feature in group.features.values()]
-        known = _known(group)
+        needed = [_projected(group.features[name], columns) for name in group.required]
+        known = " AND ".join([_known(group), *(f"{value} IS NOT NULL" for value in needed)])
         return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     found = [
@@ -140,3 +141,9 @@ def window_ends(group: FeatureGroup) -> str:
     if group.window.is_cumulating:
         return f"range({next_end}, ({TIME} // {reach} + 1) * {reach} + 1, {pane})"
     return f"range({next_end}, {TIME} // {pane} * {pane} + {reach} + 1, {pane})"
+
+
+def window_start(window: Window, end: int) -> int:
+    """Start of the window with this end, both in epoch milliseconds."""
+    size = milliseconds(window.size)
+    return (end - 1) // size * size if window.is_cumulating else end - size

@@ -4,11 +4,15 @@ import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import hopsworksflink.files.FilesFormat;
 import hopsworksflink.format.Column;
 import hopsworksflink.format.EventsSchema;
+import hopsworksflink.format.Framing;
+import hopsworksflink.format.Registry;
 import hopsworksflink.format.Times;
 import org.apache.flink.api.common.functions.util.ListCollector;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
@@ -102,8 +106,17 @@ public final class Decode {
     private static ArrayNode decode(JsonNode request) throws Exception {
         List<Column> columns = columns(request);
         String encoding = request.get("encoding").asText();
-        EventsSchema schema = new EventsSchema(
-                encoding, columns.toArray(new Column[0]), columns.size() - request.get("appended").asInt(), true, null);
+        Set<Long> ids = new HashSet<>();
+        request.path("ids").forEach(id -> ids.add(id.asLong()));
+        Framing framing =
+                new Framing(
+                        request.path("framed").asBoolean(),
+                        ids,
+                        request.hasNonNull("written") ? request.get("written").toString() : null,
+                        request.hasNonNull("registry") ? new Registry(request.get("registry").asText(), null, null) : null);
+        int required = columns.size() - request.get("appended").asInt();
+        EventsSchema schema =
+                new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, true, null);
         schema.open(new Context());
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {

@@ -19,6 +19,8 @@ from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.spec.source.writing import Pattern
+from hopsworks_flink.pipeline.sql.features import source_table
+from hopsworks_flink.pipeline.sql.files import readable, source_tables
 from hopsworks_flink.pipeline.state import state_signature
 from hopsworks_flink.testing import evaluate
 from tests.support.pipelines import MINIMAL
@@ -222,3 +224,62 @@ def test_there_is_no_canary_with_a_time_by_an_expression() -> None:
     data["feature_groups"] = [{**MINIMAL["feature_groups"][0], "event_time": "window_end"}]
     with pytest.raises(PipelineError, match="freshness: it is measured in a feature group"):
         Pipeline.parse(data)
+
+
+BESIDE = {
+    "card": {"type": "bigint", "key": True},
+    "at": "timestamp",
+    "trace": {"type": "string", "header": "trace's id"},
+    "share": {"type": "decimal(4,2)", "header": "share"},
+    "raw": {"type": "binary", "header": "raw"},
+}
+
+
+def test_columns_of_keys_and_headers_in_sql() -> None:
+    pipeline = Pipeline.parse(spec(schema=BESIDE))
+    source = source_table(pipeline)
+    assert "(\n  `__record_key` BYTES,\n  `at` BIGINT,\n" in source
+    assert "  `__record_headers` MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL,\n" in source
+    assert "`trace` AS DECODE(`__record_headers`['trace''s id'], 'UTF-8'),\n  `share` AS CASE WHEN" in source
+    assert "`raw` AS `__record_headers`['raw'],\n" in source
+    assert "'key.format' = 'raw',\n  'key.fields' = '__record_key',\n  'value.fields-include' = 'EXCEPT_KEY'" in source
+    assert "'value.format' = 'hopsworks-events',\n  'value.hopsworks-events.encoding' = 'json'" in source
+    assert "`card` AS CASE WHEN" in source
+    assert [field["name"] for field in source_avro_schema(pipeline)["fields"]] == ["at"]
+
+
+def test_columns_of_keys_and_headers_are_no_part_of_the_value() -> None:
+    pipeline = Pipeline.parse(spec(schema=BESIDE))
+    assert list(decoder(pipeline.source)(b'{"card": "x", "trace": 1}')) == ["at"]
+    assert not pipeline.canary_groups
+    (row,) = evaluate(spec(schema=BESIDE), [{"card": 5, "at": "2025-07-01T12:00:30Z", "trace": "x"}])["g_1"]
+    assert row["card"] == 5
+
+
+def test_in_files_they_are_columns() -> None:
+    data = {**spec(schema=BESIDE), "history": {"path": "/data/orders.csv", "format": "csv"}}
+    readable_ = readable(Pipeline.parse(data))
+    table, _ = source_tables(readable_, source_table(readable_, bounded=True), 0, 1000)
+    assert "  `card` BIGINT,\n  `at` BIGINT,\n  `trace` STRING,\n  `share` DECIMAL(4, 2),\n  `raw` BYTES,\n" in table
+    assert "METADATA" not in table
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"card": {"type": "bigint", "key": True, "header": "x"}}, "has key and header; remove one of them"),
+        ({"card": {"type": "bigint", "key": True, "path": "x"}}, "path is about the record's value"),
+        ({"card": {"type": "date", "header": "x"}}, "is date, and keys and headers are read as texts"),
+        ({"card": {"type": "bigint", "key": True}, "b": {"type": "string", "key": True}}, "schema.b: card is the"),
+    ],
+)
+def test_what_is_refused_of_keys_and_headers(columns: dict[str, Any], problem: str) -> None:
+    with pytest.raises(PipelineError) as refused:
+        Pipeline.parse(spec(schema={"at": "timestamp", **columns}))
+    assert problem in str(refused.value)
+
+
+def test_a_record_has_a_value() -> None:
+    columns = {"card": {"type": "bigint", "key": True}}
+    with pytest.raises(PipelineError, match="schema needs a column of the records' values"):
+        Pipeline.parse(spec(schema=columns, event_time="kafka_timestamp"))

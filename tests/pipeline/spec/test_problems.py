@@ -62,7 +62,7 @@ def test_every_key_and_aggregate(tmp_path):
         b: {avg: amnt, where: "card", default: x}
         c: {count: "*", where: "cards > 1", default: 0}
         d: {max: amount, default: x}
-        e: {median: amount}
+        e: {mean: amount}
     """
     group = (
         f"key: [card, crad, amount]\n    aggregates:{textwrap.dedent(aggregates).replace(chr(10), chr(10) + ' ' * 6)}"
@@ -79,7 +79,7 @@ def test_every_key_and_aggregate(tmp_path):
         "feature_groups[0].aggregates.c: default: count is 0 where there is nothing, never null; remove default",
         "feature_groups[0].aggregates.d: default: 'x' is not a finite number, which double needs",
     ]
-    assert lines[0].startswith("feature_groups[0].aggregates.e: unknown function 'median'")
+    assert lines[0].startswith("feature_groups[0].aggregates.e: unknown function 'mean'")
 
 
 def test_rules_of_a_group_and_of_its_neighbours(tmp_path):

@@ -133,7 +133,7 @@ BROKEN = [
         "count",
         r"aggregates\.window_end: the name is taken.*event_time: window_end",
     ),
-    ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be one of 'window_end'"),
+    ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be window_end or event, or"),
     ("feature_groups.0.description", "x" * 257, r"feature_groups\[0\]\.description: .*at most 256"),
     ("feature_groups.0.online_types", {"m": "varchar(0)"}, r"online_types\.m: varchar\(n\) has 1 to 7500 characters"),
     (
@@ -291,7 +291,7 @@ def test_the_reference_pipeline_has_the_columns_of_the_tutorial():
         "card_transactions_10m_agg_2",
     ]
     assert pipeline.feature_groups[0].event_time is None
-    assert pipeline.feature_groups[1].event_time == "window_end"
+    assert pipeline.feature_groups[1].event_time_feature == "window_end"
 
 
 def test_data_of_a_pipeline_reads_back_as_the_same_pipeline():

@@ -241,11 +241,16 @@ def _group(
         aggregate |= chance.choice([{}, *({"window": length} for length in lengths)])
     if on_event:
         aggregates = {name: value for name, value in aggregates.items() if not OF_WINDOWS & set(value)}
+    time: Any = "event" if on_event else "window_end"
+    if chance.random() < 0.3:
+        time = {"feature": "timestamp", "is": time, "type": chance.choice(["bigint", "timestamp"])}
+    start = chance.choice([True, {"feature": "began", "type": "bigint"}])
     return {
         "name": f"group_{number}",
         "key": chance.choice(KEYS),
         **shape,
-        "event_time": "event" if on_event else "window_end",
+        "event_time": time,
+        **({"window_start": start} if not on_event and chance.random() < 0.3 else {}),
         "aggregates": {"n": "count", **aggregates},
     }
 
@@ -288,6 +293,13 @@ def _aggregate(chance: random.Random, function: str, kinds: dict[str, str], part
         aggregate["p"] = chance.choice([0, 0.1, 0.95, 1])
     if chance.random() < 0.4:
         aggregate["where"] = chance.choice(CONDITIONS)
+    if chance.random() < 0.2:
+        # Of each result the types that hold it, or some of its values.
+        kinds_of_count = ["int", "smallint", "tinyint", "string", "decimal(3,0)", "double"]
+        if "count" in function:
+            aggregate["type"] = chance.choice(kinds_of_count)
+        elif function in MOMENTS:
+            aggregate["type"] = "float"
     if "count" not in function and function not in LISTS and chance.random() < 0.3:
         of_column = function in ("min", "max", "mode", "first_value", "last_value")
         kind = kinds[aggregate[function]] if of_column else "double"

@@ -22,6 +22,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.hooks.registry_connection import source_registry
 from hopsworks_flink.pipeline.interval import Interval
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.recompute import (
@@ -32,7 +33,7 @@ from hopsworks_flink.pipeline.recompute import (
 )
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema, source_avro_schema
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.projection import Projection
+from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import FeatureType, avro_type
 from hopsworks_flink.testing import evaluate
 from tests.support.live.platform import records
@@ -88,7 +89,14 @@ class Cluster:
             self.create_topic(topic, 1)
         ingestions = {group.full_name: number for number, group in enumerate(pipeline.feature_groups)}
         plan = eager(compile_plan(pipeline, registered(pipeline, topic)))
-        values = bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, ingestion_ids=ingestions)
+        registry = source_registry(pipeline)
+        values = bindings(
+            pipeline,
+            source_kafka=self.conf,
+            sink_kafka=self.conf,
+            ingestion_ids=ingestions,
+            source_registry=registry,
+        )
         return self.submit(plan, values, savepoint)
 
     def wait_for(self, job_id: str, topic: str, rows: int) -> None:
@@ -118,7 +126,9 @@ class Cluster:
         partitions = [PartitionHistory(number, 0, 0, end, None) for number, end in enumerate(ends)]
         interval = Interval(EPOCH, EPOCH + timedelta(milliseconds=HORIZON))
         plan = compile_recompute(pipeline, registered(pipeline, topic), recomputable(pipeline), interval, partitions)
-        job_id = self.submit(plan, history_bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf))
+        registry = source_registry(pipeline)
+        values = history_bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, source_registry=registry)
+        job_id = self.submit(plan, values)
         state = self.hook.wait_until_ended(job_id, timeout=SECONDS)
         assert state == "FINISHED", self.hook.failure(job_id)
         return records(self.conf["bootstrap.servers"], topic)
@@ -224,6 +234,8 @@ def decoded(pipeline: Pipeline, found: Iterable[Any]) -> Rows:
 def time_of(group: FeatureGroup, row: dict[str, Any]) -> datetime:
     assert group.event_time_feature
     found = row[group.event_time_feature]
+    if isinstance(found, int):
+        return EPOCH + timedelta(milliseconds=found)
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
@@ -284,6 +296,9 @@ class Comparison:
             return math.isclose(one, other, rel_tol=1e-12)
         if aggregate.function == "corr":
             return abs(one - other) < 1e-6
+        if aggregate.type is not None:
+            # A float: numbers that differ in a double's last digits may be rounded apart.
+            return math.isclose(one, other, rel_tol=2e-7) or abs(one - other) < self.largest[aggregate.column] * 1e-9
         slack = self.largest[aggregate.column] * 1e-15
         if aggregate.other:
             slack *= self.largest[aggregate.other] * 1e3

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query, Response
 
 from devstack.hopsworks.api.inputs import Number, natural_number
 from devstack.hopsworks.api.routes.context import Context, ContextDep, FeatureGroupDep, FeatureStoreDep, ProjectDep
+from devstack.hopsworks.api.routes.groupdetails import tag_owner
 from devstack.hopsworks.api.routes.jobs import job_response
 from devstack.hopsworks.api.routes.quality import SUITE, attach_suite, stored_suite, suite_response
+from devstack.hopsworks.api.routes.tags import put_tag
 from devstack.hopsworks.home.errors import FEATURE_STORE_NOT_FOUND
 from devstack.hopsworks.home.layout import CREATED, FEATURE_STORE_ID, PROJECT_ID
 from devstack.hopsworks.metadata.models import FeatureGroup, FeatureGroupRequest
@@ -71,7 +73,23 @@ def create(_: FeatureStoreDep, request: FeatureGroupRequest, context: ContextDep
     group = context.groups.create(request)
     if request.expectation_suite is not None:
         attach_suite(request.expectation_suite, group, context)
+    for tag in request.tags.items if request.tags else []:
+        put_tag(context, tag_owner(group), tag)
     return _response(group, context)
+
+
+@router.get(GROUP + "/provenance/links")
+def links(group: FeatureGroupDep, context: ContextDep) -> dict[str, Any]:
+    """What the group was made of, and what is made of it; one level, whatever is asked for."""
+    groups = context.store.feature_groups()
+    upstream = [other for other in groups if other.id in group.parent_ids]
+    downstream = [other for other in groups if group.id in other.parent_ids]
+    return {"upstream": _nodes(upstream, context), "downstream": _nodes(downstream, context)}
+
+
+def _nodes(groups: list[FeatureGroup], context: Context) -> list[dict[str, Any]]:
+    node = {"artifactType": "FEATURE_GROUP", "accessible": True, "deleted": False}
+    return [{"node": {**node, "artifact": _response(group, context)}} for group in groups]
 
 
 @router.get(GROUPS + "/{name_or_id}")

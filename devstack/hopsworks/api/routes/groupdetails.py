@@ -16,11 +16,12 @@ router = APIRouter(prefix="/project/{project_id}/featurestores/{feature_store_id
 KEPT_INGESTIONS = 100
 
 
-def _tag_owner(group: FeatureGroupDep) -> str:
+def tag_owner(group: FeatureGroupDep) -> str:
+    """Under which name a group's tags are kept."""
     return f"featuregroup/{group.id}"
 
 
-router.include_router(tag_routes(_tag_owner), prefix="/tags")
+router.include_router(tag_routes(tag_owner), prefix="/tags")
 
 
 # --- commits -------------------------------------------------------------------------------------------------

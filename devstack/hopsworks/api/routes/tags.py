@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Response
 
 from devstack.hopsworks.api.routes.context import Context, ContextDep, JsonValue
 from devstack.hopsworks.home.errors import TAG_NOT_FOUND
+from devstack.hopsworks.metadata.models import Tag
 
 
 def tag_routes(owner_of: Callable[..., str]) -> APIRouter:
@@ -37,6 +39,15 @@ def tag_routes(owner_of: Callable[..., str]) -> APIRouter:
         return Response(status_code=204)
 
     return router
+
+
+def put_tag(context: Context, owner: str, tag: Tag) -> None:
+    """Keep a tag that came with a new feature group: texts as they are, all else as JSON in a text."""
+    value = tag.value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    context.store.put_tag(owner, tag.name, json.dumps(value))
 
 
 def _tags(context: Context, owner: str, name: str | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
 from hopsworks_flink.clients.hopsworks.errors import quiet, translated
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.clients.hopsworks.jobs import HopsworksJobs
-from hopsworks_flink.clients.hopsworks.shapes import FeatureGroupShape, shape_of, wanted_shape
+from hopsworks_flink.clients.hopsworks.shapes import ONLY_THERE, FeatureGroupShape, Words, shape_of, wanted_shape
 from hopsworks_flink.clients.hopsworks.topics import HopsworksTopics
 from hopsworks_flink.clients.kafka.offsets import end_offsets
 from hopsworks_flink.clients.masking import mask_values
@@ -76,35 +77,45 @@ class HopsworksSession:
         event_time: str | None = None,
         description: str = "",
         online_enabled: bool = True,
-        time_travel_format: str = "HUDI",
+        time_travel_format: str | None = None,
         ttl: int | None = None,
         on_drift: str = "fail",
+        **settings: Any,
     ) -> tuple[Any, bool]:
         """Get a feature group, or create it.
 
         :param features: ``name``, ``type`` and optionally ``description`` and ``online_type`` of each feature.
-        :param time_travel_format: of a new group: ``HUDI``, ``DELTA`` or ``NONE``. With ``DELTA`` the SDK itself
-            writes the empty table, and needs access to the store's files.
+        :param time_travel_format: ``HUDI`` (of a new group, if None), ``DELTA`` or ``NONE``. With ``DELTA`` the SDK
+            itself writes the empty table, and needs access to the store's files.
         :param ttl: seconds for which a row counts, from its event time; None: for ever.
         :param on_drift: of an existing group: ``fail``; anything else leaves the differences to the caller.
+        :param settings: ``tags``, ``partition_key``, ``topic_name``, ``online_config`` and ``statistics_config`` as the
+            SDK takes them, ``parents`` as full names (``orders_1``).
         :return: the SDK's feature group, and whether it is new.
+        :raises HopsworksNotFoundError: a parent does not exist.
         :raises HopsworksConflictError: the group exists and differs; the text names every difference.
         """
         from hopsworks.client.exceptions import RestAPIError
 
-        wanted = FeatureGroupShape.of(features, primary_key, event_time, online_enabled, ttl)
+        arguments = {
+            "name": name,
+            "version": version,
+            "description": description,
+            "primary_key": list(primary_key),
+            "event_time": event_time,
+            "online_enabled": online_enabled,
+            "time_travel_format": time_travel_format,
+            "ttl": ttl,
+            **settings,
+        }
+        sent = {**arguments, "time_travel_format": time_travel_format or "HUDI"}
+        sent.setdefault("statistics_config", False)
+        if parents := settings.get("parents"):
+            sent["parents"] = [self._named(parent) for parent in parents]
+        if tags := settings.get("tags"):
+            sent["tags"] = [{"name": tag, "value": _tag_value(value)} for tag, value in tags.items()]
         with translated(f"create feature group {name!r} version {version}"), quiet():
-            group = self.feature_store.get_or_create_feature_group(
-                name=name,
-                version=version,
-                description=description,
-                primary_key=list(primary_key),
-                event_time=event_time,
-                online_enabled=online_enabled,
-                time_travel_format=time_travel_format,
-                statistics_config=False,
-                ttl=ttl,
-            )
+            group = self.feature_store.get_or_create_feature_group(**sent)
             created = group.id is None
             if created:
                 try:
@@ -117,8 +128,41 @@ class HopsworksSession:
             # As the server has it, not as this client sent it.
             group = self.feature_store.get_feature_group(name, version)
         if not created and on_drift == "fail":
-            self._refuse_differences(name, version, wanted.differences(shape_of(group)))
+            self.check_feature_group(group, {**arguments, "features": features})
         return group, created
+
+    def _named(self, full_name: str) -> Any:
+        name, _, version = full_name.rpartition("_")
+        return self.get_feature_group(name, int(version))
+
+    def _shape(self, group: Any, arguments: Mapping[str, Any]) -> FeatureGroupShape:
+        """A registered group's shape, as far as it is asked for."""
+        if not arguments.get("parents"):
+            return shape_of(group)
+        with translated(f"read the parents of feature group {group.name!r}"), quiet():
+            links = group.get_parent_feature_groups()
+        return shape_of(group, [f"{parent.name}_{parent.version}" for parent in (links.accessible if links else ())])
+
+    def missing_words(self, group: Any, arguments: Mapping[str, Any]) -> Words:
+        """Descriptions, tags and statistics that ``arguments`` (those of creation) name and a group lacks."""
+        wanted, tags = Words.wanted(arguments), {}
+        if wanted.tags:
+            with translated(f"read the tags of feature group {group.name!r}"), quiet():
+                tags = group.get_tags()
+        return wanted.missing_in(Words.of(group, tags))
+
+    def write_words(self, group: Any, words: Words) -> None:
+        """Register descriptions, tags and statistics; what is not among them stays."""
+        with translated(f"describe feature group {group.name!r} version {group.version}"), quiet():
+            if words.description:
+                group.update_description(words.description)
+            for name, text in words.features.items():
+                group.update_feature_description(name, text)
+            for name, value in words.tags.items():
+                group.add_tag(name, value)
+            if words.statistics_config:
+                group.statistics_config = dict(words.statistics_config)
+                group.update_statistics_config()
 
     def append_features(self, group: Any, arguments: Mapping[str, Any], again: bool = False) -> tuple[Any, list[str]]:
         """Add the features that a group lacks, nullable and at the end.
@@ -146,16 +190,18 @@ class HopsworksSession:
 
         :raises HopsworksConflictError: it has a difference that appending features would not remove.
         """
-        wanted, existing = wanted_shape(arguments), shape_of(group)
+        wanted, existing = wanted_shape(arguments), self._shape(group, arguments)
         self._refuse_differences(group.name, group.version, wanted.beyond_appending(existing))
         return wanted.appended(existing)
 
     @staticmethod
     def _refuse_differences(name: str, version: int, differences: Sequence[str]) -> None:
         if differences:
+            wider = " What exists there only, rows of the narrower group would set to null."
             raise HopsworksConflictError(
                 f"Feature group {name!r} version {version} exists and differs: {'; '.join(differences)}. "
                 "Choose another version, or make the arguments match (on_drift='append' only adds features at the end)."
+                f"{wider if any(text.endswith(ONLY_THERE) for text in differences) else ''}"
             )
 
     def check_feature_group(self, group: Any, arguments: Mapping[str, Any]) -> None:
@@ -165,11 +211,9 @@ class HopsworksSession:
         """
         self._refuse_differences(arguments["name"], arguments["version"], self.differences(group, arguments))
 
-    @staticmethod
-    def differences(group: Any, arguments: Mapping[str, Any]) -> list[str]:
+    def differences(self, group: Any, arguments: Mapping[str, Any]) -> list[str]:
         """How a registered group differs from ``arguments`` (those of creation), one sentence part each."""
-        wanted = wanted_shape(arguments)
-        return wanted.differences(shape_of(group))
+        return wanted_shape(arguments).differences(self._shape(group, arguments))
 
     def get_feature_group(self, name: str, version: int) -> Any:
         """The SDK's feature group.
@@ -349,8 +393,13 @@ class HopsworksSession:
             raise HopsworksConnectionError(f"The broker of topic {topic!r} does not answer: {error}") from error
 
 
+def _tag_value(value: Any) -> Any:
+    """As the SDK sends it with a new group: it makes JSON of mappings only."""
+    return value if isinstance(value, (str, dict)) else json.dumps(value)
+
+
 def _sdk_feature(feature: Mapping[str, Any]) -> Any:
     from hsfs.feature import Feature
 
-    online_type, description = feature.get("online_type"), feature.get("description") or ""
+    online_type, description = feature.get("online_type"), feature.get("description") or feature.get("meaning") or ""
     return Feature(feature["name"], feature["type"], description=description, online_type=online_type)

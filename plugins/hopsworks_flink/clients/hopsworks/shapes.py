@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+ONLY_THERE = "exists there only"
+
 
 @dataclass(frozen=True)
 class FeatureGroupShape:
@@ -17,6 +19,8 @@ class FeatureGroupShape:
     :param ttl: seconds for which a row counts, None for ever.
     :param online_types: name -> type of the online column. Wanted ones are those that somebody named: of the others any
         registered type is right.
+    :param fixed: settings that stay as the group was made with them, by the names of the SDK's arguments; of those that
+        nobody named any is right.
     """
 
     features: Mapping[str, str]
@@ -25,6 +29,7 @@ class FeatureGroupShape:
     online_enabled: bool
     ttl: int | None = None
     online_types: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -53,7 +58,7 @@ class FeatureGroupShape:
             if there is None:
                 found.append(f"feature {name!r} ({here}) is missing there")
             elif here is None:
-                found.append(f"feature {name!r} ({there}) exists there only")
+                found.append(f"feature {name!r} ({there}) {ONLY_THERE}")
             elif here != there:
                 found.append(f"feature {name!r} is {there}, wanted {here}")
             online, known = self.online_types.get(name), existing.online_types.get(name)
@@ -70,6 +75,10 @@ class FeatureGroupShape:
             found.append(f"online_enabled is {existing.online_enabled}, wanted {self.online_enabled}")
         if self.ttl != existing.ttl:
             found.append(f"the ttl is {existing.ttl}, wanted {self.ttl} (seconds)")
+        for name, wanted in self.fixed.items():
+            if not _covers(existing.fixed.get(name), wanted):
+                known = existing.fixed.get(name)
+                found.append(f"{name} is {known!r}, wanted {wanted!r} (it stays as the group was made)")
         return found
 
     def appended(self, existing: FeatureGroupShape) -> list[str]:
@@ -87,26 +96,98 @@ class FeatureGroupShape:
         return self.differences(replace(existing, features=features, online_types=online_types))
 
 
+_FIXED = ("parents", "partition_key", "time_travel_format", "topic_name", "online_config")
+
+
 def wanted_shape(arguments: Mapping[str, Any]) -> FeatureGroupShape:
     """The shape that a group's arguments of creation ask for."""
-    return FeatureGroupShape.of(
+    shape = FeatureGroupShape.of(
         arguments["features"],
         arguments["primary_key"],
         arguments["event_time"],
         arguments["online_enabled"],
         arguments.get("ttl"),
     )
+    return replace(shape, fixed={name: arguments[name] for name in _FIXED if arguments.get(name)})
 
 
-def shape_of(group: Any) -> FeatureGroupShape:
-    """The shape of the SDK's feature group."""
-    return FeatureGroupShape.of(
+def shape_of(group: Any, parents: Sequence[str] = ()) -> FeatureGroupShape:
+    """The shape of the SDK's feature group.
+
+    :param parents: what it is made of, by full names.
+    """
+    shape = FeatureGroupShape.of(
         [{"name": f.name, "type": f.type, "online_type": f.online_type} for f in group.columns],
         [feature.name for feature in group.columns if feature.primary],
         group.event_time,
         bool(group.online_enabled),
         group.ttl if group.ttl_enabled else None,
     )
+    fixed = {
+        "parents": list(parents),
+        "partition_key": [feature.name for feature in group.columns if feature.partition],
+        "time_travel_format": (group.time_travel_format or "NONE").upper(),
+        "topic_name": group.topic_name,
+        "online_config": _plain(group.online_config),
+    }
+    return replace(shape, fixed=fixed)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A configuration of the SDK by the names of its arguments."""
+    return {name.lstrip("_"): value for name, value in vars(config).items()} if config else {}
+
+
+def _covers(known: Any, wanted: Any) -> bool:
+    """Whether a registered setting is as wanted; of a configuration, in the parts that are named."""
+    if isinstance(wanted, Mapping):
+        return all(_covers((known or {}).get(name), value) for name, value in wanted.items())
+    return bool(known == wanted) or (isinstance(wanted, list) and sorted(known or []) == sorted(wanted))
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is registered about a group for people and for statistics: a deployment may change it at any time.
+
+    Of a wanted one only what somebody has named counts.
+
+    :param features: name -> description.
+    """
+
+    description: str
+    features: Mapping[str, str]
+    tags: Mapping[str, Any]
+    statistics_config: Mapping[str, Any]
+
+    @classmethod
+    def wanted(cls, arguments: Mapping[str, Any]) -> Words:
+        """What a group's arguments of creation ask for."""
+        described = {_name(f["name"]): f["description"] for f in arguments["features"] if f.get("description")}
+        statistics = arguments.get("statistics_config") or {}
+        return cls(arguments.get("description") or "", described, arguments.get("tags") or {}, statistics)
+
+    @classmethod
+    def of(cls, group: Any, tags: Mapping[str, Any]) -> Words:
+        """Those of the SDK's feature group."""
+        described = {feature.name: feature.description or "" for feature in group.columns}
+        return cls(group.description or "", described, tags, _plain(group.statistics_config))
+
+    def missing_in(self, registered: Words) -> Words:
+        """What differs there."""
+        same = _covers(registered.statistics_config, self.statistics_config)
+        return Words(
+            "" if self.description == registered.description else self.description,
+            {name: text for name, text in self.features.items() if registered.features.get(name) not in (None, text)},
+            {name: value for name, value in self.tags.items() if registered.tags.get(name) != value},
+            {} if same else {**registered.statistics_config, **self.statistics_config},
+        )
+
+    def told(self) -> list[str]:
+        """What it says, sentence parts."""
+        found = [f"description: {self.description!r}"] if self.description else []
+        found += [f"description of {name!r}: {text!r}" for name, text in self.features.items()]
+        found += [f"tag {name!r}: {value!r}" for name, value in self.tags.items()]
+        return found + ([f"statistics_config: {dict(self.statistics_config)}"] if self.statistics_config else [])
 
 
 def _name(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,15 @@ from hopsworks_flink.deployment.deployer import Deployer
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DeploymentPolicy, DeploymentResult, DesiredJob
 from hopsworks_flink.deployment.record import DeploymentRecord
 from hopsworks_flink.deployment.rollout import HealthResult, Rollout, RolloutSteps, rollback_error
-from hopsworks_flink.exceptions import ConfigurationError, FlinkConnectionError, FlinkError
+from hopsworks_flink.exceptions import (
+    ConfigurationError,
+    FlinkConnectionError,
+    FlinkDeploymentRolledBack,
+    FlinkError,
+    HopsworksFlinkError,
+)
 from hopsworks_flink.health.bounds import Bounds
+from hopsworks_flink.health.status import OUTCOME
 from hopsworks_flink.health.wait import ERROR, TIMEOUT
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.flink.base import FlinkPythonJobOperator, wait_for_event
@@ -143,7 +151,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Converge, and wait until the job is healthy."""
-        with task_errors():
+        with self._told_errors(context):
             self.prepare()
             return self.deploy(context)
 
@@ -163,7 +171,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         :param event: of :class:`~hopsworks_flink.triggers.flink_deploy.FlinkDeploymentTrigger`.
         :param rollout: what the watch was about.
         """
-        with task_errors():
+        with self._told_errors(context):
             if not event or rollout is None:
                 raise FlinkError(
                     "The wait for the job's health ended without an event, so its health is not known. The job was "
@@ -183,6 +191,18 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
             if watched.killable:
                 deployer.killable_job_id = watched.job_id
             return self._see_through(steps, deployer, steps.step(watched, health))
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _told_errors(context: Context) -> Iterator[None]:
+        """A failure is kept for the status page: a task that fails leaves no event of its asset."""
+        with task_errors():
+            try:
+                yield
+            except HopsworksFlinkError as error:
+                action = "rolled_back" if isinstance(error, FlinkDeploymentRolledBack) else "failed"
+                context["ti"].xcom_push(key=OUTCOME, value={"action": action, "text": str(error)})
+                raise
 
     def on_kill(self) -> None:
         """Cancel the job that this try has submitted, if it is not healthy yet; nothing else."""

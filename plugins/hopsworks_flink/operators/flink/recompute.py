@@ -16,6 +16,7 @@ from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
+from hopsworks_flink.hooks.registry_connection import source_registry
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import task_errors
@@ -257,10 +258,12 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
                 self._brokers = self._ask_brokers(session)
         source, sink = self._brokers
+        pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
         values = history_bindings(
-            Pipeline.parse(self.pipeline),  # type: ignore[arg-type]
+            pipeline,
             source_kafka=java_client_properties(source),
             sink_kafka=java_client_properties(sink),
+            source_registry=source_registry(pipeline),
         )
         return {"bindings.json": json.dumps(values).encode()}
 

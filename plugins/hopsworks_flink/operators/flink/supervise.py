@@ -207,13 +207,14 @@ class FlinkSuperviseJobOperator(BaseOperator):
         """What the topic's records since the last look say: Flink does not count events that count nowhere."""
         from hopsworks_flink.clients.kafka.newest import newest_records
         from hopsworks_flink.health.refusal import refused_of
+        from hopsworks_flink.hooks.registry_connection import source_schemas
 
         try:
             records = newest_records(broker(), pipeline.source.topic, int(since * 1000))
         except HopsworksFlinkError as error:
             self.log.warning("The newest events could not be looked at: %s", error)
             return []
-        refused = refused_of(pipeline, records)
+        refused = refused_of(pipeline, records, source_schemas(pipeline))
         return [Reason(SICK if refused.most else DEGRADED, "refused", str(refused))] if refused.count else []
 
     @staticmethod

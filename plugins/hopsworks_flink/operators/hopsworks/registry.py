@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
 _TIME_TRAVEL_FORMATS = ("HUDI", "DELTA", "NONE")
 _ON_DRIFT = ("fail", "append", "append_later", "ignore")
 _RECORD = "hopsworks_append"
+_FULL_NAME = re.compile(r"[a-z][a-z0-9_]*_[1-9][0-9]*")
 
 
 class HopsworksCreateFeatureGroupOperator(BaseOperator):
     """Gets or creates a stream feature group.
 
     A group that exists is success if it has the same features, primary key, event time and online flag, and the online
-    types that are named; otherwise ``on_drift`` decides. An answer that got lost while the group was made is no harm:
-    the group is found, and completed where Hopsworks can still do so; one that stays incomplete fails the task, naming
-    what is missing.
+    types and settings that are named; otherwise ``on_drift`` decides. Descriptions, tags and statistics that are named
+    and not registered are written, unless ``on_drift`` is ``ignore``. An answer that got lost while the group was made
+    is no harm: the group is found, and completed where Hopsworks can still do so; one that stays incomplete fails the
+    task, naming what is missing.
 
     **Appending features** gives the group's topic a new schema. Materialization leaves out records written with an
     older one: materialize first, append then, and deploy the job that writes the group again (its plan holds the id of
@@ -38,7 +41,8 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
 
     :param name: name of the feature group (templated).
     :param version: its version, from 1 (templated).
-    :param features: a list of ``{"name": …, "type": …, "description": …, "online_type": …}``; types are Hopsworks'
+    :param features: a list of ``{"name": …, "type": …, "description": …, "meaning": …, "online_type": …}``; the meaning
+        is the description of a new feature that has none; types are Hopsworks'
         (``bigint``, ``double``, ``string``, ``timestamp`` …). The online type, such as ``varchar(500)``, is that of the
         column in the online store; without it, Hopsworks chooses: ``varchar(100)`` for a string, and a row with a
         longer one is dropped there (templated).
@@ -47,9 +51,16 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         key; default: none (templated).
     :param description: free text; default: empty (templated).
     :param online_enabled: whether rows also go to the online store; default: true (templated).
-    :param time_travel_format: of the offline table of a new group: ``HUDI``, ``DELTA`` or ``NONE``; default: ``HUDI``
-        (templated).
+    :param time_travel_format: of the offline table: ``HUDI``, ``DELTA`` or ``NONE``; default: ``HUDI`` for a new group,
+        any for one that exists (templated).
     :param ttl: seconds for which a row counts, from its event time; default: for ever (templated).
+    :param partition_key: names of the features by which the offline table is partitioned; default: none (templated).
+    :param topic_name: topic of the group's own; default: the project's (templated).
+    :param online_config: of the online table, as the SDK takes it; default: the platform's (templated).
+    :param statistics_config: what is computed about the offline rows, as the SDK takes it; default: nothing
+        (templated).
+    :param tags: name -> value; default: none (templated).
+    :param parents: full names of feature groups that this one is made of (``orders_1``); default: none (templated).
     :param on_drift: what to do about a group that differs. ``fail``: the task fails for good, naming every difference;
         ``append``: features that it lacks are added, nullable and at the end, and any other difference (a type, key or
         event time, a feature that is not wanted any more) fails the task before anything is changed: the way out is
@@ -59,7 +70,8 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :return: (XCom) ``feature_group_id``, ``name``, ``version``, ``topic``, ``subject_id`` (of the newest schema),
         ``location``, ``created``, ``appended`` (names of the features that were added), ``lacking`` (with
-        ``append_later``: names of those that are to be) and ``url``.
+        ``append_later``: names of those that are to be), ``described`` (what was written about a group that exists) and
+        ``url``.
     :raises AirflowFailException: an argument or the connection is wrong, or the group differs.
     :raises HopsworksError: the group is incomplete and cannot be completed, or Hopsworks refused.
     """
@@ -74,6 +86,12 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         "online_enabled",
         "time_travel_format",
         "ttl",
+        "partition_key",
+        "topic_name",
+        "online_config",
+        "statistics_config",
+        "tags",
+        "parents",
         "on_drift",
         "hopsworks_conn_id",
     )
@@ -90,8 +108,14 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         event_time: str | None = None,
         description: str = "",
         online_enabled: bool | str = True,
-        time_travel_format: str = "HUDI",
+        time_travel_format: str | None = None,
         ttl: int | str | None = None,
+        partition_key: Sequence[str] | None = None,
+        topic_name: str | None = None,
+        online_config: Mapping[str, Any] | None = None,
+        statistics_config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        parents: Sequence[str] | None = None,
         on_drift: str = "fail",
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
         **kwargs: Any,
@@ -106,6 +130,12 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
         self.online_enabled = online_enabled
         self.time_travel_format = time_travel_format
         self.ttl = ttl
+        self.partition_key = partition_key
+        self.topic_name = topic_name
+        self.online_config = online_config
+        self.statistics_config = statistics_config
+        self.tags = tags
+        self.parents = parents
         self.on_drift = on_drift
         self.hopsworks_conn_id = hopsworks_conn_id
 
@@ -119,10 +149,16 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
                 session.check_complete(group)
                 appended: list[str] = []
                 lacking: list[str] = []
+                described: list[str] = []
                 if not created and on_drift == "append":
                     group, appended = self._append(context, session, group, arguments)
                 elif not created and on_drift == "append_later":
                     lacking = session.lacking_features(group, arguments)
+                if not created and on_drift != "ignore":
+                    words = session.missing_words(group, arguments)
+                    session.write_words(group, words)
+                    described = words.told()
+                    self.log.info("Written to %s: %s.", self.name, "; ".join(described) or "nothing")
                 url = session.feature_group_url(group)
                 FeatureGroupLink().persist(context, self, url)
                 ref = session.describe(group)
@@ -145,6 +181,7 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
                 "created": created,
                 "appended": appended,
                 "lacking": lacking,
+                "described": described,
                 "url": url,
             }
 
@@ -183,9 +220,34 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
             "event_time": self.event_time or None,
             "description": self.description,
             "online_enabled": as_bool(self.online_enabled, "online_enabled"),
-            "time_travel_format": one_of(self.time_travel_format, "time_travel_format", _TIME_TRAVEL_FORMATS),
+            "time_travel_format": self._time_travel_format(),
             "ttl": None if self.ttl in (None, "") else as_int(self.ttl, "ttl"),
+            **self._settings(),
         }
+
+    def _time_travel_format(self) -> str | None:
+        if not self.time_travel_format:
+            return None
+        return one_of(self.time_travel_format, "time_travel_format", _TIME_TRAVEL_FORMATS)
+
+    def _settings(self) -> dict[str, Any]:
+        """What is passed on as it is, without what is not named."""
+        kinds: dict[str, tuple[type, ...]] = {
+            "partition_key": (list, tuple),
+            "parents": (list, tuple),
+            "topic_name": (str,),
+            "online_config": (dict,),
+            "statistics_config": (dict,),
+            "tags": (dict,),
+        }
+        found = {name: getattr(self, name) for name in kinds if getattr(self, name)}
+        for name, value in found.items():
+            if not isinstance(value, kinds[name]):
+                wanted = "a mapping" if dict in kinds[name] else "a text" if str in kinds[name] else "a list"
+                raise ConfigurationError(f"{name} must be {wanted}, not {value!r}.")
+        if wrong := [parent for parent in found.get("parents", ()) if not _FULL_NAME.fullmatch(str(parent))]:
+            raise ConfigurationError(f"parents must be names with versions, such as orders_1, not {wrong[0]!r}.")
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 class HopsworksCreateTopicOperator(BaseOperator):

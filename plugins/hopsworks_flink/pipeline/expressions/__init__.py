@@ -1,5 +1,5 @@
 """SQL expressions of a pipeline file: parsed, checked, and written for Flink and for DuckDB."""
 
-from hopsworks_flink.pipeline.expressions.expression import Expression
+from hopsworks_flink.pipeline.expressions.expression import Expression, converted
 
-__all__ = ["Expression"]
+__all__ = ["Expression", "converted"]

@@ -95,6 +95,15 @@ class Expression:
         return self.term.flink if dialect == "flink" else self.term.duckdb
 
 
+def converted(sql: str, kind: FeatureType, target: FeatureType, dialect: Dialect) -> str:
+    """SQL of a value converted to another type, null where that does not hold it.
+
+    :raises ExpressionError: there is no conversion between the two types.
+    """
+    term = cast(Term(kind, sql, sql), target)
+    return term.flink if dialect == "flink" else term.duckdb
+
+
 def _is_read(text: str) -> bool:
     """Whether the parser makes a value of a text, whatever is wrong with it; and not a statement, or nothing."""
     try:

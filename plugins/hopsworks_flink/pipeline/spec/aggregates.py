@@ -11,7 +11,7 @@ from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
 from hopsworks_flink.pipeline.spec.problems import unquoted
 from hopsworks_flink.pipeline.spec.source import expression_problem
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, array, decimal
+from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DOUBLE, FeatureType, Type, array, decimal
 from hopsworks_flink.pipeline.values import check_value
 
 COUNTS = ("count", "count_distinct", "approx_count_distinct")
@@ -33,7 +33,7 @@ MOST_VALUES = 10_000
 _OF_EVENTS = ("count", *TIMES)
 # See `Aggregate.limit`.
 _LARGEST_DOUBLE, _EXACT_DOUBLE, _EXACT_BIGINT, _SUMMED_DIGITS, _SQUARED_DIGITS = 150, 13, 16, 28, 30
-_SETTINGS = ("p", "n", "where", "window", "default", "description")
+_SETTINGS = ("p", "n", "where", "window", "default", "type", "description")
 
 
 class Aggregate(Model):
@@ -51,6 +51,7 @@ class Aggregate(Model):
     :param where: SQL condition; only events for which it is true are aggregated.
     :param window: how far the aggregate looks back from the window's end, at most its size; None: as far as that.
     :param default: value in place of null.
+    :param type: what the result is cast to, null where that does not hold it.
     :param description: of the feature.
     """
 
@@ -64,6 +65,7 @@ class Aggregate(Model):
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     window: Duration | None = None
     default: bool | int | float | str | None = None
+    type: Type | None = None
     description: str = Field(default="", max_length=256)
 
     @model_validator(mode="before")
@@ -124,6 +126,8 @@ class Aggregate(Model):
         settings = {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) not in (None, "")}
         if self.window is not None:
             settings["window"] = format_duration(self.window)
+        if self.type is not None:
+            settings["type"] = str(self.type)
         if self.column is None:
             return {self.function: "*", **settings} if settings or self.function != "count" else "count"
         return {self.function: self.columns if self.other else self.column, **settings}
@@ -141,13 +145,16 @@ class Aggregate(Model):
                 usable = False
         if self.where is not None and (problem := expression_problem(self.where, columns, None)):
             yield f"where: {problem}"
+        if usable and self.type is not None and (problem := cast_problem(self.result_type(columns), self.type)):
+            yield f"type: {problem}"
+            usable = False
         if self.default is None:
             return
         if self.function in COUNTS:
             yield f"default: {self.function} is 0 where there is nothing, never null; remove default"
         elif self.function in LISTS:
             yield "default: an array has none; remove default"
-        elif usable and (problem := check_value(self.default, self.result_type(columns))):
+        elif usable and (problem := check_value(self.default, self.feature_type(columns))):
             yield f"default: {problem}"
 
     def _problem_with_type(self, name: str, declared: FeatureType) -> str | None:
@@ -163,8 +170,15 @@ class Aggregate(Model):
             return f"{self.function} cannot compare or carry bytes, and {name!r} is binary; declare it string"
         return None
 
+    def feature_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
+        """Type of the feature."""
+        return self.type or self.result_type(columns)
+
     def result_type(self, columns: Mapping[str, FeatureType]) -> FeatureType:
-        """Type of the feature. Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT."""
+        """Type of what the function gives.
+
+        Wide enough not to overflow or truncate: Flink's own AVG of an INT is an INT.
+        """
         if self.function in COUNTS:
             return BIGINT
         if self.column is None:
@@ -204,3 +218,14 @@ class Aggregate(Model):
         if on_event and kind == BIGINT:
             return _EXACT_BIGINT
         return _SQUARED_DIGITS - kind.scale if on_event and kind.precision > _SQUARED_DIGITS else None
+
+
+def cast_problem(kind: FeatureType, target: FeatureType) -> str | None:
+    """Why a result cannot be cast to a type, or None."""
+    from hopsworks_flink.pipeline.expressions import converted
+
+    try:
+        converted("", kind, target, "flink")
+    except ValueError as error:
+        return str(error)
+    return None

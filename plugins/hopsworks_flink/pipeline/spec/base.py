@@ -14,6 +14,9 @@ _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 WINDOW_COLUMNS = ("window_start", "window_end", "window_time")
 
 Name = Annotated[str, StringConstraints(pattern=HOPSWORKS_NAME)]
+# Of a feature group with its version, as the platform names tables.
+FULL_NAME = r"^[a-z][a-z0-9_]*_[1-9][0-9]*$"
+FullName = Annotated[str, StringConstraints(pattern=FULL_NAME)]
 LONGEST_TOPIC = 249
 TOPIC_NAME = rf"^[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}$"
 Topic = Annotated[str, StringConstraints(pattern=TOPIC_NAME)]

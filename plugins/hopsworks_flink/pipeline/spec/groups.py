@@ -10,8 +10,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hopsworks_flink.pipeline.spec.aggregates import IN_JAVA, TIMES, Aggregate
-from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name
+from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, FullName, Model, Name, Topic
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
+from hopsworks_flink.pipeline.spec.group.projection import Projection
+from hopsworks_flink.pipeline.spec.group.registration import OnlineConfig, StatisticsConfig
+from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature, WindowStart
 from hopsworks_flink.pipeline.spec.online_types import (
     MOST_KEY_BYTES,
     MOST_ROW_BYTES,
@@ -22,13 +25,12 @@ from hopsworks_flink.pipeline.spec.online_types import (
     size,
 )
 from hopsworks_flink.pipeline.spec.problems import refuse
-from hopsworks_flink.pipeline.spec.projection import Projection
-from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType
+from hopsworks_flink.pipeline.types import FeatureType
 
-# Name of the feature with the time of the event, for `event_time: event`.
-EVENT_TIME_FEATURE = "event_time"
 # `engine: native` reads and writes all panes of a key at once. A window that grows needs only one at a time.
 MOST_PANES = 120
+# What the names of topics end with that the online store reads.
+ONLINE_TOPIC = "_onlinefs"
 
 
 class Window(Model):
@@ -119,8 +121,11 @@ class FeatureGroup(Model):
         last events: the row of a window without events (``null``), or with 0 for each number that has no default
         (``zero``). None: a window without events has no row.
     :param event_time: ``window_end`` adds the window's end as a feature and event time of the group, ``event`` (for
-        rows of events) the event's own time as ``event_time``. Without it the offline store keeps only the newest row
-        of a key.
+        rows of events) the event's own time as ``event_time``; ``{feature: …, is: …, type: …}`` under another name, or
+        as ``bigint``, milliseconds. Without it the offline store keeps only the newest row of a key.
+    :param window_start: ``true`` adds the window's start as a feature; ``{feature: …, type: …}`` as `event_time`.
+    :param order: names of all features in the order of a new group; without it: key, aggregates or features, start of
+        the window, event time.
     :param ttl: how long a row counts, from its event time.
     :param upsert_if_newer: whether an online row is only replaced by one with a later event time.
     :param online: whether rows go to the online store.
@@ -128,6 +133,13 @@ class FeatureGroup(Model):
         which is ``varchar(100)`` for a string.
     :param offline: whether rows go to the offline store.
     :param description: shown in the feature store, at most 256 characters.
+    :param tags: name → value; the names are those of the platform's schemas for tags.
+    :param parents: feature groups that this one is made of, such as that of the source topic: ``orders_1``.
+    :param partition_key: features by which the offline table is partitioned.
+    :param time_travel_format: of the offline table: ``HUDI``, ``DELTA`` or ``NONE``.
+    :param topic_name: topic of the group's own for its rows; without it the project's.
+    :param online_config: of the online table.
+    :param statistics_config: what is computed about the offline rows.
     """
 
     name: Name
@@ -140,13 +152,22 @@ class FeatureGroup(Model):
     aggregates: dict[Name, Aggregate] = Field(default_factory=dict, min_length=1)
     features: dict[Name, Projection] = Field(default_factory=dict, min_length=1)
     on_empty: Literal["zero", "null"] | None = None
-    event_time: Literal["window_end", "event"] | None = None
+    event_time: EventTimeFeature | None = None
+    window_start: WindowStart | None = None
+    order: list[str] = Field(default_factory=list)
     ttl: Duration | None = None
     upsert_if_newer: bool = False
     online: bool = True
     online_types: dict[str, OnlineType] = Field(default_factory=dict)
     offline: bool = True
     description: str = Field(default="", max_length=256)
+    tags: dict[str, Any] = Field(default_factory=dict)
+    parents: list[FullName] = Field(default_factory=list)
+    partition_key: list[str] = Field(default_factory=list)
+    time_travel_format: Literal["HUDI", "DELTA", "NONE"] | None = None
+    topic_name: Topic | None = None
+    online_config: OnlineConfig | None = None
+    statistics_config: StatisticsConfig | None = None
 
     @property
     def full_name(self) -> str:
@@ -166,6 +187,11 @@ class FeatureGroup(Model):
     def is_projection(self) -> bool:
         """Whether features are made of single events, without windows."""
         return bool(self.features)
+
+    @property
+    def required(self) -> list[str]:
+        """Features without which an event has no row."""
+        return [name for name, feature in self.features.items() if feature.required]
 
     @property
     def by_event(self) -> bool:
@@ -231,18 +257,27 @@ class FeatureGroup(Model):
     @property
     def event_time_feature(self) -> str | None:
         """Name of the feature that is the group's event time."""
-        return EVENT_TIME_FEATURE if self.event_time == "event" else self.event_time
+        return self.event_time.feature if self.event_time else None
+
+    @property
+    def times(self) -> dict[str, EventTimeFeature | WindowStart]:
+        """Features with a time of the row, by name."""
+        return {time.feature: time for time in (self.window_start, self.event_time) if time}
+
+    @property
+    def feature_names(self) -> list[str]:
+        """All features in their order."""
+        return self.order or [*self.key, *self.aggregates, *self.features, *self.times]
 
     def feature_types(self, columns: Mapping[str, FeatureType]) -> dict[str, FeatureType]:
         """Types of the features in their order, over these columns; without those whose columns are wrong (None)."""
         kinds = {name: columns.get(name) for name in self.key}
         for name, aggregate in self.aggregates.items():
             if aggregate and all(columns.get(column) for column in aggregate.columns):
-                kinds[name] = aggregate.result_type(columns)
+                kinds[name] = aggregate.feature_type(columns)
         kinds |= {name: feature.kind(columns) for name, feature in self.features.items() if feature}
-        if self.event_time_feature:
-            kinds[self.event_time_feature] = TIMESTAMP
-        return {name: kind for name, kind in kinds.items() if kind is not None}
+        kinds |= {name: time.kind for name, time in self.times.items()}
+        return {name: kind for name in self.feature_names if (kind := kinds.get(name)) is not None}
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureGroup:
@@ -303,22 +338,34 @@ class FeatureGroup(Model):
         for feature in self.features:
             if feature in self.key:
                 yield f"features.{feature}: a key column is a feature already; remove it here"
-        if self.event_time == "event" and EVENT_TIME_FEATURE in (*self.key, *self.aggregates, *self.features):
-            yield f"event_time: event adds a feature {EVENT_TIME_FEATURE!r}; rename the other one"
+        yield from self._time_problems()
+
+    def _time_problems(self) -> Iterator[str]:
+        others = [*self.key, *self.aggregates, *self.features]
+        for setting in ("event_time", "window_start"):
+            if (time := getattr(self, setting)) is not None:
+                if time.feature in others:
+                    yield f"{setting} adds a feature {time.feature!r}; rename the other one, or this: {{feature: …}}"
+                others.append(time.feature)
+        if self.window_start and self.window and self.window.gap:
+            yield "window_start: a session begins with its first event; write a feature {min: …} of the event time"
+        if self.order and sorted(self.order) != sorted(others):
+            yield f"order must name each feature once: {', '.join(others)}; it has {', '.join(self.order)}"
 
     def _emission_problems(self) -> Iterator[str]:
-        if self.is_projection:
-            if self.event_time == "window_end":
-                yield "event_time: window_end is for windows; with features write event_time: event"
-        elif self.emit == "on_event":
+        by, is_ = ("features" if self.is_projection else "on_event"), self.event_time.is_ if self.event_time else None
+        if self.emit == "on_event":
             if self.window and (self.window.slide or self.window.step or self.window.gap):
                 yield "emit: on_event looks back from each event: window has a size, no slide, no step and no gap"
             for feature, aggregate in self.aggregates.items():
                 if aggregate and aggregate.function in (*IN_JAVA, *TIMES):
                     yield f"aggregates.{feature}: {aggregate.function} is for windows; remove emit: on_event, or it"
-            if self.event_time == "window_end":
-                yield "event_time: window_end is for emit: on_window; with on_event write event_time: event"
-        elif self.event_time == "event":
+        if self.by_event:
+            if is_ == "window_end":
+                yield f"event_time: window_end is for windows; with {by} write event_time: event"
+            if self.window_start:
+                yield f"window_start is for windows, and {by} has none; remove it"
+        elif is_ == "event":
             yield "event_time: event is for features and emit: on_event; windows have event_time: window_end"
 
     def _length_problems(self) -> Iterator[str]:
@@ -344,17 +391,19 @@ class FeatureGroup(Model):
             yield f"on_empty: {one_length}, and is not found empty; remove it"
 
     def _online_problems(self) -> Iterator[str]:
-        if self.online_types and not self.online:
-            yield "online_types is about the online store, and online is false; remove one"
-        names = (
-            *self.key,
-            *self.aggregates,
-            *self.features,
-            *([self.event_time_feature] if self.event_time_feature else []),
-        )
-        for name in self.online_types:
+        for setting in ("online_types", "online_config"):
+            if getattr(self, setting) and not self.online:
+                yield f"{setting} is about the online store, and online is false; remove one"
+        if self.topic_name and self.online and not self.topic_name.endswith(ONLINE_TOPIC):
+            yield f"topic_name {self.topic_name!r} must end with {ONLINE_TOPIC}: the online store reads no other topics"
+        names = (*self.key, *self.aggregates, *self.features, *self.times)
+        named = [(f"online_types.{name}", name) for name in self.online_types]
+        named += [(f"partition_key: {name!r}", name) for name in self.partition_key]
+        columns = self.statistics_config.columns if self.statistics_config else []
+        named += [(f"statistics_config.columns: {name!r}", name) for name in columns]
+        for place, name in named:
             if name not in names:
-                yield f"online_types.{name}: there is no such feature; there are {', '.join(names)}"
+                yield f"{place}: there is no such feature; there are {', '.join(names)}"
 
     def _storage_problems(self) -> Iterator[str]:
         if not self.online and not self.offline:

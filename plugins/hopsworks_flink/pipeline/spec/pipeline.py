@@ -177,6 +177,7 @@ class Pipeline(Model):
             group
             for group in self.feature_groups
             if group.online
+            and self.source.is_ours
             and group.event_time
             and group.emit == "on_window"
             and group.window.gap is None
@@ -184,6 +185,7 @@ class Pipeline(Model):
             and self.source.event_time.expression is None
             and len(group.key) == 1
             and group.key[0] in columns
+            and not self.source.beside_columns
             and group.key[0] != self.source.event_time.column
             and columns[group.key[0]].name in RESERVED_KEYS
         ]

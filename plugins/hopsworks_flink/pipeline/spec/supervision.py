@@ -17,8 +17,10 @@ class Supervision(Model):
     :param policy: ``alert``: the task fails with the reasons; ``redeploy``: the pipeline is deployed again where that
         can help, and the task fails where it cannot, or did not.
     :param max_attempts: so many deployments within ``attempt_window``, then the task fails.
+    :param attempt_window: the time in which these are counted.
     :param max_checkpoint_age: since the last completed checkpoint, or since the start.
     :param max_restarts: so many failures within ``restart_window`` are a nuisance, more are a sickness.
+    :param restart_window: the time in which these are counted.
     :param max_lag: so many events may wait in the topic; None: any number, as long as the watermark moves.
     :param max_silence: how long the job may write nothing while it reads; None: for ever. A window that is longer
         writes nothing either.

@@ -83,10 +83,15 @@ def window_value(aggregate: Aggregate, columns: Columns) -> str:
 
 
 def with_default(aggregate: Aggregate, columns: Columns, value: str) -> str:
-    """The feature, with its default in place of null."""
+    """The feature: as the type that it has, with its default in place of null."""
+    kind = aggregate.feature_type(columns)
+    if kind != aggregate.result_type(columns):
+        from hopsworks_flink.pipeline.expressions import converted
+
+        value = converted(value, aggregate.result_type(columns), kind, "flink")
     if aggregate.default is None:
         return value
-    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, aggregate.result_type(columns)))})"
+    return f"COALESCE({value}, {template_text(sql_value(aggregate.default, kind))})"
 
 
 def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:

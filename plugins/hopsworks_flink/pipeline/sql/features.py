@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     OverAggregates,
@@ -50,13 +51,22 @@ from hopsworks_flink.pipeline.types import (
 
 KEY = "__key"
 HEADERS = "__headers"
+RECORD_KEY = "__record_key"
+RECORD_HEADERS = "__record_headers"
 AT = "__at"
 MILLISECONDS = "__milliseconds"
 #: Flink's name for the format of this package (flink_jobs/java): a record is decoded as it was written, or not at all.
 FORMAT = "hopsworks-events"
 SOURCE_KAFKA = "${source_kafka}"
+SOURCE_REGISTRY = "${source_registry}"
 SINK_KAFKA = "${sink_kafka}"
 SOURCE_START = "${source_start}"
+SINK_OPTIONS = {
+    # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
+    "sink.delivery-guarantee": "at-least-once",
+    "properties.linger.ms": "50",
+    "properties.batch.size": "262144",
+}
 
 # Milliseconds.
 _SHORTEST_DISCOVERY, _LONGEST_DISCOVERY = 1_000, 10_000
@@ -72,7 +82,7 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     :param bounded: whether it is read between offsets, and not for ever.
     """
     source = pipeline.source
-    lines = [f"{sql_identifier(name)} {kind.sql}" for name, kind in source.columns.items()]
+    lines = [f"{sql_identifier(name)} {column.type.sql}" for name, column in source.value_columns.items()]
     event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
     if source.on_decode_error == "quarantine":
         lines += [f"{sql_identifier(UNDECODABLE)} BYTES", f"{sql_identifier(PROBLEM)} STRING"]
@@ -82,6 +92,12 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     if needs_coordinates(pipeline):
         lines.append(f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL")
         lines.append(f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL")
+    beside = source.beside_columns
+    if source.has_key_column:
+        lines.insert(0, f"{sql_identifier(RECORD_KEY)} BYTES")
+    if any(column.header is not None for column in beside.values()):
+        lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
+    lines += [f"{sql_identifier(name)} AS {_beside(column)}" for name, column in beside.items()]
     lines += [
         f"{event_time} AS {guarded}",
         # An event at the watermark is late: one that is just as late as it may be must lie above.
@@ -91,7 +107,8 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     options = _source_options(pipeline.consumer_group, source)
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{_discovery_milliseconds(source)} ms"
-    return create_table(SOURCE_TABLE, lines, options, f"{SOURCE_START},\n  {SOURCE_KAFKA}")
+    registry = [SOURCE_REGISTRY] if source.registry else []
+    return create_table(SOURCE_TABLE, lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry]))
 
 
 def _discovery_milliseconds(source: Source) -> int:
@@ -147,8 +164,10 @@ def time_value(source: Source) -> tuple[str, str]:
     """SQL of the number that is an event's time, and what it counts."""
     event_time = source.event_time
     if event_time.column is not None:
-        kind: FeatureType | None = source.columns[event_time.column]
-        text = sql_identifier(event_time.column)
+        column = source.declared[event_time.column]
+        kind: FeatureType | None = column.type
+        # A computed column cannot read another one.
+        text = _beside(column) if column.is_beside else sql_identifier(event_time.column)
     else:
         from hopsworks_flink.pipeline.expressions import Expression
 
@@ -156,6 +175,19 @@ def time_value(source: Source) -> tuple[str, str]:
         kind = expression.type
         text = f"({template_text(expression.cast(TIMESTAMP if kind == TIMESTAMP else BIGINT).sql('flink'))})"
     return text, "microseconds" if kind == TIMESTAMP else event_time.unit
+
+
+def _beside(column: Column) -> str:
+    """SQL of a column that is the record's key or a header, as an expression over texts has it."""
+    raw = sql_identifier(RECORD_KEY)
+    if column.header is not None:
+        raw = f"{sql_identifier(RECORD_HEADERS)}[{template_text(sql_literal(column.header))}]"
+    if column.type.name == "binary":
+        return raw
+    from hopsworks_flink.pipeline.expressions.terms import Term, cast, clean
+
+    text = f"DECODE({raw}, 'UTF-8')"
+    return clean(cast(Term(STRING, text, text), column.type)).flink
 
 
 def _moment(epoch_milliseconds: str) -> str:
@@ -171,17 +203,31 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
         # Flink's default, as Kafka's, reads what a transaction has aborted as well.
         "properties.isolation.level": "read_committed",
     }
+    if source.has_key_column:
+        options |= {"key.format": "raw", "key.fields": RECORD_KEY, "value.fields-include": "EXCEPT_KEY"}
+    prefix = format_prefix(source)
     options |= {
-        "format": FORMAT,
-        f"{FORMAT}.encoding": source.format,
-        f"{FORMAT}.on-error": source.on_decode_error,
+        prefix.removesuffix(FORMAT) + "format": FORMAT,
+        f"{prefix}.encoding": source.format,
+        f"{prefix}.on-error": source.on_decode_error,
     }
+    if source.framing is not None:
+        options[f"{prefix}.framing"] = source.framing
+    if source.schema_ids:
+        options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
+    if source.avro_schema is not None:
+        options[f"{prefix}.schema"] = json.dumps(source.avro_schema, ensure_ascii=False)
     if source.appended:
-        options[f"{FORMAT}.appended"] = str(len(source.appended))
-    options |= column_options(FORMAT, source)
+        options[f"{prefix}.appended"] = str(len(source.appended))
+    options |= column_options(prefix, source)
     if source.idle_timeout is not None:
         options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
     return options
+
+
+def format_prefix(source: Source) -> str:
+    """What the options of the records' format begin with: there is another format for their keys, or there is not."""
+    return f"value.{FORMAT}" if source.has_key_column else FORMAT
 
 
 def column_options(format_: str, source: Source) -> dict[str, str]:
@@ -190,7 +236,7 @@ def column_options(format_: str, source: Source) -> dict[str, str]:
     if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
         # They are BIGINT there, which alone does not say what is in range.
         options[f"{format_}.timestamps"] = ";".join(timestamps)
-    if more := {name: facts for name, column in source.declared.items() if (facts := column.options())}:
+    if more := {name: facts for name, column in source.value_columns.items() if (facts := column.options())}:
         options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)
     return options
 
@@ -213,10 +259,7 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
         "key.fields": KEY,
         "value.format": "avro",
         "value.fields-include": "EXCEPT_KEY",
-        # Rows are upserts by key with values that a replay repeats, so doing them twice changes nothing.
-        "sink.delivery-guarantee": "at-least-once",
-        "properties.linger.ms": "50",
-        "properties.batch.size": "262144",
+        **SINK_OPTIONS,
     }
     return create_table(group.full_name, lines, options, SINK_KAFKA)
 
@@ -242,13 +285,16 @@ def insert(
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
-    if group.event_time:
-        # Windows end on whole seconds, sessions do not.
-        whole = group.window.gap is None
-        end = (
-            "EXTRACT(EPOCH FROM `window_end`) * 1000000" if whole else f"({epoch_milliseconds('`window_end`')}) * 1000"
-        )
-        produced["window_end"] = end
+    for name, time in group.times.items():
+        # Windows start and end on whole seconds, sessions do not.
+        seconds = "EXTRACT(EPOCH FROM `window_end`)"
+        if time is group.window_start:
+            # Rows of windows of several lengths know their end only.
+            begun = f"({seconds} - {group.window.size // timedelta(seconds=1)})"
+            seconds = begun if group.is_joined else "EXTRACT(EPOCH FROM `window_start`)"
+        produced[name] = f"{seconds} * {1000 * time.per_millisecond}"
+        if group.window.gap is not None:
+            produced[name] = f"({epoch_milliseconds('`window_end`')}) * {time.per_millisecond}"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
     if ends_decide(group):
@@ -294,10 +340,11 @@ def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[
     """A row for each event that counts, made of nothing else. No watermark is waited for: a late event has its row."""
     columns = pipeline.source.all_columns
     produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
-    if group.event_time_feature:
-        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(EVENT_TIME))}) * 1000"
+    produced |= _event_times(group, _event_milliseconds(pipeline.source))
     events = sql_identifier(events_view_name(group.key))
-    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}"
+    needed = "\n  AND ".join(f"{produced[name]} IS NOT NULL" for name in group.required)
+    where = f"\nWHERE {needed}" if needed else ""
+    return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}{where}"
 
 
 def _insert_on_event(
@@ -308,8 +355,7 @@ def _insert_on_event(
     for feature, aggregate in group.aggregates.items():
         over.add(feature, aggregate, pipeline.source.all_columns)
     produced = dict(over.features)
-    if group.event_time_feature:
-        produced[group.event_time_feature] = f"({epoch_milliseconds(sql_identifier(AT))}) * 1000"
+    produced |= _event_times(group, epoch_milliseconds(sql_identifier(AT)))
     keys, events = [sql_identifier(column) for column in group.key], sql_identifier(events_view_name(group.key))
     at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
     by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
@@ -336,6 +382,21 @@ def _insert_on_event(
         outer = f"SELECT\n    {_listed(['*', *_named(steps)])}\n  FROM (\n  {outer}\n){first}"
         first = ""
     return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM (\n  {outer}\n){first}"
+
+
+def _event_times(group: FeatureGroup, at: str) -> dict[str, str]:
+    """The event time of a row that is an event's, out of an expression for its milliseconds."""
+    return {
+        name: f"({at}) * {time.per_millisecond}" if time.per_millisecond > 1 else at
+        for name, time in group.times.items()
+    }
+
+
+def _event_milliseconds(source: Source) -> str:
+    """Milliseconds of an event that counts: from its own column, as EXTRACT costs as much as decoding the event."""
+    if source.event_time.column is None:
+        return epoch_milliseconds(sql_identifier(EVENT_TIME))
+    return _within_calendar(source)[1]
 
 
 def _named(expressions: Mapping[str, str], behind: str = "") -> list[str]:

@@ -7,6 +7,7 @@ import re
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
+from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.sql import events as views
 from hopsworks_flink.pipeline.sql.features import column_options
 from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
@@ -30,8 +31,18 @@ def readable(pipeline: Pipeline) -> Pipeline:
             "expression as source.event_time"
         )
     # What cannot be read in a file fails the job. An event in a file is as old as it is: there is no time of arrival.
-    changes: dict[str, str | None] = {"on_decode_error": "fail", "refused": "drop", "max_past": None}
-    return pipeline.model_copy(update={"source": pipeline.source.model_copy(update=changes)})
+    # Nor is there the framing of a topic's records.
+    changes: dict[str, str | None] = {
+        "framing": None,
+        "registry": None,
+        "on_decode_error": "fail",
+        "refused": "drop",
+        "max_past": None,
+    }
+    source = pipeline.source.model_copy(update=changes)
+    # What stood beside a record is a column of a file.
+    columns = {name: Column(type=c.type) if c.is_beside else c for name, c in source.declared.items()}
+    return pipeline.model_copy(update={"source": source.model_copy(update={"declared": columns})})
 
 
 def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) -> list[str]:

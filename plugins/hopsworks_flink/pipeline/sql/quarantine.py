@@ -11,7 +11,7 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds, template_text
 from hopsworks_flink.pipeline.sql.events import (
     KAFKA_TIMESTAMP,
     OFFSET,
@@ -102,7 +102,7 @@ def quarantine_insert(pipeline: Pipeline) -> str:
         "value": sql_identifier(UNDECODABLE) if undecodable else "CAST(NULL AS BYTES)",
     }
     selected = ",\n  ".join(f"{expression} AS {sql_identifier(name)}" for name, expression in made.items())
-    refused = [f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)", *_missing_keys(pipeline)]
+    refused = [f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)", *_missing(pipeline).values()]
     return (
         f"INSERT INTO {sql_identifier(QUARANTINE_TABLE)}\nSELECT\n  {selected}\n"
         f"FROM {sql_identifier(events_table(pipeline))}\nWHERE " + "\n  OR ".join(refused)
@@ -125,16 +125,20 @@ def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         if old := too_old(source):
             yield old, TOO_OLD.format(name)
         yield refused, TOO_FAR_AHEAD.format(name)
-    for key, condition in zip(_keys(pipeline), _missing_keys(pipeline), strict=True):
-        yield condition, NULL.format(key)
+    for needed, condition in _missing(pipeline).items():
+        yield condition, NULL.format(needed)
 
 
-def _keys(pipeline: Pipeline) -> list[str]:
-    return list(dict.fromkeys(column for group in pipeline.feature_groups for column in group.key))
-
-
-def _missing_keys(pipeline: Pipeline) -> list[str]:
-    return [f"{sql_identifier(column)} IS NULL" for column in _keys(pipeline)]
+def _missing(pipeline: Pipeline) -> dict[str, str]:
+    """Conditions for what an event has to have, by its name: a key column, or a feature with its group."""
+    keys = [column for group in pipeline.feature_groups for column in group.key]
+    missing = {column: f"{sql_identifier(column)} IS NULL" for column in keys}
+    columns = pipeline.source.all_columns
+    for group in pipeline.feature_groups:
+        for name in group.required:
+            value = template_text(group.features[name].parsed(columns).sql("flink"))
+            missing[f"{group.full_name}.{name}"] = f"{value} IS NULL"
+    return missing
 
 
 def _json_pairs(pipeline: Pipeline) -> Iterator[str]:

@@ -89,12 +89,13 @@ def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
     for feature, aggregate in group.aggregates.items():
         value = sql_identifier(feature)
         if aggregate.function in COUNTS:
-            found[feature] = f"COALESCE({value}, 0)"
-        elif aggregate.default is not None:
-            found[feature] = with_default(aggregate, columns, value)
-        elif group.on_empty == "zero" and aggregate.zero_where_empty(columns):
-            kind = aggregate.result_type(columns).sql
-            found[feature] = f"CASE WHEN {sql_identifier(EMPTY)} THEN CAST(0 AS {kind}) ELSE {value} END"
+            value = f"COALESCE({value}, 0)"
+        value = with_default(aggregate, columns, value)
+        if group.on_empty == "zero" and aggregate.function not in COUNTS and aggregate.zero_where_empty(columns):
+            kind = aggregate.feature_type(columns).sql
+            value = f"CASE WHEN {sql_identifier(EMPTY)} THEN CAST(0 AS {kind}) ELSE {value} END"
+        if value != sql_identifier(feature):
+            found[feature] = value
     return found
 
 

@@ -20,6 +20,8 @@ class Column(Model):
 
     :param type: what it holds.
     :param path: where it stands in the record: ``payload.items[0].price``; None: under its own name.
+    :param key: whether it is the record's key, a text, and no part of its value.
+    :param header: name of the record's header that it is, a text, and no part of its value.
     :param pattern: of a ``timestamp`` that is a text in the records: ``yyyy-MM-dd HH:mm:ss``; None: ISO 8601.
     :param zone: of a ``timestamp`` that is a text: where texts without a zone are local time; None: there are none.
     :param unit: of a ``timestamp`` that is a number: what it counts since the epoch (UTC).
@@ -27,6 +29,8 @@ class Column(Model):
 
     type: Type
     path: str | None = Field(default=None, min_length=1, max_length=1000)
+    key: bool = False
+    header: str | None = Field(default=None, min_length=1, max_length=1000)
     pattern: str | None = Field(default=None, min_length=1, max_length=100)
     zone: str | None = Field(default=None, min_length=1, max_length=100)
     unit: Unit | None = None
@@ -45,6 +49,11 @@ class Column(Model):
     def more(self) -> dict[str, Any]:
         """What is said beside the type."""
         return {name: value for name in type(self).model_fields if name != "type" and (value := getattr(self, name))}
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it stands beside the record's value: in the key, or in a header."""
+        return self.key or self.header is not None
 
     @property
     def is_text(self) -> bool:
@@ -78,6 +87,18 @@ class Column(Model):
         return self
 
     def _problems(self) -> Iterator[str]:
+        if self.is_beside:
+            others = [name for name in self.more if name not in ("key", "header")]
+            if self.key and self.header is not None:
+                yield "has key and header; remove one of them"
+            if others:
+                yield f"{others[0]} is about the record's value, and the column is none of it; remove {others[0]}"
+            if self.type.name in ("date", "timestamp"):
+                yield (
+                    f"is {self.type}, and keys and headers are read as texts: declare it string or bigint, "
+                    "and derive what it means"
+                )
+            return
         times = [name for name in ("pattern", "zone", "unit") if getattr(self, name) is not None]
         if times and self.type != TIMESTAMP:
             yield f"{', '.join(times)}: for a timestamp only, and the type is {self.type}"
@@ -107,7 +128,7 @@ def path_problems(columns: Mapping[str, Column | None]) -> Iterator[str]:
     # Step by step: the column that a place belongs to, and what is there.
     seen: dict[Path, tuple[str, str]] = {}
     for name, column in columns.items():
-        if column is None:
+        if column is None or column.is_beside:
             continue
         path = path_of(name, column)
         for length in range(1, len(path) + 1):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
+from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
 from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, path_problems
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
@@ -76,12 +77,17 @@ class Derived(Model):
 
 
 class Source(Model):
-    """The Kafka topic that events arrive on, as plain Avro records or as JSON objects.
+    """The Kafka topic that events arrive on, as records of Avro or as JSON objects.
 
     :param topic: name of the topic; also the subject of its schema.
     :param partitions: number of partitions when the topic is created.
     :param replication: replication factor when the topic is created.
-    :param format: of the records' values: ``avro`` (plain binary, no header) or ``json``.
+    :param format: of the records' values: ``avro`` (plain binary, unless a setting below says more) or ``json``.
+    :param framing: ``confluent``: five bytes stand before each record, a zero byte and the schema's id in a registry.
+    :param avro_schema: the schema that records were written with, where they are not plain: then each column is read
+        from the field of its name, or of its path.
+    :param registry: Airflow connection of the schema registry that has the schemas that records were written with.
+    :param schema_ids: the ids that are right, in framing without a registry; empty: any.
     :param declared: (``schema`` in the file) columns in the order of the Avro record, each nullable.
     :param appended: the last of the columns, which records of an older schema lack; such a record is read with null for
         what it ends before. For plain Avro; JSON records may lack any column.
@@ -104,6 +110,10 @@ class Source(Model):
     partitions: int = Field(default=1, ge=1, le=10_000)
     replication: int = Field(default=1, ge=1, le=100)
     format: Literal["avro", "json"] = "avro"
+    framing: Literal["confluent"] | None = None
+    avro_schema: dict[str, Any] | None = None
+    registry: str | None = Field(default=None, min_length=1, max_length=250)
+    schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
     declared: dict[str, Column] = Field(alias="schema", min_length=1)
     appended: list[str] = Field(default_factory=list)
     event_time: EventTime
@@ -126,9 +136,34 @@ class Source(Model):
         return {name: column.type if column else None for name, column in self.declared.items()}  # type: ignore[misc]
 
     @property
+    def value_columns(self) -> dict[str, Column]:
+        """Columns of the records' values: without those of keys and headers."""
+        return {name: column for name, column in self.declared.items() if column is None or not column.is_beside}
+
+    @property
+    def beside_columns(self) -> dict[str, Column]:
+        """Columns of the records' keys and headers."""
+        return {name: column for name, column in self.declared.items() if column is not None and column.is_beside}
+
+    @property
+    def has_key_column(self) -> bool:
+        """Whether a column is the records' key."""
+        return any(column.key for column in self.beside_columns.values())
+
+    @property
     def all_columns(self) -> dict[str, FeatureType]:
         """Columns of the topic and derived ones, with their types: what keys, aggregates and conditions may name."""
         return {**self.columns, **{name: _type_of(column) for name, column in self.derive.items()}}
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the fields of records have names: those of JSON, and of Avro by the schema of its writer."""
+        return self.format == "json" or self.avro_schema is not None or self.registry is not None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether records can be written by what the file says: JSON and plain Avro."""
+        return self.avro_schema is None and self.framing is None
 
     @property
     def quarantine_topic(self) -> str | None:
@@ -161,6 +196,7 @@ class Source(Model):
         """What is wrong between the settings. Event time, columns and derived columns that are wrong may be None."""
         if self.declared:
             yield from self._path_problems()
+            yield from self._avro_problems()
             yield from self._appended_problems()
             yield from self._event_time_problems()
             yield from self._expression_problems()
@@ -179,10 +215,37 @@ class Source(Model):
             yield "idle_timeout must be positive, or null to wait for every partition"
 
     def _path_problems(self) -> Iterator[str]:
+        if not self.value_columns:
+            yield "schema needs a column of the records' values, beside those of keys and headers"
+        if len(keys := [name for name, column in self.beside_columns.items() if column.key]) > 1:
+            yield f"schema.{keys[1]}: {keys[0]} is the record's key already"
         named = [name for name, column in self.declared.items() if column and column.path is not None]
-        if named and self.format == "avro":
-            yield f"schema.{named[0]}.path: a record of plain Avro is the columns in their order; remove path"
+        if named and self.format == "avro" and not self.has_names:
+            yield (
+                f"schema.{named[0]}.path: a record of plain Avro is the columns in their order; give the schema that "
+                "records were written with (avro_schema, or registry), or remove path"
+            )
         yield from path_problems(self.declared)
+
+    def _avro_problems(self) -> Iterator[str]:
+        for name in ("framing", "avro_schema", "registry", "schema_ids"):
+            if getattr(self, name) and self.format != "avro":
+                yield f"{name} is about Avro, and format is {self.format}; remove it"
+                return
+        if self.registry is not None:
+            if self.avro_schema is not None:
+                yield "registry and avro_schema both say what records were written with; remove one of them"
+            if self.framing is None:
+                yield "registry: the schemas' ids stand in front of the records; add framing: confluent"
+        if self.schema_ids and (self.registry is not None or self.framing is None):
+            yield "schema_ids is for framing without a registry; remove it"
+        if self.avro_schema is not None:
+            try:
+                schema = parse_schema(self.avro_schema)
+            except ValueError as error:
+                yield f"avro_schema {error}"
+            else:
+                yield from reading_problems(schema, self.value_columns)
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:
@@ -190,7 +253,10 @@ class Source(Model):
         if self.format == "json":
             yield "appended is about plain Avro; a record of JSON may lack any column: remove it"
             return
-        columns = list(self.columns)
+        if self.has_names:
+            yield "appended is about plain Avro; what a record's own schema lacks is null: remove it"
+            return
+        columns = list(self.value_columns)
         if self.appended != columns[1:][-len(self.appended) :]:
             yield (
                 f"appended must name the last columns of schema in their order, and not all; it has "

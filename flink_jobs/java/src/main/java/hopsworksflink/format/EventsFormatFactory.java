@@ -1,5 +1,6 @@
 package hopsworksflink.format;
 
+import java.util.List;
 import java.util.Set;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.configuration.ConfigOption;
@@ -39,6 +40,24 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                     .defaultValue(0)
                     .withDescription("How many of the last columns a record of an older Avro schema may lack.");
 
+    private static final ConfigOption<String> FRAMING =
+            text("framing", "confluent: a zero byte and a schema's id in a registry stand in front of each record.");
+    private static final ConfigOption<List<Long>> SCHEMA_IDS =
+            ConfigOptions.key("schema-ids")
+                    .longType()
+                    .asList()
+                    .defaultValues()
+                    .withDescription("The ids that are right; none: any.");
+    private static final ConfigOption<String> SCHEMA = text("schema", "The schema that records of Avro were written with.");
+    private static final ConfigOption<String> URL = text("registry.url", "Of the registry that has the schemas.");
+    private static final ConfigOption<String> AUTHORIZATION =
+            text("registry.authorization", "Header of each request to it.");
+    private static final ConfigOption<String> CA = text("registry.ca", "Certificates, PEM, that vouch for it.");
+
+    private static ConfigOption<String> text(String key, String description) {
+        return ConfigOptions.key(key).stringType().noDefaultValue().withDescription(description);
+    }
+
     @Override
     public String factoryIdentifier() {
         return "hopsworks-events";
@@ -51,7 +70,17 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
 
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
-        return Set.of(ON_ERROR, Column.TIMESTAMPS, Column.COLUMNS, APPENDED);
+        return Set.of(
+                ON_ERROR,
+                Column.TIMESTAMPS,
+                Column.COLUMNS,
+                APPENDED,
+                FRAMING,
+                SCHEMA_IDS,
+                SCHEMA,
+                URL,
+                AUTHORIZATION,
+                CA);
     }
 
     @Override
@@ -86,7 +115,20 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
             }
             Column[] columns = Column.of(fields.subList(0, own), options);
             int required = own - options.get(APPENDED);
-            return new EventsSchema(encoding, columns, required, quarantine, context.createTypeInformation(produced));
+            Framing framing =
+                    new Framing(
+                            options.getOptional(FRAMING).isPresent(),
+                            Set.copyOf(options.get(SCHEMA_IDS)),
+                            options.get(SCHEMA),
+                            registry());
+            return new EventsSchema(
+                    encoding, columns, required, framing, quarantine, context.createTypeInformation(produced));
+        }
+
+        private Registry registry() {
+            return options.getOptional(URL)
+                    .map(url -> new Registry(url, options.get(AUTHORIZATION), options.get(CA)))
+                    .orElse(null);
         }
 
         @Override

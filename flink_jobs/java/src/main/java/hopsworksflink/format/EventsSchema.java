@@ -20,21 +20,28 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     private final String encoding;
     private final Column[] columns;
     private final int required;
+    private final Framing framing;
     private final boolean quarantine;
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
     private transient Counter undecodable;
+    private transient Counter tombstones;
 
-    /** @param required a record of plain Avro may end behind so many of the columns. */
+    /**
+     * @param required a record of plain Avro may end behind so many of the columns.
+     * @param framing what says how a record of Avro was written.
+     */
     public EventsSchema(
             String encoding,
             Column[] columns,
             int required,
+            Framing framing,
             boolean quarantine,
             TypeInformation<RowData> produced) {
         this.encoding = encoding;
         this.columns = columns;
         this.required = required;
+        this.framing = framing;
         this.quarantine = quarantine;
         this.produced = produced;
     }
@@ -42,14 +49,16 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     @Override
     public void open(InitializationContext context) {
         boolean avro = encoding.equals(EventsFormatFactory.AVRO);
-        decoder = avro ? new AvroDecoder(columns, required) : new JsonDecoder(columns);
+        decoder = avro ? framing.decoder(columns, required) : new JsonDecoder(columns);
+        tombstones = context.getMetricGroup().counter("tombstones");
         undecodable = context.getMetricGroup().counter("undecodableRecords");
     }
 
     @Override
     public void deserialize(byte[] value, Collector<RowData> out) throws IOException {
         if (value == null) {
-            return; // a tombstone is no event
+            tombstones.inc(); // no event
+            return;
         }
         GenericRowData row = new GenericRowData(quarantine ? columns.length + 2 : columns.length);
         try {

@@ -75,6 +75,11 @@ public final class JsonDecoder implements Decoder {
         }
     }
 
+    /** Whether a text is a number as JSON writes it. */
+    static boolean isNumber(String text) {
+        return NUMBER.matcher(text).matches();
+    }
+
     private static boolean isSpace(byte one) {
         return one == ' ' || one == '\t' || one == '\n' || one == '\r';
     }
@@ -158,7 +163,7 @@ public final class JsonDecoder implements Decoder {
                 // Also as text: many producers would lose its digits in a number.
                 boolean written =
                         token.isNumeric()
-                                || token == JsonToken.VALUE_STRING && NUMBER.matcher(parser.getText()).matches();
+                                || token == JsonToken.VALUE_STRING && isNumber(parser.getText());
                 return written ? Texts.decimal(parser.getText(), column) : null;
             case TIMESTAMP:
                 if (column.times().perSecond() > 0) {

@@ -21,6 +21,7 @@ class Projection(Model):
 
     :param expression: a column, or SQL over the source's columns and the derived ones.
     :param type: what the value is cast to, null where that does not hold it; without it the expression's own type.
+    :param required: whether an event for which it is null has no row: it is refused, as one without key.
     :param description: of the feature.
     """
 
@@ -28,6 +29,7 @@ class Projection(Model):
 
     expression: str = Field(min_length=1, max_length=10_000)
     type: Type | None = None
+    required: bool = False
     description: str = Field(default="", max_length=256)
 
     @model_validator(mode="before")
@@ -42,7 +44,8 @@ class Projection(Model):
 
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
-        settings = {"type": str(self.type) if self.type else None, "description": self.description}
+        kind = str(self.type) if self.type else None
+        settings = {"type": kind, "required": self.required, "description": self.description}
         given = {name: value for name, value in settings.items() if value}
         return {"expression": self.expression, **given} if given else self.expression
 

@@ -1,7 +1,7 @@
 """What the machine must have: a JDK, Maven, and interpreters for the two environments.
 
 Runs before any environment exists, on any ``python3``, so it imports the standard library only:
-``python3 devstack/doctor.py java maven``, ``python3 devstack/doctor.py --uv PATH python``.
+``python3 devstack/machine/doctor.py java maven``, ``python3 devstack/machine/doctor.py --uv PATH python``.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstack.airflow_client import AirflowClient
+from devstack.config import DevstackError
 from devstack.hopsworks.home.layout import PROJECT_ID
 from devstack.stack import Stack
 from hopsworks_flink.cli import main
@@ -64,9 +65,13 @@ def airflow(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_a_whole_life_without_a_triggerer(stack: Stack, airflow: AirflowClient) -> None:
     assert airflow.call("GET", "/monitor/health")["triggerer"]["status"] is None
-    deployed = airflow.run(dag_id("deploy"), timeout=300)
-    job = airflow.xcom(deployed, "deploy_streaming_job")["job_id"]
-    assert jobs(stack, "at_home__features") == {job: "RUNNING"}
+    # A form that refuses says what it takes, and starts nothing.
+    with pytest.raises(DevstackError, match=r"400 .*'a whole number from 1 to 256' was expected"):
+        airflow.trigger(dag_id("deploy"), {"parallelism": 257})
+    assert airflow.call("GET", f"/dags/{dag_id('deploy')}/dagRuns")["dag_runs"] == []
+    airflow.run(dag_id("deploy"), timeout=300)
+    ((job, state),) = jobs(stack, "at_home__features").items()
+    assert state == "RUNNING"
 
     # What waits long waits without a slot, and beside it there is room for what runs.
     soon = datetime.now(timezone.utc) - timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""``python3 devstack/audit.py --uv PATH``: known vulnerabilities of the locked packages, by ``uv audit``.
+"""``python3 devstack/machine/audit.py --uv PATH``: known vulnerabilities of the locked packages, by ``uv audit``.
 
 Without access to the database of advisories nothing can be said: it says so and succeeds.
 """

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 from hopsworks_flink.pipeline import json_values
+from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, shown, tree
+from hopsworks_flink.pipeline.decoding.written import decode_written
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Column, Source
-from hopsworks_flink.pipeline.spec.source.columns import path_of
-from hopsworks_flink.pipeline.spec.source.writing import Path, shown_path
+from hopsworks_flink.pipeline.spec.source.avro import AvroType, parse_schema
+from hopsworks_flink.pipeline.spec.source.writing import shown_path
 from hopsworks_flink.pipeline.types import TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
+#: From a schema's id in the registry to the schema (JSON data); None: there is none of that id.
+Schemas = Callable[[int], Any]
+
+__all__ = ["Check", "Schemas", "UndecodableError", "decoder", "value_check"]
 
 _SPACE = " \t\n\r"
-_SHOWN = 40
 _DEEPEST = 100
 _FRAMING = 5
 _NULLABLE = 'columns must be nullable unions ["null", T]'
@@ -33,16 +37,14 @@ _NULLABLE = 'columns must be nullable unions ["null", T]'
 _NULL_FIRST, _NULL_LAST, _PLAIN = (0, 2), (2, 0), None
 
 
-class UndecodableError(ValueError):
-    """A value is not exactly one record of the source's schema; the text says why."""
-
-
-def value_check(pipeline: Pipeline) -> Check:
+def value_check(pipeline: Pipeline, registry: Schemas | None = None) -> Check:
     """What tells whether a record's value can be decoded with the pipeline's schema.
 
     A record without a value (a tombstone) is no event, and no failure either.
+
+    :param registry: as for `decoder`.
     """
-    decode = decoder(pipeline.source)
+    decode = decoder(pipeline.source, registry)
 
     def check(value: bytes | None) -> str | None:
         try:
@@ -55,13 +57,59 @@ def value_check(pipeline: Pipeline) -> Check:
     return check
 
 
-def decoder(source: Source) -> Callable[[bytes], dict[str, Any]]:
-    """What makes an event (column to value) of a record's value; raises UndecodableError."""
+def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any]]:
+    """What makes an event of a record's value, column to value, without those of key and headers.
+
+    It raises UndecodableError for what is none.
+
+    :param registry: the schemas of the source's registry; needed if it has one.
+    """
+    columns = source.value_columns
+    places = tree(columns)
     if source.format == "json":
-        tree = _tree(source.declared)
-        return lambda value: _json_event(value, source.declared, tree)
-    required = len(source.declared) - len(source.appended)
-    return lambda value: _avro_event(value, source.declared, required)
+        return lambda value: _json_event(value, columns, places)
+    required = len(columns) - len(source.appended)
+    fixed = parse_schema(source.avro_schema) if source.avro_schema is not None else None
+    known: dict[int, AvroType] = {}
+
+    def of_registry(number: int) -> AvroType:
+        if number not in known:
+            assert registry is not None, "the source has a registry"
+            schema = registry(number)
+            if schema is None:
+                raise UndecodableError(f"the registry knows no schema {number}")
+            try:
+                known[number] = parse_schema(schema)
+            except ValueError as error:
+                raise UndecodableError(f"schema {number} of the registry {error}") from None
+        return known[number]
+
+    def decode(value: bytes) -> dict[str, Any]:
+        written = fixed
+        if source.framing is not None:
+            value, number = _unframed(value, source.schema_ids)
+            if source.registry is not None:
+                written = of_registry(number)
+        if written is not None:
+            return decode_written(value, written, columns, places)
+        return _avro_event(value, columns, required)
+
+    return decode
+
+
+def _unframed(value: bytes, known: Sequence[int]) -> tuple[bytes, int]:
+    """A record without the framing of a schema registry, and the schema's id."""
+    if len(value) < _FRAMING or value[0] != 0:
+        raise UndecodableError(
+            "it does not begin with the framing of a schema registry, a zero byte and the schema's id"
+        )
+    number = int.from_bytes(value[1:_FRAMING], "big")
+    if known and number not in known:
+        wanted = ", ".join(map(str, known))
+        raise UndecodableError(
+            f"it was written with schema {number} of the registry, and source.schema_ids has {wanted}"
+        )
+    return value[_FRAMING:], number
 
 
 def _avro_event(value: bytes, columns: Mapping[str, Column], required: int) -> dict[str, Any]:
@@ -223,27 +271,7 @@ class _Object(list[tuple[str, Any]]):
     """Fields of a JSON object, in their order and as often as they stand there."""
 
 
-@dataclass
-class _Place:
-    """A place in a record: a column's, or one that columns lie below."""
-
-    path: Path
-    column: str | None = None
-    below: dict[str | int, _Place] = field(default_factory=dict)
-
-
-def _tree(columns: Mapping[str, Column]) -> _Place:
-    """The places of the columns in a record."""
-    root = _Place(())
-    for name, column in columns.items():
-        place = root
-        for step in path_of(name, column):
-            place = place.below.setdefault(step, _Place((*place.path, step)))
-        place.column = name
-    return root
-
-
-def _json_event(value: bytes, columns: Mapping[str, Column], tree: _Place) -> dict[str, Any]:
+def _json_event(value: bytes, columns: Mapping[str, Column], places: Place) -> dict[str, Any]:
     if not value:
         raise UndecodableError("the value is empty")
     try:
@@ -261,11 +289,11 @@ def _json_event(value: bytes, columns: Mapping[str, Column], tree: _Place) -> di
     if text[end:].strip(_SPACE):
         raise UndecodableError("more follows its JSON object")
     event: dict[str, Any] = dict.fromkeys(columns)
-    _take_fields(fields, tree, columns, event)
+    _take_fields(fields, places, columns, event)
     return event
 
 
-def _take_fields(fields: list[Any], place: _Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+def _take_fields(fields: list[Any], place: Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
     """Take the values of columns out of an object, or out of an array as if places were names."""
     seen = set()
     for name, found in fields if isinstance(fields, _Object) else enumerate(fields):
@@ -279,7 +307,7 @@ def _take_fields(fields: list[Any], place: _Place, columns: Mapping[str, Column]
             _take(found, inner, columns, event)
 
 
-def _take(found: Any, place: _Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
+def _take(found: Any, place: Place, columns: Mapping[str, Column], event: dict[str, Any]) -> None:
     if place.column is None:
         in_object = isinstance(next(iter(place.below)), str)
         if not isinstance(found, list) or isinstance(found, _Object) != in_object:
@@ -292,6 +320,12 @@ def _take(found: Any, place: _Place, columns: Mapping[str, Column], event: dict[
         event[place.column] = json_values.reader(column)(found)
     except ValueError:
         raise UndecodableError(f"column {place.column} is {column.type} and holds {_shown(found)}") from None
+
+
+def _shown(found: Any) -> str:
+    if isinstance(found, list):
+        return "an object" if isinstance(found, _Object) else "an array"
+    return shown(found)
 
 
 def _json_number(text: str) -> json_values.Number:
@@ -312,14 +346,3 @@ _JSON = json.JSONDecoder(
 def _depth(found: Any) -> int:
     inner = [value for _, value in found] if isinstance(found, _Object) else found
     return 1 + max(map(_depth, inner), default=0) if isinstance(found, list) else 0
-
-
-def _shown(found: Any) -> str:
-    if isinstance(found, list):
-        return "an object" if isinstance(found, _Object) else "an array"
-    text = ("false", "true")[found] if isinstance(found, bool) else str(found)
-    if len(text) > _SHOWN:
-        text = text[: _SHOWN - 1] + "…"
-    if not json_values.is_unicode(text):
-        return "text with half a character"
-    return text if isinstance(found, (json_values.Number, bool)) else f'"{text}"'

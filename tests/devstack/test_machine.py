@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack import doctor
 from devstack.config import REPOSITORY
+from devstack.machine import doctor
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_all_sentences_at_once_and_the_exit_code(bin: Path, capsys: pytest.Captu
 
 def test_it_runs_without_any_environment() -> None:
     """Isolated, without site-packages: nothing but the standard library may be needed."""
-    script = str(REPOSITORY / "devstack" / "doctor.py")
+    script = str(REPOSITORY / "devstack" / "machine" / "doctor.py")
     done = subprocess.run([sys.executable, "-I", "-S", script, "maven"], capture_output=True, timeout=30, check=False)
     assert done.returncode == (0 if shutil.which("mvn") else 1)
 
@@ -86,3 +88,17 @@ def test_it_runs_without_any_environment() -> None:
 def test_the_versions_are_those_of_the_projects() -> None:
     for purpose, project in (("Airflow", "pyproject.toml"), ("Flink", "flink_jobs/pyproject.toml")):
         assert f'requires-python = "{doctor.PYTHONS[purpose]}"' in (REPOSITORY / project).read_text()
+
+
+def test_what_takes_a_while_says_so() -> None:
+    program = [sys.executable, str(REPOSITORY / "devstack" / "machine" / "progress.py"), "fetching"]
+    failing = [*program, "sh", "-c", "sleep 1.5; exit 3"]
+    done = subprocess.run(failing, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "fetching\n")
+    leader, terminal = pty.openpty()
+    assert subprocess.run(failing, stdout=terminal, check=False).returncode == 3
+    os.close(terminal)
+    shown = os.read(leader, 4096).decode()
+    os.close(leader)
+    assert shown.startswith("\rfetching: 0 s\rfetching: 1 s")
+    assert shown.endswith(" s\r\n")

@@ -1,0 +1,98 @@
+"""A schema registry: how it is reached, and the schemas that it has. Its API is that of Confluent's and of others."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hopsworks_flink.clients.addresses import plain_url
+from hopsworks_flink.clients.tls import reason_of
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class RegistryConnection:
+    """Where a registry is and what it needs.
+
+    :param url: of its API, without a slash at the end.
+    :param authorization: header of each request; None: none.
+    :param ca_path: PEM file of those who vouch for its certificate; None: the well-known CAs.
+    """
+
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+    ca_path: str | None = None
+
+    @classmethod
+    def from_airflow(cls, connection: Any) -> RegistryConnection:
+        """Read Airflow's connection (of type ``http``): host, port, schema, login and password; extra: token, ca_path.
+
+        :raises ConfigurationError: a field is missing or wrong; the text names it.
+        """
+        where = f"connection {connection.conn_id!r}"
+        host = (connection.host or "").strip().rstrip("/")
+        if not host:
+            raise ConfigurationError(
+                f"{where}: host is empty; give the URL of the schema registry's API, e.g. https://registry:8081."
+            )
+        if "://" not in host:
+            host = f"{connection.schema or 'http'}://{host}"
+        parts = plain_url(host, f"{where}: host")
+        if connection.port and parts.port is None:
+            parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
+        extra = connection.extra_dejson
+        for name in ("token", "ca_path"):
+            if not isinstance(extra.get(name) or "", str):
+                raise ConfigurationError(f"{where}: extra {name!r} must be a text.")
+        if connection.login and extra.get("token"):
+            raise ConfigurationError(f"{where}: has a login, and a token in the extra; leave one of them empty.")
+        return cls(parts.geturl(), _authorization(connection, extra), extra.get("ca_path") or None)
+
+    def options(self) -> dict[str, str]:
+        """What a job needs to reach it.
+
+        :raises ConfigurationError: the CA's certificate cannot be read.
+        """
+        found = {"url": self.url}
+        if self.authorization:
+            found["authorization"] = self.authorization
+        if self.ca_path:
+            try:
+                found["ca"] = Path(self.ca_path).read_text(encoding="ascii")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigurationError(f"The registry's ca_path {self.ca_path} cannot be read: {error}") from None
+        return found
+
+
+def _authorization(connection: Any, extra: dict[str, Any]) -> str | None:
+    if token := extra.get("token"):
+        return f"Bearer {token}"
+    if not connection.login:
+        return None
+    pair = f"{connection.login}:{connection.password or ''}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def schema_of(registry: RegistryConnection, number: int) -> Any:
+    """The schema of an id (JSON data); None if there is none.
+
+    :raises KafkaError: the registry does not answer, or refuses the request.
+    """
+    import requests
+
+    headers = {"Authorization": registry.authorization} if registry.authorization else {}
+    try:
+        answer = requests.get(
+            f"{registry.url}/schemas/ids/{number}", headers=headers, verify=registry.ca_path or True, timeout=_SECONDS
+        )
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        return json.loads(answer.json()["schema"])
+    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        raise KafkaError(f"The schema registry {registry.url} cannot be read: {reason_of(error)}") from None

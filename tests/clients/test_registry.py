@@ -1,0 +1,117 @@
+"""The client of a schema registry, and the connection that leads to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hopsworks_flink.clients.registry import RegistryConnection, schema_of
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError, PipelineError
+from hopsworks_flink.hooks.registry_connection import source_registry, source_schemas
+from hopsworks_flink.pipeline.plan import bindings, compile_plan
+from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support.fixtures import set_connection
+from tests.support.pipelines import PLAIN, registered
+from tests.support.registry_stub import RegistryStub, registry_stub
+
+SCHEMA = {"type": "record", "name": "r", "fields": [{"name": "k", "type": "long"}]}
+SPEC = {
+    "name": "p",
+    "source": {
+        "topic": "t",
+        "framing": "confluent",
+        "registry": "readings",
+        "schema": {"k": {"type": "bigint", "path": "a.k"}},
+        "event_time": "kafka_timestamp",
+    },
+    "feature_groups": [{"name": "g", "key": ["k"], "window": {"size": "1m"}, "aggregates": {"n": "count"}}],
+}
+
+
+@pytest.fixture
+def registry() -> Iterator[RegistryStub]:
+    with registry_stub() as stub:
+        stub.schemas = {3: SCHEMA}
+        yield stub
+
+
+@pytest.mark.airflow
+def test_schemas_of_a_connection(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_connection(monkeypatch, "readings", conn_type="http", host=f"{registry.url}/", login="me", password="pass:wörd")
+    schemas = source_schemas(Pipeline.parse(SPEC))
+    assert schemas is not None
+    assert schemas(3) == SCHEMA
+    assert schemas(4) is None
+    assert registry.requests[0] == ("/schemas/ids/3", "Basic bWU6cGFzczp3w7ZyZA==")
+
+
+@pytest.mark.airflow
+def test_what_a_job_gets(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----\n")
+    extra = {"token": "t0ken's", "ca_path": str(ca)}
+    set_connection(
+        monkeypatch, "readings", conn_type="http", host="registry/apis", schema="https", port=81, extra=extra
+    )
+    pipeline = Pipeline.parse(SPEC)
+    made = bindings(
+        pipeline,
+        source_kafka=PLAIN,
+        sink_kafka=PLAIN,
+        ingestion_ids={"g_1": 1},
+        source_registry=source_registry(pipeline),
+    )
+    assert made["values"]["source_registry"].splitlines() == [
+        "'hopsworks-events.registry.authorization' = 'Bearer t0ken''s',",
+        "  'hopsworks-events.registry.ca' = '-----BEGIN CERTIFICATE-----",
+        "',",
+        "  'hopsworks-events.registry.url' = 'https://registry:81/apis'",
+    ]
+    assert "Bearer t0ken's" in made["secrets"]
+    source = compile_plan(pipeline, registered(pipeline)).statements[0]
+    assert isinstance(source, str)
+    assert "${source_registry}" in source
+    assert "'hopsworks-events.framing' = 'confluent'" in source
+    with pytest.raises(PipelineError, match="no address of the registry 'readings'"):
+        bindings(pipeline, source_kafka=PLAIN, sink_kafka=PLAIN, ingestion_ids={"g_1": 1})
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "host is empty; give the URL of the schema registry's API"),
+        ({"host": "http://me:secret@registry"}, "without user and password"),
+        ({"host": "registry", "extra": {"token": 3}}, "extra 'token' must be a text"),
+        ({"host": "registry", "login": "me", "extra": {"token": "x"}}, "leave one of them empty"),
+        ({"host": "registry", "extra": {"ca_path": "/none/ca.pem"}}, "ca_path /none/ca.pem cannot be read"),
+    ],
+)
+def test_connections_that_are_wrong(fields: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_connection(monkeypatch, "readings", conn_type="http", **fields)
+    with pytest.raises(ConfigurationError, match=problem):
+        source_registry(Pipeline.parse(SPEC))
+
+
+@pytest.mark.airflow
+def test_a_connection_that_is_not_there() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"'readings', which source\.registry names. Create one of type 'http'"
+    ):
+        source_registry(Pipeline.parse(SPEC))
+
+
+def test_a_registry_that_does_not_answer(registry: RegistryStub) -> None:
+    connection = RegistryConnection(registry.url)
+    registry.failures = [401]
+    with pytest.raises(KafkaError, match="cannot be read: 401 Client Error"):
+        schema_of(connection, 3)
+    registry.answers = {5: {"schema": "no JSON"}, 6: {"other": json.dumps(SCHEMA)}}
+    for number in (5, 6):
+        with pytest.raises(KafkaError, match="cannot be read"):
+            schema_of(connection, number)
+    assert "secret" not in repr(RegistryConnection("http://x", "Basic secret"))

@@ -1,0 +1,264 @@
+"""Topics as others write them: nested JSON, and Avro of a real schema registry whose producer changes. Values are held
+against a computation of their own, from what was sent."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import socket
+import struct
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import fastavro
+import pytest
+import requests
+import yaml
+from confluent_kafka import Producer
+
+from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support import REPOSITORY
+from tests.support.fixtures import set_connection
+from tests.support.live.platform import records
+from tests.support.live.random_events import EPOCH
+from tests.support.live.registry import Registry, schema_registry
+from tests.support.live.sameness import Cluster, decoded
+
+pytestmark = pytest.mark.timeout(300)
+
+EXAMPLES = REPOSITORY / "dags" / "pipelines" / "examples"
+RUN = time.time_ns() // 1_000_000
+BEGIN = datetime(2025, 3, 1, 12, tzinfo=timezone.utc)
+LOGIN, PASSWORD = "reader", "regi5try-Secret"
+Rows = dict[tuple[Any, ...], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with schema_registry(port, tmp_path_factory.mktemp("registry") / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(stack: Any, registry: Registry) -> Iterator[Cluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        set_connection(patch, "flink_default", **stack.airflow_connections()["flink_default"])
+        fields = {"conn_type": "http", "host": registry.url, "login": LOGIN, "password": PASSWORD}
+        set_connection(patch, "sensor_registry", **fields)
+        yield Cluster(stack)
+
+
+def example(name: str, columns: dict[str, Any] | None = None, **aggregates: Any) -> Pipeline:
+    """An example, with a topic and a name of this run, and more columns and features if they are wanted."""
+    spec = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
+    spec["name"] = f"{name}_{RUN}"
+    spec["source"]["topic"] = f"{name}_{RUN}"
+    spec["source"]["schema"].update(columns or {})
+    spec["feature_groups"][0]["aggregates"].update(aggregates)
+    return Pipeline.parse(spec)
+
+
+def send(cluster: Cluster, pipeline: Pipeline, values: list[tuple[datetime, bytes | None]], **beside: Any) -> None:
+    """:param beside: keys and headers of the records."""
+    producer = Producer(cluster.conf)
+    for number, (at, value) in enumerate(values):
+        more = {name: of[number] for name, of in beside.items()}
+        producer.produce(pipeline.source.topic, value, timestamp=int(at.timestamp() * 1000), **more)
+    assert producer.flush(30) == 0
+
+
+def windows(at: datetime, size: timedelta, slide: timedelta) -> list[datetime]:
+    """Ends of the windows that hold a time."""
+    first = EPOCH + (at - EPOCH) // slide * slide + slide
+    return [first + number * slide for number in range(size // slide)]
+
+
+def found(pipeline: Pipeline, topic: list[Any]) -> Rows:
+    ((group, rows),) = decoded(pipeline, topic).items()
+    (key,) = pipeline.feature_groups[0].key
+    assert rows, group
+    return {(row[key], row["window_end"]): row for row in rows}
+
+
+def assert_same(rows: Rows, wanted: Rows) -> None:
+    assert rows.keys() == wanted.keys()
+    for place, row in wanted.items():
+        for name, value in row.items():
+            other = rows[place][name]
+            same = math.isclose(other, value, rel_tol=1e-12) if isinstance(value, float) else other == value
+            assert same, (place, name, other, value)
+
+
+def in_windows(
+    events: list[dict[str, Any]],
+    key: str,
+    size: timedelta,
+    slide: timedelta,
+    row: Callable[[list[dict[str, Any]]], Any],
+) -> Rows:
+    held = defaultdict(list)
+    for event in events:
+        for end in windows(event["at"], size, slide):
+            held[event[key], end].append(event)
+    return {place: row(sorted(inside, key=lambda event: event["at"])) for place, inside in held.items()}
+
+
+def clicks() -> list[dict[str, Any]]:
+    return [
+        {
+            "at": BEGIN + timedelta(seconds=number * 7, milliseconds=number),
+            "user": f"u{number % 5}",
+            "kind": "order" if number % 4 == 0 else "view",
+            "page": None if number % 9 == 0 else f"/p{number % 6}",
+            "price": None if number % 3 == 0 else Decimal(number) / 4,
+        }
+        for number in range(200)
+    ]
+
+
+def click(event: dict[str, Any]) -> bytes:
+    """As the site sends it: what is missing is missing at several depths."""
+    payload: dict[str, Any] = {"user": {"id": event["user"], "ip": [10, 0, 0, 1]}}
+    if event["page"]:
+        payload["page"] = {"url": event["page"]}
+    payload["items"] = [] if event["price"] is None else [{"price": float(event["price"])}, {"price": 1}]
+    local = event["at"].astimezone(timezone(timedelta(hours=2)))
+    record = {"@timestamp": local.isoformat(timespec="milliseconds"), "event-type": event["kind"], "payload": payload}
+    return json.dumps(record).encode()
+
+
+def test_clicks_in_nested_json(cluster: Cluster) -> None:
+    beside = {"session": {"type": "bigint", "key": True}, "campaign": {"type": "string", "header": "campaign"}}
+    pipeline = example("web_clicks", beside, sessions={"count_distinct": "session"}, campaign={"max": "campaign"})
+    events = clicks()
+    last = {"at": BEGIN + timedelta(hours=2), "user": "end", "kind": "view", "page": None, "price": None}
+    cluster.create_topic(pipeline.source.topic, 1)
+    # A record without a value is none.
+    nothing: list[tuple[datetime, bytes | None]] = [(BEGIN, None)]
+    sent = [*nothing, *((event["at"], click(event)) for event in [*events, last])]
+    # Of the first click the key is no number, and a record has no header.
+    keys = [None, "x", *(str(number % 3) for number in range(1, 200)), None]
+    headers = [None, *([("campaign", f"c{number % 8}")] if number % 3 else None for number in range(200)), None]
+    send(cluster, pipeline, sent, key=keys, headers=headers)
+    for number, event in enumerate(events):
+        event["session"] = number % 3 if number else None
+        event["campaign"] = f"c{number % 8}" if number % 3 else None
+
+    def row(inside: list[dict[str, Any]]) -> dict[str, Any]:
+        pages = [event["page"] for event in inside if event["page"]]
+        orders = [event for event in inside if event["kind"] == "order"]
+        spent = [event["price"] for event in orders if event["price"] is not None]
+        return {
+            "clicks": len(inside),
+            "pages": len(set(pages)),
+            "last_page": pages[-1] if pages else None,
+            "orders": len(orders),
+            "spent": sum(spent, Decimal("0.00")),
+            "sessions": len({event["session"] for event in inside} - {None}),
+            "campaign": max((event["campaign"] for event in inside if event["campaign"]), default=None),
+        }
+
+    wanted = in_windows(events, "user", timedelta(minutes=10), timedelta(minutes=5), row)
+    topic = cluster.stream(pipeline, f"{pipeline.name}_rows", len(wanted))
+    assert_same(found(pipeline, topic), wanted)
+
+
+SENSOR = {"type": "record", "name": "Sensor", "fields": [{"name": "id", "type": "string"}]}
+AT = {"name": "measured_at", "type": {"type": "long", "logicalType": "timestamp-millis"}}
+VALUES = {"name": "values", "type": {"type": "array", "items": "double"}}
+ROOM = {"name": "room", "type": "int"}
+
+
+def reading(*fields: Any, room: bool) -> dict[str, Any]:
+    sensor = {**SENSOR, "fields": [ROOM, *SENSOR["fields"]] if room else SENSOR["fields"]}  # type: ignore[misc]
+    fields = ({"name": "sensor", "type": sensor}, *fields)
+    return {"type": "record", "name": "Reading", "namespace": "plant", "fields": list(fields)}
+
+
+#: What the producer wrote with at first, then with the battery's voltage, and then without the room.
+VERSIONS = [
+    reading(AT, VALUES, room=True),
+    reading(AT, {"name": "volts", "type": ["null", "float"], "default": None}, VALUES, room=True),
+    reading({"name": "volts", "type": "float"}, AT, VALUES, room=False),
+]
+
+
+def readings() -> list[dict[str, Any]]:
+    return [
+        {
+            "at": BEGIN + timedelta(seconds=number * 5),
+            "sensor": f"s{number % 4}",
+            "room": None if number >= 200 else number % 7,
+            "celsius": number / 8 - 3,
+            "volts": None if number < 100 or (number % 5 == 1 and number < 200) else 1.5 + number % 3,
+            "version": number // 100,
+        }
+        for number in range(300)
+    ]
+
+
+def encoded(event: dict[str, Any], number: int) -> bytes:
+    sensor = {"id": event["sensor"], "room": event["room"]}
+    record = {"sensor": sensor, "measured_at": event["at"], "volts": event["volts"], "values": [event["celsius"], 0.0]}
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema(VERSIONS[event["version"]]), record)
+    return b"\0" + struct.pack(">I", number) + buffer.getvalue()
+
+
+def sensor_row(inside: list[dict[str, Any]]) -> dict[str, Any]:
+    celsius = [event["celsius"] for event in inside]
+    rooms = [event["room"] for event in inside if event["room"] is not None]
+    return {
+        "readings": len(inside),
+        "coldest": min(celsius),
+        "warmest": max(celsius),
+        "mean_celsius": sum(celsius) / len(celsius),
+        "weakest": min((event["volts"] for event in inside if event["volts"] is not None), default=None),
+        "last_room": rooms[-1] if rooms else None,
+    }
+
+
+def test_readings_whose_producer_adds_a_field_and_drops_one(cluster: Cluster, registry: Registry) -> None:
+    pipeline, events, size = example("sensor_readings"), readings(), timedelta(minutes=5)
+    subject, topic = f"{pipeline.source.topic}-value", f"{pipeline.name}_rows"
+    cluster.create_topic(pipeline.source.topic, 1)
+    wanted = in_windows(events, "sensor", size, size, sensor_row)
+    job_id = cluster.start(pipeline, topic)
+    try:
+        for version, schema in enumerate(VERSIONS):
+            # Each is registered when the job has read the ones before.
+            number = registry.register(subject, schema)
+            send(
+                cluster,
+                pipeline,
+                [(event["at"], encoded(event, number)) for event in events if event["version"] == version],
+            )
+            closed = BEGIN + timedelta(seconds=(version + 1) * 500 - 15)
+            cluster.wait_for(job_id, topic, sum(end <= closed for _, end in wanted))
+        last = {**events[-1], "at": BEGIN + timedelta(hours=1), "sensor": "end"}
+        send(cluster, pipeline, [(last["at"], encoded(last, number))])
+        cluster.wait_for(job_id, topic, len(wanted))
+        shown = _all_that_flink_shows(cluster, job_id)
+    finally:
+        cluster.hook.cancel(job_id)
+    assert_same(found(pipeline, records(cluster.conf["bootstrap.servers"], topic)), wanted)
+    assert registry.url not in shown
+    for secret in (PASSWORD, "Basic "):
+        assert secret not in shown
+    again = found(pipeline, cluster.batch(pipeline, f"{pipeline.name}_again"))
+    assert_same({place: row for place, row in again.items() if place[0] != "end"}, wanted)
+
+
+def _all_that_flink_shows(cluster: Cluster, job_id: str) -> str:
+    """The job's pages, as texts."""
+    url = cluster.hook.settings.url
+    pages = ("", "/plan", "/config", "/exceptions", "/checkpoints/config", "/jobmanager/config")
+    return "".join(requests.get(f"{url}/jobs/{job_id}{page}", timeout=10).text for page in pages)
