@@ -70,14 +70,17 @@ def clean_events(pipeline: Pipeline) -> str:
 
 
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
-    """Query for the rows of a feature group: key, features, and last the row's time (`END`) in milliseconds."""
+    """Query for the rows of a feature group: key, features, its earliest event and the row's time (`END`).
+
+    The last two in milliseconds.
+    """
     columns = pipeline.source.all_columns
     keys = [quoted(column) for column in group.key]
     if group.is_projection:
         made = [_projected(feature, columns) for feature in group.features.values()]
         needed = [_projected(group.features[name], columns) for name in group.required]
         known = " AND ".join([_known(group), *(f"{value} IS NOT NULL" for value in needed)])
-        return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
+        return f"SELECT {', '.join([*keys, *made, TIME, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     found = [
         Feature(group, aggregate, pipeline.source.all_columns, f"__least_{number}")
@@ -87,7 +90,7 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     return (
         f"WITH placed AS ({_on_event(group) if group.emit == 'on_event' else _in_windows(group)}),\n"
         f"shifted AS (SELECT {', '.join(['*', *least])} FROM placed)\n"
-        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), END])}\n"
+        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), f'min({TIME})', END])}\n"
         f"FROM shifted GROUP BY {row} ORDER BY {row}"
     )
 
@@ -143,7 +146,9 @@ def window_ends(group: FeatureGroup) -> str:
     return f"range({next_end}, {TIME} // {pane} * {pane} + {reach} + 1, {pane})"
 
 
-def window_start(window: Window, end: int) -> int:
-    """Start of the window with this end, both in epoch milliseconds."""
+def window_start(window: Window, earliest: int, end: int) -> int:
+    """Start of the window with this earliest event and this end, all in epoch milliseconds."""
+    if window.gap is not None:
+        return earliest
     size = milliseconds(window.size)
     return (end - 1) // size * size if window.is_cumulating else end - size

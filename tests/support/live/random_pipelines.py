@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.live.random_events import COLUMNS, MINUTE, SECOND, Times, random_events
+from tests.support.live.random_writing import random_writing
 
 KEYS = [
     ["card"],
@@ -186,8 +187,7 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
         "source": {
             "topic": f"sameness_{seed}",
             "partitions": partitions,
-            "format": chance.choice(["avro", "avro", "json"]),
-            "schema": {"at": "timestamp" if time == "timestamp" else "bigint", **COLUMNS},
+            **random_writing(chance, chance.choice(["avro", "avro", "json"]), {"at": _kind_of(time), **COLUMNS}),
             "event_time": _event_time(time),
             "derive": {name: {"expression": text, "type": kind} for name, (text, kind) in derived.items()},
             "max_disorder": disorder,
@@ -216,6 +216,10 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
 
 def _not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def _kind_of(time: str) -> str:
+    return "timestamp" if time == "timestamp" else "bigint"
 
 
 def _event_time(time: str) -> Any:

@@ -347,8 +347,6 @@ class FeatureGroup(Model):
                 if time.feature in others:
                     yield f"{setting} adds a feature {time.feature!r}; rename the other one, or this: {{feature: …}}"
                 others.append(time.feature)
-        if self.window_start and self.window and self.window.gap:
-            yield "window_start: a session begins with its first event; write a feature {min: …} of the event time"
         if self.order and sorted(self.order) != sorted(others):
             yield f"order must name each feature once: {', '.join(others)}; it has {', '.join(self.order)}"
 

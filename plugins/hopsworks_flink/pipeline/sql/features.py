@@ -13,6 +13,7 @@ from datetime import timedelta
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.spec.source.columns import path_of
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     OverAggregates,
@@ -213,6 +214,8 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     }
     if source.framing is not None:
         options[f"{prefix}.framing"] = source.framing
+    if source.unwrap is not None:
+        options[f"{prefix}.unwrap"] = source.unwrap
     if source.schema_ids:
         options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
     if source.avro_schema is not None:
@@ -236,7 +239,11 @@ def column_options(format_: str, source: Source) -> dict[str, str]:
     if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
         # They are BIGINT there, which alone does not say what is in range.
         options[f"{format_}.timestamps"] = ";".join(timestamps)
-    if more := {name: facts for name, column in source.value_columns.items() if (facts := column.options())}:
+    more = {}
+    for name, column in source.value_columns.items():
+        if facts := column.options(path_of(name, column, source.unwrap) if source.unwrap else None):
+            more[name] = facts
+    if more:
         options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)
     return options
 
@@ -286,15 +293,18 @@ def insert(
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
     for name, time in group.times.items():
-        # Windows start and end on whole seconds, sessions do not.
+        starts = time is group.window_start
+        if group.window.gap is not None:
+            moment = epoch_milliseconds("`window_start`" if starts else "`window_end`")
+            produced[name] = f"({moment}) * {time.per_millisecond}"
+            continue
+        # Other windows start and end on whole seconds.
         seconds = "EXTRACT(EPOCH FROM `window_end`)"
-        if time is group.window_start:
+        if starts:
             # Rows of windows of several lengths know their end only.
             begun = f"({seconds} - {group.window.size // timedelta(seconds=1)})"
             seconds = begun if group.is_joined else "EXTRACT(EPOCH FROM `window_start`)"
         produced[name] = f"{seconds} * {1000 * time.per_millisecond}"
-        if group.window.gap is not None:
-            produced[name] = f"({epoch_milliseconds('`window_end`')}) * {time.per_millisecond}"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
     if ends_decide(group):
