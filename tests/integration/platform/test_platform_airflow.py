@@ -49,7 +49,7 @@ def airflow(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert main(["init", str(dags), *arguments]) == 0
     config = stack.config
     environment = {
-        "HOPSWORKS_HOST": config.public_host,
+        "HOPSWORKS_HOST": config.host("hopsworks"),
         "HOPSWORKS_PORT": str(config.hopsworks_port),
         "HOPSWORKS_TRUST_STORE_PATH": str(config.hopsworks_ca),
     }
