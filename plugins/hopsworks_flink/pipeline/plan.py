@@ -140,7 +140,7 @@ def feature_statements(
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
     statements = [
         *java_functions(used),
-        *views(pipeline, groups),
+        *views(pipeline, groups, bounded=bounded),
         *window_steps(pipeline),
         *joined_views(pipeline, groups),
     ]
@@ -265,8 +265,8 @@ class Begin:
 
 def replay_since(pipeline: Pipeline, watermark: int) -> int:
     """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
-    longest = max(milliseconds(group.reach) for group in pipeline.feature_groups)
-    return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
+    longest = max(group.reach for group in pipeline.feature_groups) + pipeline.source.look_back
+    return max(0, watermark - milliseconds(longest + pipeline.source.max_future))
 
 
 # Before every window: nothing is left out.
