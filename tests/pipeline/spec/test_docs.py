@@ -28,7 +28,7 @@ def meaning(pipeline):
     groups = [feature_group_arguments(pipeline, group) for group in pipeline.feature_groups]
     plan = compile_plan(pipeline, registered(pipeline))
     files = source_tables(pipeline, plan.statements[0], 0, 1) if pipeline.history else []
-    return json.dumps([groups, source_avro_schema(pipeline), plan.to_json(), files])
+    return json.dumps([groups, source_avro_schema(pipeline), plan.to_json(), files, pipeline.job_parallelism])
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=lambda piece: json.dumps(piece)[:60])

@@ -144,6 +144,7 @@ SHAPES: list[dict[str, Any]] = [
     # Rows without windows.
     {"features": 8},
     {"window": {"size": "10m", "slide": "1m"}, "lengths": ["1m", "3m", "10m"], "kept": True},
+    {"window": {"gap": "40s", "size": "10m"}, "kept": True},
     {"window": {"size": "6m", "slide": "90s"}, "lengths": ["90s", "3m"], "on_empty": "zero"},
     {"window": {"size": "1m"}, "on_empty": "null"},
     {"window": {"size": "3m", "slide": "1m"}, "on_empty": "zero", "kept": True},
