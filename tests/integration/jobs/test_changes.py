@@ -119,7 +119,8 @@ def nothing(spec: Spec) -> None:
 
 
 def spread(spec: Spec) -> None:
-    spec["source"]["partitions"] = 2
+    """Each holds the watermark back: no event is late, however long a deployment takes."""
+    spec["source"].update(partitions=2, idle_timeout=None)
 
 
 def parallel(number: int) -> Callable[[Spec], None]:
@@ -359,8 +360,10 @@ class Pipe:
         producer = Producer({"bootstrap.servers": self.stack.config.kafka_bootstrap, "enable.idempotence": True})
         if "extra" in self.spec["source"]["schema"]:
             made = [{**event, "extra": f"e{event['id']}"} for event in made]
+        topic, partitions = self.spec["source"]["topic"], self.spec["source"].get("partitions", 1)
         for event in made:
-            producer.produce(self.spec["source"]["topic"], self.encoded(event), timestamp=event["at"])
+            for partition in range(partitions) if event["k"] == FLUSH else [event["id"] % partitions]:
+                producer.produce(topic, self.encoded(event), timestamp=event["at"], partition=partition)
         assert producer.flush(60) == 0
         self.events += made
 
