@@ -275,9 +275,10 @@ def _deployments(session: Any, now: float) -> None:
         session.flush()
         if action is None:
             own = {"dag_id": run.dag_id, "run_id": run.run_id, "task_id": "deploy_streaming_job", "map_index": -1}
-            number_type = TaskInstance.__table__.c.id.type.python_type
+            # Since Airflow 3.3 it is no text.
+            own_id = uuid.uuid4() if hasattr(TaskInstance.__table__.c.id.type, "as_uuid") else str(uuid.uuid4())
             more = {
-                "id": number_type(str(uuid.uuid4())),
+                "id": own_id,
                 "pool": "default_pool",
                 "pool_slots": 1,
                 "max_tries": 0,

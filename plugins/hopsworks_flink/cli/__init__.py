@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--state", choices=("auto", "restore", "rewarm", "fresh"), default="auto", help="of the deployment"
     )
-    plan.add_argument("--parallelism", type=int, default=1, help="of the deployment (default: 1)")
+    plan.add_argument("--parallelism", type=int, help="of the deployment (default: as the file says)")
     plan.add_argument(
         "--flink-configuration",
         action="append",
@@ -296,6 +296,9 @@ def _init(options: argparse.Namespace) -> int:
             "--hopsworks-airflow needs --project and --project-id: they are part of the DAGs' ids."
         )
     print("\n".join(written))
+    print(
+        "Next: `hopsworks-flink doctor` says what is missing; then trigger the pipeline's deploy DAG.", file=sys.stderr
+    )
     return DONE
 
 

@@ -9,6 +9,8 @@ With `freshness: 5m` in the pipeline file, `measure_freshness` writes a syntheti
 measures how long it takes until its features can be read online. If that takes longer than `freshness`, the task fails
 with the figures (p50 and p99 of a day).
 
+**To look at**: *Streaming features* shows what this DAG finds, for all pipelines.
+
 **Before the first run**: deploy the pipeline, then unpause this DAG.
 
 **When it fails**: the log of `supervise_job` ends with the reasons; docs/runbook.md explains each verdict and reason.
@@ -41,7 +43,9 @@ def supervise_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag
         "is_paused_upon_creation": True,
         "default_args": {"retries": 1, "retry_delay": pendulum.duration(seconds=20)},
     }
-    with pipeline_dag(pipeline, "supervise", __doc__, ["flink"], defaults, dag_arguments) as dag:
+    # Relative to where Airflow is served, which a link in this file's text would not be in the documentation.
+    doc = (__doc__ or "").replace("*Streaming features*", "[Streaming features](streaming-features/)")
+    with pipeline_dag(pipeline, "supervise", doc, ["flink"], defaults, dag_arguments) as dag:
         supervise_job = FlinkSuperviseJobOperator(
             task_id="supervise_job",
             pipeline=pipeline.to_dict(),

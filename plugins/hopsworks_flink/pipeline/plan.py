@@ -21,7 +21,7 @@ from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.native import window_steps
-from hopsworks_flink.pipeline.sql.windows import joined_views
+from hopsworks_flink.pipeline.sql.windows import ends_decide, joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
 
@@ -293,7 +293,7 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
             continue
         first = _ALL_WINDOWS
         if begin.watermark is not None:
-            by_start = group.emit == "on_window" and not group.window.is_cumulating and not group.is_joined
+            by_start = group.emit == "on_window" and not ends_decide(group)
             first = _timestamp(begin.watermark - (milliseconds(group.window.size) if by_start else 0))
         values[windows_placeholder(group.full_name)] = first
     mode = {"scan.startup.mode": f"{begin.offset or pipeline.source.start}-offset"}

@@ -7,7 +7,7 @@ grouped. That is slow beside Flink's slices, and plain enough to trust.
 from __future__ import annotations
 
 from hopsworks_flink.pipeline.expressions import Expression
-from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
@@ -17,6 +17,8 @@ from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 RAW = "__raw"
 EVENTS = "__events"
 ROW = "__row"
+# Of a session: epoch milliseconds.
+START = "__start"
 
 # The last moment of year 9999 in milliseconds: what lies beyond is no time that Flink can represent.
 _LAST_MOMENT = 253_402_300_799_999
@@ -77,7 +79,8 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
         made = [_projected(feature, columns) for feature in group.features.values()]
         needed = [_projected(group.features[name], columns) for name in group.required]
         known = " AND ".join([_known(group), *(f"{value} IS NOT NULL" for value in needed)])
-        return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
+        selected = ", ".join([*keys, *made, window_start(group), TIME])
+        return f"SELECT {selected} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     found = [
         Feature(group, aggregate, pipeline.source.all_columns, f"__least_{number}")
@@ -87,7 +90,7 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     return (
         f"WITH placed AS ({_on_event(group) if group.emit == 'on_event' else _in_windows(group)}),\n"
         f"shifted AS (SELECT {', '.join(['*', *least])} FROM placed)\n"
-        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), END])}\n"
+        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), window_start(group), END])}\n"
         f"FROM shifted GROUP BY {row} ORDER BY {row}"
     )
 
@@ -105,7 +108,23 @@ def _projected(feature: Projection, columns: dict[str, FeatureType]) -> str:
 def _in_windows(group: FeatureGroup) -> str:
     """Every event once for each window that holds it."""
     known = _known(group)
+    if group.window.gap is not None:
+        return _in_sessions(group, known)
     return f"SELECT *, 0 AS {ROW}, unnest({window_ends(group)}) AS {END} FROM {EVENTS} WHERE {known}"
+
+
+def _in_sessions(group: FeatureGroup, known: str) -> str:
+    """Every event once, in its session: an event after a longer silence begins one, and a number for each follows."""
+    gap, keys = milliseconds(group.window.gap or group.window.size), ", ".join(quoted(column) for column in group.key)
+    before = f"lag({TIME}) OVER (PARTITION BY {keys} ORDER BY {TIME})"
+    begins = f"SELECT *, ({before} IS NULL OR {TIME} - {before} > {gap})::INT AS __begins FROM {EVENTS} WHERE {known}"
+    number = f"sum(__begins) OVER (PARTITION BY {keys} ORDER BY {TIME} RANGE UNBOUNDED PRECEDING)"
+    session = f"OVER (PARTITION BY {keys}, __number)"
+    ends = f"SELECT *, max({TIME}) {session} + {gap} AS {END}, min({TIME}) {session} AS {START}"
+    return (
+        f"SELECT *, 0 AS {ROW} FROM ({ends} FROM (SELECT *, {number} AS __number FROM ({begins}))) "
+        f"WHERE {END} - {START} <= {milliseconds(group.window.size)}"
+    )
 
 
 def _on_event(group: FeatureGroup) -> str:
@@ -120,14 +139,18 @@ def _on_event(group: FeatureGroup) -> str:
 
 def window_ends(group: FeatureGroup) -> str:
     """List of the ends of all windows that have a row because of an event, in epoch milliseconds."""
-    pane, reach = milliseconds(group.window.pane), milliseconds(group.reach)
+    pane, reach = milliseconds(group.window.pane), milliseconds(group.row_length)
     next_end = f"({TIME} // {pane} + 1) * {pane}"
     if group.window.is_cumulating:
         return f"range({next_end}, ({TIME} // {reach} + 1) * {reach} + 1, {pane})"
     return f"range({next_end}, {TIME} // {pane} * {pane} + {reach} + 1, {pane})"
 
 
-def window_start(window: Window, end: int) -> int:
-    """Start of the window with this end, both in epoch milliseconds."""
-    size = milliseconds(window.size)
-    return (end - 1) // size * size if window.is_cumulating else end - size
+def window_start(group: FeatureGroup) -> str:
+    """Start of a row's window, in epoch milliseconds; null for rows of events."""
+    if group.by_event:
+        return "NULL"
+    if group.window.gap is not None:
+        return f"min({START})"
+    size = milliseconds(group.window.size)
+    return f"({END} - 1) // {size} * {size}" if group.window.is_cumulating else f"{END} - {size}"

@@ -4,7 +4,8 @@ Several pipelines go the same way at once: deployed, fed, changed, deployed agai
 job's rows are those with its own ingestion id. Each must be the row that an independent computation over all events
 gives for the changed file, and none may be missing behind the last row that the old job has written.
 
-``CHANGES=all`` tries every kind (`make changes`), which makes the table of docs/upgrades.md; otherwise a few.
+``CHANGES=all`` tries every kind (`make changes`), which makes the table of docs/upgrades.md; ``CHANGES=parallelism``
+those (`make rescale`, on two TaskManagers); otherwise a few.
 """
 
 from __future__ import annotations
@@ -131,6 +132,14 @@ def nothing(spec: Spec) -> None:
     """The base as it is."""
 
 
+def spread(spec: Spec) -> None:
+    spec["source"]["partitions"] = 2
+
+
+def parallel(number: int) -> Callable[[Spec], None]:
+    return lambda spec: spec.update(parallelism=number)
+
+
 def renamed(spec: Spec) -> None:
     found = spec["feature_groups"][0]["aggregates"]
     found["z"] = found.pop("y")
@@ -240,7 +249,9 @@ CHANGES = {
     ),
     "shuffle": Change("source columns in another order", shuffled, "refused"),
     "idle": Change("`idle_timeout`", source(idle_timeout="10s"), "keeps"),
-    "parallelism": Change("parallelism", nothing, "keeps", deploy={"parallelism": 2}),
+    "parallelism": Change("parallelism", parallel(2), "keeps", before=spread),
+    "parallelism-down": Change("parallelism, to fewer", parallel(1), "keeps", before=native(HOP, spread, parallel(2))),
+    "parallelism-form": Change("parallelism, in the form", nothing, "keeps", before=spread, deploy={"parallelism": 2}),
     "engine": Change("`engine`", native(), before=HOP, often=True),
     "engine-back": Change("`engine`, back to SQL", lambda spec: spec.update(engine="sql"), before=native(CUMULATE)),
     "native-append": Change("the same with `engine: native`", appended, "keeps", before=native(HOP)),
@@ -255,7 +266,13 @@ CHANGES = {
     "rows": Change("what a feature of `features` is made of", rows("v * 3"), "keeps", before=rows("v + 1")),
     "rows-added": Change("a group without windows more", rows("v + 1")),
 }
-CHOSEN = [name for name, change in CHANGES.items() if change.often or os.environ.get("CHANGES") == "all"]
+#: The beginning of their names.
+ASKED = os.environ.get("CHANGES", "")
+CHOSEN = [
+    name
+    for name, change in CHANGES.items()
+    if (change.often if not ASKED else ASKED == "all" or name.startswith(ASKED))
+]
 #: Each job takes a slot, and other tests have theirs.
 AT_ONCE = 3
 
@@ -445,6 +462,14 @@ def connections(stack: Any) -> Iterator[Any]:
         yield stack
 
 
+def hosts(pipe: Pipe) -> set[str]:
+    """TaskManagers that the job runs on."""
+    job = f"{pipe.stack.config.flink_url}/jobs/{pipe.result['job_id']}"
+    vertices = [one["id"] for one in requests.get(job, timeout=30).json()["vertices"]]
+    found = [requests.get(f"{job}/vertices/{one}", timeout=30).json()["subtasks"] for one in vertices]
+    return {subtask["taskmanager-id"] for subtasks in found for subtask in subtasks}
+
+
 def cancel(pipe: Pipe) -> None:
     for job_id, state in jobs(pipe.stack, f"{pipe.spec['name']}__features").items():
         if state not in ("FINISHED", "CANCELED", "FAILED"):
@@ -476,6 +501,8 @@ def test_a_change_gives_right_rows_or_is_refused(connections: Any, tmp_path: Any
         eventually(the_old_jobs_have_written, 120)
         for pipe in pipes:
             pipe.alter()
+            if Pipeline.parse(pipe.spec).job_parallelism > 1:
+                assert len(hosts(pipe)) == min(2, stack.config.taskmanagers)
         for pipe in pipes:
             pipe.produce([*events(pipe.name, BEFORE, AFTER), flush(BEFORE + AFTER + 200)])
         for pipe in pipes:

@@ -153,6 +153,7 @@ def test_prices_over_three_lengths(shapes: Shapes) -> None:
         online = shapes.online("ticker_prices")
         for symbol in ("AAPL", "MSFT"):
             last = max(end for name, end in wanted if name == symbol)
+            assert symbol in online
             row = online[symbol]
             assert utc(row["timestamp"]) == last
             assert_prices(row, wanted[symbol, last])

@@ -188,6 +188,21 @@ def test_words_about_a_group_change_nothing_else(platform: Platform, tmp_path: P
     ]
 
 
+def test_a_job_is_rescaled_by_its_file_or_by_the_form(platform: Platform, tmp_path: Path) -> None:
+    platform.spec["parallelism"] = 3
+    # As the form of the DAG renders when it is left empty.
+    first = platform.deploy(parallelism="")
+    assert platform.the_job().request["parallelism"] == 3
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    assert compare(str(file), Deployment()).resources[-1].action == "none"
+    second = platform.deploy(parallelism="2")
+    request = platform.the_job().request
+    assert (request["parallelism"], request["savepointPath"]) == (2, second["savepoint_path"])
+    assert first["job_id"] != second["job_id"]
+    assert compare(str(file), Deployment()).resources[-1].action == "change"
+
+
 def test_each_job_says_under_which_ids_its_rows_are_counted(platform: Platform) -> None:
     platform.deploy()
     first = ingestion_ids(platform.the_job().user_config)

@@ -11,13 +11,16 @@ import pytest
 from devstack.hopsworks.metadata.db import immediate
 from devstack.hopsworks.online.store import add_results, connect_online_store
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
-from hopsworks_flink.clients.flink.jobs import ingestion_marks
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ingestion_marks
+from hopsworks_flink.deployment.feature_job import FeatureJob
+from hopsworks_flink.exceptions import FlinkError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator, FlinkUndeployFeaturePipelineOperator
 from hopsworks_flink.operators.flink import supervise as flink_supervise
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub, Job
 from tests.support.hopsworks_server import LocalHopsworks
 from tests.support.supervising import PIPELINE, Runs
@@ -284,3 +287,64 @@ def test_the_deployment_gets_the_configuration_that_ran(runs: Runs) -> None:
 def test_settings_that_make_no_sense(runs: Runs, supervision: dict[str, Any], text: str) -> None:
     with pytest.raises(AirflowFailException, match=text):
         supervise(runs, **supervision)
+
+
+def kept(variables: dict[str, str], what: str) -> dict[str, Any]:
+    """What the status page is given; the task's DAG has this id in all tests."""
+    return json.loads(variables[f"hopsworks_flink.{what}.cards__deploy"])
+
+
+def test_the_status_page_is_given_the_figures_of_each_look(
+    flink: FlinkStub, runs: Runs, variables: dict[str, str]
+) -> None:
+    lag = "Source__cards[1].KafkaSourceReader.pendingRecords"
+    job = streaming(flink, watermark=5_000, metrics={lag: 12.0})
+    supervise(runs)
+    status = kept(variables, "status")
+    assert (status["pipeline"], status["verdict"], status["facts"]["lag"]) == ("cards", "healthy", 12)
+    assert (status["deploy_dag_id"], status["rates"]) == ("cards__deploy", {})
+    assert status["flink_url"].startswith("https://flink.example/ui/#/job/")
+    job.end("FAILED")
+    with pytest.raises(AirflowFailException, match="missing"):
+        supervise(runs)
+    status, day = kept(variables, "status"), kept(variables, "day")
+    assert (status["verdict"], status["reasons"][0]["topic"]) == ("missing", "missing")
+    assert day["looks"]["lag"] == [12, None]
+    assert day["looks"]["verdict"] == [0, 3]
+    assert [one["job_id"] for one in day["jobs"]] == [job.job_id]
+    assert day["pipeline"]["name"] == "cards"
+
+
+def test_the_status_page_keeps_the_last_figures_while_flink_is_away(
+    flink: FlinkStub, runs: Runs, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = streaming(flink, watermark=5_000)
+    supervise(runs)
+    set_connection(monkeypatch, "flink_default", conn_type="flink", host="http://127.0.0.1:9", extra={})
+    with pytest.raises(FlinkError):
+        supervise(runs)
+    status = kept(variables, "status")
+    assert (status["verdict"], status["facts"]["job_id"]) == ("unknown", job.job_id)
+    assert "127.0.0.1:9" in status["reasons"][0]["text"]
+
+
+def test_the_status_page_shows_what_differs_and_some_rows(
+    flink: FlinkStub, runs: Runs, variables: dict[str, str], store: OnlineStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline.parse(KEYED_BY_TEXT)
+    with HopsworksHook().session() as session:
+        plan = FeatureJob.compile(session, pipeline, hopsworks_conn_id="hopsworks_default").plan
+    marks = {**ingestion_marks({"by_text_1": store.ingestion}), MARK_HASH: "h1", MARK_PLAN: plan.hash}
+    job = streaming(flink, user_config=marks)
+    monkeypatch.setenv("AIRFLOW__HOPSWORKS_FLINK__STATUS_SAMPLE_ROWS", "2")
+    supervise_store(runs)
+    status, day = kept(variables, "status"), kept(variables, "day")
+    assert status["version"] == {"hash": "h1", "same": True}
+    assert status["groups"][0]["sample"] == []
+    assert "/fg/" in status["groups"][0]["url"]
+    assert day["deployed"] == day["pipeline"]
+    job.user_config = {**marks, MARK_PLAN: "of another file"}
+    supervise_store(runs)
+    status = kept(variables, "status")
+    assert (status["version"]["same"], status["version"]["differences"][0]) == (False, "the SQL differs")
+    assert status["unknown"] == []

@@ -1,8 +1,12 @@
 "use strict";
 (() => {
   const body = document.body;
-  // Airflow's UI of 3.0 keeps its token there, and sends it with its own requests only.
-  const token = () => { try { return localStorage.getItem("token"); } catch { return null; } };
+  // Airflow's UI of 3.0 keeps its token there, and sends it with its own requests only. Right after the login it is
+  // still in a cookie, which that server does not read. Newer ones read theirs, and show it to no script.
+  const token = () => {
+    const cookie = /(?:^|; )_token=([^;]+)/.exec(document.cookie)?.[1];
+    try { return cookie ?? localStorage.getItem("token"); } catch { return cookie; }
+  };
   const framed = window.parent !== window;
 
   // The colours that were chosen in Airflow's UI, not only those of the system.

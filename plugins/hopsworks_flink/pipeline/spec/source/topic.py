@@ -13,7 +13,7 @@ from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, chec
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
-from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, path_problems
+from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, Unwrap, path_problems
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
 KAFKA_TIMESTAMP = "kafka_timestamp"
@@ -88,6 +88,8 @@ class Source(Model):
         from the field of its name, or of its path.
     :param registry: Airflow connection of the schema registry that has the schemas that records were written with.
     :param schema_ids: the ids that are right, in framing without a registry; empty: any.
+    :param unwrap: ``debezium``: records are change events, of which the row after an insert or an update is the event;
+        deletes are left out.
     :param declared: (``schema`` in the file) columns in the order of the Avro record, each nullable.
     :param appended: the last of the columns, which records of an older schema lack; such a record is read with null for
         what it ends before. For plain Avro; JSON records may lack any column.
@@ -114,6 +116,7 @@ class Source(Model):
     avro_schema: dict[str, Any] | None = None
     registry: str | None = Field(default=None, min_length=1, max_length=250)
     schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
+    unwrap: Unwrap | None = None
     declared: dict[str, Column] = Field(alias="schema", min_length=1)
     appended: list[str] = Field(default_factory=list)
     event_time: EventTime
@@ -163,7 +166,7 @@ class Source(Model):
     @property
     def is_ours(self) -> bool:
         """Whether records can be written by what the file says: JSON and plain Avro."""
-        return self.avro_schema is None and self.framing is None
+        return self.avro_schema is None and self.framing is None and self.unwrap is None
 
     @property
     def quarantine_topic(self) -> str | None:
@@ -225,13 +228,18 @@ class Source(Model):
                 f"schema.{named[0]}.path: a record of plain Avro is the columns in their order; give the schema that "
                 "records were written with (avro_schema, or registry), or remove path"
             )
-        yield from path_problems(self.declared)
+        yield from path_problems(self.declared, self.unwrap)
 
     def _avro_problems(self) -> Iterator[str]:
         for name in ("framing", "avro_schema", "registry", "schema_ids"):
             if getattr(self, name) and self.format != "avro":
                 yield f"{name} is about Avro, and format is {self.format}; remove it"
                 return
+        if self.unwrap is not None and not self.has_names:
+            yield (
+                "unwrap reads an envelope by the names of its fields, which plain Avro has not; give the schema that "
+                "records were written with (avro_schema, or registry)"
+            )
         if self.registry is not None:
             if self.avro_schema is not None:
                 yield "registry and avro_schema both say what records were written with; remove one of them"
@@ -245,7 +253,7 @@ class Source(Model):
             except ValueError as error:
                 yield f"avro_schema {error}"
             else:
-                yield from reading_problems(schema, self.value_columns)
+                yield from reading_problems(schema, self.value_columns, self.unwrap)
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:
