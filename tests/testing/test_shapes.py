@@ -86,6 +86,12 @@ def test_sessions_end_with_a_silence():
     }
 
 
+def test_a_session_starts_with_its_first_event():
+    found = rows([(30, {}), (0, {}), (400, {})], {"n": "count"}, window={"gap": "1m"}, window_start=True)
+    starts = {end: (row["window_start"] - MIDNIGHT).total_seconds() for end, row in found.items()}
+    assert starts == {1.5: 0, 460 / 60: 400}
+
+
 def test_a_session_that_is_too_long_has_no_row():
     events = [(at, {}) for at in (0, 50, 100, 400, 450)]
     assert rows(events, {"n": "count"}, window={"gap": "1m", "size": "160s"}) == {

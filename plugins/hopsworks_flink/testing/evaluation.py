@@ -30,8 +30,9 @@ def evaluate(
         ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
         never too far in the future or past.
     :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key; those of
-        single events by arrival. Timestamps carry the zone UTC. A group without event time has one row for each
-        window as well; the last one of a key is what the stores keep.
+        single events by arrival. Timestamps
+        carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
+        is what the stores keep.
 
     No event is late here: all of them have arrived before any window ends. Of equal event times the order of arrival
     decides what is first and last.
@@ -110,10 +111,10 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     what = f"pipeline {pipeline.name}: feature group {group.full_name}"
     names = [*group.key, *group.aggregates, *group.features]
     rows = []
-    for *values, start, end in _execute(connection, queries.group_rows(pipeline, group), what):
+    for *values, earliest, end in _execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))
         for name, time in group.times.items():
-            at = start if time is group.window_start else end
+            at = queries.window_start(group.window, earliest, end) if time is group.window_start else end
             row[name] = at if time.type == "bigint" else _EPOCH + timedelta(milliseconds=at)
         rows.append({name: row[name] for name in group.feature_names})
     return rows

@@ -7,7 +7,7 @@ grouped. That is slow beside Flink's slices, and plain enough to trust.
 from __future__ import annotations
 
 from hopsworks_flink.pipeline.expressions import Expression
-from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
@@ -17,8 +17,6 @@ from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 RAW = "__raw"
 EVENTS = "__events"
 ROW = "__row"
-# Of a session: epoch milliseconds.
-START = "__start"
 
 # The last moment of year 9999 in milliseconds: what lies beyond is no time that Flink can represent.
 _LAST_MOMENT = 253_402_300_799_999
@@ -72,15 +70,17 @@ def clean_events(pipeline: Pipeline) -> str:
 
 
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
-    """Query for the rows of a feature group: key, features, and last the row's time (`END`) in milliseconds."""
+    """Query for the rows of a feature group: key, features, its earliest event and the row's time (`END`).
+
+    The last two in milliseconds.
+    """
     columns = pipeline.source.all_columns
     keys = [quoted(column) for column in group.key]
     if group.is_projection:
         made = [_projected(feature, columns) for feature in group.features.values()]
         needed = [_projected(group.features[name], columns) for name in group.required]
         known = " AND ".join([_known(group), *(f"{value} IS NOT NULL" for value in needed)])
-        selected = ", ".join([*keys, *made, window_start(group), TIME])
-        return f"SELECT {selected} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
+        return f"SELECT {', '.join([*keys, *made, TIME, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     found = [
         Feature(group, aggregate, pipeline.source.all_columns, f"__least_{number}")
@@ -90,7 +90,7 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     return (
         f"WITH placed AS ({_on_event(group) if group.emit == 'on_event' else _in_windows(group)}),\n"
         f"shifted AS (SELECT {', '.join(['*', *least])} FROM placed)\n"
-        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), window_start(group), END])}\n"
+        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), f'min({TIME})', END])}\n"
         f"FROM shifted GROUP BY {row} ORDER BY {row}"
     )
 
@@ -120,10 +120,10 @@ def _in_sessions(group: FeatureGroup, known: str) -> str:
     begins = f"SELECT *, ({before} IS NULL OR {TIME} - {before} > {gap})::INT AS __begins FROM {EVENTS} WHERE {known}"
     number = f"sum(__begins) OVER (PARTITION BY {keys} ORDER BY {TIME} RANGE UNBOUNDED PRECEDING)"
     session = f"OVER (PARTITION BY {keys}, __number)"
-    ends = f"SELECT *, max({TIME}) {session} + {gap} AS {END}, min({TIME}) {session} AS {START}"
+    ends = f"SELECT *, max({TIME}) {session} + {gap} AS {END}, min({TIME}) {session} AS __start"
     return (
         f"SELECT *, 0 AS {ROW} FROM ({ends} FROM (SELECT *, {number} AS __number FROM ({begins}))) "
-        f"WHERE {END} - {START} <= {milliseconds(group.window.size)}"
+        f"WHERE {END} - __start <= {milliseconds(group.window.size)}"
     )
 
 
@@ -146,11 +146,9 @@ def window_ends(group: FeatureGroup) -> str:
     return f"range({next_end}, {TIME} // {pane} * {pane} + {reach} + 1, {pane})"
 
 
-def window_start(group: FeatureGroup) -> str:
-    """Start of a row's window, in epoch milliseconds; null for rows of events."""
-    if group.by_event:
-        return "NULL"
-    if group.window.gap is not None:
-        return f"min({START})"
-    size = milliseconds(group.window.size)
-    return f"({END} - 1) // {size} * {size}" if group.window.is_cumulating else f"{END} - {size}"
+def window_start(window: Window, earliest: int, end: int) -> int:
+    """Start of the window with this earliest event and this end, all in epoch milliseconds."""
+    if window.gap is not None:
+        return earliest
+    size = milliseconds(window.size)
+    return (end - 1) // size * size if window.is_cumulating else end - size
