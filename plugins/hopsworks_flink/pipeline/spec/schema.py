@@ -55,8 +55,8 @@ def json_schema() -> Schema:
     for name, model in models.items():
         _describe(made if model is Pipeline else definitions[name], model)
     definitions["Aggregate"] = _aggregate(definitions["Aggregate"])
-    for name, left_out in _OPTIONAL.items():
-        definitions[name]["required"] = [one for one in definitions[name]["required"] if one not in left_out]
+    for name, optional in _OPTIONAL.items():
+        definitions[name]["required"] = [one for one in definitions[name]["required"] if one not in optional]
     for name, forms in _SHORT.items():
         whole = definitions[name]
         definitions[name] = {"description": whole.pop("description"), "anyOf": [*forms, whole]}
