@@ -150,6 +150,25 @@ def test_the_image_is_of_one_base_runs_as_a_user_and_has_what_it_copies() -> Non
     assert f"WORKDIR {docker.CODE}\n" in DOCKERFILE
 
 
+def imported(module: str) -> set[str]:
+    """The files of the local stack that a module is made of."""
+    path = REPOSITORY / f"{module.replace('.', '/')}.py"
+    found = {str(path.relative_to(REPOSITORY)), "devstack/__init__.py"}
+    for name in re.findall(r"^from (devstack\.[\w.]+) import", path.read_text(), re.MULTILINE):
+        found |= imported(name)
+    return found
+
+
+def test_the_jars_are_fetched_with_what_was_copied_until_then() -> None:
+    """The rest comes later, so that a change of code fetches nothing again."""
+    before, fetching, _ = DOCKERFILE.partition("-m devstack.jars")
+    assert fetching
+    copied = {path for line in re.findall(r"^COPY (?!--from)(.+) \S+$", before, re.MULTILINE) for path in line.split()}
+    for file in imported("devstack.jars"):
+        assert {file, *map(str, Path(file).parents)} & copied, file
+    assert "COPY devstack devstack" not in before
+
+
 def test_in_the_foreground_programs_start_by_themselves_and_log_to_the_container(inside: DevstackConfig) -> None:
     programs = declare(DevstackConfig())["airflow"].programs
     text = render(inside, programs, foreground=True)

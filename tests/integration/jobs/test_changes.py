@@ -105,6 +105,20 @@ def on_event(size: str) -> Callable[[Spec], None]:
     )
 
 
+def rows(expression: str) -> Callable[[Spec], None]:
+    """A group of single events beside the others."""
+
+    def change(spec: Spec) -> None:
+        made = {"x": {"expression": expression, "type": "double"}, "shop": "shop"}
+        for one in spec["feature_groups"]:
+            if "features" in one:
+                one["features"] = made
+                return
+        spec["feature_groups"].append({"name": "r", "key": ["k", "id"], "event_time": "event", "features": made})
+
+    return change
+
+
 def native(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
     def change(spec: Spec) -> None:
         spec["engine"] = "native"
@@ -119,7 +133,8 @@ def nothing(spec: Spec) -> None:
 
 
 def spread(spec: Spec) -> None:
-    spec["source"]["partitions"] = 2
+    """Each holds the watermark back: no event is late, however long a deployment takes."""
+    spec["source"].update(partitions=2, idle_timeout=None)
 
 
 def parallel(number: int) -> Callable[[Spec], None]:
@@ -249,6 +264,8 @@ CHANGES = {
         before=native(HOP, aggregate("y", {"stddev_samp": "v"})),
     ),
     "rename": Change("a feature renamed", renamed, "refused"),
+    "rows": Change("what a feature of `features` is made of", rows("v * 3"), "keeps", before=rows("v + 1")),
+    "rows-added": Change("a group without windows more", rows("v + 1")),
 }
 #: The beginning of their names.
 ASKED = os.environ.get("CHANGES", "")
@@ -359,8 +376,10 @@ class Pipe:
         producer = Producer({"bootstrap.servers": self.stack.config.kafka_bootstrap, "enable.idempotence": True})
         if "extra" in self.spec["source"]["schema"]:
             made = [{**event, "extra": f"e{event['id']}"} for event in made]
+        topic, partitions = self.spec["source"]["topic"], self.spec["source"].get("partitions", 1)
         for event in made:
-            producer.produce(self.spec["source"]["topic"], self.encoded(event), timestamp=event["at"])
+            for partition in range(partitions) if event["k"] == FLUSH else [event["id"] % partitions]:
+                producer.produce(topic, self.encoded(event), timestamp=event["at"], partition=partition)
         assert producer.flush(60) == 0
         self.events += made
 
