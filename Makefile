@@ -120,6 +120,24 @@ engines: env ## the native engine beside SQL's windows on random pipelines with 
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation
 	@CHANGES=all $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
 
+.PHONY: compose-file
+compose-file: $(ROOT_ENV) ## writes docker-compose.yaml out of the local stack's configuration
+	@$(PYTHON) -m devstack.docker file > docker-compose.yaml.new
+	@mv docker-compose.yaml.new docker-compose.yaml
+
+.PHONY: compose-test
+compose-test: $(ROOT_ENV) ## the stack in containers: builds, walks the demo's path, restarts, rescales, removes all; needs Docker
+	@COMPOSE_TEST=1 $(PYTHON) -m pytest -s -v tests/integration/alone/test_compose.py $(ARGS)
+
+.PHONY: rescale
+rescale: env ## another parallelism of a running pipeline on two TaskManagers, its rows against an independent computation
+	@CHANGES=parallelism DEVSTACK_TASKMANAGERS=2 DEVSTACK_TASK_SLOTS=3 $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
+
+.PHONY: cluster
+cluster: env ## two TaskManagers, high availability and an object store: rescale, kill the JobManager, compare all values
+	@$(UV) sync --frozen --quiet --inexact --group cluster
+	@CLUSTER_TEST=1 $(PYTHON) -m pytest -v tests/integration/alone/test_cluster.py $(ARGS)
+
 .PHONY: chaos
 chaos: env ## kills, cuts off and fills up every part in turn; SEED=7 for another order
 	@FAULTS_LONG=1 FAULTS_SEED=$(or $(SEED),1) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager,hopsworks,hopsworks-onlinefs \

@@ -126,11 +126,13 @@ def _env(stack: Stack, console: Console, options: argparse.Namespace) -> int:
     variables = {
         "AIRFLOW_HOME": str(config.airflow_home),
         # By these names the SDK's login() finds it.
-        "HOPSWORKS_HOST": config.public_host,
+        "HOPSWORKS_HOST": config.host("hopsworks"),
         "HOPSWORKS_PORT": str(config.hopsworks_port),
         "HOPSWORKS_PROJECT": config.project,
         "HOPSWORKS_API_KEY": stack.api_key,
         "HOPSWORKS_TRUST_STORE_PATH": str(config.hopsworks_ca),
+        # For producers of events.
+        "KAFKA_BOOTSTRAP_SERVERS": config.kafka_bootstrap,
         **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in stack.airflow_connections().items()},
     }
     for name, value in variables.items():

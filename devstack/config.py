@@ -28,6 +28,7 @@ PORT_OFFSETS = {
     "kafka_controller_port": 93,
     "kafka_ssl_port": 94,
     "kafka_sasl_port": 95,
+    "zookeeper_port": 96,
     "hopsworks_port": 443,
     "hopsworks_query_port": 444,
     "airflow_log_port": 793,
@@ -55,13 +56,15 @@ class DevstackConfig(BaseSettings):
     kafka_controller_port: int = 0
     kafka_ssl_port: int = 0
     kafka_sasl_port: int = 0
+    zookeeper_port: int = 0
     hopsworks_port: int = 0
     hopsworks_query_port: int = 0
 
-    # Where the parts listen, and the name under which their clients reach them. They differ in containers only.
+    # ``parts``: each part has a host of its own that is named like it, as a container has; ``one``: this machine.
+    hosts: Literal["one", "parts"] = "one"
+    # Where the parts listen: on the loopback, or on every address of their own hosts.
     bind_host: str = HOST
-    public_host: str = HOST
-    # Addresses of parts that run elsewhere (in another container); default: this stack's own.
+    # By default the addresses of this stack's own.
     kafka_bootstrap: str = ""
     kafka_ssl_bootstrap: str = ""
     kafka_sasl_bootstrap: str = ""
@@ -74,7 +77,15 @@ class DevstackConfig(BaseSettings):
     dags_folder: Path = REPOSITORY / "dags"
     # The platform creates ten.
     online_topic_partitions: int = Field(default=2, ge=1)
+    taskmanagers: int = Field(default=1, ge=1)
+    # Of each TaskManager.
     task_slots: int = Field(default=4, ge=1)
+    # Flink keeps what it knows of its jobs, with the help of a ZooKeeper: they outlive the JobManager.
+    flink_high_availability: bool = False
+    # Where checkpoints and savepoints go, as a URI such as s3://bucket/flink; default: a folder of this stack.
+    flink_state: str = ""
+    # Of an S3 server that is not Amazon's.
+    s3_endpoint: str = ""
     jobmanager_memory: str = "1600m"
     taskmanager_memory: str = "2048m"
     kafka_heap: str = "512m"
@@ -88,10 +99,11 @@ class DevstackConfig(BaseSettings):
     def _ports(cls, data: Any) -> Any:
         base = int(data.get("port_base", 27000))
         filled = {**{name: base + offset for name, offset in PORT_OFFSETS.items()}, **data}
-        host = filled.get("public_host", HOST)
+        hosts = filled.get("hosts", "one")
+        filled.setdefault("bind_host", HOST if hosts == "one" else "0.0.0.0")  # noqa: S104 (of a container)
         for name in ("kafka", "kafka_ssl", "kafka_sasl"):
-            filled.setdefault(f"{name}_bootstrap", f"{host}:{filled[f'{name}_port']}")
-        filled.setdefault("flink_url", f"http://{host}:{filled['flink_port']}")
+            filled.setdefault(f"{name}_bootstrap", f"{_host(hosts, 'kafka')}:{filled[f'{name}_port']}")
+        filled.setdefault("flink_url", f"http://{_host(hosts, 'flink-jobmanager')}:{filled['flink_port']}")
         return filled
 
     @field_validator("home", "dags_folder")
@@ -102,6 +114,10 @@ class DevstackConfig(BaseSettings):
     def environment(self) -> dict[str, str]:
         """These settings as environment variables: a process started with them has the same configuration."""
         return {f"DEVSTACK_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+
+    def host(self, part: str) -> str:
+        """The name under which the others reach a part."""
+        return _host(self.hosts, part)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -124,11 +140,12 @@ class DevstackConfig(BaseSettings):
 
     @property
     def hopsworks_url(self) -> str:
-        return f"https://{self.public_host}:{self.hopsworks_port}"
+        return f"https://{self.host('hopsworks')}:{self.hopsworks_port}"
 
     @property
     def airflow_url(self) -> str:
-        return f"http://{self.public_host}:{self.airflow_port}"
+        """For people and for Airflow itself: no other part calls it."""
+        return f"http://{HOST}:{self.airflow_port}"
 
     @property
     def logs(self) -> Path:
@@ -157,3 +174,7 @@ class DevstackConfig(BaseSettings):
     @property
     def airflow_home(self) -> Path:
         return self.home / "airflow"
+
+
+def _host(hosts: str, part: str) -> str:
+    return HOST if hosts == "one" else part

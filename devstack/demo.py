@@ -94,7 +94,7 @@ def feature_store(stack: Stack) -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as certificates:
         with redirect_stdout(io.StringIO()):
             project = hopsworks.login(
-                host=config.public_host,
+                host=config.host("hopsworks"),
                 port=config.hopsworks_port,
                 project=config.project,
                 api_key_value=stack.api_key,

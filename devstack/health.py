@@ -1,4 +1,4 @@
-"""Health checks: each asks its part over the part's own protocol.
+"""Health checks: each asks its part over the part's own protocol. ``python -m devstack.health PART`` makes one.
 
 A check returns nothing when all is well, otherwise a few words on what is missing. ``since`` is when the part
 was started, in seconds since the epoch.
@@ -6,6 +6,9 @@ was started, in seconds since the epoch.
 
 from __future__ import annotations
 
+import argparse
+import socket
+import sys
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -37,12 +40,16 @@ def flink_jobmanager(config: DevstackConfig, since: float) -> str | None:
     return answer if isinstance(answer, str) else None
 
 
-def flink_taskmanager(config: DevstackConfig, since: float) -> str | None:
-    answer = _get(f"{config.flink_url}/overview")
+def flink_taskmanagers(config: DevstackConfig, since: float) -> str | None:
+    answer = _get(f"{config.flink_url}/taskmanagers")
     if isinstance(answer, str):
         return answer
-    slots = answer.get("slots-total", 0)
-    return None if slots >= config.task_slots else f"{slots} of {config.task_slots} task slots are registered"
+    registered = answer.get("taskmanagers", [])
+    if config.hosts == "parts":
+        address = f"@{socket.gethostname()}:"
+        return None if any(address in one["path"] for one in registered) else "this TaskManager is not registered"
+    slots, wanted = sum(one["slotsNumber"] for one in registered), config.taskmanagers * config.task_slots
+    return None if slots >= wanted else f"{slots} of {wanted} task slots are registered"
 
 
 def hopsworks(config: DevstackConfig, since: float) -> str | None:
@@ -107,3 +114,30 @@ def _get(url: str, headers: dict[str, str] | None = None, verify: str | bool = T
         return f"answers wrongly ({type(error).__name__})"
     finally:
         session.close()
+
+
+# By the names of the parts.
+CHECKS = {
+    "kafka": kafka,
+    "flink-jobmanager": flink_jobmanager,
+    "flink-taskmanager": flink_taskmanagers,
+    "hopsworks": hopsworks,
+    "hopsworks-onlinefs": hopsworks_onlinefs,
+    "airflow": airflow,
+}
+
+
+def main() -> int:
+    """The exit code tells whether the part of this container works; the output, what is missing."""
+    import psutil
+
+    parser = argparse.ArgumentParser(prog="python -m devstack.health")
+    parser.add_argument("part", choices=CHECKS)
+    missing = CHECKS[parser.parse_args().part](DevstackConfig(), psutil.Process(1).create_time())
+    if missing:
+        sys.stdout.write(f"{missing}\n")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

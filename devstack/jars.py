@@ -24,6 +24,8 @@ JAVA_POM = REPOSITORY / "flink_jobs" / "java" / "pom.xml"
 JAVA_JARS = CONNECTOR_JARS / "java"
 CLUSTER_POM = REPOSITORY / "devstack" / "flink" / "java" / "pom.xml"
 CLUSTER_JARS = CACHE / "flink"
+S3_POM = REPOSITORY / "devstack" / "flink" / "s3" / "pom.xml"
+S3_JARS = CACHE / "flink-s3"
 
 _STAMP = ".fetched-for"
 _TIMEOUT_SECONDS = 900

@@ -47,47 +47,54 @@ NAMES = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "hopswor
 
 def declare(config: DevstackConfig) -> dict[str, Part]:
     """All parts by name, in the order of display."""
+    zookeeper = [_flink(config, "flink-zookeeper", flink.zookeeper_command())] if config.flink_high_availability else []
     parts = [
         Part(
             "kafka",
             (Program("kafka", kafka.command(config), directory=config.home),),
             ("kafka_port", "kafka_controller_port", "kafka_ssl_port", "kafka_sasl_port"),
-            health.kafka,
+            health.CHECKS["kafka"],
         ),
         Part(
             "flink-jobmanager",
-            (_flink(config, "flink-jobmanager", flink.jobmanager_command()),),
-            ("flink_port", "flink_rpc_port", "flink_blob_port"),
-            health.flink_jobmanager,
+            (*zookeeper, _flink(config, "flink-jobmanager", flink.jobmanager_command())),
+            ("flink_port", "flink_rpc_port", "flink_blob_port", *(("zookeeper_port",) if zookeeper else ())),
+            health.CHECKS["flink-jobmanager"],
         ),
         Part(
             "flink-taskmanager",
-            (_flink(config, "flink-taskmanager", flink.taskmanager_command()),),
+            tuple(_flink(config, name, flink.taskmanager_command()) for name in taskmanagers(config)),
             (),
-            health.flink_taskmanager,
+            health.CHECKS["flink-taskmanager"],
         ),
         Part(
             "hopsworks",
             (_hopsworks("hopsworks", "serve"),),
             ("hopsworks_port", "hopsworks_query_port"),
-            health.hopsworks,
+            health.CHECKS["hopsworks"],
             ("kafka",),
         ),
         Part(
             "hopsworks-onlinefs",
             (_hopsworks("hopsworks-onlinefs", "onlinefs"),),
             (),
-            health.hopsworks_onlinefs,
+            health.CHECKS["hopsworks-onlinefs"],
             ("kafka",),
         ),
         Part(
             "airflow",
             tuple(Program(name, line, airflow.environment(config)) for name, line in airflow.commands(config).items()),
             ("airflow_port", "airflow_log_port"),
-            health.airflow,
+            health.CHECKS["airflow"],
         ),
     ]
     return {part.name: part for part in parts}
+
+
+def taskmanagers(config: DevstackConfig) -> list[str]:
+    """The programs of the part ``flink-taskmanager``: the first is called like it."""
+    numbers = range(2, config.taskmanagers + 1)
+    return ["flink-taskmanager", *(f"flink-taskmanager-{number}" for number in numbers)]
 
 
 def select(names: Sequence[str] | None) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack import airflow, flink, jars, kafka, processes
-from devstack.config import DevstackConfig, DevstackError
+from devstack.config import HOST, DevstackConfig, DevstackError
 from devstack.parts import NAMES, Part, declare, select
 from devstack.supervision import Supervisor, log_file, socket_path
 
@@ -78,7 +78,7 @@ class Stack:
         return {
             "hopsworks_default": {
                 "conn_type": "hopsworks",
-                "host": config.public_host,
+                "host": config.host("hopsworks"),
                 "port": config.hopsworks_port,
                 "password": self.api_key,
                 "extra": {
@@ -90,7 +90,12 @@ class Stack:
             "flink_default": {
                 "conn_type": "flink",
                 "host": config.flink_url,
-                "extra": {"python_executable": str(flink.PYTHON), "jars_dir": str(jars.CONNECTOR_JARS)},
+                "extra": {
+                    "python_executable": str(flink.PYTHON),
+                    "jars_dir": str(jars.CONNECTOR_JARS),
+                    # For browsers, which do not know the hosts of containers.
+                    **({"web_ui_url": f"http://{HOST}:{config.flink_port}"} if config.hosts == "parts" else {}),
+                },
             },
             "kafka_default": {
                 "conn_type": "kafka",
@@ -131,10 +136,7 @@ class Stack:
             states = self._supervisor.states()
             down = [part for part in chosen if any(not _runs(states.get(p.name)) for p in part.programs)]
             check_ports(self.config, [part for part in down if not _anything_runs(part, states)])
-            if {"kafka", "hopsworks", "hopsworks-onlinefs", "airflow"} & {part.name for part in down}:
-                _initialise_hopsworks(self.config)
-            if any(part.name.startswith("flink") for part in down):
-                flink.prepare(self.config)
+            self._prepare_common({part.name for part in down})
             self._supervisor.start(program for part in declared.values() for program in part.programs)
             self._bring_up(chosen, {part.name for part in down}, tell)
 
@@ -205,6 +207,18 @@ class Stack:
             give_up.set()
         for future in futures:
             future.result()
+
+    def prepare(self, name: str) -> None:
+        """Make what one part needs before it starts, where it runs on a host of its own."""
+        self._prepare_common({name})
+        self._prepare(name)
+
+    def _prepare_common(self, names: set[str]) -> None:
+        """What several parts need: once for all of them."""
+        if {"kafka", "hopsworks", "hopsworks-onlinefs", "airflow"} & names:
+            _initialise_hopsworks(self.config)
+        if any(name.startswith("flink") for name in names):
+            flink.prepare(self.config)
 
     def _prepare(self, name: str) -> None:
         if name == "kafka":

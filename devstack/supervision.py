@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from xmlrpc.client import Fault, ServerProxy
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
@@ -47,9 +47,10 @@ def socket_path(config: DevstackConfig) -> Path:
     return Path(tempfile.gettempdir()) / f"devstack-{os.getuid()}-{digest}" / "supervisor.sock"
 
 
-def render(config: DevstackConfig, programs: Iterable[Program]) -> str:
+def render(config: DevstackConfig, programs: Iterable[Program], *, foreground: bool = False) -> str:
     """``supervisord.conf`` for these programs, none of which starts by itself.
 
+    :param foreground: they do start by themselves, and all logs go to the standard output: a container.
     :raises DevstackError: for a value that supervisor's file format cannot express.
     """
     if "%" in str(config.logs):
@@ -70,8 +71,14 @@ def render(config: DevstackConfig, programs: Iterable[Program]) -> str:
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface",
         },
     }
+    if foreground:
+        sections["supervisord"] |= {"nodaemon": "true", "logfile": "/dev/null", "logfile_maxbytes": 0}
     texts = [_section(name, {key: _escape(value) for key, value in one.items()}) for name, one in sections.items()]
-    texts += [_section(f"program:{program.name}", _program(config, program)) for program in programs]
+    for program in programs:
+        options = _program(config, program)
+        if foreground:
+            options |= {"autostart": "true", "stdout_logfile": "/dev/fd/1", "stdout_logfile_maxbytes": 0}
+        texts.append(_section(f"program:{program.name}", options))
     return "\n".join(texts)
 
 
@@ -117,6 +124,14 @@ def _quote(value: str) -> str:
     if '"' in value or value.strip("'") != value:
         raise DevstackError(f"{value!r} cannot be given to a part: choose a value without quotes.")
     return f'"{_escape(value)}"'
+
+
+def run_in_foreground(config: DevstackConfig, programs: Iterable[Program]) -> NoReturn:
+    """Become a supervisord that keeps these programs running and ends with them."""
+    config.logs.mkdir(parents=True, exist_ok=True)
+    conf = config.home / "supervisord.conf"
+    write_private(conf, render(config, programs, foreground=True))
+    os.execv(PYTHON, [PYTHON, "-m", "supervisor.supervisord", "-c", str(conf)])  # noqa: S606 (its own interpreter)
 
 
 class Supervisor:

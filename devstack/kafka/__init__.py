@@ -44,7 +44,7 @@ def properties(config: DevstackConfig) -> dict[str, str]:
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "controller.quorum.voters": f"1@{config.bind_host}:{config.kafka_controller_port}",
+        "controller.quorum.voters": f"1@{config.host('kafka')}:{config.kafka_controller_port}",
         "listeners": f"PLAINTEXT://{config.bind_host}:{config.kafka_port},"
         f"MTLS://{config.bind_host}:{config.kafka_ssl_port},"
         f"SCRAM://{config.bind_host}:{config.kafka_sasl_port},"

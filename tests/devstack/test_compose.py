@@ -1,59 +1,43 @@
-"""docker-compose.yaml says the same as the stack that is tested: no Docker engine is needed to hold them together."""
+"""docker-compose.yaml without a Docker engine: that it is the local stack's own configuration, and valid."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
+import socket
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from devstack import airflow, flink, jars, kafka
-from devstack.config import HOST, REPOSITORY, DevstackConfig
+from devstack import airflow, docker, flink, health, kafka
+from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig
+from devstack.parts import NAMES, declare, taskmanagers
+from devstack.supervision import render
 
 FILE = REPOSITORY / "docker-compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-DOCKER = REPOSITORY / "devstack" / "docker"
-# What differs in containers by nature: addresses, folders, and the broker's second listener.
-KAFKA_OWN = {
-    "listeners",
-    "advertised.listeners",
-    "controller.quorum.voters",
-    "listener.security.protocol.map",
-    "log.dirs",
-    "ssl.keystore.location",
-    "ssl.truststore.location",
-}
-FLINK_OWN = {
-    "taskmanager.host",
-    "io.tmp.dirs",
-    "env.java.opts.jobmanager",
-    "python.executable",
-    "python.client.executable",
-}
+DOCKERFILE = (REPOSITORY / "devstack" / "docker" / "Dockerfile").read_text()
+SECOND = "flink-taskmanager-2"
 
 
-@pytest.fixture(scope="module")
-def defaults() -> DevstackConfig:
-    return DevstackConfig(port_base=27000)
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> DevstackConfig:
+    """The configuration as a container has it."""
+    for name in list(COMPOSE["x-part"]["environment"]):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in COMPOSE["x-part"]["environment"].items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    return DevstackConfig()
 
 
-def dockerfile(service: dict[str, Any]) -> Path:
-    return REPOSITORY / service["build"]["context"] / service["build"]["dockerfile"]
-
-
-def pom_property(pom: Path, name: str) -> str:
-    found = ElementTree.parse(pom).find(f".//{{*}}properties/{{*}}{name}")
-    assert found is not None
-    return str(found.text)
+def test_the_file_is_what_the_stack_s_configuration_makes() -> None:
+    """`make compose-file` writes it."""
+    assert FILE.read_text() == docker.compose_file(DevstackConfig(port_base=27000))
 
 
 def test_it_is_a_valid_compose_file() -> None:
@@ -62,202 +46,138 @@ def test_it_is_a_valid_compose_file() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_profiles() -> None:
-    by_profile: dict[str, set[str]] = {}
+def test_its_services_are_the_stack_s_parts_and_the_profiles_add_to_them() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == set(NAMES)
+    assert {name: SERVICES[name]["profiles"] for name in set(SERVICES) - set(NAMES)} == {
+        SECOND: ["two-taskmanagers"],
+        docker.ALONE: [docker.ALONE],
+    }
+    assert taskmanagers(DevstackConfig(taskmanagers=2))[1:] == [SECOND]
     for name, service in SERVICES.items():
-        for profile in service["profiles"]:
-            by_profile.setdefault(profile, set()).add(name)
-    flink_and_hopsworks = {"flink-jobmanager", "flink-taskmanager", "hopsworks", "hopsworks-onlinefs"}
-    assert by_profile == {
-        "local": {"broker", "certificates", "airflow-local"} | flink_and_hopsworks,
-        "airflow": {"airflow"},
-    }
+        verb, part, *more = service["command"]
+        assert (verb, part) == ("run", name if name in NAMES else name.removesuffix("-2").removesuffix("-alone"))
+        assert more == (["--alone"] if name == docker.ALONE else [])
+        assert service["healthcheck"]["test"][-2:] == ["devstack.health", part]
+        assert part in health.CHECKS
 
 
-def test_versions_are_those_of_the_locks_and_poms() -> None:
-    assert SERVICES["broker"]["image"] == f"apache/kafka:{pom_property(jars.KAFKA_POM, 'kafka.version')}"
-    flink_version = pom_property(jars.CONNECTORS_POM, "flink.version")
-    assert f"FROM flink:{flink_version}-" in (DOCKER / "flink.Dockerfile").read_text()
-    assert f'"apache-flink=={flink_version}"' in (REPOSITORY / "flink_jobs" / "pyproject.toml").read_text()
-    pinned = re.search(r"apache-airflow==([\d.]+)", (REPOSITORY / "pyproject.toml").read_text())
-    assert pinned
-    assert f"FROM apache/airflow:{pinned[1]}\n" in (DOCKER / "airflow.Dockerfile").read_text()
-    assert SERVICES["airflow"]["image"].endswith(f":{pinned[1]}")
+def test_the_image_is_built_once_and_never_pulled() -> None:
+    assert COMPOSE["x-part"]["pull_policy"] == "never"
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["kafka", docker.ALONE]
+    before = set(NAMES) - {"kafka"}
+    assert all(SERVICES[name]["image"] == SERVICES["kafka"]["image"] for name in before)
 
 
-def test_only_this_machine_reaches_the_ports_which_are_the_stack_s(defaults: DevstackConfig) -> None:
-    published = {
-        name: {int(port.rsplit(":", 1)[1]) for port in service.get("ports", [])} for name, service in SERVICES.items()
-    }
-    assert published == {
-        "broker": {defaults.kafka_port},
-        "certificates": set(),
-        "flink-jobmanager": {defaults.flink_port},
-        "flink-taskmanager": set(),
-        "hopsworks": {defaults.hopsworks_port},
-        "hopsworks-onlinefs": set(),
-        "airflow-local": {defaults.airflow_port},
-        "airflow": {defaults.airflow_port},
-    }
-    for service in SERVICES.values():
-        for port in service.get("ports", []):
-            host, outside, inside = port.split(":")
-            assert (host, outside) == (HOST, inside)
+def test_a_moved_port_base_moves_every_port_of_the_file() -> None:
+    """So none is written down a second time."""
+    text = docker.compose_file(DevstackConfig(port_base=41000), "other")
+    assert not re.findall(r"\b27\d{3}\b", text)
+    moved = yaml.safe_load(text)
+    assert moved["x-part"]["environment"]["DEVSTACK_PORT_BASE"] == "41000"
+    assert (moved["name"], moved["x-part"]["image"]) == ("other", "other:local")
+    published = [port for service in moved["services"].values() for port in service.get("ports", [])]
+    for port in published:
+        host, outside, within = port.split(":")
+        assert (host, outside) == (HOST, within)
+        assert int(within) - 41000 in PORT_OFFSETS.values()
+    for number in {str(27000 + offset) for offset in PORT_OFFSETS.values()}:
+        assert number not in DOCKERFILE
 
 
-def test_the_broker_has_the_stack_s_settings(defaults: DevstackConfig) -> None:
-    environment = SERVICES["broker"]["environment"]
-    for name, value in kafka.properties(defaults).items():
-        # As the image spells the names of properties.
-        spelled = name.replace("_", "__").replace("-", "___").replace(".", "_")
-        variable = f"KAFKA_{spelled.upper()}"
-        assert variable in environment, name
-        if name not in KAFKA_OWN:
-            assert environment[variable] == value, name
-    assert environment["KAFKA_HEAP_OPTS"] == f"-Xmx{defaults.kafka_heap}"
-    advertised = environment["KAFKA_ADVERTISED_LISTENERS"].split(",")
-    told = SERVICES["hopsworks"]["environment"]
-    assert advertised == [
-        f"PLAINTEXT://{told['DEVSTACK_KAFKA_BOOTSTRAP']}",
-        f"HOST://{HOST}:{defaults.kafka_port}",
-        f"MTLS://{told['DEVSTACK_KAFKA_SSL_BOOTSTRAP']}",
-        f"SCRAM://{told['DEVSTACK_KAFKA_SASL_BOOTSTRAP']}",
-    ]
-    # With such names the image would take over the key store's settings.
-    assert "SSL://" not in environment["KAFKA_ADVERTISED_LISTENERS"]
-    assert "SASL_" not in environment["KAFKA_ADVERTISED_LISTENERS"]
-
-
-def test_the_broker_s_certificates_are_made_before_it_starts() -> None:
-    maker, broker = SERVICES["certificates"], SERVICES["broker"]
-    script = maker["command"][-1]
-    names = [Path(broker["environment"][f"KAFKA_SSL_{kind}_LOCATION"]).name for kind in ("KEYSTORE", "TRUSTSTORE")]
-    assert all(f"/certs/{name}" in script for name in names)
-    folder = Path(broker["environment"]["KAFKA_SSL_KEYSTORE_LOCATION"]).parent
-    assert f"broker-certs:{folder}" in maker["volumes"]
-    assert f"broker-certs:{folder}:ro" in broker["volumes"]
-
-
-def test_flink_has_the_stack_s_settings() -> None:
-    config = DevstackConfig(home=Path("/opt"), port_base=27000, public_host="flink-jobmanager", bind_host="0.0.0.0")
-    expected = {
-        name: value.replace("/opt/flink/", "/opt/flink-state/") if isinstance(value, str) else value
-        for name, value in flink.settings(config).items()
-        if name not in FLINK_OWN
-    }
-    for name in ("flink-jobmanager", "flink-taskmanager"):
-        found = yaml.safe_load(SERVICES[name]["environment"]["FLINK_PROPERTIES"])
-        assert {key: value for key, value in found.items() if key not in FLINK_OWN} == expected
-        assert "/opt/flink-state" in SERVICES[name]["volumes"][0]
-    assert "mkdir -p /opt/flink-state" in (DOCKER / "flink.Dockerfile").read_text()
-
-
-def test_the_hopsworks_containers_are_configured_through_devstack_s_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("hopsworks", "hopsworks-onlinefs"):
-        environment = SERVICES[name]["environment"]
-        for variable, value in environment.items():
-            monkeypatch.setenv(variable, value.replace("${DEVSTACK_KAFKA_SECURITY:-PLAINTEXT}", "SSL"))
-        config = DevstackConfig()
-        assert {variable.removeprefix("DEVSTACK_").lower() for variable in environment} <= set(config.model_dump())
-        assert (config.kafka_bootstrap, config.kafka_address) == ("broker:9092", "broker:27094")
-        assert config.flink_url == "http://flink-jobmanager:27081"
-        # The name on the certificate is the name under which the others reach the server.
-        assert config.hopsworks_url == f"https://hopsworks:{config.hopsworks_port}"
-        assert f":{config.home}" in SERVICES[name]["volumes"][0]
-    local = SERVICES["airflow-local"]
-    assert local["environment"]["HOPSWORKS_API_KEY_FILE"] == str(config.hopsworks_api_key_file)
-    assert local["environment"]["HOPSWORKS_CA"] == str(config.hopsworks_ca)
-    assert local["environment"]["HOPSWORKS_PROJECT"] == config.project
-    assert SERVICES["hopsworks"]["volumes"][0] in local["volumes"]
-
-
-def test_commands_are_verbs_of_the_server() -> None:
-    verbs = [word for name in ("certificates", "hopsworks-onlinefs", "hopsworks") for word in SERVICES[name]["command"]]
-    used = set(re.findall(r"devstack\.hopsworks (\w+)", " ".join(verbs)))
-    assert used == {"init", "serve", "onlinefs"}
-    for verb in used:
-        command = [sys.executable, "-m", "devstack.hopsworks", verb, "--help"]
-        assert subprocess.run(command, cwd=REPOSITORY, capture_output=True, timeout=60, check=False).returncode == 0
-
-
-def test_airflow_has_the_stack_s_settings(defaults: DevstackConfig) -> None:
+def test_each_part_is_reached_by_the_name_of_its_service(inside: DevstackConfig) -> None:
+    urls = (inside.kafka_bootstrap, inside.kafka_ssl_bootstrap, inside.flink_url, inside.hopsworks_url)
+    assert [re.sub(r"^\w+://|:\d+$", "", url) for url in urls] == ["kafka", "kafka", "flink-jobmanager", "hopsworks"]
+    assert {"kafka", "flink-jobmanager", "hopsworks"} <= set(SERVICES)
+    properties = kafka.properties(inside)
+    assert properties["listeners"].startswith(f"PLAINTEXT://0.0.0.0:{inside.kafka_port},")
+    assert properties["advertised.listeners"].startswith(f"PLAINTEXT://kafka:{inside.kafka_port},")
+    assert properties["controller.quorum.voters"] == f"1@kafka:{inside.kafka_controller_port}"
+    settings = flink.settings(inside)
+    assert settings["jobmanager.rpc.address"] == settings["rest.address"] == "flink-jobmanager"
+    # The shipped configuration says localhost. Each TaskManager is a host of its own.
+    assert settings["taskmanager.host"] == socket.gethostname()
+    # A browser, and Airflow itself, come to this machine.
     keys = dict.fromkeys(("fernet_key", "jwt_secret", "secret_key"), "x")
-    expected = airflow.settings(defaults, keys)
-    for name in ("airflow", "airflow-local"):
-        environment = SERVICES[name]["environment"]
-        same = 0
-        for variable, value in environment.items():
-            if not (found := re.fullmatch(r"AIRFLOW__([A-Z_]+?)__([A-Z_]+)", variable)):
-                continue
-            section, option = found[1].lower(), found[2].lower()
-            assert option in expected[section], variable
-            if not str(value).startswith(("/", "sqlite:", "0.0.0.0")):
-                assert value == str(expected[section][option]), variable
-                same += 1
-        assert same >= 10
+    assert airflow.settings(inside, keys)["api"]["base_url"] == f"http://{HOST}:{inside.airflow_port}"
+    assert airflow.settings(inside, keys)["api"]["host"] == "0.0.0.0"
 
 
-def test_the_connections_fit_the_containers(tmp_path: Path) -> None:
-    local = SERVICES["airflow-local"]["environment"]
-    connection = json.loads(local["AIRFLOW_CONN_FLINK_DEFAULT"])
-    assert connection["conn_type"] == "flink"
-    properties = yaml.safe_load(SERVICES["flink-jobmanager"]["environment"]["FLINK_PROPERTIES"])
-    assert connection["extra"]["python_executable"] == properties["python.executable"]
-    assert f"COPY --from=jars /jars {connection['extra']['jars_dir']}\n" in (DOCKER / "airflow.Dockerfile").read_text()
-    assert json.loads(local["AIRFLOW_CONN_KAFKA_DEFAULT"])["extra"] == {"bootstrap.servers": "broker:9092"}
-
-
-def test_the_entrypoint_makes_the_hopsworks_connection_of_the_key_file(tmp_path: Path) -> None:
-    key = tmp_path / "api_key"
-    key.write_text('secret "key"\n')
-    # The image's own entrypoint, which this one hands over to, is stood in for by `env`.
-    script = tmp_path / "entrypoint.sh"
-    script.write_text((DOCKER / "airflow-entrypoint.sh").read_text().replace("exec /entrypoint", "exec"))
-    local = SERVICES["airflow-local"]["environment"]
-    given = {name: local[name] for name in ("HOPSWORKS_HOST", "HOPSWORKS_PORT", "HOPSWORKS_PROJECT", "HOPSWORKS_CA")}
-    environment = {"PATH": os.environ["PATH"], **given, "HOPSWORKS_API_KEY_FILE": str(key)}
-    done = subprocess.run(
-        ["bash", str(script), sys.executable, "-c", "import os; print(os.environ['AIRFLOW_CONN_HOPSWORKS_DEFAULT'])"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert json.loads(done.stdout) == {
-        "conn_type": "hopsworks",
-        "host": "hopsworks",
-        "port": 27443,
-        "password": 'secret "key"',
-        "extra": {"project": "demo", "hostname_verification": True, "trust_store_path": local["HOPSWORKS_CA"]},
+def test_what_a_part_keeps_is_in_a_volume(inside: DevstackConfig) -> None:
+    kept = {
+        "kafka": Path(kafka.properties(inside)["log.dirs"]),
+        "flink-jobmanager": Path(flink.settings(inside)["execution.checkpointing.dir"].removeprefix("file://")),
+        "flink-taskmanager": Path(flink.settings(inside)["execution.checkpointing.savepoint-dir"][len("file://") :]),
+        "hopsworks": inside.certificates,
+        "hopsworks-onlinefs": inside.hopsworks_home,
+        "airflow": inside.airflow_home,
     }
+    assert set(kept) == set(NAMES)
+    for name, folder in kept.items():
+        targets = [Path(volume.split(":")[1]) for volume in SERVICES[name]["volumes"]]
+        assert any(folder.is_relative_to(target) for target in targets), name
+        for volume in SERVICES[name]["volumes"]:
+            source, target = volume.split(":")[:2]
+            assert (REPOSITORY / source).is_dir() if source.startswith(".") else source in COMPOSE["volumes"]
+            # A new volume takes over owner and mode of the image's folder.
+            assert source.startswith(".") or target in DOCKERFILE
 
 
-def copied(file: Path) -> Iterator[str]:
-    for line in file.read_text().splitlines():
-        if line.startswith("COPY ") and "--from" not in line:
-            yield from [word for word in line.split()[1:-1] if not word.startswith("--")]
+def test_services_wait_for_those_that_have_a_health_check() -> None:
+    for name, service in SERVICES.items():
+        after = service.get("depends_on", {})
+        assert all(condition == {"condition": "service_healthy"} for condition in after.values())
+        assert all("healthcheck" in SERVICES[other] and "profiles" not in SERVICES[other] for other in after), name
+    for name, part in declare(DevstackConfig()).items():
+        before, pending = set(), [name]
+        while pending:
+            more = set(SERVICES[pending.pop()].get("depends_on", {})) - before
+            before |= more
+            pending += more
+        assert set(part.after) <= before, name
+    assert "depends_on" not in SERVICES[docker.ALONE]
 
 
-def test_what_is_copied_and_mounted_exists_and_is_not_ignored() -> None:
+def test_the_image_is_of_one_base_runs_as_a_user_and_has_what_it_copies() -> None:
+    froms = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    stages = set(re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE))
+    assert {name for name in froms if name not in stages} == {"debian:bookworm-slim"}
+    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE) == ["stack"]
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
-    for file in {dockerfile(service) for service in SERVICES.values() if "build" in service}:
-        for path in copied(file):
+    for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE):
+        for path in line.split():
             assert (REPOSITORY / path).exists(), path
             assert f"!{Path(path).parts[0]}" in ignored, path
-    for service in SERVICES.values():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            assert (REPOSITORY / source).is_dir() if source.startswith(".") else source in COMPOSE["volumes"]
+    assert f"WORKDIR {docker.CODE}\n" in DOCKERFILE
 
 
-def test_every_service_waits_for_what_has_a_health_check() -> None:
-    for service in SERVICES.values():
-        for name, condition in service.get("depends_on", {}).items():
-            if name == "certificates":
-                assert condition == {"condition": "service_completed_successfully"}
-                assert SERVICES[name]["restart"] == "no"
-            else:
-                assert condition == {"condition": "service_healthy"}
-                assert "healthcheck" in SERVICES[name]
-            assert set(service["profiles"]) <= set(SERVICES[name]["profiles"])
+def imported(module: str) -> set[str]:
+    """The files of the local stack that a module is made of."""
+    path = REPOSITORY / f"{module.replace('.', '/')}.py"
+    found = {str(path.relative_to(REPOSITORY)), "devstack/__init__.py"}
+    for name in re.findall(r"^from (devstack\.[\w.]+) import", path.read_text(), re.MULTILINE):
+        found |= imported(name)
+    return found
+
+
+def test_the_jars_are_fetched_with_what_was_copied_until_then() -> None:
+    """The rest comes later, so that a change of code fetches nothing again."""
+    before, fetching, _ = DOCKERFILE.partition("-m devstack.jars")
+    assert fetching
+    copied = {path for line in re.findall(r"^COPY (?!--from)(.+) \S+$", before, re.MULTILINE) for path in line.split()}
+    for file in imported("devstack.jars"):
+        assert {file, *map(str, Path(file).parents)} & copied, file
+    assert "COPY devstack devstack" not in before
+
+
+def test_in_the_foreground_programs_start_by_themselves_and_log_to_the_container(inside: DevstackConfig) -> None:
+    programs = declare(DevstackConfig())["airflow"].programs
+    text = render(inside, programs, foreground=True)
+    assert text.count("autostart=true") == text.count("stdout_logfile=/dev/fd/1") == len(programs) > 1
+    assert "nodaemon=true" in text
+    assert "autostart=true" not in render(inside, programs)
+
+
+def test_the_docker_command_prints_the_file() -> None:
+    command = [sys.executable, "-m", "devstack.docker", "file"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    assert yaml.safe_load(done.stdout)["services"].keys() == SERVICES.keys()

@@ -90,6 +90,27 @@ def test_flink_keeps_the_shipped_java_options_and_takes_our_settings(config: Dev
     assert set(addresses) == {HOST}
 
 
+def test_flink_s_state_may_be_in_an_object_store_and_its_jobs_may_outlive_the_jobmanager(tmp_path: Path) -> None:
+    plain = flink.settings(DevstackConfig(home=tmp_path))
+    assert not [name for name in plain if name.startswith(("s3.", "high-availability"))]
+    config = DevstackConfig(
+        home=tmp_path,
+        port_base=31000,
+        flink_state="s3://bucket/flink",
+        s3_endpoint="http://127.0.0.1:1",
+        flink_high_availability=True,
+    )
+    settings = flink.settings(config)
+    kept = {name: value for name, value in settings.items() if str(value).startswith("s3://")}
+    assert kept == {
+        "execution.checkpointing.dir": "s3://bucket/flink/checkpoints",
+        "execution.checkpointing.savepoint-dir": "s3://bucket/flink/savepoints",
+        "high-availability.storageDir": "s3://bucket/flink/ha",
+    }
+    assert settings["high-availability.zookeeper.quorum"] == f"{HOST}:{config.zookeeper_port}"
+    assert (settings["s3.endpoint"], settings["s3.path.style.access"]) == ("http://127.0.0.1:1", True)
+
+
 def test_flink_s_metrics_are_told_to_prometheus_on_demand_only(tmp_path: Path) -> None:
     """The reporter listens on all addresses; the stack promises the loopback."""
     off, on = (DevstackConfig(home=tmp_path, flink_prometheus=wanted) for wanted in (False, True))

@@ -64,9 +64,19 @@ def test_every_program_of_the_stack_can_be_read(tmp_path: Path) -> None:
 
 
 def test_every_port_is_some_part_s(tmp_path: Path) -> None:
-    config = DevstackConfig(home=tmp_path)
+    config = DevstackConfig(home=tmp_path, flink_high_availability=True)
     taken = [setting for part in declare(config).values() for setting in part.port_settings]
     assert sorted(taken) == sorted(config.ports)
+
+
+def test_more_taskmanagers_and_a_zookeeper_are_programs_of_their_parts(tmp_path: Path) -> None:
+    one = declare(DevstackConfig(home=tmp_path))
+    assert [len(one[name].programs) for name in ("flink-jobmanager", "flink-taskmanager")] == [1, 1]
+    assert "zookeeper_port" not in one["flink-jobmanager"].port_settings
+    more = declare(DevstackConfig(home=tmp_path, taskmanagers=3, flink_high_availability=True))
+    assert [program.name for program in more["flink-jobmanager"].programs] == ["flink-zookeeper", "flink-jobmanager"]
+    names = [program.name for program in more["flink-taskmanager"].programs]
+    assert names == ["flink-taskmanager", "flink-taskmanager-2", "flink-taskmanager-3"]
 
 
 def test_the_socket_moves_out_of_a_home_that_is_too_deep(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from hopsworks_flink import exceptions
 from hopsworks_flink.cli import make_parser
-from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec import FeatureGroup, History, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.schema import settings
+from hopsworks_flink.pipeline.spec.source import Derived, EventTime
 from tests.support import REPOSITORY
 from tests.support.documents import shown
 
@@ -39,6 +40,13 @@ def test_nothing_is_loaded_from_elsewhere(site):
     for page, text in site.items():
         for address in re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', text):
             pytest.fail(f"{page} loads {address}")
+
+
+@pytest.mark.parametrize("model", [Pipeline, Source, EventTime, Derived, FeatureGroup, Window, History])
+def test_every_setting_has_a_line(site, model):
+    lines = site["reference/settings.html"]
+    for name, field in model.model_fields.items():
+        assert re.search(rf"<td><code>[^<]*\b{field.alias or name}</code>", lines), f"{name} is missing"
 
 
 @pytest.mark.parametrize("page", ["docs/index.md", "docs/hopsworks-tutorial.md", "docs/tutorial.md"])

@@ -14,6 +14,7 @@ from typing import Any
 
 from devstack import flink, jars
 from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.spec.source.columns import path_of
 from hopsworks_flink.pipeline.types import FeatureType
 from tests.support.java_program import JavaProgram
 
@@ -38,7 +39,7 @@ class JavaFormat:
         """For each value ``{"row": {column: text}}``, or ``{"reason": …}``.
 
         :param appended: so many of the last columns may be missing.
-        :param framing: ``framed``, ``ids``, ``written`` (a schema of Avro), ``registry`` (its URL), if any.
+        :param framing: ``framed``, ``ids``, ``written`` (a schema of Avro), ``registry`` (its URL), ``unwrap``, if any.
         """
         texts = [base64.b64encode(value).decode() for value in values]
         return self._ask(encoding, schema, values=texts, appended=appended, **framing)
@@ -61,8 +62,9 @@ class JavaFormat:
         return self._ask(encoding, schema, file=str(file), header=header, splits=splits, skip=skip)
 
     def _ask(self, encoding: str, columns_: Mapping[str, Any], **question: Any) -> list[dict[str, Any]]:
+        unwrap = question.get("unwrap")
         columns = [
-            [name, kind.name.upper(), kind.precision, kind.scale, column.options()]
+            [name, kind.name.upper(), kind.precision, kind.scale, column.options(path_of(name, column, unwrap))]
             for name, column in declared(columns_).items()
             for kind in [column.type]
         ]

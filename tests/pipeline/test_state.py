@@ -97,6 +97,7 @@ REWARMS = [
     ((*CARDS, "aggregates", "most"), {"max": "amount"}, "other accumulators or"),
     ((*CARDS, "aggregates", "n"), None, "other accumulators or"),
     ((*CARDS, "aggregates", "mean"), {"avg": "amount", "window": "5m"}, "other accumulators or"),
+    ((*CARDS, "window"), {"gap": "10m"}, "cards_1 has another key, other windows"),
     ((*CARDS, "on_empty"), "zero", "cards_1 has another key, other windows"),
     ((*CARDS, "aggregates", "together"), {"corr": ["cc_num", "amount"]}, "other accumulators or"),
     ((*CARDS, "aggregates", "high", "p"), 0.5, "other accumulators or"),

@@ -3,15 +3,12 @@ other and against what a library writes."""
 
 from __future__ import annotations
 
-import io
 import json
-import struct
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-import fastavro
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +18,7 @@ from hopsworks_flink.pipeline.decoding import UndecodableError, decoder
 from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.pipeline.strict_format import JavaFormat, texts
+from tests.pipeline.written import spec, written
 from tests.support.registry_stub import RegistryStub, registry_stub
 
 relaxed = settings(
@@ -100,22 +98,6 @@ ROW = {
 }
 
 
-def written(event: dict[str, Any], schema: dict[str, Any] = READING, number: int | None = None) -> bytes:
-    """A record as a library writes it, in framing if there is a number."""
-    buffer = io.BytesIO()
-    fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), event)
-    return (b"" if number is None else b"\0" + struct.pack(">I", number)) + buffer.getvalue()
-
-
-def spec(columns: dict[str, Any], **source: Any) -> dict[str, Any]:
-    key = next(name for name, kind in columns.items() if "int" in str(kind))
-    return {
-        "name": "p",
-        "source": {"topic": "t", "schema": columns, "event_time": "kafka_timestamp", **source},
-        "feature_groups": [{"name": "g", "key": [key], "window": {"size": "1m"}, "aggregates": {"n": "count"}}],
-    }
-
-
 def judged(columns: dict[str, Any], value: bytes, schemas: Any = None, **source: Any) -> dict[str, Any]:
     """What the decoder in Python says, in the words of the Java one."""
     decode = decoder(Pipeline.parse(spec(columns, **source)).source, schemas)
@@ -139,8 +121,8 @@ def registry() -> Iterator[RegistryStub]:
 
 
 def test_columns_are_read_from_wherever_they_are_written(flink: JavaFormat) -> None:
-    assert judged(COLUMNS, written(EVENT), avro_schema=READING) == {"row": texts(ROW, COLUMNS)}
-    assert flink.decode("avro", COLUMNS, [written(EVENT)], written=READING) == [{"row": texts(ROW, COLUMNS)}]
+    assert judged(COLUMNS, written(EVENT, READING), avro_schema=READING) == {"row": texts(ROW, COLUMNS)}
+    assert flink.decode("avro", COLUMNS, [written(EVENT, READING)], written=READING) == [{"row": texts(ROW, COLUMNS)}]
 
 
 def one(kind: Any, *further: Any) -> dict[str, Any]:
@@ -297,6 +279,10 @@ def test_framing_with_the_columns_or_a_schema_of_the_file(flink: JavaFormat) -> 
             assert judged(flat, value, framing="confluent", schema_ids=ids, **source) == wanted
 
 
+def reading(event: dict[str, Any]) -> bytes:
+    return written(event, READING)
+
+
 READINGS = st.fixed_dictionaries(
     {
         "sensor": st.fixed_dictionaries(
@@ -318,14 +304,14 @@ READINGS = st.fixed_dictionaries(
 
 @st.composite
 def damaged(draw: Any) -> bytes:
-    value = written(draw(READINGS))
+    value = reading(draw(READINGS))
     begin = draw(st.integers(0, len(value)))
     end = min(len(value), begin + draw(st.integers(0, 2)))
     return bytes(value[:begin] + draw(st.binary(max_size=3)) + value[end:])
 
 
 @relaxed
-@given(st.lists(READINGS.map(written) | damaged() | st.binary(max_size=40), min_size=1, max_size=20))
+@given(st.lists(READINGS.map(reading) | damaged() | st.binary(max_size=40), min_size=1, max_size=20))
 def test_both_judge_alike(flink: JavaFormat, values: list[bytes]) -> None:
     wanted = [judged(COLUMNS, value, avro_schema=READING) for value in values]
     assert flink.decode("avro", COLUMNS, values, written=READING) == wanted

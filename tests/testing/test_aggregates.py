@@ -118,3 +118,17 @@ def test_covariance_and_correlation():
 )
 def test_pairs_at_the_edges(values, wanted):
     assert pairs(*values) == wanted
+
+
+def test_arrays():
+    values = ["b", "a", None, "c", "b", "a", "a"]
+    lists = [{name: "who", "n": 2} for name in ("first_n", "last_n", "collect_distinct", "top_k")]
+    assert of("who", values, *lists) == (["b", "a"], ["a", "a"], ["a", "b"], ["a", "b"])
+    assert of("who", ["x"], *lists) == (["x"],) * 4
+    assert of("who", [None], *lists) == (None,) * 4
+
+
+def test_arrays_of_numbers():
+    lists = [{name: "x", "n": 3} for name in ("first_n", "last_n", "collect_distinct", "top_k")]
+    found = of("x", [10.0, NAN, 9.0, -INF, 10.0, INF, -0.0, 0.0], *lists)
+    assert found == ([10.0, 9.0, -INF], [INF, 0.0, 0.0], [-INF, 0.0, 9.0], [0.0, 10.0, -INF])

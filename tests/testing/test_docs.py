@@ -27,7 +27,9 @@ def written(column):
     """A value of a column as its records have it."""
     if column.pattern:
         return Pattern.written(column.pattern, datetime(2025, 1, 1, 12))
-    return NOON // 1000 if column.unit == "seconds" else VALUES.get(column.type.name, 7)
+    if column.unit:
+        return NOON // 1000 if column.unit == "seconds" else NOON
+    return VALUES.get(column.type.name, 7)
 
 
 def test_the_documented_example(monkeypatch):

@@ -73,3 +73,29 @@ def test_a_tumbling_window_is_followed_by_an_empty_one():
         10: {"n": 2},
         15: {"n": 0},
     }
+
+
+def test_sessions_end_with_a_silence():
+    events = [(0, {"shop": "a"}), (30, {"shop": "b"}), (90, {"shop": "c"}), (150.001, {"shop": "d"}), (400, {})]
+    pages = {"n": "count", "last": {"last_n": "shop", "n": 2}}
+    # A silence of just the gap is in the session still.
+    assert rows(events[::-1], pages, window={"gap": "1m"}) == {
+        2.5: {"n": 3, "last": ["b", "c"]},
+        210_001 / 60_000: {"n": 1, "last": ["d"]},
+        460 / 60: {"n": 1, "last": None},
+    }
+
+
+def test_a_session_starts_with_its_first_event():
+    found = rows([(30, {}), (0, {}), (400, {})], {"n": "count"}, window={"gap": "1m"}, window_start=True)
+    starts = {end: (row["window_start"] - MIDNIGHT).total_seconds() for end, row in found.items()}
+    assert starts == {1.5: 0, 460 / 60: 400}
+
+
+def test_a_session_that_is_too_long_has_no_row():
+    events = [(at, {}) for at in (0, 50, 100, 400, 450)]
+    assert rows(events, {"n": "count"}, window={"gap": "1m", "size": "160s"}) == {
+        160 / 60: {"n": 3},
+        510 / 60: {"n": 2},
+    }
+    assert rows(events, {"n": "count"}, window={"gap": "1m", "size": "159s"}) == {510 / 60: {"n": 2}}

@@ -33,7 +33,7 @@ def initialise(config: DevstackConfig) -> None:
         write_certificates(
             layout.certs,
             config.user,
-            server_names=[*here, f"flyingduck.service.{DOMAIN}", config.public_host],
+            server_names=[*here, f"flyingduck.service.{DOMAIN}", config.host("hopsworks")],
             broker_names=[*here, *brokers],
         )
     for name in ("material_passwd", "kafka_passwd"):

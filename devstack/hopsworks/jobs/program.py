@@ -57,7 +57,7 @@ def _run(config: DevstackConfig, job: Job, execution: Execution, folder: Path) -
         **{name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
         "HOME": str(folder),
         # `hopsworks.login()` without arguments works in a job, as on the platform.
-        "HOPSWORKS_HOST": config.public_host,
+        "HOPSWORKS_HOST": config.host("hopsworks"),
         "HOPSWORKS_PORT": str(config.hopsworks_port),
         "HOPSWORKS_PROJECT": config.project,
         "HOPSWORKS_API_KEY": read_api_key(config),

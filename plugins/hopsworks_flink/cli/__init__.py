@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--state", choices=("auto", "restore", "rewarm", "fresh"), default="auto", help="of the deployment"
     )
-    plan.add_argument("--parallelism", type=int, default=1, help="of the deployment (default: 1)")
+    plan.add_argument("--parallelism", type=int, help="of the deployment (default: as the file says)")
     plan.add_argument(
         "--flink-configuration",
         action="append",
@@ -121,6 +121,15 @@ def make_parser() -> argparse.ArgumentParser:
     start.add_argument("--project-id", type=int, metavar="N", help="its number, with --hopsworks-airflow")
     start.add_argument("--pipeline", metavar="FILE", help="with --hopsworks-airflow (default: the example)")
     start.set_defaults(run=_init)
+
+    adopt = commands.add_parser("adopt", help="write a pipeline file for a registered group and a topic, with blanks")
+    adopt.add_argument("group", metavar="GROUP", help="name of the feature group")
+    adopt.add_argument("version", metavar="VERSION", type=int)
+    adopt.add_argument("--topic", required=True, metavar="TOPIC", help="with the events")
+    adopt.add_argument("--schema", metavar="FILE", help="its Avro schema (default: the one registered for the topic)")
+    adopt.add_argument("--output", metavar="FILE", help="where to write (default: print)")
+    adopt.add_argument("--hopsworks-conn-id", default="hopsworks_default", metavar="ID", help="default: %(default)s")
+    adopt.set_defaults(run=_adopt)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the pipeline file, for editors")
     schema.set_defaults(run=_schema)
@@ -287,6 +296,20 @@ def _init(options: argparse.Namespace) -> int:
             "--hopsworks-airflow needs --project and --project-id: they are part of the DAGs' ids."
         )
     print("\n".join(written))
+    print(
+        "Next: `hopsworks-flink doctor` says what is missing; then trigger the pipeline's deploy DAG.", file=sys.stderr
+    )
+    return DONE
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    with _quiet_airflow():
+        from hopsworks_flink.cli.adopting import adopt
+
+        text = adopt(
+            options.group, options.version, options.topic, options.schema, options.output, options.hopsworks_conn_id
+        )
+    print(options.output or text, end="\n" if options.output else "")
     return DONE
 
 

@@ -44,7 +44,7 @@ class Deployment:
     """How the file would be deployed; with the names of the arguments of `FlinkDeployFeaturePipelineOperator`."""
 
     state: StatePolicy = "auto"
-    parallelism: int = 1
+    parallelism: int | None = None
     flink_configuration: Mapping[str, str] = field(default_factory=dict)
     hopsworks_conn_id: str = HopsworksHook.default_conn_name
     flink_conn_id: str = FlinkHook.default_conn_name
@@ -239,12 +239,13 @@ def _desired(session: HopsworksSession, pipeline: Pipeline, deployment: Deployme
     refuse_secrets(deployment.flink_configuration, "flink_configuration")
     job = FeatureJob.compile(session, pipeline, hopsworks_conn_id=deployment.hopsworks_conn_id)
     module, program = read_program(PROGRAM)
+    wanted = deployment.parallelism
     return job.desired(
         DesiredJob(
             job_name=job.plan.job_name,
             bundle=job.with_plan(Bundle(module, {f"{module}.py": program})),
             jars=hook.find_jars(formats=(OWN_JARS,)),
-            parallelism=as_int(deployment.parallelism, "parallelism"),
+            parallelism=pipeline.job_parallelism if wanted is None else as_int(wanted, "parallelism"),
             flink_configuration={**STREAMING_DEFAULTS, **deployment.flink_configuration},
         )
     )

@@ -27,15 +27,16 @@ def text_field(pattern: str, example: str, *, default: str | None = None, **keyw
     return _field(default, ["null", "string"] if default is None else "string", wrong, example, keywords)
 
 
-def number_field(default: float | None, least: float, most: float, **keywords: Any) -> Param:
-    """A field of a trigger form with a number; a whole one if ``default`` is one.
+def number_field(default: float | None, least: float, most: float, *, whole: bool = False, **keywords: Any) -> Param:
+    """A field of a trigger form with a number.
 
     The form of Airflow 3 bends what is outside of ``minimum`` and ``maximum`` to the bound, without a word: it does not
     see these bounds, so the run is refused.
 
     :param default: None: the field may be empty.
+    :param whole: whether it must be a whole number, also where ``default`` is none.
     """
-    whole = isinstance(default, int)
+    whole = whole or isinstance(default, int)
     kind = "integer" if whole else "number"
     example = f"a {'whole ' if whole else ''}number from {least:_} to {most:_}"
     outside = {"type": "number", "not": {"minimum": least, "maximum": most}}

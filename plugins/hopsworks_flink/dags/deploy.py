@@ -30,7 +30,7 @@ from hopsworks_flink.dags.base import RETRY_DELAY, number_field, pipeline_dag, t
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
-from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec import MOST_PARALLEL, Pipeline
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
 from hopsworks_flink.pipeline.times import ZONED_TIME
@@ -59,7 +59,15 @@ PARAMS = {
         description="Start from this savepoint or retained checkpoint and from no other.",
         section="Flink",
     ),
-    "parallelism": number_field(1, 1, 256, title="Parallelism", section="Flink"),
+    "parallelism": number_field(
+        None,
+        1,
+        MOST_PARALLEL,
+        whole=True,
+        title="Parallelism",
+        description="Of the job, whose state it keeps. Empty: as the pipeline file says.",
+        section="Flink",
+    ),
 }
 
 
@@ -83,7 +91,7 @@ def deploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
         deploy_job = FlinkDeployFeaturePipelineOperator(
             task_id="deploy_streaming_job",
             pipeline=pipeline.to_dict(),
-            parallelism="{{ params.parallelism }}",
+            parallelism="{{ params.parallelism or '' }}",
             state="{{ params.state }}",
             rewarm_from="{{ params.rewarm_from or '' }}",
             savepoint_path="{{ params.savepoint_path or '' }}",

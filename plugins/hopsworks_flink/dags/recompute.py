@@ -28,7 +28,7 @@ from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, number_fiel
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.pipeline.interval import arrivals_over
 from hopsworks_flink.pipeline.recompute import recomputable
-from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec import MOST_PARALLEL, Pipeline
 from hopsworks_flink.pipeline.times import ISO_TIME
 
 PARAMS = {
@@ -62,7 +62,7 @@ PARAMS = {
         description="compute although the topic may have lost records that the interval needs, or is compacted",
         section="Advanced",
     ),
-    "parallelism": number_field(1, 1, 256, title="Parallelism", section="Advanced"),
+    "parallelism": number_field(1, 1, MOST_PARALLEL, title="Parallelism", section="Advanced"),
 }
 
 

@@ -7,6 +7,9 @@ The first event follows the newest one in the topic (but is at most three hours 
 between, event time runs as much faster than the clock as that takes: older events would be late, and newer ones would
 lie in the future.
 
+Events are made for Avro and for JSON, with columns of boolean, int, bigint, float, double and string, in JSON also of
+decimal and timestamp. Of another pipeline the task says why none can be made.
+
 **Before the first run**: deploy the pipeline, which creates the topic.
 """
 

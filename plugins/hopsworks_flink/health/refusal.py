@@ -72,6 +72,8 @@ def _refusal(pipeline: Pipeline, registry: Schemas | None) -> Refusal:
             event = decode(value)
         except UndecodableError:
             return UNDECODED
+        if event is None:
+            return None
         # Nor is a time by an expression.
         if (
             source.event_time.expression is None

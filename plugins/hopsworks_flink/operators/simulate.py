@@ -30,7 +30,8 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
     """Writes seeded synthetic events into the source topic of a pipeline, with a Flink job that ends by itself.
 
     Event time begins where the topic ends, at most three hours ago, and runs as fast as it must to reach the present
-    with the last event, unless ``start`` or ``speed_up`` say otherwise.
+    with the last event, unless ``start`` or ``speed_up`` say otherwise. The topic is Avro or JSON; not every type of
+    column can be made (:func:`~hopsworks_flink.pipeline.simulation.simulator_arguments`).
 
     :param pipeline: the pipeline as a mapping, or the path of its file (templated).
     :param events: how many events; default: 10000 (templated).

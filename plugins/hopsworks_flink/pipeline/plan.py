@@ -21,7 +21,7 @@ from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.native import window_steps
-from hopsworks_flink.pipeline.sql.windows import joined_views
+from hopsworks_flink.pipeline.sql.windows import ends_decide, joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
 
@@ -140,7 +140,7 @@ def feature_statements(
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
     statements = [
         *java_functions(used),
-        *views(pipeline, groups),
+        *views(pipeline, groups, bounded=bounded),
         *window_steps(pipeline),
         *joined_views(pipeline, groups),
     ]
@@ -265,8 +265,8 @@ class Begin:
 
 def replay_since(pipeline: Pipeline, watermark: int) -> int:
     """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
-    longest = max(milliseconds(group.reach) for group in pipeline.feature_groups)
-    return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
+    longest = max(group.reach for group in pipeline.feature_groups) + pipeline.source.look_back
+    return max(0, watermark - milliseconds(longest + pipeline.source.max_future))
 
 
 # Before every window: nothing is left out.
@@ -293,7 +293,7 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
             continue
         first = _ALL_WINDOWS
         if begin.watermark is not None:
-            by_start = group.emit == "on_window" and not group.window.is_cumulating and not group.is_joined
+            by_start = group.emit == "on_window" and not ends_decide(group)
             first = _timestamp(begin.watermark - (milliseconds(group.window.size) if by_start else 0))
         values[windows_placeholder(group.full_name)] = first
     mode = {"scan.startup.mode": f"{begin.offset or pipeline.source.start}-offset"}
@@ -324,6 +324,8 @@ _PUBLIC = {
     "client.id",
     "security.protocol",
     "sasl.mechanism",
+    "sasl.login.callback.handler.class",
+    "sasl.oauthbearer.token.endpoint.url",
     "ssl.endpoint.identification.algorithm",
     "ssl.keystore.type",
     "ssl.truststore.type",
@@ -333,6 +335,7 @@ _PUBLIC = {
 def secret_values(clients: Sequence[Mapping[str, str]]) -> list[str]:
     """Values that must never be shown: the runner cuts them out of every error it passes on."""
     found = {value for client in clients for key, value in client.items() if key not in _PUBLIC and value}
-    # A JAAS line holds the password among other words; an error may quote the password alone.
-    found |= {password for value in found for password in re.findall(r'password="((?:[^"\\]|\\.)+)"', value)}
+    # A JAAS line holds the password or secret among other words; an error may quote the password alone.
+    quoted = re.compile(r'(?:password|clientSecret)="((?:[^"\\]|\\.)+)"')
+    found |= {secret for value in found for secret in quoted.findall(value)}
     return sorted(found, key=len, reverse=True)

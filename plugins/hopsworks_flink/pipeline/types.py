@@ -150,7 +150,7 @@ def array(element: FeatureType) -> FeatureType:
     return FeatureType("array", element=element)
 
 
-_AVRO: dict[str, Any] = {
+AVRO_TYPES: dict[str, Any] = {
     "boolean": "boolean",
     "tinyint": "int",
     "smallint": "int",
@@ -175,7 +175,7 @@ def avro_type(feature_type: str | FeatureType) -> list[Any]:
             "null",
             {"type": "bytes", "logicalType": "decimal", "precision": kind.precision, "scale": kind.scale},
         ]
-    return ["null", _AVRO[kind.name]]
+    return ["null", AVRO_TYPES[kind.name]]
 
 
 _UNITS = (("DAY", 86400), ("HOUR", 3600), ("MINUTE", 60), ("SECOND", 1))

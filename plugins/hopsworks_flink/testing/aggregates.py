@@ -70,7 +70,7 @@ class Feature:
         self.kind = aggregate.result_type(columns)
         self.limit = aggregate.limit(columns, on_event=group.emit == "on_event")
         length = group.length_of(aggregate)
-        self.within = f"{TIME} >= {END} - {milliseconds(length)}" if length != group.reach else None
+        self.within = f"{TIME} >= {END} - {milliseconds(length)}" if length != group.row_length else None
 
     @property
     def is_spread(self) -> bool:

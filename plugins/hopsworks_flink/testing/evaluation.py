@@ -111,10 +111,10 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     what = f"pipeline {pipeline.name}: feature group {group.full_name}"
     names = [*group.key, *group.aggregates, *group.features]
     rows = []
-    for *values, end in _execute(connection, queries.group_rows(pipeline, group), what):
+    for *values, earliest, end in _execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))
         for name, time in group.times.items():
-            at = queries.window_start(group.window, end) if time is group.window_start else end
+            at = queries.window_start(group.window, earliest, end) if time is group.window_start else end
             row[name] = at if time.type == "bigint" else _EPOCH + timedelta(milliseconds=at)
         rows.append({name: row[name] for name in group.feature_names})
     return rows

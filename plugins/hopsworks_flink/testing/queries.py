@@ -10,6 +10,7 @@ from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.projection import Projection
+from hopsworks_flink.pipeline.spec.source import Deduplicate
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
 from hopsworks_flink.testing.aggregates import ARRIVAL, END, TIME, Feature, quoted, type_name
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -58,6 +59,8 @@ def clean_events(pipeline: Pipeline) -> str:
     """Statement that makes table `EVENTS` out of table `RAW`: the events that count, with time and derived columns."""
     source = pipeline.source
     query = f"SELECT * FROM (SELECT *, {event_time(source)} AS {TIME} FROM {RAW}) WHERE {TIME} IS NOT NULL"
+    if source.deduplicate is not None:
+        query = _without_duplicates(query, source.deduplicate)
     known = dict(source.columns)
     for name, derived in source.derive.items():
         value = Expression.parse(derived.expression, known).cast(derived.type).sql("duckdb")
@@ -69,15 +72,29 @@ def clean_events(pipeline: Pipeline) -> str:
     return f"CREATE TEMP TABLE {EVENTS} AS {query}"
 
 
+def _without_duplicates(query: str, wanted: Deduplicate) -> str:
+    """The events that no other one of the same name precedes within the time."""
+    same = " AND ".join(f"other.{quoted(name)} = this.{quoted(name)}" for name in wanted.by)
+    earliest = f"this.{TIME} - {milliseconds(wanted.within)}"
+    return (
+        f"WITH timed AS ({query}) SELECT * FROM timed AS this WHERE NOT EXISTS (SELECT 1 FROM timed AS other "
+        f"WHERE {same} AND other.{TIME} BETWEEN {earliest} AND this.{TIME} "
+        f"AND (other.{TIME} < this.{TIME} OR other.{ARRIVAL} < this.{ARRIVAL}))"
+    )
+
+
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
-    """Query for the rows of a feature group: key, features, and last the row's time (`END`) in milliseconds."""
+    """Query for the rows of a feature group: key, features, its earliest event and the row's time (`END`).
+
+    The last two in milliseconds.
+    """
     columns = pipeline.source.all_columns
     keys = [quoted(column) for column in group.key]
     if group.is_projection:
         made = [_projected(feature, columns) for feature in group.features.values()]
         needed = [_projected(group.features[name], columns) for name in group.required]
         known = " AND ".join([_known(group), *(f"{value} IS NOT NULL" for value in needed)])
-        return f"SELECT {', '.join([*keys, *made, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
+        return f"SELECT {', '.join([*keys, *made, TIME, TIME])} FROM {EVENTS} WHERE {known} ORDER BY {ARRIVAL}"
     row = ", ".join([END, *keys, ROW])
     found = [
         Feature(group, aggregate, pipeline.source.all_columns, f"__least_{number}")
@@ -87,7 +104,7 @@ def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:
     return (
         f"WITH placed AS ({_on_event(group) if group.emit == 'on_event' else _in_windows(group)}),\n"
         f"shifted AS (SELECT {', '.join(['*', *least])} FROM placed)\n"
-        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), END])}\n"
+        f"SELECT {', '.join([*keys, *(feature.expression for feature in found), f'min({TIME})', END])}\n"
         f"FROM shifted GROUP BY {row} ORDER BY {row}"
     )
 
@@ -105,7 +122,23 @@ def _projected(feature: Projection, columns: dict[str, FeatureType]) -> str:
 def _in_windows(group: FeatureGroup) -> str:
     """Every event once for each window that holds it."""
     known = _known(group)
+    if group.window.gap is not None:
+        return _in_sessions(group, known)
     return f"SELECT *, 0 AS {ROW}, unnest({window_ends(group)}) AS {END} FROM {EVENTS} WHERE {known}"
+
+
+def _in_sessions(group: FeatureGroup, known: str) -> str:
+    """Every event once, in its session: an event after a longer silence begins one, and a number for each follows."""
+    gap, keys = milliseconds(group.window.gap or group.window.size), ", ".join(quoted(column) for column in group.key)
+    before = f"lag({TIME}) OVER (PARTITION BY {keys} ORDER BY {TIME})"
+    begins = f"SELECT *, ({before} IS NULL OR {TIME} - {before} > {gap})::INT AS __begins FROM {EVENTS} WHERE {known}"
+    number = f"sum(__begins) OVER (PARTITION BY {keys} ORDER BY {TIME} RANGE UNBOUNDED PRECEDING)"
+    session = f"OVER (PARTITION BY {keys}, __number)"
+    ends = f"SELECT *, max({TIME}) {session} + {gap} AS {END}, min({TIME}) {session} AS __start"
+    return (
+        f"SELECT *, 0 AS {ROW} FROM ({ends} FROM (SELECT *, {number} AS __number FROM ({begins}))) "
+        f"WHERE {END} - __start <= {milliseconds(group.window.size)}"
+    )
 
 
 def _on_event(group: FeatureGroup) -> str:
@@ -120,14 +153,16 @@ def _on_event(group: FeatureGroup) -> str:
 
 def window_ends(group: FeatureGroup) -> str:
     """List of the ends of all windows that have a row because of an event, in epoch milliseconds."""
-    pane, reach = milliseconds(group.window.pane), milliseconds(group.reach)
+    pane, reach = milliseconds(group.window.pane), milliseconds(group.row_length)
     next_end = f"({TIME} // {pane} + 1) * {pane}"
     if group.window.is_cumulating:
         return f"range({next_end}, ({TIME} // {reach} + 1) * {reach} + 1, {pane})"
     return f"range({next_end}, {TIME} // {pane} * {pane} + {reach} + 1, {pane})"
 
 
-def window_start(window: Window, end: int) -> int:
-    """Start of the window with this end, both in epoch milliseconds."""
+def window_start(window: Window, earliest: int, end: int) -> int:
+    """Start of the window with this earliest event and this end, all in epoch milliseconds."""
+    if window.gap is not None:
+        return earliest
     size = milliseconds(window.size)
     return (end - 1) // size * size if window.is_cumulating else end - size

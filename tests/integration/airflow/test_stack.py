@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -130,6 +131,26 @@ def test_a_killed_process_is_seen_and_comes_back(stack: Stack, name: str, progra
     assert victim not in part.pids
 
 
+def test_the_command_line_finds_the_stack_and_nothing_is_wrong_with_it(stack: Stack) -> None:
+    environment = {**processes.clean_environment(), **stack.config.environment()}
+    program = f'eval "$({PYTHON} -m devstack env)"; {PYTHON} -m hopsworks_flink.cli doctor --json'
+    done = subprocess.run(
+        ["bash", "-c", program],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {one["subject"]: one for one in json.loads(done.stdout)}
+    assert {one["result"] for one in found.values()} == {"ok"}, done.stdout
+    assert found["triggerer"]["text"].endswith("tasks wait there, without a worker slot")
+    assert {"hopsworks", "feature store", "jobs", "kafka", "flink", "jars", "restore points"} <= set(found)
+    assert stack.api_key not in done.stdout + done.stderr
+
+
 def test_the_commands_tell_what_there_is(stack: Stack) -> None:
     environment = {**processes.clean_environment(), **stack.config.environment(), "COLUMNS": "200"}
 
@@ -142,6 +163,7 @@ def test_the_commands_tell_what_there_is(stack: Stack) -> None:
     status = run("status")
     assert status.returncode == 0, status.stdout + status.stderr
     assert all(name in status.stdout for name in NAMES)
+    assert all(value in status.stdout for _, value in stack.addresses())
     logs = run("logs", "kafka", "-n", "500")
     assert "Kafka Server started" in logs.stdout
     wrong = run("logs", "nowhere")

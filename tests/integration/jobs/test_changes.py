@@ -4,7 +4,8 @@ Several pipelines go the same way at once: deployed, fed, changed, deployed agai
 job's rows are those with its own ingestion id. Each must be the row that an independent computation over all events
 gives for the changed file, and none may be missing behind the last row that the old job has written.
 
-``CHANGES=all`` tries every kind (`make changes`), which makes the table of docs/upgrades.md; otherwise a few.
+``CHANGES=all`` tries every kind (`make changes`), which makes the table of docs/upgrades.md; ``CHANGES=parallelism``
+those (`make rescale`, on two TaskManagers); otherwise a few.
 """
 
 from __future__ import annotations
@@ -104,6 +105,20 @@ def on_event(size: str) -> Callable[[Spec], None]:
     )
 
 
+def rows(expression: str) -> Callable[[Spec], None]:
+    """A group of single events beside the others."""
+
+    def change(spec: Spec) -> None:
+        made = {"x": {"expression": expression, "type": "double"}, "shop": "shop"}
+        for one in spec["feature_groups"]:
+            if "features" in one:
+                one["features"] = made
+                return
+        spec["feature_groups"].append({"name": "r", "key": ["k", "id"], "event_time": "event", "features": made})
+
+    return change
+
+
 def native(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
     def change(spec: Spec) -> None:
         spec["engine"] = "native"
@@ -115,6 +130,15 @@ def native(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
 
 def nothing(spec: Spec) -> None:
     """The base as it is."""
+
+
+def spread(spec: Spec) -> None:
+    """Each holds the watermark back: no event is late, however long a deployment takes."""
+    spec["source"].update(partitions=2, idle_timeout=None)
+
+
+def parallel(number: int) -> Callable[[Spec], None]:
+    return lambda spec: spec.update(parallelism=number)
 
 
 def renamed(spec: Spec) -> None:
@@ -226,7 +250,9 @@ CHANGES = {
     ),
     "shuffle": Change("source columns in another order", shuffled, "refused"),
     "idle": Change("`idle_timeout`", source(idle_timeout="10s"), "keeps"),
-    "parallelism": Change("parallelism", nothing, "keeps", deploy={"parallelism": 2}),
+    "parallelism": Change("parallelism", parallel(2), "keeps", before=spread),
+    "parallelism-down": Change("parallelism, to fewer", parallel(1), "keeps", before=native(HOP, spread, parallel(2))),
+    "parallelism-form": Change("parallelism, in the form", nothing, "keeps", before=spread, deploy={"parallelism": 2}),
     "engine": Change("`engine`", native(), before=HOP, often=True),
     "engine-back": Change("`engine`, back to SQL", lambda spec: spec.update(engine="sql"), before=native(CUMULATE)),
     "native-append": Change("the same with `engine: native`", appended, "keeps", before=native(HOP)),
@@ -238,8 +264,16 @@ CHANGES = {
         before=native(HOP, aggregate("y", {"stddev_samp": "v"})),
     ),
     "rename": Change("a feature renamed", renamed, "refused"),
+    "rows": Change("what a feature of `features` is made of", rows("v * 3"), "keeps", before=rows("v + 1")),
+    "rows-added": Change("a group without windows more", rows("v + 1")),
 }
-CHOSEN = [name for name, change in CHANGES.items() if change.often or os.environ.get("CHANGES") == "all"]
+#: The beginning of their names.
+ASKED = os.environ.get("CHANGES", "")
+CHOSEN = [
+    name
+    for name, change in CHANGES.items()
+    if (change.often if not ASKED else ASKED == "all" or name.startswith(ASKED))
+]
 #: Each job takes a slot, and other tests have theirs.
 AT_ONCE = 3
 
@@ -342,8 +376,10 @@ class Pipe:
         producer = Producer({"bootstrap.servers": self.stack.config.kafka_bootstrap, "enable.idempotence": True})
         if "extra" in self.spec["source"]["schema"]:
             made = [{**event, "extra": f"e{event['id']}"} for event in made]
+        topic, partitions = self.spec["source"]["topic"], self.spec["source"].get("partitions", 1)
         for event in made:
-            producer.produce(self.spec["source"]["topic"], self.encoded(event), timestamp=event["at"])
+            for partition in range(partitions) if event["k"] == FLUSH else [event["id"] % partitions]:
+                producer.produce(topic, self.encoded(event), timestamp=event["at"], partition=partition)
         assert producer.flush(60) == 0
         self.events += made
 
@@ -429,6 +465,14 @@ def connections(stack: Any) -> Iterator[Any]:
         yield stack
 
 
+def hosts(pipe: Pipe) -> set[str]:
+    """TaskManagers that the job runs on."""
+    job = f"{pipe.stack.config.flink_url}/jobs/{pipe.result['job_id']}"
+    vertices = [one["id"] for one in requests.get(job, timeout=30).json()["vertices"]]
+    found = [requests.get(f"{job}/vertices/{one}", timeout=30).json()["subtasks"] for one in vertices]
+    return {subtask["taskmanager-id"] for subtasks in found for subtask in subtasks}
+
+
 def cancel(pipe: Pipe) -> None:
     for job_id, state in jobs(pipe.stack, f"{pipe.spec['name']}__features").items():
         if state not in ("FINISHED", "CANCELED", "FAILED"):
@@ -460,6 +504,8 @@ def test_a_change_gives_right_rows_or_is_refused(connections: Any, tmp_path: Any
         eventually(the_old_jobs_have_written, 120)
         for pipe in pipes:
             pipe.alter()
+            if Pipeline.parse(pipe.spec).job_parallelism > 1:
+                assert len(hosts(pipe)) == min(2, stack.config.taskmanagers)
         for pipe in pipes:
             pipe.produce([*events(pipe.name, BEFORE, AFTER), flush(BEFORE + AFTER + 200)])
         for pipe in pipes:

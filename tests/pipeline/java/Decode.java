@@ -116,12 +116,16 @@ public final class Decode {
                         request.hasNonNull("registry") ? new Registry(request.get("registry").asText(), null, null) : null);
         int required = columns.size() - request.get("appended").asInt();
         EventsSchema schema =
-                new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, true, null);
+                new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, request.hasNonNull("unwrap"), true, null);
         schema.open(new Context());
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {
             List<RowData> rows = new ArrayList<>();
             schema.deserialize(Base64.getDecoder().decode(value.asText()), new ListCollector<>(rows));
+            if (rows.isEmpty()) {
+                answers.addObject();
+                continue;
+            }
             GenericRowData row = (GenericRowData) rows.get(0);
             Object problem = row.getField(columns.size() + 1);
             ObjectNode answer = answers.addObject();

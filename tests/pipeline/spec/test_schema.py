@@ -12,12 +12,11 @@ from hopsworks_flink.pipeline.spec.aggregates import FUNCTIONS
 from hopsworks_flink.pipeline.spec.loading import load_yaml
 from hopsworks_flink.pipeline.spec.schema import json_schema, settings
 from tests.support import REPOSITORY
-from tests.support.documents import BASE, PIECES, shown, with_piece
+from tests.support.documents import BASE, PIECES, with_piece
 from tests.support.live.random_pipelines import random_case
 from tests.support.pipelines import EVERYTHING, MINIMAL, REFERENCE
 
 SCHEMA = json_schema()
-README_BASE, *README_PIECES = shown("README.md")
 FILES = [EVERYTHING, REFERENCE, *(REPOSITORY / "dags" / "pipelines" / "examples").glob("*.yaml")]
 
 
@@ -34,11 +33,6 @@ def test_pieces_of_the_documentation(piece):
     data = with_piece(piece) if piece else BASE
     assert problems(data) == []
     assert problems(Pipeline.parse(data).to_dict()) == []
-
-
-@pytest.mark.parametrize("piece", README_PIECES, ids=lambda piece: json.dumps(piece)[:60])
-def test_pieces_of_the_readme(piece):
-    assert problems(with_piece(piece, README_BASE)) == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)

@@ -136,6 +136,9 @@ BROKEN = [
     ("feature_groups.0.event_time", "datetime", r"feature_groups\[0\]\.event_time: must be window_end or event, or"),
     ("feature_groups.0.description", "x" * 257, r"feature_groups\[0\]\.description: .*at most 256"),
     ("feature_groups.0.online_types", {"m": "varchar(0)"}, r"online_types\.m: varchar\(n\) has 1 to 7500 characters"),
+    ("parallelism", 0, r"parallelism.*greater than or equal to 1"),
+    ("parallelism", 129, r"parallelism.*less than or equal to 128"),
+    ("parallelism", "many", r"parallelism.*'partitions'"),
     (
         "feature_groups.0.online_types",
         {"m": "varchar(7501)"},
@@ -335,7 +338,19 @@ feature_groups:
     online: false
     aggregates: {spread: {var_pop: whole}, cards: {count_distinct: tid}}
 history: {path: /data/events}
+parallelism: 3
 """
+
+
+def test_a_job_has_as_many_subtasks_as_the_file_says_or_as_the_topic_has_partitions(minimal):
+    assert Pipeline.parse(minimal).job_parallelism == 1
+    minimal["source"]["partitions"] = 6
+    assert Pipeline.parse(minimal).job_parallelism == 1
+    assert Pipeline.parse({**minimal, "parallelism": 4}).job_parallelism == 4
+    assert Pipeline.parse({**minimal, "parallelism": "partitions"}).job_parallelism == 6
+    minimal["source"]["partitions"] = 129
+    with pytest.raises(PipelineError, match=r"parallelism: source.partitions is 129, .* at most 128 .*write a number"):
+        Pipeline.parse({**minimal, "parallelism": "partitions"})
 
 
 def test_every_setting_is_read_and_written_back(tmp_path):

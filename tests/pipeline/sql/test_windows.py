@@ -6,8 +6,16 @@ import pytest
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.interval import Interval
-from hopsworks_flink.pipeline.plan import Begin, begin_values, compile_plan, replay_since
+from hopsworks_flink.pipeline.plan import (
+    Begin,
+    begin_values,
+    compile_plan,
+    feature_statements,
+    record_headers,
+    replay_since,
+)
 from hopsworks_flink.pipeline.recompute import reach
+from hopsworks_flink.pipeline.resources import feature_group_arguments, feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.pipelines import registered
 
@@ -65,6 +73,18 @@ def test_a_length_that_is_the_size_changes_nothing(minimal):
             {"window": {"size": "1h"}, "emit": "on_event", "on_empty": "null"},
             "on_empty: emit: on_event looks back by one",
         ),
+        ({"window": {"gap": "1m", "slide": "1m"}}, "gap is for sessions, which have no slide and no step"),
+        ({"window": {"gap": "1d"}}, "gap 1d must be shorter than size 1d, the longest session"),
+        ({"window": {"gap": "500ms"}}, "gap is 500ms; it must be a whole number of seconds"),
+        (
+            {"window": {"gap": "1m"}, "on_empty": "zero"},
+            "on_empty: a session is as long as it is, and is not found empty",
+        ),
+        ({"window": {"gap": "1m"}, "emit": "on_event"}, "window has a size, no slide, no step and no gap"),
+        (
+            {"window": {"gap": "1m"}, "aggregates": {"n": {"count": "*", "window": "5m"}}},
+            "n.window: a session is as long",
+        ),
         ({"on_empty": "nothing"}, "on_empty: must be 'zero' or 'null'|on_empty: .*zero"),
         (
             {"window": {"size": "1h"}, "emit": "on_event", "aggregates": {"n": {"count": "*", "window": "5m"}}},
@@ -103,6 +123,10 @@ IN_JAVA = {
     "middle": {"median": "amount", "default": 0},
     "high": {"percentile": "cc_num", "p": 0.95},
     "about": {"approx_count_distinct": "cc_num"},
+    "recent": {"last_n": "amount", "n": 5},
+    "first": {"first_n": "cc_num", "n": 1, "where": "amount > 0"},
+    "known": {"collect_distinct": "amount", "n": 10},
+    "top": {"top_k": "cc_num", "n": 3},
 }
 
 
@@ -115,7 +139,7 @@ def test_sql_of_functions_in_java(minimal, snapshot):
     assert statements(of(with_condition(minimal), aggregates=IN_JAVA)) == snapshot
 
 
-@pytest.mark.parametrize("aggregate", ["quiet", "together", "usual", "middle", "high", "about"])
+@pytest.mark.parametrize("aggregate", [name for name in IN_JAVA if name != "share"])
 def test_what_is_for_windows_only(minimal, aggregate):
     (function, *_) = IN_JAVA[aggregate]
     with pytest.raises(
@@ -144,6 +168,10 @@ def test_native_windows_have_none_of_the_functions_in_java(minimal, aggregate):
         ({"percentile": "amount"}, "percentile wants a p from 0 to 1"),
         ({"percentile": "amount", "p": 95}, "less than or equal to 1|p: "),
         ({"median": "amount", "p": 0.5}, "median has no p"),
+        ({"last_n": "amount"}, r"last_n wants an n, how many at most: \{last_n: page, n: 5\}"),
+        ({"last_n": "amount", "n": 0}, "x.n: "),
+        ({"mode": "amount", "n": 1}, "mode has no n"),
+        ({"top_k": "cc_num", "n": 1, "default": 1}, "default: an array has none; remove default"),
         ({"mode": "*"}, "mode wants the name of a column; only count and time_since_last are about events"),
         ({"approx_count_distinct": "amount"}, "needs values that compare exactly, and 'amount' is double"),
         ({"approx_count_distinct": "cc_num", "default": 1}, "approx_count_distinct is 0 where there is nothing"),
@@ -158,3 +186,45 @@ def test_an_aggregate_is_written_as_it_was_read(minimal):
     pipeline = of(with_condition(minimal), aggregates=IN_JAVA)
     assert pipeline.to_dict()["feature_groups"][0]["aggregates"] == IN_JAVA
     assert Pipeline.parse(pipeline.to_dict()) == pipeline
+
+
+def test_arrays_in_both_stores(minimal):
+    pipeline = of(with_condition(minimal), aggregates=IN_JAVA, online_types={"top": "varbinary(90)"})
+    group = pipeline.feature_groups[0]
+    features = {one["name"]: one for one in feature_group_arguments(pipeline, group)["features"]}
+    assert (features["recent"]["type"], features["recent"]["online_type"]) == ("array<double>", "varbinary(49)")
+    assert (features["top"]["type"], features["top"]["online_type"]) == ("array<bigint>", "varbinary(90)")
+    assert "online_type" not in features["usual"]
+    schema = {field["name"]: field["type"] for field in feature_group_avro_schema(pipeline, group, "s")["fields"]}
+    assert schema["known"] == ["null", {"type": "array", "items": ["null", "double"]}]
+
+
+def test_an_array_that_no_row_holds_is_refused(minimal):
+    minimal["source"]["schema"]["page"] = "string"
+    with pytest.raises(PipelineError, match=r"a row takes 30[0-9]{3} bytes online, and 30000 are allowed"):
+        of(minimal, aggregates={"pages": {"last_n": "page", "n": 1000}})
+    with pytest.raises(PipelineError, match=r"online_types.n: the feature is bigint, which is always bigint online"):
+        of(minimal, aggregates={"n": "count"}, online_types={"n": "varbinary(9)"})
+
+
+def test_a_column_is_no_array(minimal):
+    minimal["source"]["schema"]["pages"] = "array<string>"
+    with pytest.raises(PipelineError, match="a pipeline handles scalar types only"):
+        Pipeline.parse(minimal)
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+def test_sql_of_sessions(minimal, snapshot, bounded):
+    p = of(
+        minimal, window={"gap": "30m"}, event_time="window_end", aggregates={"n": "count", "mean": {"avg": "amount"}}
+    )
+    _, _, inserts = feature_statements(p, p.feature_groups, registered(p), record_headers, bounded=bounded)
+    assert inserts == snapshot
+
+
+def test_a_session_needs_what_came_before_it(minimal):
+    pipeline = of(minimal, window={"gap": "30m", "size": "4h"})
+    assert pipeline.feature_groups[0].reach == timedelta(hours=4, minutes=30)
+    assert begin_values(pipeline, Begin(watermark=0))["windows_from_cards_10m_1"].startswith("1970-01-01 00:00:00")
+    native = of({**minimal, "engine": "native"}, window={"gap": "30m"})
+    assert native.left_to_sql == {"cards_10m_1": "sessions are no panes"}

@@ -23,7 +23,7 @@ def sdk_project(stack: Stack, certificates: Any, **changes: Any) -> Iterator[Any
 
     config = stack.config
     arguments = {
-        "host": config.public_host,
+        "host": config.host("hopsworks"),
         "port": config.hopsworks_port,
         "project": config.project,
         "api_key_value": stack.api_key,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.support.live.random_events import COLUMNS, MINUTE, SECOND, Times, random_events
+from tests.support.live.random_writing import random_writing
 
 KEYS = [
     ["card"],
@@ -143,6 +144,7 @@ SHAPES: list[dict[str, Any]] = [
     # Rows without windows.
     {"features": 8},
     {"window": {"size": "10m", "slide": "1m"}, "lengths": ["1m", "3m", "10m"], "kept": True},
+    {"window": {"gap": "40s", "size": "10m"}, "kept": True},
     {"window": {"size": "6m", "slide": "90s"}, "lengths": ["90s", "3m"], "on_empty": "zero"},
     {"window": {"size": "1m"}, "on_empty": "null"},
     {"window": {"size": "3m", "slide": "1m"}, "on_empty": "zero", "kept": True},
@@ -185,8 +187,7 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
         "source": {
             "topic": f"sameness_{seed}",
             "partitions": partitions,
-            "format": chance.choice(["avro", "avro", "json"]),
-            "schema": {"at": "timestamp" if time == "timestamp" else "bigint", **COLUMNS},
+            **random_writing(chance, chance.choice(["avro", "avro", "json"]), {"at": _kind_of(time), **COLUMNS}),
             "event_time": _event_time(time),
             "derive": {name: {"expression": text, "type": kind} for name, (text, kind) in derived.items()},
             "max_disorder": disorder,
@@ -195,6 +196,9 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
             "late": chance.choice(["drop", "topic"]),
         },
     }
+    if partitions == 1 and chance.random() < 0.5:
+        # Which of two partitions has the first of two at once is for them to say.
+        spec["source"]["deduplicate"] = {"by": ["card", "shop", "flag"], "within": chance.choice(["1s", "3s"])}
     if chance.random() < 0.5:
         spec["source"]["where"] = chance.choice(FILTERS)
     decks = [names * (groups * 5 // len(names) + 1) for names in (FUNCTIONS, KEPT)]
@@ -215,6 +219,10 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
 
 def _not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def _kind_of(time: str) -> str:
+    return "timestamp" if time == "timestamp" else "bigint"
 
 
 def _event_time(time: str) -> Any:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import fastavro
@@ -31,7 +29,7 @@ from hopsworks_flink.pipeline.recompute import (
     history_bindings,
     recomputable,
 )
-from hopsworks_flink.pipeline.resources import feature_group_avro_schema, source_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.group.projection import Projection
 from hopsworks_flink.pipeline.types import FeatureType, avro_type
@@ -39,6 +37,7 @@ from hopsworks_flink.testing import evaluate
 from tests.support.live.platform import records
 from tests.support.live.random_events import EPOCH, HORIZON
 from tests.support.live.random_pipelines import Case
+from tests.support.live.random_writing import encoder
 
 # Flink gets so long for a submission and all of its rows.
 SECONDS = 120
@@ -147,12 +146,11 @@ class Cluster:
             consumer.close()
 
     def produce(self, pipeline: Pipeline, case: Case, events: slice = slice(None)) -> None:
-        encode = json_encoder() if pipeline.source.format == "json" else avro_encoder(pipeline)
+        encode = encoder(pipeline)
         producer = Producer({**self.conf, "enable.idempotence": True})
         for event, partition in list(zip(case.events, case.partitions, strict=True))[events]:
-            value = encode({name: event[name] for name in pipeline.source.columns})
-            stamp = event["__kafka_timestamp"]
-            producer.produce(pipeline.source.topic, value, partition=partition, timestamp=stamp)
+            record, stamp = encode(event), event["__kafka_timestamp"]
+            producer.produce(pipeline.source.topic, **record._asdict(), partition=partition, timestamp=stamp)
         assert producer.flush(60) == 0
 
 
@@ -162,37 +160,6 @@ def eager(plan: JobPlan) -> JobPlan:
     connector, strategy = "'connector' = 'kafka',", "'scan.watermark.emit.strategy' = 'on-event',"
     assert connector in source
     return plan.model_copy(update={"statements": [source.replace(connector, f"{connector}\n  {strategy}"), *others]})
-
-
-def avro_encoder(pipeline: Pipeline) -> Callable[[dict[str, Any]], bytes]:
-    schema = fastavro.parse_schema(source_avro_schema(pipeline))
-
-    def encode(event: dict[str, Any]) -> bytes:
-        buffer = io.BytesIO()
-        fastavro.schemaless_writer(buffer, schema, event)
-        return buffer.getvalue()
-
-    return encode
-
-
-def json_encoder() -> Callable[[dict[str, Any]], bytes]:
-    def encode(event: dict[str, Any]) -> bytes:
-        return f"{{{', '.join(f'{json.dumps(name)}: {text(value)}' for name, value in event.items())}}}".encode()
-
-    def text(value: Any) -> str:
-        if isinstance(value, Decimal):
-            return str(value)
-        if isinstance(value, bytes):
-            value = base64.b64encode(value).decode()
-        elif isinstance(value, datetime):
-            # With either way to write UTC.
-            written = value.isoformat(timespec="microseconds")
-            value = written if value.second % 2 else written.replace("+00:00", "Z")
-        elif isinstance(value, date):
-            value = value.isoformat()
-        return json.dumps(value, ensure_ascii=False)
-
-    return encode
 
 
 def registered(pipeline: Pipeline, topic: str) -> list[FeatureGroupRef]:

@@ -18,7 +18,7 @@ def login(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 
     def login(**changes: Any) -> Any:
         arguments = {
-            "host": stack.config.public_host,
+            "host": stack.config.host("hopsworks"),
             "port": stack.config.hopsworks_port,
             "project": stack.config.project,
             "api_key_value": stack.api_key,

@@ -42,9 +42,9 @@ def variable(name: str, context: ContextDep) -> dict[str, str]:
         return {"successMessage": str(context.offline_queries).lower()}
     if name == "loadbalancer_external_domain_feature_query":
         # To what it takes for a host name the SDK appends ":5005"; behind a slash that is a path, which nobody reads.
-        return {"successMessage": f"{context.config.public_host}:{context.config.hopsworks_query_port}/"}
+        return {"successMessage": f"{context.config.host('hopsworks')}:{context.config.hopsworks_query_port}/"}
     if name.removeprefix("loadbalancer_external_domain_") in SERVICES:
-        return {"successMessage": context.config.public_host}
+        return {"successMessage": context.config.host("hopsworks")}
     if name not in VARIABLES:
         raise VARIABLE_NOT_FOUND(f"variable {name!r}")
     return {"successMessage": VARIABLES[name]}

@@ -94,6 +94,14 @@ class HopsworksTopics:
             "created": created,
         }
 
+    def schema(self, topic: str) -> str | None:
+        """The newest Avro schema that is registered under a topic's name; None if there is none."""
+        with translated(f"read the schema of topic {topic!r}"):
+            known = _latest_schema(self._project.get_kafka_api(), topic)
+        if known is None:
+            return None
+        return known.schema if isinstance(known.schema, str) else json.dumps(known.schema)
+
     def differences(
         self, topic: str, schema: Mapping[str, Any], *, partitions: int, append: bool = False
     ) -> tuple[list[str], list[str]] | None:

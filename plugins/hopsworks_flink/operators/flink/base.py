@@ -58,7 +58,7 @@ class FlinkPythonJobOperator(BaseOperator):
         files: Mapping[str, str] | None = None,
         data_files: Mapping[str, Any] | None = None,
         arguments: Sequence[Any] | None = None,
-        parallelism: int | str = 1,
+        parallelism: int | str | None = 1,
         flink_configuration: Mapping[str, Any] | None = None,
         jars: Sequence[str] | None = None,
         flink_conn_id: str = FlinkHook.default_conn_name,
@@ -103,10 +103,14 @@ class FlinkPythonJobOperator(BaseOperator):
             bundle=self.build_bundle(),
             jars=hook.find_jars(self.jars, self.file_formats),
             arguments=arguments,
-            parallelism=as_int(self.parallelism, "parallelism"),
+            parallelism=self.wanted_parallelism(),
             flink_configuration={**defaults, **configuration},
             secret_files=self.secret_files,
         )
+
+    def wanted_parallelism(self) -> int:
+        """The rendered argument."""
+        return as_int(self.parallelism, "parallelism")
 
     def show_job(self, context: Context, hook: FlinkHook, job_id: str) -> str:
         """Make the job's button work and return the address."""

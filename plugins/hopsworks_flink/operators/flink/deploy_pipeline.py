@@ -68,6 +68,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         window that is certainly out, as ISO time with zone or epoch milliseconds; None: as the job shows (templated).
     :param start: for ``state="fresh"`` and first deployments: ``earliest`` or ``latest`` offset of the source topic;
         None: what the pipeline says (templated).
+    :param parallelism: of the job; None or empty: what the pipeline says (templated).
     :param kwargs: all other arguments of :class:`FlinkDeployJobOperator` except the job's name, program, files and
         arguments, which follow from the pipeline.
     :return: (XCom) as :class:`FlinkDeployJobOperator`; if feature groups grew also ``grown``: full name → ``features``
@@ -101,12 +102,13 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         rewarm_from: str | int | None = None,
         start: str | None = None,
         on_drift: str = "fail",
+        parallelism: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         for name in ("job_name", "program", "files", "data_files", "arguments"):
             if name in kwargs:
                 raise TypeError(f"{type(self).__name__} takes no argument {name!r}: it follows from the pipeline")
-        super().__init__(job_name="", program=PROGRAM, **kwargs)
+        super().__init__(job_name="", program=PROGRAM, parallelism=parallelism, **kwargs)
         self.pipeline = pipeline
         self.source_kafka_conn_id = source_kafka_conn_id
         self.hopsworks_conn_id = hopsworks_conn_id
@@ -234,6 +236,12 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
     def desired_deployment(self, hook: FlinkHook) -> DesiredJob:
         """The job, its bindings made for what it begins with; its marks let `hopsworks-flink plan` know it again."""
         return self.job.desired(super().desired_deployment(hook))
+
+    def wanted_parallelism(self) -> int:
+        """The rendered argument, or what the pipeline says."""
+        if self.parallelism in (None, ""):
+            return self.job.pipeline.job_parallelism
+        return super().wanted_parallelism()
 
     def _rewarm_from(self) -> int | None:
         return as_epoch_milliseconds(self.rewarm_from, "rewarm_from")

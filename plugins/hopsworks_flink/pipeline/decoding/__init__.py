@@ -20,7 +20,7 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Column, Source
 from hopsworks_flink.pipeline.spec.source.avro import AvroType, parse_schema
 from hopsworks_flink.pipeline.spec.source.writing import shown_path
-from hopsworks_flink.pipeline.types import TIMESTAMP
+from hopsworks_flink.pipeline.types import STRING, TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
@@ -29,6 +29,10 @@ Schemas = Callable[[int], Any]
 
 __all__ = ["Check", "Schemas", "UndecodableError", "decoder", "value_check"]
 
+# A change event's column beside the file's, and what it may say: create, read (of a snapshot), update; delete,
+# truncate, message.
+_OPERATION = "__op"
+_TAKEN, _LEFT_OUT = ("c", "r", "u"), ("d", "t", "m")
 _SPACE = " \t\n\r"
 _DEEPEST = 100
 _FRAMING = 5
@@ -57,15 +61,41 @@ def value_check(pipeline: Pipeline, registry: Schemas | None = None) -> Check:
     return check
 
 
-def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any]]:
+def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any] | None]:
     """What makes an event of a record's value, column to value, without those of key and headers.
 
-    It raises UndecodableError for what is none.
+    It raises UndecodableError for what is none, and gives None for a change that is left out.
 
     :param registry: the schemas of the source's registry; needed if it has one.
     """
-    columns = source.value_columns
-    places = tree(columns)
+    if source.unwrap is not None:
+        return _unwrapping(source, registry)
+    return _decoder(source, source.value_columns, registry)
+
+
+def _unwrapping(source: Source, registry: Schemas | None) -> Callable[[bytes], dict[str, Any] | None]:
+    decode = _decoder(source, {**source.value_columns, _OPERATION: Column(type=STRING, path="$.op")}, registry)
+
+    def unwrap(value: bytes) -> dict[str, Any] | None:
+        event = decode(value)
+        operation = event.pop(_OPERATION)
+        if operation in _TAKEN:
+            return event
+        if operation in _LEFT_OUT:
+            return None
+        raise UndecodableError(
+            "it is no change event of Debezium: it has no op"
+            if operation is None
+            else f"its op is {shown(operation)}, which no change event of Debezium has"
+        )
+
+    return unwrap
+
+
+def _decoder(
+    source: Source, columns: Mapping[str, Column], registry: Schemas | None
+) -> Callable[[bytes], dict[str, Any]]:
+    places = tree(columns, source.unwrap)
     if source.format == "json":
         return lambda value: _json_event(value, columns, places)
     required = len(columns) - len(source.appended)

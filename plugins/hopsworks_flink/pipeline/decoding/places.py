@@ -8,7 +8,7 @@ from typing import Any
 
 from hopsworks_flink.pipeline import json_values
 from hopsworks_flink.pipeline.spec.source import Column
-from hopsworks_flink.pipeline.spec.source.columns import path_of
+from hopsworks_flink.pipeline.spec.source.columns import Unwrap, path_of
 from hopsworks_flink.pipeline.spec.source.writing import Path
 
 _SHOWN = 40
@@ -27,14 +27,16 @@ class Place:
     below: dict[str | int, Place] = field(default_factory=dict)
 
 
-def tree(columns: Mapping[str, Column]) -> Place:
-    """The places of the columns in a record."""
+def tree(columns: Mapping[str, Column], unwrap: Unwrap | None = None) -> Place:
+    """The places of the columns in a record; with an envelope also where that is in another one, with its schema."""
     root = Place(())
     for name, column in columns.items():
-        place = root
-        for step in path_of(name, column):
-            place = place.below.setdefault(step, Place((*place.path, step)))
-        place.column = name
+        path = path_of(name, column, unwrap)
+        for whole in (path, ("payload", *path)) if unwrap else (path,):
+            place = root
+            for step in whole:
+                place = place.below.setdefault(step, Place((*place.path, step)))
+            place.column = name
     return root
 
 

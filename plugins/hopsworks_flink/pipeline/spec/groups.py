@@ -34,16 +34,23 @@ ONLINE_TOPIC = "_onlinefs"
 
 
 class Window(Model):
-    """Windows over event time, aligned to the epoch, from their start to just before their end.
+    """Windows over event time, aligned to the epoch, from their start to just before their end; or sessions.
 
-    :param size: length of a window, whole seconds.
+    :param size: length of a window, whole seconds. Of a session the longest that has a row, by default a day.
     :param slide: distance between the starts of windows; divides ``size``. Without it windows tumble.
     :param step: the window grows by this much until it has its size, and is emitted at each step; divides ``size``.
+    :param gap: a session begins with an event after a longer silence of its key, and ends so long after its last event.
     """
 
     size: Duration
     slide: Duration | None = None
     step: Duration | None = None
+    gap: Duration | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _longest_session(cls, data: Any) -> Any:
+        return {"size": "1d", **data} if isinstance(data, Mapping) and data.get("gap") is not None else data
 
     @model_validator(mode="after")
     def _arithmetic(self) -> Window:
@@ -52,13 +59,19 @@ class Window(Model):
         return self
 
     def _unit_problems(self) -> Iterator[str]:
-        for field in ("size", "slide", "step"):
+        for field in ("size", "slide", "step", "gap"):
             value = getattr(self, field)
             if value is not None and (value < timedelta(seconds=1) or value % timedelta(seconds=1)):
                 yield f"{field} is {format_duration(value)}; it must be a whole number of seconds, 1s or more"
 
     def _ratio_problems(self) -> Iterator[str]:
         size = format_duration(self.size)
+        if self.gap is not None:
+            if self.slide is not None or self.step is not None:
+                yield "gap is for sessions, which have no slide and no step; remove one"
+            if self.gap >= self.size:
+                yield f"gap {format_duration(self.gap)} must be shorter than size {size}, the longest session"
+            return
         if self.slide is not None and self.step is not None:
             yield "slide and step exclude each other: windows either overlap or grow; remove one"
         if self.slide is not None:
@@ -194,6 +207,8 @@ class FeatureGroup(Model):
             return "emit: on_event looks back from each event, and has no windows"
         if self.is_joined:
             return "its features look back from a window's end by more than one length"
+        if self.window.gap is not None:
+            return "sessions are no panes"
         if self.window.panes > MOST_PANES and not self.window.is_cumulating:
             return f"a window is {self.window.panes} slides long; native windows have at most {MOST_PANES}"
         for name, aggregate in self.aggregates.items():
@@ -207,8 +222,14 @@ class FeatureGroup(Model):
     def reach(self) -> timedelta:
         """How far before a row's time the first event may lie that has to do with the row.
 
-        With ``on_empty`` a key has rows for one slide more than its last window lasts.
+        A session of the longest length is one only if nothing came in the gap before it.
         """
+        gap = None if self.is_projection else self.window.gap
+        return self.row_length + (gap or timedelta())
+
+    @property
+    def row_length(self) -> timedelta:
+        """For how long an event gives rows to its key: with ``on_empty`` a slide longer than it is in windows."""
         if self.is_projection:
             return timedelta()
         return self.window.size + (self.window.pane if self.on_empty else timedelta())
@@ -216,7 +237,7 @@ class FeatureGroup(Model):
     @property
     def lengths(self) -> list[timedelta]:
         """How far features look back from the end of a window, and rows do for an event: longest first."""
-        return sorted({self.reach, *map(self.length_of, self.aggregates.values())}, reverse=True)
+        return sorted({self.row_length, *map(self.length_of, self.aggregates.values())}, reverse=True)
 
     def length_of(self, aggregate: Aggregate) -> timedelta:
         """How far one of the aggregates looks back."""
@@ -332,8 +353,8 @@ class FeatureGroup(Model):
     def _emission_problems(self) -> Iterator[str]:
         by, is_ = ("features" if self.is_projection else "on_event"), self.event_time.is_ if self.event_time else None
         if self.emit == "on_event":
-            if self.window and (self.window.slide is not None or self.window.step is not None):
-                yield "emit: on_event looks back from each event: window has a size, no slide and no step"
+            if self.window and (self.window.slide or self.window.step or self.window.gap):
+                yield "emit: on_event looks back from each event: window has a size, no slide, no step and no gap"
             for feature, aggregate in self.aggregates.items():
                 if aggregate and aggregate.function in (*IN_JAVA, *TIMES):
                     yield f"aggregates.{feature}: {aggregate.function} is for windows; remove emit: on_event, or it"
@@ -351,6 +372,8 @@ class FeatureGroup(Model):
             one_length = "emit: on_event looks back by one length, window.size"
         elif self.window.is_cumulating:
             one_length = "a window that grows has one length at each step"
+        elif self.window.gap is not None:
+            one_length = "a session is as long as it is"
         size, slide = format_duration(self.window.size), format_duration(self.window.pane)
         for feature, aggregate in self.aggregates.items():
             if aggregate is None or aggregate.window is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -28,6 +28,7 @@ from hopsworks_flink.pipeline.types import FeatureType
 __all__ = [
     "HOPSWORKS_NAME",
     "LATE_COLUMNS",
+    "MOST_PARALLEL",
     "WINDOW_COLUMNS",
     "Derived",
     "EventTime",
@@ -47,6 +48,8 @@ LATE_COLUMNS = {
     "kafka_offset": "bigint",
     "kafka_timestamp": "timestamp",
 }
+#: Flink cuts keyed state into 128 key groups or more when a job first starts, and none moves to a 129th subtask later.
+MOST_PARALLEL = 128
 #: The key that is reserved for the canary's events, by type of the key column.
 RESERVED_KEYS: Mapping[str, str | int] = {"string": "__canary__", "bigint": -(2**63) + 1, "int": -(2**31) + 1}
 # Decimals with more digits after the point become text such as 0E-8 in Python, which names record keys.
@@ -93,6 +96,8 @@ class Pipeline(Model):
     :param feature_groups: what is computed; all of them share one job and one scan of the topic.
     :param engine: what computes the windows: ``sql``, Flink's SQL, or ``native``, this package's operators, which take
         all groups but those that are `FeatureGroup.sql_only`. Both give the same rows.
+    :param parallelism: of the streaming job: a number of parallel subtasks, each of which needs a slot of the cluster,
+        or ``partitions``: as many as the source topic has.
     :param history: files with past events; None: the topic itself is the history.
     :param freshness: how long it may take from an event until its features can be read online; None: not measured.
     :param supervision: what the running job is held to, and what happens when it breaks that.
@@ -104,6 +109,7 @@ class Pipeline(Model):
     source: Source
     feature_groups: list[FeatureGroup] = Field(min_length=1)
     engine: Literal["sql", "native"] = "sql"
+    parallelism: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | Literal["partitions"] = 1
     history: History | None = None
     freshness: Duration | None = None
     supervision: Supervision = Field(default_factory=Supervision)
@@ -117,6 +123,11 @@ class Pipeline(Model):
         """What is wrong between the parts. Parts that are wrong themselves may be None."""
         seen: set[str] = set()
         columns = self.source.all_columns
+        if self.source.partitions and self.job_parallelism > MOST_PARALLEL:
+            yield (
+                f"parallelism: source.partitions is {self.source.partitions}, and a job has at most {MOST_PARALLEL} "
+                "subtasks of a kind; write a number"
+            )
         for position, group in enumerate(self.feature_groups):
             at = f"feature_groups[{position}]"
             if group.name and group.full_name in seen:
@@ -146,6 +157,11 @@ class Pipeline(Model):
                 "with features), and whose key is one column of source.schema of type "
                 f"{', '.join(RESERVED_KEYS)}; there is none"
             )
+
+    @property
+    def job_parallelism(self) -> int:
+        """Number of parallel subtasks of the streaming job."""
+        return self.source.partitions if self.parallelism == "partitions" else self.parallelism
 
     @property
     def native_groups(self) -> list[FeatureGroup]:
@@ -180,6 +196,7 @@ class Pipeline(Model):
             and self.source.is_ours
             and group.event_time
             and group.emit == "on_window"
+            and (group.is_projection or group.window.gap is None)
             # Nothing tells which event has a wanted time by an expression.
             and self.source.event_time.expression is None
             and len(group.key) == 1

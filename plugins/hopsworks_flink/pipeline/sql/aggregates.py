@@ -109,6 +109,9 @@ def feature_value(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     if function == "share":
         true = call("COUNT({})", f"CASE WHEN {column} THEN 1 END")
         return f"CAST({true} AS DOUBLE) / NULLIF({call('COUNT({})', column)}, 0)"
+    if function in LISTS:
+        # Flink's batch mode cannot handle bytes beside a COUNT(DISTINCT): they are characters until here.
+        return f"ENCODE({call(*_in_java(aggregate, columns))}, 'ISO-8859-1')"
     if function in IN_JAVA:
         return call(*_in_java(aggregate, columns))
     if function in POSITIONS:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.spec.source.columns import path_of
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     OverAggregates,
@@ -31,7 +32,13 @@ from hopsworks_flink.pipeline.sql.events import (
     needs_coordinates,
 )
 from hopsworks_flink.pipeline.sql.native import native_windows
-from hopsworks_flink.pipeline.sql.windows import joined_features, joined_view_name, window_function
+from hopsworks_flink.pipeline.sql.windows import (
+    ends_decide,
+    joined_features,
+    joined_view_name,
+    sessions_of_batch,
+    window_function,
+)
 from hopsworks_flink.pipeline.types import (
     BIGINT,
     BOOLEAN,
@@ -207,6 +214,8 @@ def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
     }
     if source.framing is not None:
         options[f"{prefix}.framing"] = source.framing
+    if source.unwrap is not None:
+        options[f"{prefix}.unwrap"] = source.unwrap
     if source.schema_ids:
         options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
     if source.avro_schema is not None:
@@ -230,7 +239,11 @@ def column_options(format_: str, source: Source) -> dict[str, str]:
     if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
         # They are BIGINT there, which alone does not say what is in range.
         options[f"{format_}.timestamps"] = ";".join(timestamps)
-    if more := {name: facts for name, column in source.value_columns.items() if (facts := column.options())}:
+    more = {}
+    for name, column in source.value_columns.items():
+        if facts := column.options(path_of(name, column, source.unwrap) if source.unwrap else None):
+            more[name] = facts
+    if more:
         options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)
     return options
 
@@ -280,28 +293,36 @@ def insert(
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
     for name, time in group.times.items():
-        # Windows start and end on whole seconds.
+        starts = time is group.window_start
+        if group.window.gap is not None:
+            moment = epoch_milliseconds("`window_start`" if starts else "`window_end`")
+            produced[name] = f"({moment}) * {time.per_millisecond}"
+            continue
+        # Other windows start and end on whole seconds.
         seconds = "EXTRACT(EPOCH FROM `window_end`)"
-        if time is group.window_start:
+        if starts:
             # Rows of windows of several lengths know their end only.
             begun = f"({seconds} - {group.window.size // timedelta(seconds=1)})"
             seconds = begun if group.is_joined else "EXTRACT(EPOCH FROM `window_start`)"
         produced[name] = f"{seconds} * {1000 * time.per_millisecond}"
     keys = ", ".join(sql_identifier(column) for column in group.key)
     first = f"`window_start` >= TIMESTAMP '{windows_from(group.full_name)}'"
-    if group.window.is_cumulating or group.is_joined:
-        # By its end: the window that grows when the job begins is out up to there, and others begin at several times.
+    if ends_decide(group):
         first = f"`window_end` > TIMESTAMP '{windows_from(group.full_name)}'"
     select = _select_into(pipeline, group, headers, order, produced)
     if view:
         return f"{select}\nFROM {sql_identifier(view)}\nWHERE {first}"
+    # The second half is never true. Without it the planner filters below the aggregation, which then no longer works by
+    # slices: it would see each event once for every window that holds it.
+    having = f"{first} OR COUNT(*) = 0"
+    if group.window.gap is not None:
+        # Sessions are not made of slices. Of a longer one nobody knows the begin who reads the past again.
+        having = f"{first} AND `window_end` <= `window_start` + {sql_interval(group.window.size)}"
     return (
         f"{select}\n"
-        f"FROM {window_function(group)}\n"
+        f"FROM {sessions_of_batch(group) if group.window.gap and bounded else window_function(group)}\n"
         f"GROUP BY {keys}, `window_start`, `window_end`\n"
-        # The second half is never true. Without it the planner filters below the aggregation, which then no longer
-        # works by slices: it would see each event once for every window that holds it.
-        f"HAVING {first} OR COUNT(*) = 0"
+        f"HAVING {having}"
     )
 
 

@@ -31,10 +31,11 @@ def readable(pipeline: Pipeline) -> Pipeline:
             "expression as source.event_time"
         )
     # What cannot be read in a file fails the job. An event in a file is as old as it is: there is no time of arrival.
-    # Nor is there the framing of a topic's records.
+    # Nor is there a framing or an envelope.
     changes: dict[str, str | None] = {
         "framing": None,
         "registry": None,
+        "unwrap": None,
         "on_decode_error": "fail",
         "refused": "drop",
         "max_past": None,

@@ -13,8 +13,8 @@ from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import COUNTS
-from hopsworks_flink.pipeline.spec.durations import format_duration
-from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, window_value, with_default
+from hopsworks_flink.pipeline.spec.durations import format_duration, milliseconds
+from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds, window_value, with_default
 from hopsworks_flink.pipeline.sql.events import events_view_name
 from hopsworks_flink.pipeline.types import sql_identifier, sql_interval
 
@@ -29,13 +29,48 @@ def window_function(group: FeatureGroup, length: timedelta | None = None) -> str
 
     :param length: of the windows; None: the group's own.
     """
-    data = f"TABLE {sql_identifier(events_view_name(group.key))}, DESCRIPTOR({sql_identifier(EVENT_TIME)})"
-    window, length = group.window, length or group.window.size
+    table, time = f"TABLE {sql_identifier(events_view_name(group.key))}", f"DESCRIPTOR({sql_identifier(EVENT_TIME)})"
+    window, length, data = group.window, length or group.window.size, f"{table}, {time}"
+    if window.gap is not None:
+        keys = ", ".join(map(sql_identifier, group.key))
+        return f"SESSION({table} PARTITION BY ({keys}), {time}, {sql_interval(window.gap)})"
     if window.step is not None and window.is_cumulating:
         return f"CUMULATE({data}, {sql_interval(window.step)}, {sql_interval(length)})"
     if length == window.pane:
         return f"TUMBLE({data}, {sql_interval(length)})"
     return f"HOP({data}, {sql_interval(window.pane)}, {sql_interval(length)})"
+
+
+def ends_decide(group: FeatureGroup) -> bool:
+    """Whether a job that begins with a window begins by its end, and not by its start.
+
+    The window that grows then is out up to there, windows of several lengths begin at several times, and nobody knows
+    when a session began.
+    """
+    return group.window.is_cumulating or group.is_joined or group.window.gap is not None
+
+
+def sessions_of_batch(group: FeatureGroup) -> str:
+    """The group's events with the session of each one, as `window_function` has them: batch mode has no SESSION."""
+    assert group.window.gap is not None
+    keys, time = ", ".join(map(sql_identifier, group.key)), epoch_milliseconds(sql_identifier(EVENT_TIME))
+    gap = milliseconds(group.window.gap)
+    by_time = f"PARTITION BY {keys} ORDER BY `__milliseconds`"
+    begins = f"`__milliseconds` - LAG(`__milliseconds`) OVER ({by_time}) <= {gap}"
+    return f"""(
+  SELECT
+    *,
+    CAST(TO_TIMESTAMP_LTZ(MIN(`__milliseconds`) OVER w, 3) AS TIMESTAMP(3)) AS `window_start`,
+    CAST(TO_TIMESTAMP_LTZ(MAX(`__milliseconds`) OVER w + {gap}, 3) AS TIMESTAMP(3)) AS `window_end`
+  FROM (
+    SELECT *, SUM(`__begins`) OVER ({by_time} RANGE UNBOUNDED PRECEDING) AS `__session` FROM (
+      SELECT *, CASE WHEN {begins} THEN 0 ELSE 1 END AS `__begins` FROM (
+        SELECT *, {time} AS `__milliseconds` FROM {sql_identifier(events_view_name(group.key))}
+      )
+    )
+  )
+  WINDOW w AS (PARTITION BY {keys}, `__session`)
+)"""
 
 
 def joined_view_name(group: FeatureGroup) -> str:

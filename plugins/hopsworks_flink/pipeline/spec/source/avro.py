@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsworks_flink.pipeline.spec.source.columns import Column, path_of
+from hopsworks_flink.pipeline.spec.source.columns import Column, Unwrap, path_of
 from hopsworks_flink.pipeline.spec.source.writing import Path, shown_path
 from hopsworks_flink.pipeline.types import TIMESTAMP
 
@@ -120,15 +120,15 @@ def holds(written: AvroType, column: Column) -> bool:
     return written.kind == "boolean" and kind.name == "boolean"
 
 
-def reading_problems(schema: AvroType, columns: Mapping[str, Column | None]) -> Iterator[str]:
+def reading_problems(schema: AvroType, columns: Mapping[str, Column | None], unwrap: Unwrap | None) -> Iterator[str]:
     """Which columns cannot be read from records of a schema."""
     for name, column in columns.items():
-        if column is not None and (problem := _reading_problem(schema, name, column)):
+        if column is not None and (problem := _reading_problem(schema, path_of(name, column, unwrap), column)):
             yield f"schema.{name}: {problem}"
 
 
-def _reading_problem(schema: AvroType, name: str, column: Column) -> str | None:
-    path, places = path_of(name, column), [schema]
+def _reading_problem(schema: AvroType, path: Path, column: Column) -> str | None:
+    places = [schema]
     for length, step in enumerate(path, 1):
         found = [inner for place in places if (inner := _below(place, step)) is not None]
         if not found:

@@ -12,6 +12,10 @@ from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.writing import Path, Pattern, check_zone, parse_path, shown_path
 from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, Type
 
+#: An envelope that records are in.
+Unwrap = Literal["debezium"]
+#: Where the envelope has the row as it is after the change.
+IMAGE = "after"
 Unit = Literal["seconds", "milliseconds", "microseconds"]
 
 
@@ -107,30 +111,36 @@ class Column(Model):
         elif self.pattern is not None and self.zone is None and "X" not in Pattern.of(self.pattern).fields:
             yield "zone is needed, such as UTC: the pattern has no zone (X), so its times are local somewhere"
 
-    def options(self) -> dict[str, Any]:
-        """What the Java that reads it has to know beside its type, JSON-safe."""
+    def options(self, path: Path | None = None) -> dict[str, Any]:
+        """What the Java that reads it has to know beside its type, JSON-safe.
+
+        :param path: where it stands, if that is not what the column says.
+        """
         result: dict[str, Any] = {name: value for name, value in self.more.items() if name in ("zone", "unit")}
-        if self.path is not None:
-            result["path"] = parse_path(self.path)
+        if path is not None or self.path is not None:
+            result["path"] = path or path_of("", self)
         if self.pattern is not None:
             pattern = Pattern.of(self.pattern)
             result |= {"expression": pattern.expression, "fields": pattern.fields}
         return result
 
 
-def path_of(name: str, column: Column) -> Path:
-    """Where a column stands in the record."""
-    return parse_path(column.path) if column.path is not None else (name,)
+def path_of(name: str, column: Column, unwrap: Unwrap | None = None) -> Path:
+    """Where a column stands in the record: of an envelope in its image, or (``$.…``) in the envelope itself."""
+    path = parse_path(column.path) if column.path is not None else (name,)
+    if path[0] == "$" and len(path) > 1:
+        return path[1:]
+    return path if unwrap is None else (IMAGE, *path)
 
 
-def path_problems(columns: Mapping[str, Column | None]) -> Iterator[str]:
+def path_problems(columns: Mapping[str, Column | None], unwrap: Unwrap | None) -> Iterator[str]:
     """What is wrong between the paths of columns, of which some may be wrong themselves."""
     # Step by step: the column that a place belongs to, and what is there.
     seen: dict[Path, tuple[str, str]] = {}
     for name, column in columns.items():
         if column is None or column.is_beside:
             continue
-        path = path_of(name, column)
+        path = path_of(name, column, unwrap)
         for length in range(1, len(path) + 1):
             place = path[:length]
             kind = "a value" if length == len(path) else "an object" if isinstance(path[length], str) else "an array"

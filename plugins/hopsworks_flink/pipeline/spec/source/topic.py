@@ -13,7 +13,7 @@ from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, chec
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
-from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, path_problems
+from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, Unwrap, path_problems
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
 KAFKA_TIMESTAMP = "kafka_timestamp"
@@ -65,6 +65,22 @@ class EventTime(Model):
         return self.column if self.column is not None else "event_time"
 
 
+class Deduplicate(Model):
+    """Which events count once, however often they are sent.
+
+    :param by: columns of the schema that name an event: events that have the same values there, none of them null.
+    :param within: how long after another one such an event may happen and be left out.
+    """
+
+    by: list[str] = Field(min_length=1)
+    within: Duration
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _one(cls, by: Any) -> Any:
+        return [by] if isinstance(by, str) else by
+
+
 class Derived(Model):
     """A column computed from the event's other columns.
 
@@ -88,10 +104,13 @@ class Source(Model):
         from the field of its name, or of its path.
     :param registry: Airflow connection of the schema registry that has the schemas that records were written with.
     :param schema_ids: the ids that are right, in framing without a registry; empty: any.
+    :param unwrap: ``debezium``: records are change events, of which the row after an insert or an update is the event;
+        deletes are left out.
     :param declared: (``schema`` in the file) columns in the order of the Avro record, each nullable.
     :param appended: the last of the columns, which records of an older schema lack; such a record is read with null for
         what it ends before. For plain Avro; JSON records may lack any column.
     :param event_time: what says when an event happened.
+    :param deduplicate: which events count once, however often they are sent; None: each event counts.
     :param derive: columns computed from these, in order.
     :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
     :param max_disorder: how late an event may arrive behind the newest one and still count.
@@ -114,9 +133,11 @@ class Source(Model):
     avro_schema: dict[str, Any] | None = None
     registry: str | None = Field(default=None, min_length=1, max_length=250)
     schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
+    unwrap: Unwrap | None = None
     declared: dict[str, Column] = Field(alias="schema", min_length=1)
     appended: list[str] = Field(default_factory=list)
     event_time: EventTime
+    deduplicate: Deduplicate | None = None
     derive: dict[str, Derived] = Field(default_factory=dict)
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     max_disorder: Duration = timedelta(seconds=5)
@@ -163,7 +184,7 @@ class Source(Model):
     @property
     def is_ours(self) -> bool:
         """Whether records can be written by what the file says: JSON and plain Avro."""
-        return self.avro_schema is None and self.framing is None
+        return self.avro_schema is None and self.framing is None and self.unwrap is None
 
     @property
     def quarantine_topic(self) -> str | None:
@@ -199,6 +220,7 @@ class Source(Model):
             yield from self._avro_problems()
             yield from self._appended_problems()
             yield from self._event_time_problems()
+            yield from self._duplicate_problems()
             yield from self._expression_problems()
         if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
             yield "refused: drop contradicts on_decode_error: quarantine, which writes both; remove it"
@@ -225,13 +247,18 @@ class Source(Model):
                 f"schema.{named[0]}.path: a record of plain Avro is the columns in their order; give the schema that "
                 "records were written with (avro_schema, or registry), or remove path"
             )
-        yield from path_problems(self.declared)
+        yield from path_problems(self.declared, self.unwrap)
 
     def _avro_problems(self) -> Iterator[str]:
         for name in ("framing", "avro_schema", "registry", "schema_ids"):
             if getattr(self, name) and self.format != "avro":
                 yield f"{name} is about Avro, and format is {self.format}; remove it"
                 return
+        if self.unwrap is not None and not self.has_names:
+            yield (
+                "unwrap reads an envelope by the names of its fields, which plain Avro has not; give the schema that "
+                "records were written with (avro_schema, or registry)"
+            )
         if self.registry is not None:
             if self.avro_schema is not None:
                 yield "registry and avro_schema both say what records were written with; remove one of them"
@@ -245,7 +272,7 @@ class Source(Model):
             except ValueError as error:
                 yield f"avro_schema {error}"
             else:
-                yield from reading_problems(schema, self.value_columns)
+                yield from reading_problems(schema, self.value_columns, self.unwrap)
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:
@@ -290,6 +317,22 @@ class Source(Model):
                 f"event_time.column {column!r} is int, too small for {self.event_time.unit} since 1970; "
                 "declare it bigint"
             )
+
+    def _duplicate_problems(self) -> Iterator[str]:
+        if self.deduplicate is None:
+            return
+        if self.deduplicate.within <= timedelta(0):
+            yield "deduplicate.within must be positive, e.g. 10m"
+        for name in self.deduplicate.by:
+            if name not in self.columns:
+                yield f"deduplicate.by {name!r} is not in schema, which has {', '.join(self.columns)}"
+            elif (kind := self.columns[name]) is not None and (kind.is_floating or kind.name == "binary"):
+                yield f"deduplicate.by {name!r} is {kind}; it needs values that compare exactly"
+
+    @property
+    def look_back(self) -> timedelta:
+        """How much earlier events decide whether one counts."""
+        return self.deduplicate.within if self.deduplicate is not None else timedelta(0)
 
     def _time_expression_problem(self, text: str) -> str | None:
         def check(expression: Any) -> None:

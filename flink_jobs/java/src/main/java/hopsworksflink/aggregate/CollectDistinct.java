@@ -10,7 +10,7 @@ public final class CollectDistinct extends OfValues {
 
     @Override
     DataType type() {
-        return DataTypes.BYTES();
+        return DataTypes.STRING();
     }
 
     @Override
@@ -20,6 +20,6 @@ public final class CollectDistinct extends OfValues {
 
     @Override
     public Object getValue(Values values) {
-        return AvroArray.bytes(List.copyOf(values.counts.keySet()));
+        return AvroArray.text(List.copyOf(values.counts.keySet()));
     }
 }

@@ -22,7 +22,7 @@ public abstract class Ordered extends OfValues {
 
     @Override
     DataType type() {
-        return DataTypes.BYTES();
+        return DataTypes.STRING();
     }
 
     @Override
@@ -32,7 +32,7 @@ public abstract class Ordered extends OfValues {
 
     /** For Flink: add the value of one event. */
     public void accumulate(Values values, StringData order, Object value, Double most) {
-        super.accumulate(values, value == null ? null : StringData.fromString(order + AvroArray.text(value)), most);
+        super.accumulate(values, value == null ? null : StringData.fromString(order + AvroArray.marked(value)), most);
     }
 
     @Override
@@ -44,6 +44,6 @@ public abstract class Ordered extends OfValues {
                 found.add(value);
             }
         }
-        return AvroArray.bytes(found);
+        return AvroArray.text(found);
     }
 }

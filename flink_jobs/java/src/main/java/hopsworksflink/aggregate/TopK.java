@@ -11,13 +11,13 @@ public final class TopK extends Frequent {
 
     @Override
     DataType type() {
-        return DataTypes.BYTES();
+        return DataTypes.STRING();
     }
 
     @Override
     public Object getValue(Values values) {
         // Sorting keeps the order of equals.
-        return AvroArray.bytes(values.counts.entrySet().stream()
+        return AvroArray.text(values.counts.entrySet().stream()
                 .sorted(Map.Entry.<Object, Long>comparingByValue().reversed())
                 .limit((long) values.setting)
                 .map(Map.Entry::getKey)

@@ -50,7 +50,7 @@ final class AvroDecoder implements Decoder {
     }
 
     @Override
-    public void decode(byte[] value, GenericRowData row) throws Undecodable {
+    public boolean decode(byte[] value, GenericRowData row) throws Undecodable {
         if (value.length == 0) {
             throw new Undecodable("the value is empty");
         }
@@ -64,6 +64,7 @@ final class AvroDecoder implements Decoder {
             String bytesAre = left == 1 ? " byte is" : " bytes are";
             throw new Undecodable(left + bytesAre + " left after the record; " + cause(value, true));
         }
+        return true;
     }
 
     private void read(byte[] value, int from, GenericRowData row, Fields fields) throws Undecodable {

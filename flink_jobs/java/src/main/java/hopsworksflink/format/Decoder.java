@@ -8,7 +8,8 @@ public interface Decoder {
     /**
      * Sets the columns of a row, all of which are null.
      *
+     * @return whether it is an event; not so a change that is left out.
      * @throws Undecodable the value is not exactly one record; the row may hold parts of it.
      */
-    void decode(byte[] value, GenericRowData row) throws Undecodable;
+    boolean decode(byte[] value, GenericRowData row) throws Undecodable;
 }

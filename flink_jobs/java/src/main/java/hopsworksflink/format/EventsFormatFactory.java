@@ -42,6 +42,8 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
 
     private static final ConfigOption<String> FRAMING =
             text("framing", "confluent: a zero byte and a schema's id in a registry stand in front of each record.");
+    private static final ConfigOption<String> UNWRAP =
+            text("unwrap", "debezium: records are its change events, of which inserts and updates are events.");
     private static final ConfigOption<List<Long>> SCHEMA_IDS =
             ConfigOptions.key("schema-ids")
                     .longType()
@@ -76,6 +78,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                 Column.COLUMNS,
                 APPENDED,
                 FRAMING,
+                UNWRAP,
                 SCHEMA_IDS,
                 SCHEMA,
                 URL,
@@ -122,7 +125,13 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                             options.get(SCHEMA),
                             registry());
             return new EventsSchema(
-                    encoding, columns, required, framing, quarantine, context.createTypeInformation(produced));
+                    encoding,
+                    columns,
+                    required,
+                    framing,
+                    options.getOptional(UNWRAP).isPresent(),
+                    quarantine,
+                    context.createTypeInformation(produced));
         }
 
         private Registry registry() {

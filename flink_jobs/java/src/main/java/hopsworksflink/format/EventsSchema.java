@@ -3,6 +3,7 @@ package hopsworksflink.format;
 import java.io.IOException;
 import java.lang.reflect.Field;
 import java.util.HexFormat;
+import java.util.function.Function;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.metrics.Counter;
@@ -21,14 +22,17 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     private final Column[] columns;
     private final int required;
     private final Framing framing;
+    private final boolean unwrap;
     private final boolean quarantine;
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
     private transient Counter undecodable;
     private transient Counter tombstones;
+    private transient Counter leftOut;
 
     /**
      * @param required a record of plain Avro may end behind so many of the columns.
+     * @param unwrap whether records are change events of Debezium.
      * @param framing what says how a record of Avro was written.
      */
     public EventsSchema(
@@ -36,12 +40,14 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
             Column[] columns,
             int required,
             Framing framing,
+            boolean unwrap,
             boolean quarantine,
             TypeInformation<RowData> produced) {
         this.encoding = encoding;
         this.columns = columns;
         this.required = required;
         this.framing = framing;
+        this.unwrap = unwrap;
         this.quarantine = quarantine;
         this.produced = produced;
     }
@@ -49,7 +55,10 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     @Override
     public void open(InitializationContext context) {
         boolean avro = encoding.equals(EventsFormatFactory.AVRO);
-        decoder = avro ? framing.decoder(columns, required) : new JsonDecoder(columns);
+        Function<Column[], Decoder> decoders =
+                wanted -> avro ? framing.decoder(wanted, required, unwrap) : new JsonDecoder(wanted, unwrap);
+        decoder = unwrap ? new Unwrapping(columns, decoders) : decoders.apply(columns);
+        leftOut = context.getMetricGroup().counter("changesLeftOut");
         tombstones = context.getMetricGroup().counter("tombstones");
         undecodable = context.getMetricGroup().counter("undecodableRecords");
     }
@@ -62,7 +71,10 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
         }
         GenericRowData row = new GenericRowData(quarantine ? columns.length + 2 : columns.length);
         try {
-            decoder.decode(value, row);
+            if (!decoder.decode(value, row)) {
+                leftOut.inc();
+                return;
+            }
         } catch (Undecodable problem) {
             undecodable.inc();
             if (!quarantine) {

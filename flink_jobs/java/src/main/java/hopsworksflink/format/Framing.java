@@ -19,9 +19,9 @@ public record Framing(boolean isFramed, Set<Long> ids, String schema, Registry r
     static final int SIZE = 5;
 
     /** The decoder of such records. */
-    Decoder decoder(Column[] columns, int required) {
+    Decoder decoder(Column[] columns, int required, boolean enveloped) {
         AvroDecoder plain = new AvroDecoder(columns, required);
-        WrittenDecoder written = new WrittenDecoder(columns);
+        WrittenDecoder written = new WrittenDecoder(columns, enveloped);
         AvroType fixed = schema == null ? null : AvroType.parse(schema);
         if (!isFramed) {
             return fixed == null ? plain : (value, row) -> written.decode(value, 0, fixed, row);
@@ -30,10 +30,9 @@ public record Framing(boolean isFramed, Set<Long> ids, String schema, Registry r
             long id = id(value);
             AvroType type = registry == null ? fixed : registry.get(id);
             if (type == null) {
-                plain.decode(Arrays.copyOfRange(value, SIZE, value.length), row);
-            } else {
-                written.decode(value, SIZE, type, row);
+                return plain.decode(Arrays.copyOfRange(value, SIZE, value.length), row);
             }
+            return written.decode(value, SIZE, type, row);
         };
     }
 

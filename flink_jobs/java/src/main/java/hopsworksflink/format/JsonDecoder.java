@@ -36,12 +36,17 @@ public final class JsonDecoder implements Decoder {
     private long record;
 
     public JsonDecoder(Column[] columns) {
+        this(columns, false);
+    }
+
+    /** @param enveloped whether the record may be in an envelope, beside its schema. */
+    JsonDecoder(Column[] columns, boolean enveloped) {
         this.columns = columns;
-        this.root = Place.tree(columns);
+        this.root = Place.tree(columns, enveloped);
     }
 
     @Override
-    public void decode(byte[] value, GenericRowData row) throws Undecodable {
+    public boolean decode(byte[] value, GenericRowData row) throws Undecodable {
         if (value.length == 0) {
             throw new Undecodable("the value is empty");
         }
@@ -73,6 +78,7 @@ public final class JsonDecoder implements Decoder {
         if (problem != null) {
             throw new Undecodable(problem);
         }
+        return true;
     }
 
     /** Whether a text is a number as JSON writes it. */

@@ -20,22 +20,32 @@ final class Place {
         this.path = path;
     }
 
-    /** The places of the columns in a record. */
-    static Place tree(Column[] columns) {
+    /**
+     * The places of the columns in a record.
+     *
+     * @param enveloped whether the record may be in an envelope, beside its schema.
+     */
+    static Place tree(Column[] columns, boolean enveloped) {
         Place root = new Place("");
         for (int index = 0; index < columns.length; index++) {
-            Place place = root;
-            List<Object> steps = columns[index].path();
-            for (Object step : steps) {
-                String path = place.path + (step instanceof Integer ? "[" + step + "]" : "." + step);
-                place =
-                        step instanceof Integer number
-                                ? place.items.computeIfAbsent(number, absent -> new Place(path))
-                                : place.fields.computeIfAbsent((String) step, absent -> new Place(path));
+            root.to(columns[index].path()).column = index;
+            if (enveloped) {
+                root.to(List.of("payload")).to(columns[index].path()).column = index;
             }
-            place.column = index;
         }
         return root;
+    }
+
+    private Place to(List<Object> steps) {
+        Place place = this;
+        for (Object step : steps) {
+            String below = place.path + (step instanceof Integer ? "[" + step + "]" : "." + step);
+            place =
+                    step instanceof Integer number
+                            ? place.items.computeIfAbsent(number, absent -> new Place(below))
+                            : place.fields.computeIfAbsent((String) step, absent -> new Place(below));
+        }
+        return place;
     }
 
     Place field(String name) {

@@ -27,13 +27,14 @@ final class WrittenDecoder {
     private int position;
     private GenericRowData row;
 
-    WrittenDecoder(Column[] columns) {
+    /** @param enveloped whether the record may be in an envelope, beside its schema. */
+    WrittenDecoder(Column[] columns, boolean enveloped) {
         this.columns = columns;
-        this.places = Place.tree(columns);
+        this.places = Place.tree(columns, enveloped);
     }
 
     /** @param from where the record begins in the value. */
-    void decode(byte[] value, int from, AvroType written, GenericRowData into) throws Undecodable {
+    boolean decode(byte[] value, int from, AvroType written, GenericRowData into) throws Undecodable {
         bytes = value;
         position = from;
         row = into;
@@ -41,6 +42,7 @@ final class WrittenDecoder {
         if (left() > 0) {
             throw new Undecodable(bytesAre(left()) + " left after the record");
         }
+        return true;
     }
 
     private int left() {
