@@ -114,6 +114,19 @@ def test_evaluated_rows_have_these_features():
 
 
 @pytest.mark.parametrize(
+    ("window", "began"),
+    [({"size": "10m"}, 0), ({"size": "20m", "slide": "10m"}, -600_000), ({"gap": "1m"}, 7_000)],
+)
+def test_the_start_of_other_windows(window, began):
+    spec = changed(
+        window=window, window_start={"feature": "began", "type": "bigint"}, event_time="window_end", order=[]
+    )
+    event = {"symbol": "a", "at": NOON + 7_000, "price": 1.0}
+    row = evaluate(Pipeline.parse(spec), [event, {**event, "at": NOON + 17_500}])["price_10m_1"][0]
+    assert row["began"] == NOON + began
+
+
+@pytest.mark.parametrize(
     ("group", "told"),
     [
         ({"event_time": "arrival"}, r"event_time: must be window_end or event, or \{feature: …, is: window_end"),

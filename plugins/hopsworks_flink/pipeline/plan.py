@@ -138,16 +138,12 @@ def feature_statements(
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
-    statements = [
-        *java_functions(used),
-        *views(pipeline, groups),
-        *window_steps(pipeline),
-        *joined_views(pipeline, groups),
-    ]
+    statements = [*java_functions(used), *views(pipeline, groups, bounded=bounded), *window_steps(pipeline)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
         order = _wire_order(pipeline, group, ref)
+        statements += joined_views(pipeline, group, order)
         statements.append(sink_table(pipeline, group, ref.topic, order))
         inserts.append(insert(pipeline, group, headers(group, ref), order, bounded=bounded))
     return source_table(pipeline, bounded=bounded), statements, inserts
@@ -265,8 +261,8 @@ class Begin:
 
 def replay_since(pipeline: Pipeline, watermark: int) -> int:
     """Kafka timestamp of the first record that a replay needs; both in epoch milliseconds. See `begin_values`."""
-    longest = max(milliseconds(group.reach) for group in pipeline.feature_groups)
-    return max(0, watermark - longest - milliseconds(pipeline.source.max_future))
+    longest = max(group.reach for group in pipeline.feature_groups) + pipeline.source.look_back
+    return max(0, watermark - milliseconds(longest + pipeline.source.max_future))
 
 
 # Before every window: nothing is left out.
@@ -324,6 +320,8 @@ _PUBLIC = {
     "client.id",
     "security.protocol",
     "sasl.mechanism",
+    "sasl.login.callback.handler.class",
+    "sasl.oauthbearer.token.endpoint.url",
     "ssl.endpoint.identification.algorithm",
     "ssl.keystore.type",
     "ssl.truststore.type",
@@ -333,6 +331,7 @@ _PUBLIC = {
 def secret_values(clients: Sequence[Mapping[str, str]]) -> list[str]:
     """Values that must never be shown: the runner cuts them out of every error it passes on."""
     found = {value for client in clients for key, value in client.items() if key not in _PUBLIC and value}
-    # A JAAS line holds the password among other words; an error may quote the password alone.
-    found |= {password for value in found for password in re.findall(r'password="((?:[^"\\]|\\.)+)"', value)}
+    # A JAAS line holds the password or secret among other words; an error may quote the password alone.
+    quoted = re.compile(r'(?:password|clientSecret)="((?:[^"\\]|\\.)+)"')
+    found |= {secret for value in found for secret in quoted.findall(value)}
     return sorted(found, key=len, reverse=True)

@@ -94,7 +94,7 @@ def reach(pipeline: Pipeline, groups: Iterable[FeatureGroup], interval: Interval
 
     :param arrival_margin: how long after its time an event may arrive and still count.
     """
-    warm_up = max(group.reach for group in groups) + pipeline.source.max_future
+    warm_up = max(group.reach for group in groups) + pipeline.source.look_back + pipeline.source.max_future
     since = interval.start_ms - milliseconds(warm_up)
     return Reach(max(0, since), interval.end_ms + milliseconds(arrival_margin), warm_up)
 
@@ -223,7 +223,7 @@ def compile_recompute(
         # same.
         sources = [source.replace(SOURCE_START, _offsets(partitions))]
     else:
-        first = interval.start_ms - max(milliseconds(group.reach) for group in groups)
+        first = interval.start_ms - milliseconds(max(group.reach for group in groups) + pipeline.source.look_back)
         sources = history_files.source_tables(read, source, first, interval.end_ms)
     name = job_name(pipeline, interval)
     return JobPlan(

@@ -10,6 +10,7 @@ from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.projection import Projection
+from hopsworks_flink.pipeline.spec.source import Deduplicate
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
 from hopsworks_flink.testing.aggregates import ARRIVAL, END, TIME, Feature, quoted, type_name
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -58,6 +59,8 @@ def clean_events(pipeline: Pipeline) -> str:
     """Statement that makes table `EVENTS` out of table `RAW`: the events that count, with time and derived columns."""
     source = pipeline.source
     query = f"SELECT * FROM (SELECT *, {event_time(source)} AS {TIME} FROM {RAW}) WHERE {TIME} IS NOT NULL"
+    if source.deduplicate is not None:
+        query = _without_duplicates(query, source.deduplicate)
     known = dict(source.columns)
     for name, derived in source.derive.items():
         value = Expression.parse(derived.expression, known).cast(derived.type).sql("duckdb")
@@ -67,6 +70,17 @@ def clean_events(pipeline: Pipeline) -> str:
     if source.where is not None:
         query = f"SELECT * FROM ({query}) WHERE {Expression.parse(source.where, known).sql('duckdb')}"
     return f"CREATE TEMP TABLE {EVENTS} AS {query}"
+
+
+def _without_duplicates(query: str, wanted: Deduplicate) -> str:
+    """The events that no other one of the same name precedes within the time."""
+    same = " AND ".join(f"other.{quoted(name)} = this.{quoted(name)}" for name in wanted.by)
+    earliest = f"this.{TIME} - {milliseconds(wanted.within)}"
+    return (
+        f"WITH timed AS ({query}) SELECT * FROM timed AS this WHERE NOT EXISTS (SELECT 1 FROM timed AS other "
+        f"WHERE {same} AND other.{TIME} BETWEEN {earliest} AND this.{TIME} "
+        f"AND (other.{TIME} < this.{TIME} OR other.{ARRIVAL} < this.{ARRIVAL}))"
+    )
 
 
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:

@@ -33,6 +33,19 @@ SHORT = {
         }
     ],
 }
+# A row of windows of three lengths: the group's, a shorter one, and that of rows for windows that have emptied.
+LENGTHS = {
+    **SHORT,
+    "feature_groups": [
+        {
+            "name": "g",
+            "key": ["k"],
+            "window": {"size": "10m", "slide": "1m"},
+            "on_empty": "zero",
+            "aggregates": {"n": "count", "recent": {"median": "amount", "window": "5m"}},
+        }
+    ],
+}
 # Names of columns that Flink reserves. Not all that there are: planning a job of 700 aggregates takes minutes.
 RESERVED = [
     *("select", "from", "order", "case", "null", "true", "date", "timestamp", "interval"),
@@ -51,13 +64,14 @@ for job in json.load(sys.stdin):
 def plans() -> dict[str, str]:
     """Execution plans: of the reference pipeline, of it with a plain HAVING, of every ability, and of special ones."""
     reference, everything, short = job(REFERENCE), job(EVERYTHING), job_of(Pipeline.parse(SHORT))
+    lengths = job_of(Pipeline.parse(LENGTHS))
     reserved = job_of(Pipeline.parse(named_by_words(RESERVED)))
     plain = json.loads(json.dumps(reference).replace(" OR COUNT(*) = 0", ""))
     flink_jobs = REPOSITORY / "flink_jobs"
     done = subprocess.run(
         [flink_jobs / ".venv" / "bin" / "python", "-c", EXPLAIN],
         cwd=flink_jobs,
-        input=json.dumps([reference, plain, everything, short, reserved]),
+        input=json.dumps([reference, plain, everything, short, lengths, reserved]),
         capture_output=True,
         text=True,
         timeout=300,
@@ -65,7 +79,11 @@ def plans() -> dict[str, str]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(
-        zip(("reference", "plain", "everything", "short", "reserved", "rest"), done.stdout.split(END), strict=True)
+        zip(
+            ("reference", "plain", "everything", "short", "lengths", "reserved", "rest"),
+            done.stdout.split(END),
+            strict=True,
+        )
     )
 
 
@@ -86,7 +104,7 @@ def job_of(pipeline: Pipeline) -> dict[str, Any]:
 
 def operators(plan: str, name: str) -> list[str]:
     """Lines of the operators of a name."""
-    return [line for line in plan.splitlines() if line.lstrip(" +-").startswith(f"{name}(")]
+    return [line for line in plan.splitlines() if line.lstrip(" :+-").startswith(f"{name}(")]
 
 
 def test_windows_work_by_slices_before_and_after_the_shuffle(plans: dict[str, str]) -> None:
@@ -104,6 +122,20 @@ def test_windows_work_by_slices_before_and_after_the_shuffle(plans: dict[str, st
 def test_without_the_second_half_of_having_they_would_not(plans: dict[str, str]) -> None:
     assert operators(plans["plain"], "WindowTableFunction")
     assert "$slice_end" not in plans["plain"]
+
+
+def test_windows_of_several_lengths_work_by_slices_and_are_joined_by_their_end(plans: dict[str, str]) -> None:
+    plan = plans["lengths"]
+    for side in ("GlobalWindowAggregate", "LocalWindowAggregate"):
+        found = operators(plan, side)
+        assert [size for line in found for size in ("11", "10", "5") if f"size=[{size} min]" in line] == [
+            "11",
+            "10",
+            "5",
+        ]
+        assert all("$slice_end" in line for line in found)
+    assert len(operators(plan, "WindowJoin")) == 2
+    assert len(operators(plan, "TableSourceScan")) == 1
 
 
 def test_groups_share_the_scan_and_equal_windows_the_aggregation(plans: dict[str, str]) -> None:

@@ -105,6 +105,20 @@ def on_event(size: str) -> Callable[[Spec], None]:
     )
 
 
+def rows(expression: str) -> Callable[[Spec], None]:
+    """A group of single events beside the others."""
+
+    def change(spec: Spec) -> None:
+        made = {"x": {"expression": expression, "type": "double"}, "shop": "shop"}
+        for one in spec["feature_groups"]:
+            if "features" in one:
+                one["features"] = made
+                return
+        spec["feature_groups"].append({"name": "r", "key": ["k", "id"], "event_time": "event", "features": made})
+
+    return change
+
+
 def native(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
     def change(spec: Spec) -> None:
         spec["engine"] = "native"
@@ -250,6 +264,8 @@ CHANGES = {
         before=native(HOP, aggregate("y", {"stddev_samp": "v"})),
     ),
     "rename": Change("a feature renamed", renamed, "refused"),
+    "rows": Change("what a feature of `features` is made of", rows("v * 3"), "keeps", before=rows("v + 1")),
+    "rows-added": Change("a group without windows more", rows("v + 1")),
 }
 #: The beginning of their names.
 ASKED = os.environ.get("CHANGES", "")

@@ -56,12 +56,14 @@ def cluster(stack: Any, registry: Registry) -> Iterator[Cluster]:
         yield Cluster(stack)
 
 
-def example(name: str, columns: dict[str, Any] | None = None, **aggregates: Any) -> Pipeline:
-    """An example, with a topic and a name of this run, and more columns and features if they are wanted."""
+def example(name: str, source: dict[str, Any] | None = None, **aggregates: Any) -> Pipeline:
+    """An example, with a topic and a name of this run, and more of its source and features if that is wanted."""
     spec = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
     spec["name"] = f"{name}_{RUN}"
     spec["source"]["topic"] = f"{name}_{RUN}"
-    spec["source"]["schema"].update(columns or {})
+    more = dict(source or {})
+    spec["source"]["schema"].update(more.pop("schema", {}))
+    spec["source"].update(more)
     spec["feature_groups"][0]["aggregates"].update(aggregates)
     return Pipeline.parse(spec)
 
@@ -135,18 +137,29 @@ def click(event: dict[str, Any]) -> bytes:
     return json.dumps(record).encode()
 
 
+def headers_of(number: int) -> list[tuple[str, str]]:
+    return [("id", f"click {number}"), *([("campaign", f"c{number % 8}")] if number % 3 else [])]
+
+
 def test_clicks_in_nested_json(cluster: Cluster) -> None:
-    beside = {"session": {"type": "bigint", "key": True}, "campaign": {"type": "string", "header": "campaign"}}
-    pipeline = example("web_clicks", beside, sessions={"count_distinct": "session"}, campaign={"max": "campaign"})
+    columns = {
+        "session": {"type": "bigint", "key": True},
+        "campaign": {"type": "string", "header": "campaign"},
+        "click": {"type": "string", "header": "id"},
+    }
+    once = {"schema": columns, "deduplicate": {"by": "click", "within": "10m"}}
+    pipeline = example("web_clicks", once, sessions={"count_distinct": "session"}, campaign={"max": "campaign"})
     events = clicks()
     last = {"at": BEGIN + timedelta(hours=2), "user": "end", "kind": "view", "page": None, "price": None}
     cluster.create_topic(pipeline.source.topic, 1)
     # A record without a value is none.
     nothing: list[tuple[datetime, bytes | None]] = [(BEGIN, None)]
-    sent = [*nothing, *((event["at"], click(event)) for event in [*events, last])]
+    # Every fifth click is sent twice.
+    twice = [number for number in range(200) for _ in range(1 + (number % 5 == 0))]
+    sent = [*nothing, *((events[number]["at"], click(events[number])) for number in twice), (last["at"], click(last))]
     # Of the first click the key is no number, and a record has no header.
-    keys = [None, "x", *(str(number % 3) for number in range(1, 200)), None]
-    headers = [None, *([("campaign", f"c{number % 8}")] if number % 3 else None for number in range(200)), None]
+    keys = [None, *(str(number % 3) if number else "x" for number in twice), None]
+    headers = [None, *(headers_of(number) for number in twice), None]
     send(cluster, pipeline, sent, key=keys, headers=headers)
     for number, event in enumerate(events):
         event["session"] = number % 3 if number else None

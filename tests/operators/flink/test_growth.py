@@ -155,6 +155,39 @@ def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Pa
     assert changed.details[-1] == "the SQL is the same; program, jars, configuration or parallelism are not"
 
 
+def test_words_about_a_group_change_nothing_else(platform: Platform, tmp_path: Path) -> None:
+    platform.deploy()
+    group = platform.spec["feature_groups"][0]
+    group.update(description="What cards spend", tags={"owner": "risk"})
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    plan = compare(str(file), Deployment())
+    changed = {one.name: list(one.details) for one in plan.resources if one.kind != "topic" and one.action != "none"}
+    assert changed == {
+        "spent_1": [
+            "description: 'What cards spend'",
+            "tag 'owner': 'risk'",
+            "a deployment writes this, and the job goes on",
+        ]
+    }
+    assert plan.state == "keeps"
+    pipeline = Pipeline.parse(platform.spec)
+    for one in pipeline.feature_groups:
+        operator = HopsworksCreateFeatureGroupOperator(
+            task_id="create", on_drift="append_later", **feature_group_arguments(pipeline, one)
+        )
+        told = operator.execute(task_context())
+        assert bool(told["described"]) == (one.version == 1)
+    assert {one.action for one in compare(str(file), Deployment()).resources if one.kind != "topic"} == {"none"}
+    group["topic_name"] = "spent_onlinefs"
+    file.write_text(json.dumps(platform.spec))
+    (resource,) = [one for one in compare(str(file), Deployment()).resources if one.name == "spent_1"]
+    assert resource.details == [
+        "topic_name is None, wanted 'spent_onlinefs' (it stays as the group was made)",
+        "a deployment refuses this: raise the version",
+    ]
+
+
 def test_a_job_is_rescaled_by_its_file_or_by_the_form(platform: Platform, tmp_path: Path) -> None:
     platform.spec["parallelism"] = 3
     # As the form of the DAG renders when it is left empty.

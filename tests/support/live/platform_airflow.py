@@ -49,6 +49,8 @@ def platform_airflow(
     write_private(own.airflow_home / "passwords.json", json.dumps({airflow.USER: "platform"}))
     settings = airflow.settings(own, airflow._keys(own))
     settings["operators"]["default_deferrable"] = False
+    # The files do not change: parsing them again and again would take a core.
+    settings["dag_processor"] |= {"refresh_interval": 600, "min_file_process_interval": 600}
     write_private(own.airflow_home / "airflow.cfg", airflow.render(settings))
     # Marked as a part of the stack: what should be left of a killed test ends with the stack.
     process_environment = {

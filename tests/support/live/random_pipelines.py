@@ -196,6 +196,9 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
             "late": chance.choice(["drop", "topic"]),
         },
     }
+    if partitions == 1 and chance.random() < 0.5:
+        # Which of two partitions has the first of two at once is for them to say.
+        spec["source"]["deduplicate"] = {"by": ["card", "shop", "flag"], "within": chance.choice(["1s", "3s"])}
     if chance.random() < 0.5:
         spec["source"]["where"] = chance.choice(FILTERS)
     decks = [names * (groups * 5 // len(names) + 1) for names in (FUNCTIONS, KEPT)]

@@ -18,6 +18,7 @@ _LOGIN_MODULES = {
     "SCRAM-SHA-256": f"{_SHADED}.scram.ScramLoginModule",
     "SCRAM-SHA-512": f"{_SHADED}.scram.ScramLoginModule",
 }
+_OAUTH = "OAUTHBEARER"
 _PEM = {
     "ssl.ca": "ssl.truststore.certificates",
     "ssl.certificate": "ssl.keystore.certificate.chain",
@@ -69,7 +70,8 @@ def credentials_fingerprint(*confs: Mapping[str, Any]) -> str:
         properties = java_client_properties(conf)
         if properties["security.protocol"] != "PLAINTEXT":
             public = [properties.get(name, "") for name in ("security.protocol", *_CERTIFICATES)]
-            shown.append([*public, str(conf.get("sasl.username") or "")])
+            user = conf.get("sasl.username") or conf.get("sasl.oauthbearer.client.id") or ""
+            shown.append([*public, str(user)])
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16] if shown else ""
 
 
@@ -117,9 +119,11 @@ def _read(conf: Mapping[str, Any], setting: str) -> str | None:
 
 def _sasl(conf: Mapping[str, Any]) -> dict[str, str]:
     mechanism = str(conf.get("sasl.mechanism") or conf.get("sasl.mechanisms") or "").upper()
+    if mechanism == _OAUTH:
+        return _oauth(conf)
     if mechanism not in _LOGIN_MODULES:
         raise PipelineError(
-            f"Kafka sasl.mechanism {mechanism!r} is not supported; use one of {', '.join(_LOGIN_MODULES)}"
+            f"Kafka sasl.mechanism {mechanism!r} is not supported; use one of {', '.join([*_LOGIN_MODULES, _OAUTH])}"
         )
     username, password = conf.get("sasl.username"), conf.get("sasl.password")
     if not username or not password:
@@ -128,6 +132,36 @@ def _sasl(conf: Mapping[str, Any]) -> dict[str, str]:
         raise PipelineError("Kafka sasl.username and sasl.password must not hold line breaks or control characters")
     login = f"{_LOGIN_MODULES[mechanism]} required username={_quoted(username)} password={_quoted(password)};"
     return {"sasl.mechanism": mechanism, "sasl.jaas.config": login}
+
+
+def _oauth(conf: Mapping[str, Any]) -> dict[str, str]:
+    """Tokens that Flink's client asks an OpenID Connect provider for; https://kafka.apache.org/documentation/#security_sasl_oauthbearer_clientconfig."""
+    prefix = "sasl.oauthbearer"
+    if str(conf.get(f"{prefix}.method") or "").lower() != "oidc":
+        raise PipelineError(
+            f"Kafka {prefix}.method must be oidc: a job asks for its tokens itself, and a function that gives them to "
+            "this worker cannot travel to Flink"
+        )
+    needed = {name: conf.get(f"{prefix}.{name}") for name in ("client.id", "client.secret", "token.endpoint.url")}
+    if missing := [f"{prefix}.{name}" for name, value in needed.items() if not value]:
+        raise PipelineError(f"Kafka {', '.join(missing)} is needed for OAUTHBEARER")
+    options = {"clientId": needed["client.id"], "clientSecret": needed["client.secret"]}
+    if scope := conf.get(f"{prefix}.scope"):
+        options["scope"] = scope
+    for pair in filter(None, str(conf.get(f"{prefix}.extensions") or "").split(",")):
+        name, is_pair, value = pair.partition("=")
+        if not is_pair or not re.fullmatch(r"[A-Za-z]+", name.strip()):
+            raise PipelineError(f"Kafka {prefix}.extensions {pair!r} must be name=value, with letters in the name")
+        options[f"extension_{name.strip()}"] = value.strip()
+    if not all(str(value).isprintable() for value in options.values()):
+        raise PipelineError(f"Kafka {prefix}.* must not hold line breaks or control characters")
+    written = " ".join(f"{name}={_quoted(value)}" for name, value in options.items())
+    return {
+        "sasl.mechanism": _OAUTH,
+        "sasl.jaas.config": f"{_SHADED}.oauthbearer.OAuthBearerLoginModule required {written};",
+        "sasl.login.callback.handler.class": f"{_SHADED}.oauthbearer.OAuthBearerLoginCallbackHandler",
+        f"{prefix}.token.endpoint.url": str(needed["token.endpoint.url"]),
+    }
 
 
 def _quoted(value: Any) -> str:

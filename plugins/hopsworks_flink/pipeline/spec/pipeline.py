@@ -196,7 +196,7 @@ class Pipeline(Model):
             and self.source.is_ours
             and group.event_time
             and group.emit == "on_window"
-            and group.window.gap is None
+            and (group.is_projection or group.window.gap is None)
             # Nothing tells which event has a wanted time by an expression.
             and self.source.event_time.expression is None
             and len(group.key) == 1

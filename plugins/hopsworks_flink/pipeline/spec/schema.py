@@ -42,7 +42,7 @@ _SHORT: dict[str, list[Schema]] = {
     "StatisticsConfig": [{"type": "boolean"}],
 }
 # What may be left out though the model has no default: a short form, or a rule of the model, stands for it.
-_OPTIONAL = {"EventTime": ["column"], "EventTimeFeature": ["feature"]}
+_OPTIONAL = {"EventTime": ["column"], "EventTimeFeature": ["feature"], "Window": ["size"]}
 _PARAM = re.compile(r"^:param (\w+): ", re.MULTILINE)
 
 
@@ -55,9 +55,10 @@ def json_schema() -> Schema:
     for name, model in models.items():
         _describe(made if model is Pipeline else definitions[name], model)
     definitions["Aggregate"] = _aggregate(definitions["Aggregate"])
+    for name, optional in _OPTIONAL.items():
+        definitions[name]["required"] = [one for one in definitions[name]["required"] if one not in optional]
     for name, forms in _SHORT.items():
         whole = definitions[name]
-        whole["required"] = [one for one in whole.get("required", []) if one not in _OPTIONAL.get(name, ())]
         definitions[name] = {"description": whole.pop("description"), "anyOf": [*forms, whole]}
     columns = {"type": "array", "items": _TEXT, "minItems": 1, "uniqueItems": True}
     features = definitions["FeatureGroup"]["properties"]["features"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import ORDERED, POSITIONS
+from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Source
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
@@ -16,7 +17,7 @@ from hopsworks_flink.pipeline.sql.aggregates import (
     condition,
     template_text,
 )
-from hopsworks_flink.pipeline.types import FeatureType, sql_identifier
+from hopsworks_flink.pipeline.types import FeatureType, sql_identifier, sql_interval
 
 # What is not SQL among a plan's statements: what the class Engine of flink_jobs/java is asked to do.
 Step = dict[str, Any]
@@ -44,12 +45,16 @@ def uses_order(pipeline: Pipeline) -> bool:
 
 def needs_coordinates(pipeline: Pipeline) -> bool:
     """Whether the statements use an event's partition and offset."""
-    return pipeline.late_topic is not None or pipeline.quarantine_topic is not None or uses_order(pipeline)
+    topics = (pipeline.late_topic, pipeline.quarantine_topic)
+    return any(topics) or uses_order(pipeline) or pipeline.source.deduplicate is not None
 
 
-def views(pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> list[str | Step]:
-    """Views that the INSERTs of these groups read, in order."""
-    prepared, result = _prepared(pipeline), list[str | Step]()
+def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool = False) -> list[str | Step]:
+    """Views that the INSERTs of these groups read, in order.
+
+    :param bounded: whether they are read in batch mode.
+    """
+    prepared, result = _prepared(pipeline, bounded), list[str | Step]()
     if is_shared(pipeline):
         prepared = prepared or f"SELECT * FROM {sql_identifier(SOURCE_TABLE)}"
         result.append(f"CREATE TEMPORARY VIEW {sql_identifier(READ)} AS\n{prepared}")
@@ -90,13 +95,14 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
 def _is_prepared(pipeline: Pipeline) -> bool:
     """Whether `_prepared` has a query."""
     source = pipeline.source
-    return bool(source.derive) or source.where is not None or uses_order(pipeline)
+    made = bool(source.derive) or source.where is not None or source.deduplicate is not None
+    return made or uses_order(pipeline)
 
 
-def _prepared(pipeline: Pipeline) -> str | None:
-    """Query for the events with everything that is made of single ones; None if nothing is."""
+def _prepared(pipeline: Pipeline, bounded: bool) -> str | None:
+    """Query for the events that count, with everything that is made of single ones; None if they are the source's."""
     source = pipeline.source
-    query, table = None, sql_identifier(SOURCE_TABLE)
+    query, table = _without_duplicates(pipeline, bounded), sql_identifier(SOURCE_TABLE)
     for selected in (*_order(pipeline), *_derived(source)):
         query = f"SELECT\n  {selected}\nFROM {table if query is None else f'({query})'}"
     if source.where is not None:
@@ -105,6 +111,47 @@ def _prepared(pipeline: Pipeline) -> str | None:
         if source.on_decode_error == "quarantine":
             # Left out later, by their event time: on their way to the quarantine topic they pass here.
             query += f" OR {sql_identifier(PROBLEM)} IS NOT NULL"
+    return query
+
+
+def _without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
+    """Query for the source's events without those that another one of the same name precedes; None if all count.
+
+    Of events at the same time the one of the lower partition and offset counts, so that the order in which they are
+    read decides nothing.
+    """
+    wanted = pipeline.source.deduplicate
+    if wanted is None:
+        return None
+    by = ", ".join(map(sql_identifier, wanted.by))
+    unnamed = " OR ".join(f"{sql_identifier(name)} IS NULL" for name in wanted.by)
+    table, event_time = sql_identifier(SOURCE_TABLE), sql_identifier(EVENT_TIME)
+    time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
+    counted = f"{event_time} > TO_TIMESTAMP_LTZ(0, 3)"
+    place = {PARTITION: 10, OFFSET: ORDER_OFFSET}
+    if bounded:
+        order = ", ".join(map(sql_identifier, place))
+        return (
+            "SELECT * FROM (\n"
+            f"  SELECT *, LAG(`__at`) OVER (PARTITION BY {by} ORDER BY `__at`) AS `__before` FROM (\n"
+            f"    SELECT *, ROW_NUMBER() OVER (PARTITION BY {by}, `__at` ORDER BY {order}) AS `__number` FROM (\n"
+            f"      SELECT *, {time} AS `__at` FROM {table} WHERE {counted}))\n"
+            f"  WHERE `__number` = 1 OR {unnamed})\n"
+            f"WHERE `__before` IS NULL OR `__at` - `__before` > {milliseconds(wanted.within)} OR {unnamed}"
+        )
+    digits = {time: ORDER_TIME, **{sql_identifier(name): length for name, length in place.items()}}
+    rank = " || ".join(f"LPAD(CAST({text} AS STRING), {length}, '0')" for text, length in digits.items())
+    query = (
+        "SELECT * FROM (\n"
+        f"  SELECT *, MIN(`__rank`) OVER (PARTITION BY {by} ORDER BY {event_time} "
+        f"RANGE BETWEEN {sql_interval(wanted.within)} PRECEDING AND CURRENT ROW) AS `__first`\n"
+        f"  FROM (SELECT *, {rank} AS `__rank` FROM {table} WHERE {counted}))\n"
+        f"WHERE `__rank` = `__first` OR {unnamed}"
+    )
+    if pipeline.quarantine_topic:
+        # What is refused is no duplicate, and goes on to its topic.
+        nothing = "CAST(NULL AS STRING) AS `__rank`, CAST(NULL AS STRING) AS `__first`"
+        query += f"\nUNION ALL SELECT *, {nothing} FROM {table} WHERE NOT {counted}"
     return query
 
 

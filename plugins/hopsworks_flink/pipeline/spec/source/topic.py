@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_serializer, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
@@ -65,6 +65,24 @@ class EventTime(Model):
         return self.column if self.column is not None else "event_time"
 
 
+class Deduplicate(Model):
+    """Which events count once, however often they are sent.
+
+    :param by: columns of the schema that name an event: events that have the same values there, none of them null.
+    :param within: how long after another one such an event may happen and be left out.
+    """
+
+    by: Annotated[list[str], WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1})]
+    within: Duration
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _one(cls, by: Any) -> Any:
+        if not by:
+            raise ValueError("must name a column, or several")
+        return [by] if isinstance(by, str) else by
+
+
 class Derived(Model):
     """A column computed from the event's other columns.
 
@@ -94,6 +112,7 @@ class Source(Model):
     :param appended: the last of the columns, which records of an older schema lack; such a record is read with null for
         what it ends before. For plain Avro; JSON records may lack any column.
     :param event_time: what says when an event happened.
+    :param deduplicate: which events count once, however often they are sent; None: each event counts.
     :param derive: columns computed from these, in order.
     :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
     :param max_disorder: how late an event may arrive behind the newest one and still count.
@@ -120,6 +139,7 @@ class Source(Model):
     declared: dict[str, Column] = Field(alias="schema", min_length=1)
     appended: list[str] = Field(default_factory=list)
     event_time: EventTime
+    deduplicate: Deduplicate | None = None
     derive: dict[str, Derived] = Field(default_factory=dict)
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     max_disorder: Duration = timedelta(seconds=5)
@@ -202,6 +222,7 @@ class Source(Model):
             yield from self._avro_problems()
             yield from self._appended_problems()
             yield from self._event_time_problems()
+            yield from self._duplicate_problems()
             yield from self._expression_problems()
         if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
             yield "refused: drop contradicts on_decode_error: quarantine, which writes both; remove it"
@@ -298,6 +319,22 @@ class Source(Model):
                 f"event_time.column {column!r} is int, too small for {self.event_time.unit} since 1970; "
                 "declare it bigint"
             )
+
+    def _duplicate_problems(self) -> Iterator[str]:
+        if self.deduplicate is None:
+            return
+        if self.deduplicate.within <= timedelta(0):
+            yield "deduplicate.within must be positive, e.g. 10m"
+        for name in self.deduplicate.by:
+            if name not in self.columns:
+                yield f"deduplicate.by {name!r} is not in schema, which has {', '.join(self.columns)}"
+            elif (kind := self.columns[name]) is not None and (kind.is_floating or kind.name == "binary"):
+                yield f"deduplicate.by {name!r} is {kind}; it needs values that compare exactly"
+
+    @property
+    def look_back(self) -> timedelta:
+        """How much earlier events decide whether one counts."""
+        return self.deduplicate.within if self.deduplicate is not None else timedelta(0)
 
     def _time_expression_problem(self, text: str) -> str | None:
         def check(expression: Any) -> None:
