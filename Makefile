@@ -149,9 +149,9 @@ bench: env ## what the pipeline costs beside Java jobs; writes docs/benchmarks; 
 	@$(PYTHON) -m tests.benchmarks $(ARGS)
 
 .PHONY: browser
-browser: env ## the status page in a real browser (apt-get install chromium); renews the pictures in docs/assets
+browser: env ## the status page and Hopsworks' pages in a real browser (apt-get install chromium); renews pictures in docs/assets
 	@$(UV) sync --frozen --quiet --inexact --group browser
-	@$(PYTHON) -m pytest -q tests/pages/test_browser.py $(ARGS)
+	@$(PYTHON) -m pytest -q tests/pages/test_browser.py tests/devstack/hopsworks/site/test_browser.py $(ARGS)
 	@$(PYTHON) -m tests.pages.pictures
 
 .PHONY: docs

@@ -16,6 +16,7 @@ from typing import Any
 
 from devstack import airflow, flink, jars, kafka, processes
 from devstack.config import HOST, DevstackConfig, DevstackError
+from devstack.hopsworks.home.loginlinks import make_link
 from devstack.parts import NAMES, Part, declare, select
 from devstack.supervision import Supervisor, log_file, socket_path
 
@@ -104,16 +105,19 @@ class Stack:
         }
 
     def addresses(self) -> list[tuple[str, str]]:
-        """Where people go, and what they log in with: pairs of a name and a value."""
-        config, login = self.config, []
+        """Where people go, and what they log in with: pairs of a name and a value. The link is a new one each time."""
+        config, login, link = self.config, [], []
         with contextlib.suppress(DevstackError):  # Airflow was never started
             user, password = self.airflow_credentials
             login = [("Airflow", config.airflow_url), ("  user", user), ("  password", password)]
+        with contextlib.suppress(DevstackError):  # Hopsworks was never started
+            link = [("  log in once", make_link(config))]
         return [
             *login,
             ("Status page", f"{config.airflow_url}/streaming-features/"),
             ("Flink", config.flink_url),
             ("Hopsworks", config.hopsworks_url),
+            *link,
             ("  API key in", str(config.hopsworks_api_key_file)),
             ("Kafka", config.kafka_address),
             ("Offline store", str(config.hopsworks_home / "warehouse")),

@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 #: Page of the site → file of the repository that is that page.
 ELSEWHERE = {"contributing.md": "CONTRIBUTING.md", "local-stack.md": "devstack/README.md"}
-LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(!?)\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -45,14 +45,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     pages = {file.src_uri for file in files}
 
     def resolved(match: re.Match[str]) -> str:
-        words, path, anchor = match[1], match[2], match[3] or ""
+        image, words, path, anchor = match[1], match[2], match[3], match[4] or ""
         target = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
         here = {path: page for page, path in ELSEWHERE.items()}.get(target, target.removeprefix("docs/"))
         if target == "README.md":
             here, anchor = "index.md", ""
         if here in pages:
-            return f"[{words}]({posixpath.relpath(here, posixpath.dirname(source) or '.')}{anchor})"
-        if not (ROOT / target).exists():
+            return f"{image}[{words}]({posixpath.relpath(here, posixpath.dirname(source) or '.')}{anchor})"
+        if image or not (ROOT / target).exists():
             return match[0]  # MkDocs says that it leads nowhere
         return words if target in words else f"{words} (`{target}`)"
 

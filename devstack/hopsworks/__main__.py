@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from devstack.config import DevstackConfig
+from devstack.config import DevstackConfig, DevstackError
 
 
 def _arguments() -> argparse.Namespace:
@@ -14,6 +14,7 @@ def _arguments() -> argparse.Namespace:
     verbs.add_parser("init", help="make folders, certificates and the API key; keeps what exists")
     verbs.add_parser("serve", help="the REST server (https), in the foreground")
     verbs.add_parser("onlinefs", help="the consumer that fills the online store, in the foreground")
+    verbs.add_parser("link", help="print an address that logs a browser in: good once, within an hour")
     for verb, kind in (("materialize", "a materialization job"), ("program", "a job of type PYTHON")):
         execution = verbs.add_parser(verb, help=f"one execution of {kind}; started by the server")
         execution.add_argument("--execution", type=int, required=True, help="id of the execution")
@@ -29,13 +30,20 @@ def main() -> int:
 
         initialise(config)
     elif arguments.verb == "serve":
-        from devstack.hopsworks.api.app import serve
+        from devstack.hopsworks.server import serve
 
         serve(config)
     elif arguments.verb == "onlinefs":
         from devstack.hopsworks.online.consumer import run
 
         run(config)
+    elif arguments.verb == "link":
+        from devstack.hopsworks.home.loginlinks import make_link
+
+        try:
+            print(make_link(config))
+        except DevstackError as error:
+            raise SystemExit(str(error)) from error
     elif arguments.verb == "program":
         from devstack.hopsworks.jobs.program import run_program
 

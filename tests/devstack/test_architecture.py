@@ -11,7 +11,7 @@ import pytest
 from devstack.config import REPOSITORY
 
 # From the bottom to the top: a folder imports itself and what stands before it.
-LAYERS = ("home", "metadata", "jobs", "online", "offline", "featurestore", "api")
+LAYERS = ("home", "metadata", "jobs", "online", "offline", "featurestore", "api", "site")
 MOST_MODULES = 12
 
 

@@ -36,7 +36,7 @@
     const ratio = contrast(color, behind(element));
     if (ratio < (large ? 3 : 4.5)) problems.push(`contrast ${ratio.toFixed(2)}: ${walker.currentNode.data.trim().slice(0, 60)}`);
   }
-  for (const element of document.querySelectorAll("a, button, input, summary, [role=img], [role=region]")) {
+  for (const element of document.querySelectorAll("a, button, input:not([type=hidden]), summary, [role=img], [role=region]")) {
     const label = element.labels?.length ? element.labels[0].textContent : "";
     if (!(element.getAttribute("aria-label") || label || element.textContent).trim()) problems.push(`no name: ${element.outerHTML.slice(0, 80)}`);
   }

@@ -85,7 +85,7 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 def app(config: DevstackConfig, broker: MemoryBroker) -> Any:
-    from devstack.hopsworks.api.app import create_app
+    from devstack.hopsworks.server import create_app
 
     app = create_app(config)
     app.state.context.registry.broker = broker
@@ -110,6 +110,10 @@ def client(anonymous: TestClient, config: DevstackConfig) -> TestClient:
 
 @pytest.fixture
 def cards() -> dict[str, Any]:
+    return cards_body()
+
+
+def cards_body() -> dict[str, Any]:
     """Body of a POST that makes a feature group."""
     return {
         "name": "cards",

@@ -15,11 +15,11 @@ from typing import Any
 import uvicorn
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.api.app import create_app
 from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.home.setup import initialise, read_api_key
 from devstack.hopsworks.jobs.executions import Executor
 from devstack.hopsworks.metadata.models import Execution
+from devstack.hopsworks.server import create_app
 
 
 class MemoryBroker:
@@ -36,6 +36,9 @@ class MemoryBroker:
 
     def create_topic(self, name: str, partitions: int, replicas: int) -> bool:
         return self.topics.setdefault(name, (partitions, replicas)) == (partitions, replicas)
+
+    def end_offsets(self, name: str, partitions: int) -> dict[int, int]:
+        return {partition: 1500 for partition in range(partitions)}
 
     def delete_topic(self, name: str) -> None:
         self.topics.pop(name, None)

@@ -20,7 +20,7 @@ from pyarrow import flight
 
 from devstack.config import DevstackConfig
 from devstack.hopsworks.featurestore.groups import FeatureGroups
-from devstack.hopsworks.featurestore.querysql import build, parse
+from devstack.hopsworks.featurestore.querysql import Rendered, build, parse
 from devstack.hopsworks.home.errors import HopsworksError
 from devstack.hopsworks.home.layout import HOPSWORKS_VERSION
 from devstack.hopsworks.home.log import get_logger
@@ -39,7 +39,11 @@ def payload(body: dict[str, Any]) -> str:
 
 def run_query(text: str, groups: FeatureGroups) -> pa.Table:
     """The rows of a query. Raises HopsworksError for one that cannot be answered."""
-    rendered = build(parse(json.loads(text)), groups.get, online=False)
+    return read(build(parse(json.loads(text)), groups.get, online=False))
+
+
+def read(rendered: Rendered) -> pa.Table:
+    """The rows of a statement on the offline store."""
     with tempfile.TemporaryDirectory() as folder:
         builder = QueryBuilder()
         for name, group in rendered.groups.items():

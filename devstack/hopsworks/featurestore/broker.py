@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from devstack.hopsworks.home.errors import (
     ILLEGAL_ARGUMENT,
@@ -17,6 +17,8 @@ from devstack.hopsworks.home.errors import (
 from devstack.hopsworks.home.log import get_logger
 
 TIMEOUT_SECONDS = 10.0
+# Somebody waits for a page.
+LOOK_SECONDS = 3.0
 _UNAVAILABLE = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -69,6 +71,15 @@ class Broker:
             raise _translate(error, f"topic {name!r}") from error
         log.info("topic %s made: %d partitions, %d replicas", name, partitions, replicas)
         return True
+
+    def end_offsets(self, name: str, partitions: int) -> dict[int, int]:
+        """The offset behind the last record of each partition."""
+        wanted = {TopicPartition(name, partition): OffsetSpec.latest() for partition in range(partitions)}
+        try:
+            found = self.admin.list_offsets(wanted, request_timeout=LOOK_SECONDS)
+            return {place.partition: future.result().offset for place, future in found.items()}
+        except KafkaException as error:
+            raise _translate(error, f"topic {name!r}") from error
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic; one that is gone already is fine."""

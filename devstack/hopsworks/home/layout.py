@@ -57,6 +57,11 @@ class Layout:
         return self.home / "locks"
 
     @property
+    def login_links(self) -> Path:
+        """One file per link that may still log a browser in."""
+        return self.home / "login-links"
+
+    @property
     def warehouse(self) -> Path:
         return self.home / "warehouse" / f"{self.feature_store_name}.db"
 

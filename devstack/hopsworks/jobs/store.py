@@ -84,6 +84,21 @@ class JobStore:
         sql = "SELECT * FROM execution WHERE job_id = ? ORDER BY id DESC"
         return [_execution(row) for row in self.db.connection.execute(sql, (job.id,))]
 
+    def latest_executions(self, most: int) -> list[tuple[Job, Execution]]:
+        """The newest executions of all jobs."""
+        found = []
+        for row in self.db.connection.execute("SELECT * FROM execution ORDER BY id DESC LIMIT ?", (most,)).fetchall():
+            job = self.job_by_id(row["job_id"])
+            if job is not None:
+                found.append((job, _execution(row)))
+        return found
+
+    def last_execution(self, job: Job) -> tuple[int, Execution | None]:
+        """How many executions a job has, and the newest of them."""
+        sql = "SELECT *, count(*) OVER () AS total FROM execution WHERE job_id = ? ORDER BY id DESC LIMIT 1"
+        row = self.db.connection.execute(sql, (job.id,)).fetchone()
+        return (row["total"], _execution(row)) if row else (0, None)
+
     def unfinished(self, clusters: bool = False) -> list[Execution]:
         """Executions without a final state: those that are processes of this server, or those that are clusters."""
         sql = """SELECT execution.* FROM execution JOIN job ON job.id = execution.job_id

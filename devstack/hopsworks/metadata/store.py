@@ -152,6 +152,11 @@ class MetadataStore:
                  WHERE feature_group_id = ?1 AND (?2 IS NULL OR commit_id <= ?2) ORDER BY commit_id DESC"""
         return [json.loads(row["document"]) for row in self._query(sql, feature_group_id, until)]
 
+    def last_commit(self, feature_group_id: int) -> dict[str, Any] | None:
+        sql = "SELECT document FROM feature_group_commit WHERE feature_group_id = ? ORDER BY commit_id DESC LIMIT 1"
+        rows = self._query(sql, feature_group_id)
+        return json.loads(rows[0]["document"]) if rows else None
+
     def add_online_ingestion(self, feature_group_id: int, num_entries: int | None) -> int:
         sql = "INSERT INTO online_ingestion (feature_group_id, num_entries) VALUES (?, ?)"
         return int(self._write(sql, feature_group_id, num_entries).lastrowid or 0)

@@ -78,16 +78,16 @@ def _context(request: Request) -> Context:
 ContextDep = Annotated[Context, Depends(_context)]
 
 
-def _project(project_id: Number) -> int:
+def project_in_path(project_id: Number) -> int:
     if project_id != PROJECT_ID:
         raise errors.PROJECT_UNKNOWN_ID(f"project id {project_id}; this server has {PROJECT_ID}.")
     return project_id
 
 
-ProjectDep = Annotated[int, Depends(_project)]
+ProjectDep = Annotated[int, Depends(project_in_path)]
 
 
-def _feature_store(project: ProjectDep, feature_store_id: Number) -> int:
+def feature_store_in_path(project: ProjectDep, feature_store_id: Number) -> int:
     if feature_store_id != FEATURE_STORE_ID:
         raise errors.FEATURE_STORE_NOT_FOUND(
             f"feature store id {feature_store_id}; this server has {FEATURE_STORE_ID}."
@@ -95,7 +95,7 @@ def _feature_store(project: ProjectDep, feature_store_id: Number) -> int:
     return feature_store_id
 
 
-FeatureStoreDep = Annotated[int, Depends(_feature_store)]
+FeatureStoreDep = Annotated[int, Depends(feature_store_in_path)]
 
 
 def _feature_group(_: FeatureStoreDep, feature_group_id: Number, context: ContextDep) -> FeatureGroup:

@@ -199,7 +199,7 @@ def test_deleting_removes_all_but_the_shared_topic_and_ids_are_not_given_twice(c
 def test_metadata_survives_a_restart(client, cards, config, broker):
     from fastapi.testclient import TestClient
 
-    from devstack.hopsworks.api.app import create_app
+    from devstack.hopsworks.server import create_app
 
     group = client.post(GROUPS, json=cards).json()
     with TestClient(create_app(config), base_url="https://testserver/hopsworks-api/api") as restarted:

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from fastapi.testclient import TestClient
 
 from devstack.config import DevstackConfig
-from devstack.hopsworks.api.app import create_app
 from devstack.hopsworks.home.certificates import renew_client, write_certificates
 from devstack.hopsworks.home.setup import load_credentials, read_api_key
+from devstack.hopsworks.server import create_app
 from devstack.kafka.access import client_settings
 from tests.devstack.hopsworks.samples import opened
 from tests.support.hopsworks_fixtures import FS
