@@ -111,6 +111,7 @@ class Stack:
             login = [("Airflow", config.airflow_url), ("  user", user), ("  password", password)]
         return [
             *login,
+            ("Status page", f"{config.airflow_url}/streaming-features/"),
             ("Flink", config.flink_url),
             ("Hopsworks", config.hopsworks_url),
             ("  API key in", str(config.hopsworks_api_key_file)),

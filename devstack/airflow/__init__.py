@@ -86,6 +86,8 @@ def settings(config: DevstackConfig, keys: dict[str, str]) -> dict[str, dict[str
         "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 15, "parsing_processes": 1},
         "scheduler": {"scheduler_heartbeat_sec": 2, "enable_health_check": False},
         "triggerer": {"capacity": 100},
+        # Nobody's data: the status page may show some.
+        "hopsworks_flink": {"status_sample_rows": 3},
     }
 
 

@@ -45,6 +45,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         # The provider of the Airflow inside Hopsworks has the type `hopsworks` too. Airflow gives the form to whoever
         # comes first in the alphabet, which is this one; the hooks of both read what it saves.
+        "extra-links": [
+            "hopsworks_flink.links.FeatureGroupLink",
+            "hopsworks_flink.links.FlinkExceptionsLink",
+            "hopsworks_flink.links.FlinkJobLink",
+            "hopsworks_flink.links.HopsworksExecutionLink",
+        ],
         "connection-types": [_flink(), _hopsworks()],
         "config": {
             "hopsworks_flink": {

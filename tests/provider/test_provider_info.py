@@ -42,6 +42,13 @@ def test_every_module_named_can_be_imported() -> None:
         importlib.import_module(name)
 
 
+def test_every_extra_link_is_listed() -> None:
+    from hopsworks_flink import links
+
+    own = {f"{links.__name__}.{name}" for name in vars(links) if name.endswith("Link") and not name.startswith("_")}
+    assert set(INFO["extra-links"]) == own - {f"{links.__name__}.BaseOperatorLink"}
+
+
 def test_every_integration_named_is_declared() -> None:
     declared = {entry["integration-name"] for entry in INFO["integrations"]}
     assert {entry["integration-name"] for kind in KINDS for entry in INFO[kind]} <= declared

@@ -107,7 +107,11 @@ def test_without_events_nothing_is_measured() -> None:
 
 
 @pytest.mark.usefixtures("deployed", "traffic")
-def test_the_way_from_an_event_to_its_feature_is_measured() -> None:
+def test_the_way_from_an_event_to_its_feature_is_measured(
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__HOPSWORKS_FLINK__STATUS_SAMPLE_ROWS", "2")
+
     def told() -> None:
         # The first watermarks show a few seconds after the first events.
         try:
@@ -133,6 +137,24 @@ def test_the_way_from_an_event_to_its_feature_is_measured() -> None:
 
     eventually(well)
     assert supervise()["verdict"] == "healthy"
+
+    def shown() -> dict[str, Any]:
+        supervise()
+        return json.loads(variables["hopsworks_flink.status.cards__deploy"])
+
+    def rated() -> None:
+        # Flink's figures are renewed every few seconds; between two looks at the same ones nothing seems to be read.
+        assert shown()["rates"]["read"] > 0
+
+    # What the status page is given.
+    eventually(rated)
+    status = shown()
+    assert (status["version"]["same"], status["unknown"]) == (True, [])
+    assert status["freshness"]["measured"] == 2
+    # There is one key, and the canary's.
+    assert {"1"} <= {row["cc"] for row in status["groups"][0]["sample"]} <= {"1", str(-(2**63) + 1)}
+    assert status["facts"]["online"][f"{NAME}_agg_1"]["taken"] > 0
+    assert status["facts"]["checkpoint_seconds"] > 0
 
 
 def test_most_events_are_refused(stack: Stack, deployed: dict[str, Any]) -> None:
