@@ -41,6 +41,11 @@ _SHORT: dict[str, list[Schema]] = {
     "WindowStart": [{"const": True}],
     "StatisticsConfig": [{"type": "boolean"}],
 }
+# The same of single settings, by model and name.
+_SHORT_SETTINGS: dict[tuple[str, str], Schema] = {
+    ("FeatureGroup", "features"): {"type": "array", "items": _TEXT, "minItems": 1, "uniqueItems": True},
+    ("Deduplicate", "by"): _TEXT,
+}
 # What may be left out though the model has no default: a short form, or a rule of the model, stands for it.
 _OPTIONAL = {"EventTime": ["column"], "EventTimeFeature": ["feature"], "Window": ["size"]}
 _PARAM = re.compile(r"^:param (\w+): ", re.MULTILINE)
@@ -60,10 +65,10 @@ def json_schema() -> Schema:
     for name, forms in _SHORT.items():
         whole = definitions[name]
         definitions[name] = {"description": whole.pop("description"), "anyOf": [*forms, whole]}
-    columns = {"type": "array", "items": _TEXT, "minItems": 1, "uniqueItems": True}
-    features = definitions["FeatureGroup"]["properties"]["features"]
-    words = features.pop("description")
-    definitions["FeatureGroup"]["properties"]["features"] = {"description": words, "anyOf": [features, columns]}
+    for (name, setting), form in _SHORT_SETTINGS.items():
+        properties = definitions[name]["properties"]
+        whole = properties[setting]
+        properties[setting] = {"description": whole.pop("description"), "anyOf": [whole, form]}
     result = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Feature pipeline", **made}
     return _tidied({**result, "$defs": definitions})
 
