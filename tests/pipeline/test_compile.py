@@ -259,6 +259,9 @@ def test_secrets_are_all_but_the_settings_known_to_be_harmless():
         (timedelta(seconds=7500), "INTERVAL '125' MINUTE(3)"),
         (timedelta(days=2), "INTERVAL '2' DAY"),
         (timedelta(milliseconds=1500), "INTERVAL '1.500' SECOND(2, 3)"),
+        (timedelta(seconds=99, milliseconds=1), "INTERVAL '99.001' SECOND(2, 3)"),
+        (timedelta(hours=26, milliseconds=1), "INTERVAL '1 02:00:00.001' DAY TO SECOND(3)"),
+        (timedelta(days=100, seconds=61, milliseconds=1), "INTERVAL '100 00:01:01.001' DAY(3) TO SECOND(3)"),
         (timedelta(0), "INTERVAL '0' DAY"),
     ],
 )

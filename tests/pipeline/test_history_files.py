@@ -348,3 +348,34 @@ def test_a_reader_resumes_behind_what_was_read(read: Reader, name: str) -> None:
     wanted = rows([{"card": card} for card in range(2500)], {"card": "bigint"})
     for skip in (0, 1, 1000, 1001, 2500):
         assert read(content, {"card": "bigint"}, name=name, skip=skip) == wanted[skip:]
+
+
+TIMES = {
+    "iso": {"type": "timestamp", "zone": "Europe/Stockholm"},
+    "us": {"type": "timestamp", "pattern": "M/d/yyyy h:mm a", "zone": "America/New_York"},
+    "s": {"type": "timestamp", "unit": "seconds"},
+}
+NOON = datetime(2025, 7, 1, 12)
+
+
+def test_times_of_csv(flink: JavaFormat, tmp_path: Path) -> None:
+    file = tmp_path / "times.csv"
+    file.write_text("2025-07-01 14:00:00,7/1/2025 8:00 AM,1751371200.0\n,,\n")
+    row = texts({"iso": NOON, "us": NOON, "s": NOON}, TIMES)
+    assert flink.read("csv", TIMES, file) == [{"row": row}, {"row": dict.fromkeys(TIMES)}]
+    file.write_text("2025-07-01T12:00:00Z,x,1\n")
+    reason = f'history file {file}: row 1: column us is timestamp and holds "x"'
+    assert flink.read("csv", TIMES, file) == [{"refused": reason}]
+
+
+def test_times_of_parquet(flink: JavaFormat, tmp_path: Path) -> None:
+    texts_ = {"iso": ["2025-07-01T14:00:00"], "us": ["7/1/2025 8:00 AM"], "s": [1751371200]}
+    moments = {name: pa.array([NOON], pa.timestamp("ms")) for name in TIMES}
+    row = texts({"iso": NOON, "us": NOON, "s": NOON}, TIMES)
+    for number, content in enumerate((pa.table(texts_), pa.table(moments))):
+        file = tmp_path / f"{number}.parquet"
+        pq.write_table(content, file)
+        assert flink.read("parquet", TIMES, file) == [{"row": row}]
+    pq.write_table(pa.table({**texts_, "iso": [5]}), file)
+    (refused,) = flink.read("parquet", TIMES, file)
+    assert "column iso is timestamp" in refused["refused"]

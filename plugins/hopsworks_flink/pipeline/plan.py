@@ -138,16 +138,12 @@ def feature_statements(
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
-    statements = [
-        *java_functions(used),
-        *views(pipeline, groups, bounded=bounded),
-        *window_steps(pipeline),
-        *joined_views(pipeline, groups),
-    ]
+    statements = [*java_functions(used), *views(pipeline, groups, bounded=bounded), *window_steps(pipeline)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
         order = _wire_order(pipeline, group, ref)
+        statements += joined_views(pipeline, group, order)
         statements.append(sink_table(pipeline, group, ref.topic, order))
         inserts.append(insert(pipeline, group, headers(group, ref), order, bounded=bounded))
     return source_table(pipeline, bounded=bounded), statements, inserts

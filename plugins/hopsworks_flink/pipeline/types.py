@@ -188,9 +188,14 @@ def sql_interval(duration: timedelta) -> str:
     """
     milliseconds = duration // timedelta(milliseconds=1)
     seconds, fraction = divmod(milliseconds, 1000)
+    if fraction and seconds < 100:
+        return f"INTERVAL '{seconds}.{fraction:03d}' SECOND(2, 3)"
     if fraction:
-        digits = f"({max(2, len(str(seconds)))}, 3)"
-        return f"INTERVAL '{seconds}.{fraction:03d}' SECOND{digits}"
+        # The planner takes no more digits before the point.
+        minutes, second = divmod(seconds, 60)
+        days, hour = divmod(minutes // 60, 24)
+        digits = f"({len(str(days))})" if days > 99 else ""
+        return f"INTERVAL '{days} {hour:02d}:{minutes % 60:02d}:{second:02d}.{fraction:03d}' DAY{digits} TO SECOND(3)"
     unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
     count = str(seconds // size)
     precision = f"({len(count)})" if len(count) > 2 else ""

@@ -228,3 +228,11 @@ def test_a_session_needs_what_came_before_it(minimal):
     assert begin_values(pipeline, Begin(watermark=0))["windows_from_cards_10m_1"].startswith("1970-01-01 00:00:00")
     native = of({**minimal, "engine": "native"}, window={"gap": "30m"})
     assert native.left_to_sql == {"cards_10m_1": "sessions are no panes"}
+
+
+def test_the_order_of_aggregates_in_the_file_is_not_the_plans(minimal):
+    aggregates = {**LENGTHS, "about": {"approx_count_distinct": "cc_num"}, "usual": {"mode": "cc_num", "window": "5m"}}
+    before = of(minimal, aggregates=aggregates)
+    after = of(minimal, aggregates=dict(reversed(aggregates.items())))
+    told = registered(before)
+    assert compile_plan(after, told).hash == compile_plan(before, told).hash

@@ -211,10 +211,10 @@ class FlinkSuperviseJobOperator(BaseOperator):
 
         try:
             records = newest_records(broker(), pipeline.source.topic, int(since * 1000))
+            refused = refused_of(pipeline, records, source_schemas(pipeline))
         except HopsworksFlinkError as error:
             self.log.warning("The newest events could not be looked at: %s", error)
             return []
-        refused = refused_of(pipeline, records, source_schemas(pipeline))
         return [Reason(SICK if refused.most else DEGRADED, "refused", str(refused))] if refused.count else []
 
     @staticmethod

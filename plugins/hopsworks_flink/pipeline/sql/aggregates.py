@@ -38,11 +38,11 @@ _JAVA = "feature_"
 
 def java_functions(aggregates: Iterable[Aggregate]) -> list[str]:
     """Statements that name the functions in Java which are used."""
-    used = dict.fromkeys(_java_name(aggregate) for aggregate in aggregates if aggregate.function in IN_JAVA)
+    used = {_java_name(aggregate) for aggregate in aggregates if aggregate.function in IN_JAVA}
     return [
         f"CREATE TEMPORARY SYSTEM FUNCTION {sql_identifier(_JAVA + name)} AS "
         f"'hopsworksflink.aggregate.{name.title().replace('_', '')}'"
-        for name in used
+        for name in sorted(used)
     ]
 
 

@@ -78,9 +78,21 @@ def joined_view_name(group: FeatureGroup) -> str:
     return f"{group.full_name}__windows"
 
 
-def joined_views(pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> list[str]:
-    """Views of these rows, in order: one for each length, and one that joins them."""
-    return [view for group in groups if group.is_joined for view in _views(pipeline, group)]
+def joined_views(pipeline: Pipeline, group: FeatureGroup, order: Sequence[str]) -> list[str]:
+    """Views of these rows, if a group has such ones: one for each length, and one that joins them.
+
+    :param order: of the features, as registered.
+    """
+    if not group.is_joined:
+        return []
+    # So that the plan stays what it is when features change their places in the file.
+    aggregates = {name: group.aggregates[name] for name in order if name in group.aggregates}
+    group = group.model_copy(update={"aggregates": aggregates})
+    views = {length: f"{group.full_name}__{format_duration(length)}" for length in group.lengths}
+    return [
+        *(_of_length(pipeline, group, length, name) for length, name in views.items()),
+        _join(group, [sql_identifier(name) for name in views.values()]),
+    ]
 
 
 def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
@@ -97,14 +109,6 @@ def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
         if value != sql_identifier(feature):
             found[feature] = value
     return found
-
-
-def _views(pipeline: Pipeline, group: FeatureGroup) -> list[str]:
-    views = {length: f"{group.full_name}__{format_duration(length)}" for length in group.lengths}
-    return [
-        *(_of_length(pipeline, group, length, name) for length, name in views.items()),
-        _join(group, [sql_identifier(name) for name in views.values()]),
-    ]
 
 
 def _of_length(pipeline: Pipeline, group: FeatureGroup, length: timedelta, name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_serializer, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
@@ -72,12 +72,14 @@ class Deduplicate(Model):
     :param within: how long after another one such an event may happen and be left out.
     """
 
-    by: list[str] = Field(min_length=1)
+    by: Annotated[list[str], WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1})]
     within: Duration
 
     @field_validator("by", mode="before")
     @classmethod
     def _one(cls, by: Any) -> Any:
+        if not by:
+            raise ValueError("must name a column, or several")
         return [by] if isinstance(by, str) else by
 
 
