@@ -63,17 +63,6 @@ class AirflowClient:
             raise DevstackError(f"Airflow refuses the login of {user!r}: {response.status_code}")
         self._session.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
 
-    def page(self, path: str) -> str:
-        """Text of a page outside of ``/api/v2``.
-
-        :raises DevstackError: there is none, or it is not for this user.
-        """
-        self._log_in()
-        response = self._session.get(f"{self._url}{path}", timeout=_TIMEOUT_SECONDS, allow_redirects=False)
-        if response.status_code != 200:
-            raise DevstackError(f"Airflow: {path}: {response.status_code} {response.text[:500]}")
-        return response.text
-
     def dag_ids(self) -> set[str]:
         """Ids of the DAGs that Airflow has parsed."""
         return {dag["dag_id"] for dag in self.call("GET", "/dags", params={"limit": 500})["dags"]}

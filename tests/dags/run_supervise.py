@@ -1,4 +1,5 @@
-"""Runs the supervise DAG a few times in a process and an Airflow of its own, against a stub of Flink; prints states."""
+"""Runs the supervise DAG a few times in a process and an Airflow of its own, against a stub of Flink; prints states,
+and what the status page knows then."""
 
 from __future__ import annotations
 
@@ -42,6 +43,20 @@ def main(folder: Path) -> None:
             run = bag.dags["card_transactions__supervise"].test()
             states.append({instance.task_id: str(instance.state) for instance in run.get_task_instances()})
     print("STATES", json.dumps(states))
+
+    from hopsworks_flink.pages.database import history, known_pipelines
+
+    (known,) = known_pipelines(set(bag.dags), "card_transactions__supervise")
+    past = history(known)
+    assert known.status is not None
+    page = {
+        "verdict": known.status.verdict,
+        "deploying": known.deploying,
+        "dags": sorted(known.dags),
+        "looks": past.day["looks"]["verdict"],
+        "deployments": [one.state for one in past.deployments],
+    }
+    print("PAGE", json.dumps(page))
 
 
 if __name__ == "__main__":

@@ -25,11 +25,19 @@ def test_a_missing_job_is_deployed_once_and_judged_again_afterwards(tmp_path: Pa
         timeout=240,
         check=False,
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("STATES ")]
-    assert lines, done.stdout[-3000:] + done.stderr[-3000:]
-    assert json.loads(lines[0].removeprefix("STATES ")) == [
+    told = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("STATES ", "PAGE ")))
+    assert "PAGE" in told, done.stdout[-3000:] + done.stderr[-3000:]
+    assert json.loads(told["STATES"]) == [
         {"supervise_job": "success", "redeploy": "skipped"},
         {"supervise_job": "success", "redeploy": "success"},
         # The deployment is queued.
         {"supervise_job": "skipped", "redeploy": "skipped"},
     ]
+    # The second look is the last one; the third run left it alone.
+    assert json.loads(told["PAGE"]) == {
+        "verdict": "missing",
+        "deploying": True,
+        "dags": ["deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy"],
+        "looks": [0, 3],
+        "deployments": ["queued"],
+    }

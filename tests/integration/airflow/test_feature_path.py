@@ -232,21 +232,6 @@ def test_values_go_on_after_all_that(path):
         assert_offline(project.get_feature_store(), windows)
 
 
-def test_the_status_page_tells_all_of_it(path):
-    """Behind Airflow's login, from what supervision and the DAGs before have left."""
-    supervise = f"{PIPELINE}__supervise"
-    look = path.airflow.wait(path.airflow.trigger(supervise))
-    path.runs.append(look)
-    path.airflow.call("PATCH", f"/dags/{supervise}", json={"is_paused": True})
-    address = f"/streaming-features/pipeline/{supervise}"
-    assert requests.get(path.stack.config.airflow_url + address, timeout=30, allow_redirects=False).status_code == 302
-    overview, page = path.airflow.page("/streaming-features/"), path.airflow.page(address)
-    assert address in overview
-    assert "as the file" in overview
-    for told in ("Rolled back: the previous", "submitted, job", f"{GROUP} v2", "proved by offsets", "INSERT INTO"):
-        assert told in page
-
-
 def test_a_feature_more_makes_the_groups_grow(path):
     """Through scheduler, triggerer and the asset's store; that no row is lost is shown by test_growth_live.py."""
     (before,) = path.running()
