@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,15 @@ pytest_plugins = [
     "tests.support.live.stack",
     "tests.support.live.sdk",
 ]
+
+
+def pytest_configure() -> None:
+    """With TEST_ENGINE=native, pipelines that name no engine have that one (`make test-native`)."""
+    if engine := os.environ.get("TEST_ENGINE"):
+        from hopsworks_flink.pipeline.spec import Pipeline
+
+        Pipeline.model_fields["engine"].default = engine
+        Pipeline.model_rebuild(force=True)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from hopsworks_flink.pipeline.sql.features import FORMAT
 from tests.benchmarks import jobs
@@ -63,12 +63,13 @@ def _strict_floor(cluster: Cluster, run: Run) -> str:
     return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'")
 
 
+def _on_event(engine: str) -> Callable[[Cluster, Run], str]:
+    changes: dict[str, Any] = {"emit": "on_event", "window": {"size": "10m"}, "engine": engine}
+    return lambda cluster, run: jobs.run_compiled(cluster, run, **changes)
+
+
 def _copy(cluster: Cluster, run: Run) -> str:
     return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'", copy=True)
-
-
-def _on_event(cluster: Cluster, run: Run) -> str:
-    return jobs.run_compiled(cluster, run, emit="on_event", window={"size": "10m"})
 
 
 def _rows(cluster: Cluster, run: Run) -> str:
@@ -118,7 +119,8 @@ VARIANTS = (
     ),
     Variant("refused", "pipeline, refused: quarantine", _with_source(refused="quarantine")),
     Variant("quarantine", "pipeline, on_decode_error: quarantine", _with_source(on_decode_error="quarantine")),
+    Variant("on_event", "pipeline, a row for each event", _on_event("sql"), check="rows", share=0.1),
+    Variant("native_on_event", "engine: native, a row for each event", _on_event("native"), check="rows", share=0.5),
     Variant("copy", "Kafka + Avro, strict → Kafka, every event", _copy, check="rows"),
     Variant("rows", "pipeline, rows without windows", _rows, check="rows"),
-    Variant("on_event", "pipeline, a row for each event", _on_event, check="rows", share=0.1),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -40,10 +41,12 @@ AGGREGATES: list[tuple[str, str | None]] = [
 SHAPES = [
     Windows(MINUTE, 10),
     Windows(MINUTE, 1),
-    Windows(MINUTE, 5, growing=True),
+    Windows(MINUTE, 5, "STEP"),
     Windows(7_000, 1),
     Windows(1_000, 60),
-    Windows(3_600_000, 24, growing=True),
+    Windows(3_600_000, 24, "STEP"),
+    Windows(1, 30_001, "EVENT"),
+    Windows(1, 101, "EVENT"),
 ]
 
 
@@ -60,7 +63,7 @@ def request(windows: Windows, actions: list[Any], **others: Any) -> dict[str, An
         "keys": 2,
         "pane": windows.pane,
         "panes": windows.panes,
-        "growing": windows.growing,
+        "emit": windows.emit,
         "aggregates": AGGREGATES,
         "rocksdb": False,
         "goes_on": False,
@@ -100,25 +103,37 @@ def random_event(chance: random.Random, time: int) -> list[Any]:
 def random_actions(chance: random.Random, windows: Windows, events: int = 400) -> list[Any]:
     """Events in disorder, a watermark now and then, gaps, and events that come too late for some or all windows."""
     size = windows.pane * windows.panes
+    # Between two events, most of the time.
+    pace = max(windows.pane, size // 60)
     now, watermark, actions = 50 * size, 0, []
     for _ in range(events):
-        now += chance.randrange(max(2, windows.pane // 5))
+        now += chance.randrange(max(2, pace // 5))
         if chance.random() < 0.01:
             now += 2 * size
-        behind = chance.choice([0, 0, windows.pane // 3, size // 2, 2 * size])
-        actions.append({"event": random_event(chance, now - chance.randrange(behind + 1))})
+        behind = chance.choice([0, 0, pace // 3, size // 2, 2 * size])
+        event = random_event(chance, now - chance.randrange(behind + 1))
+        # Now and then two at once.
+        actions += [{"event": event}] * chance.choice([1] * 9 + [2])
         if chance.random() < 0.2:
-            watermark = max(watermark, now - chance.randrange(windows.pane) - 1)
+            watermark = max(watermark, now - chance.randrange(pace) - 1)
             actions.append({"watermark": watermark})
         if chance.random() < 0.02:
             actions.append({"savepoint": chance.choice([1, 2, 3])})
     return [*actions, {"watermark": FOREVER}]
 
 
-def found(answer: dict[str, Any]) -> dict[tuple[Any, ...], list[Any]]:
+def found(answer: dict[str, Any], times: Counter[tuple[Any, ...]] | None = None) -> dict[tuple[Any, ...], list[Any]]:
+    """Values by key, start and end.
+
+    :param times: is given how often each was emitted; None: once.
+    """
     assert "error" not in answer, answer["error"]
     rows = {tuple(row[:4]): row[4:] for row in answer["rows"]}
-    assert len(rows) == len(answer["rows"]), "a window was emitted twice"
+    emitted = Counter(tuple(row[:4]) for row in answer["rows"])
+    if times is None:
+        assert set(emitted.values()) <= {1}, "a window was emitted twice"
+    else:
+        times.update(emitted)
     return rows
 
 
@@ -138,7 +153,8 @@ def test_windows_are_those_of_a_computation_by_hand(harness: Harness, windows: W
     chance = random.Random(f"{windows} {rocksdb}")
     actions = random_actions(chance, windows)
     answer = harness.ask(request(windows, actions, rocksdb=rocksdb))
-    rows, (wanted, dropped) = found(answer), expected(windows, 2, list(COLUMNS), AGGREGATES, actions)
+    times: Counter[tuple[Any, ...]] | None = Counter() if windows.emit == "EVENT" else None
+    rows, (wanted, dropped) = found(answer, times), expected(windows, 2, list(COLUMNS), AGGREGATES, actions)
     assert rows.keys() == wanted.keys()
     assert answer["dropped"] == dropped > 0
     differences = [
@@ -148,6 +164,9 @@ def test_windows_are_those_of_a_computation_by_hand(harness: Harness, windows: W
         if not same(aggregate[0], one, other)
     ]
     assert not differences, differences[:5]
+    if times is not None:
+        events = Counter((*(event := action["event"])[:2], event[2]) for action in actions if "event" in action)
+        assert times.total() == events.total() - dropped > len(times)
 
 
 def test_no_bit_depends_on_the_order_of_events_or_on_how_they_were_combined(harness: Harness) -> None:
@@ -181,9 +200,8 @@ def test_the_combiner_sends_one_row_for_a_key_and_steps_aside_where_keys_do_not_
     assert sent([n % 1000 for n in range(5000)]) == 1000
     # After the first ten thousand keys, each once, it lets the others pass, also those that repeat.
     assert sent([*range(10_000), *[5] * 3000]) == 13_000
-    # Far ahead of the watermark a few keys have as many panes.
-    assert sent([n % 2 for n in range(10_000)], panes=10_000) == 2
-    assert sent([n % 2 for n in range(20_002)], panes=20_002) == 2 + 10_002
+    # Far ahead of the watermark a few keys have as many panes, which still are one row each.
+    assert sent([n % 2 for n in range(20_002)], panes=20_002) == 2 + 2 + 2
 
 
 def test_an_event_that_is_late_after_a_restore_makes_no_window_again(harness: Harness) -> None:
@@ -195,15 +213,60 @@ def test_an_event_that_is_late_after_a_restore_makes_no_window_again(harness: Ha
     assert (after["rows"], after["dropped"]) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    ("windows", "rocksdb"),
+    [
+        (Windows(MINUTE, 10), True),
+        (Windows(MINUTE, 10), False),
+        (Windows(MINUTE, 5, "STEP"), False),
+        (Windows(1, 30_001, "EVENT"), False),
+    ],
+    ids=str,
+)
+def test_another_job_goes_on_with_what_it_finds(harness: Harness, windows: Windows, rocksdb: bool) -> None:
+    """Aggregates that both have go on; a new one has no value in windows with panes from before, and is right later."""
+    chance = random.Random(f"{windows} {rocksdb}")
+    first, second = [random_actions(chance, windows, 250) for _ in range(2)]
+    first.pop()
+    shift = 1 + max(one["event"][2] for one in first if "event" in one) - 50 * windows.pane * windows.panes
+    for one in second[:-1]:
+        # The second job's events follow those of the first.
+        if "event" in one:
+            one["event"] = [*one["event"][:2], one["event"][2] + shift, *one["event"][3:]]
+        elif "watermark" in one:
+            one["watermark"] += shift
+    old = [a for a in AGGREGATES if a[0] not in ("STDDEV_SAMP", "STDDEV_POP", "VAR_SAMP", "VAR_POP")][::-1]
+    gone = [("MIN", "text"), ("SUM", "huge"), ("MAX", "tiny")]
+    kept = [a for a in old if a not in gone]
+    fresh = [("STDDEV_POP", "amount"), ("COUNT", "level"), ("VAR_SAMP", "wild"), ("MIN", "shop")]
+    chance.shuffle(both := [*kept, *fresh])
+    before = harness.ask(request(windows, first, rocksdb=rocksdb, aggregates=[*old]))
+    after = harness.ask(request(windows, second, rocksdb=rocksdb, aggregates=both, goes_on=True))
+    wanted, _ = expected(windows, 2, list(COLUMNS), both, [*first, *second])
+    emitted, again = found(before, Counter()), found(after, Counter())
+    assert emitted.keys() | again.keys() == wanted.keys()
+    last = max(one["event"][2] for one in first if "event" in one)
+    known = unknown = 0
+    for window, row in again.items():
+        for aggregate, one, other in zip(both, row, wanted[window], strict=True):
+            if aggregate in fresh and window[2] <= last and one is None and other is not None:
+                unknown += 1
+            else:
+                assert same(aggregate[0], one, other), (window, aggregate, one, other)
+                known += aggregate in fresh and other is not None
+    assert unknown > 3
+    assert known > 20
+
+
 @pytest.mark.parametrize("rocksdb", [False, True], ids=["hashmap", "rocksdb"])
-def test_state_that_does_not_fit_is_refused_in_words(harness: Harness, rocksdb: bool) -> None:
+def test_state_of_other_windows_is_refused_in_words(harness: Harness, rocksdb: bool) -> None:
     event = {"event": [1, "a", 30_000, 1.5, *[None] * 8]}
     kept = request(Windows(MINUTE, 10), [event], rocksdb=rocksdb, aggregates=[("AVG", "amount")])
     assert "error" not in harness.ask(kept)
-    other = request(Windows(MINUTE, 10), [], rocksdb=rocksdb, goes_on=True, aggregates=[("STDDEV_POP", "amount")])
+    other = request(Windows(MINUTE, 5), [], rocksdb=rocksdb, goes_on=True, aggregates=[("STDDEV_POP", "amount")])
     assert harness.ask(other)["error"] == (
-        "The state does not fit: it holds windows of 10 x 60000 ms with events, sum of DOUBLE, and the job has windows "
-        "of 10 x 60000 ms with events, moments. Begin without state."
+        "The state does not fit: it holds windows of 10 x 60000 ms with events, sum of DOUBLE: amount, and the job has "
+        "windows of 5 x 60000 ms with events, sum of DOUBLE: amount, squares of DOUBLE: amount. Begin without state."
     )
 
 

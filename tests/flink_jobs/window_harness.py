@@ -41,16 +41,19 @@ class Harness:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of so many panes, in milliseconds."""
+    """Windows of so many panes, in milliseconds.
+
+    :param emit: as in Shape.java.
+    """
 
     pane: int
     panes: int
-    growing: bool = False
+    emit: str = "SLIDE"
 
     def of(self, time: int) -> Iterator[tuple[int, int]]:
         """Start and end of each window that holds a moment."""
         size = self.pane * self.panes
-        if self.growing:
+        if self.emit == "STEP":
             start = time // size * size
             for end in range(start + self.pane, start + size + 1, self.pane):
                 if time < end:
@@ -65,6 +68,8 @@ def expected(
     windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]], actions: Any
 ) -> tuple[dict[tuple[Any, ...], list[Any]], int]:
     """Values by key, start and end; and how many events belong to no window that was open when they came."""
+    if windows.emit == "EVENT":
+        return _expected_at_events(windows, keys, columns, aggregates, actions)
     watermark, dropped = -(2**63), 0
     contents: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
     for action in actions:
@@ -76,13 +81,38 @@ def expected(
             dropped += not opened
             for bounds in opened:
                 contents[(*event[:keys], *bounds)].append(event)
-    return {
-        window: [
-            _value(function, [event if name is None else event[columns.index(name)] for event in events])
-            for function, name in aggregates
+    return {window: _values(events, columns, aggregates) for window, events in contents.items()}, dropped
+
+
+def _expected_at_events(
+    windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]], actions: Any
+) -> tuple[dict[tuple[Any, ...], list[Any]], int]:
+    watermark, dropped = -(2**63), 0
+    counted = []
+    for action in actions:
+        if "watermark" in action:
+            watermark = max(watermark, action["watermark"])
+        elif "event" in action:
+            event = action["event"]
+            if event[keys] > watermark:
+                counted.append(event)
+            else:
+                dropped += 1
+    reach = windows.panes - 1
+    contents = {
+        (*event[:keys], event[keys] - reach, event[keys]): [
+            other for other in counted if other[:keys] == event[:keys] and 0 <= event[keys] - other[keys] <= reach
         ]
-        for window, events in contents.items()
-    }, dropped
+        for event in counted
+    }
+    return {window: _values(events, columns, aggregates) for window, events in contents.items()}, dropped
+
+
+def _values(events: Sequence[Any], columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]]) -> list[Any]:
+    return [
+        _value(function, [event if name is None else event[columns.index(name)] for event in events])
+        for function, name in aggregates
+    ]
 
 
 def _value(function: str, values: Sequence[Any]) -> Any:

@@ -54,7 +54,7 @@ _STATELESS_GROUP = (
 )
 _STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
-_NATIVE_STATE = 1
+_NATIVE_STATE = 2
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
 # So do these, in Java.

@@ -36,7 +36,7 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeParser;
 
 /**
  * Runs the two operators of windows in Flink's own harnesses, one request a line: {"columns": [[name, type]], "keys",
- * "pane", "panes", "growing", "aggregates": [[function, column]], "rocksdb", "goes_on", "actions"}; one that goes on has
+ * "pane", "panes", "emit", "aggregates": [[function, column]], "rocksdb", "goes_on", "actions"}; one that goes on has
  * the state that the one before left. An action is {"event": [values]}, {"watermark": ms} or {"savepoint": subtasks},
  * after which both operators begin anew, the second one in so many tasks. The answer: {"rows", "dropped", "sent"}, or
  * {"error"}.
@@ -91,11 +91,13 @@ public final class WindowHarness {
         input = new RowType(fields);
         keyType = new RowType(fields.subList(0, request.get("keys").asInt()));
         shape = new Shape(
-                request.get("pane").asLong(), request.get("panes").asInt(), request.get("growing").asBoolean());
+                request.get("pane").asLong(),
+                request.get("panes").asLong(),
+                Shape.Emit.valueOf(request.get("emit").asText()));
         List<Layout.Aggregate> aggregates = new ArrayList<>();
         for (JsonNode one : request.get("aggregates")) {
             String column = one.get(1).isNull() ? null : one.get(1).asText();
-            aggregates.add(new Layout.Aggregate(Function.valueOf(one.get(0).asText()), column));
+            aggregates.add(new Layout.Aggregate(Function.valueOf(one.get(0).asText()), column, column));
         }
         layout = new Layout(input, aggregates);
         List<LogicalType> types = new ArrayList<>(keyType.getChildren());
@@ -120,7 +122,7 @@ public final class WindowHarness {
     }
 
     private void open(OperatorSubtaskState state, int subtasks) throws Exception {
-        PanesType panes = new PanesType(PanesSerializer.of(layout, shape));
+        PanesType panes = new PanesType(new PanesSerializer(layout.form(shape)));
         TupleTypeInfo<Tuple2<RowData, Panes>> combined = new TupleTypeInfo<>(InternalTypeInfo.of(keyType), panes);
         combiner = new OneInputStreamOperatorTestHarness<>(new Combiner(keyType, layout, shape));
         combiner.setup(combined.createSerializer(combiner.getExecutionConfig().getSerializerConfig()));

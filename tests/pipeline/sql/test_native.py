@@ -47,23 +47,34 @@ def test_plan_of_native_windows(minimal: dict[str, Any], snapshot: Any) -> None:
 @pytest.mark.parametrize(
     ("window", "shape"),
     [
-        ({"size": "10m", "slide": "1m"}, (60_000, 10, False)),
-        ({"size": "10m"}, (600_000, 1, False)),
-        ({"size": "1d", "step": "5m"}, (300_000, 288, True)),
-        ({"size": "6m", "slide": "90s"}, (90_000, 4, False)),
-        ({"size": "1h", "step": "1h"}, (3_600_000, 1, False)),
+        ({"size": "10m", "slide": "1m"}, (60_000, 10, "SLIDE")),
+        ({"size": "10m"}, (600_000, 1, "SLIDE")),
+        ({"size": "1d", "step": "5m"}, (300_000, 288, "STEP")),
+        ({"size": "6m", "slide": "90s"}, (90_000, 4, "SLIDE")),
+        ({"size": "1h", "step": "1h"}, (3_600_000, 1, "SLIDE")),
     ],
 )
 def test_windows_are_made_of_panes(minimal: dict[str, Any], window: Any, shape: Any) -> None:
     (step,) = steps(native(minimal, window=window))
-    assert (step["windows"]["pane"], step["windows"]["panes"], step["windows"]["growing"]) == shape
+    assert (step["windows"]["pane"], step["windows"]["panes"], step["windows"]["emit"]) == shape
+
+
+def test_plan_of_a_row_for_each_event(minimal: dict[str, Any], snapshot: Any) -> None:
+    aggregates = {
+        "n": "count",
+        "mean": {"avg": "amount"},
+        "spread": {"stddev_samp": "cc_num"},
+        "first": {"min": "cc_num"},
+    }
+    p = native(minimal, window={"size": "10m"}, emit="on_event", event_time="event", aggregates=aggregates)
+    plan = compile_plan(p, registered(p))
+    assert [*plan.statements[1:], *plan.inserts] == snapshot
 
 
 @pytest.mark.parametrize(
     ("group", "reason"),
     [
-        ({"window": {"size": "10m"}, "emit": "on_event"}, "emit: on_event looks back from each event"),
-        ({"window": {"size": "1d", "slide": "1m"}}, "a window is 1440 slides long; native windows have at most 120"),
+        ({"window": {"size": "1d", "slide": "30s"}}, "a window is 2880 slides long; native windows have at most 1440"),
         ({"aggregates": {"n": {"count_distinct": "amount"}}}, "n is a count_distinct"),
     ],
 )

@@ -27,8 +27,8 @@ from hopsworks_flink.pipeline.spec.online_types import (
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.types import FeatureType
 
-# `engine: native` reads and writes all panes of a key at once. A window that grows needs only one at a time.
-MOST_PANES = 120
+# `engine: native` keeps all panes of a key as one value. A window that grows keeps the ones to come only.
+MOST_PANES = 1440
 # What the names of topics end with that the online store reads.
 ONLINE_TOPIC = "_onlinefs"
 
@@ -203,8 +203,6 @@ class FeatureGroup(Model):
         """Why the group is computed by Flink's SQL whatever the engine is, a sentence part; None: it need not be."""
         if self.is_projection:
             return "its features are made of single events, and it has no windows"
-        if self.emit == "on_event":
-            return "emit: on_event looks back from each event, and has no windows"
         if self.is_joined:
             return "its features look back from a window's end by more than one length"
         if self.window.gap is not None:

@@ -173,7 +173,7 @@ class Pipeline(Model):
         """These groups, together those that have the same key and windows, which are made once for all of them."""
         found: dict[tuple[object, ...], list[FeatureGroup]] = {}
         for group in self.native_groups:
-            found.setdefault((*group.key, group.window), []).append(group)
+            found.setdefault((*group.key, group.window, group.emit), []).append(group)
         return list(found.values())
 
     @property

@@ -182,7 +182,7 @@ def _decimal_sum(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     if limit is None:
         return call("SUM({})", column)
     # A sum that overflows is null, and begins anew with the next number.
-    held = f"CASE WHEN {_between(column, limit)} THEN {column} END"
+    held = f"CASE WHEN {within(column, limit)} THEN {column} END"
     return f"CASE WHEN {call('COUNT({})', column)} = {call('COUNT({})', held)} THEN {call('SUM({})', held)} END"
 
 
@@ -202,7 +202,8 @@ def _of_doubles(aggregate: Aggregate, columns: Columns, call: Call) -> str:
     return f"CASE WHEN ABS({found}) < 1E308 THEN {found} END"
 
 
-def _between(column: str, limit: int) -> str:
+def within(column: str, limit: int) -> str:
+    """Condition that a number is below a power of ten, whatever its sign."""
     return f"{column} > -{_power(limit)} AND {column} < {_power(limit)}"
 
 
@@ -293,7 +294,7 @@ class _Moments:
             exact = column if kind.is_decimal else f"CAST({column} AS DECIMAL(19, 0))"
         limit = aggregate.limit(columns, on_event=True)
         if limit is not None:
-            held = f"ABS({column}) < 1E{limit}" if kind.is_floating else _between(column, limit)
+            held = f"ABS({column}) < 1E{limit}" if kind.is_floating else within(column, limit)
             exact = f"CASE WHEN {held} THEN {exact} END"
         self.limited = limit is not None
         self.exact = over.value(_once(chosen_value(aggregate, columns, exact)))

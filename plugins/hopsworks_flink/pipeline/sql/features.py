@@ -282,9 +282,9 @@ def insert(
     """
     if group.is_projection:
         return _insert_of_events(pipeline, group, headers, order)
-    if group.emit == "on_event":
-        return _insert_on_event(pipeline, group, headers, order, bounded)
     native, view = native_windows(pipeline, group), None
+    if group.emit == "on_event" and not native:
+        return _insert_on_event(pipeline, group, headers, order, bounded)
     if native:
         produced, view = dict(native.features[group.full_name]), native.view
     elif group.is_joined:
@@ -294,7 +294,7 @@ def insert(
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
     for name, time in group.times.items():
         starts = time is group.window_start
-        if group.window.gap is not None:
+        if group.window.gap is not None or group.emit == "on_event":
             moment = epoch_milliseconds("`window_start`" if starts else "`window_end`")
             produced[name] = f"({moment}) * {time.per_millisecond}"
             continue

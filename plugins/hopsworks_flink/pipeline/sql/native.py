@@ -2,7 +2,8 @@
 
 The view before them makes one column of every expression that is aggregated, the INSERT behind them makes features of
 the aggregates: both are the SQL of the other windows, whose rules hold here as well. What lies between is a step of the
-plan, which the runner hands to Java.
+plan, which the runner hands to Java. A row for each event is a window as well: one that ends with the event, made of
+panes of a millisecond.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hopsworks_flink.pipeline.sql.aggregates import (
     feature_value,
     present_value,
     with_default,
+    within,
 )
 from hopsworks_flink.pipeline.sql.events import Step, events_view_name
 from hopsworks_flink.pipeline.types import DOUBLE, sql_identifier
@@ -36,6 +38,7 @@ class NativeWindows:
 
     def __init__(self, pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> None:
         self.first = groups[0]
+        self.on_event = self.first.emit == "on_event"
         self.view = f"{self.first.full_name}__windows"
         self.values: dict[str, str] = {}
         self.calls: dict[str, tuple[str, str | None]] = {}
@@ -57,13 +60,15 @@ class NativeWindows:
         if aggregate.function not in ("sum", *MOMENTS) or aggregate.result_type(columns) != DOUBLE:
             return feature_value(aggregate, columns, call)
         assert aggregate.column is not None
-        column, limit = sql_identifier(aggregate.column), aggregate.limit(columns, on_event=False)
+        kind = columns[aggregate.column]
+        column, limit = sql_identifier(aggregate.column), aggregate.limit(columns, on_event=self.on_event)
         function = f"{aggregate.function.upper()}({{}})"
         if limit is None:
             return call(function, f"TRY_CAST({column} AS DOUBLE)")
         # Java's sums are exact, and of finite numbers only.
-        held = f"CASE WHEN ABS({column}) < 1E{limit} THEN CAST({column} AS DOUBLE) END"
-        present = present_value(aggregate.column, columns[aggregate.column])
+        held = f"ABS({column}) < 1E{limit}" if kind.is_floating else within(column, limit)
+        held = f"CASE WHEN {held} THEN CAST({column} AS DOUBLE) END"
+        present = present_value(aggregate.column, kind)
         every = f"{call('COUNT({})', present)} = {call('COUNT({})', held)}"
         return f"CASE WHEN {every} THEN {call(function, held)} END"
 
@@ -87,11 +92,13 @@ class NativeWindows:
             "view": self.view,
             "name": group.full_name,
             "keys": len(group.key),
-            "pane": milliseconds(window.pane),
-            "panes": window.panes,
-            "growing": window.is_cumulating,
+            # The window's length before an event belongs to it, and so does the event's own millisecond.
+            "pane": 1 if self.on_event else milliseconds(window.pane),
+            "panes": milliseconds(window.size) + 1 if self.on_event else window.panes,
+            "emit": "EVENT" if self.on_event else "STEP" if window.is_cumulating else "SLIDE",
             "aggregates": [
-                {"name": name, "function": function, "column": column}
+                # By what a column holds, state is found again: its name changes with the others.
+                {"name": name, "function": function, "column": column, "of": self.values.get(column or "")}
                 for name, (function, column) in self.calls.items()
             ],
         }

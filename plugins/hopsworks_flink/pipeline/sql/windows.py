@@ -44,10 +44,11 @@ def window_function(group: FeatureGroup, length: timedelta | None = None) -> str
 def ends_decide(group: FeatureGroup) -> bool:
     """Whether a job that begins with a window begins by its end, and not by its start.
 
-    The window that grows then is out up to there, windows of several lengths begin at several times, and nobody knows
-    when a session began.
+    The window that grows then is out up to there, windows of several lengths begin at several times, nobody knows when
+    a session began, and rows of events have the events' times.
     """
-    return group.window.is_cumulating or group.is_joined or group.window.gap is not None
+    on_event = group.emit == "on_event"
+    return on_event or group.window.is_cumulating or group.is_joined or group.window.gap is not None
 
 
 def sessions_of_batch(group: FeatureGroup) -> str:

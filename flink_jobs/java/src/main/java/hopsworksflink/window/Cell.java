@@ -1,6 +1,7 @@
 package hopsworksflink.window;
 
 import java.io.Serializable;
+import java.util.Arrays;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
 import org.apache.flink.table.data.RowData;
 
@@ -22,11 +23,22 @@ abstract class Cell implements Serializable {
         return new TypeSerializer<?>[0];
     }
 
+    void clear(Pane pane) {
+        Arrays.fill(pane.words, pane.word + word, pane.word + word + words(), 0);
+        Arrays.fill(pane.objects, pane.object + object, pane.object + object + objects().length, null);
+    }
+
     /** Add an event. */
     abstract void add(RowData event, Pane pane);
 
     /** Add everything of one pane to another one. The order in which that happens does not change a result. */
     abstract void merge(Pane from, Pane into);
+
+    /**
+     * Take everything of one pane out of another one that holds it. False: what is left cannot be told, and has to be
+     * merged again.
+     */
+    abstract boolean remove(Pane from, Pane total);
 
     /** Flink's internal form of the value of a function over this column; null where there is none. */
     abstract Object result(Function function, Pane pane);

@@ -24,11 +24,11 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
         implements OneInputStreamOperator<RowData, Tuple2<RowData, Panes>> {
     private static final long serialVersionUID = 1L;
 
-    /** Panes of all keys at the same time, and as few as tell nothing about others. */
+    /** Panes of all keys at the same time. */
     private static final int MOST = 10_000;
-
+    /** Keys, as few as tell nothing about others. */
     private static final int FEW = 1_000;
-    /** Events to each pane from which on it is worth it, and how many times as long not to try again. */
+    /** Events to each key from which on it is worth it, and how many times as long not to try again. */
     private static final int WORTH = 2;
 
     private static final int PAUSE = 20;
@@ -40,6 +40,7 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
     private transient RowDataSerializer keys;
     private transient ProjectedRowData key;
     private transient Map<BinaryRowData, Panes> bundle;
+    private transient Form form;
     private transient Panes single;
     private transient Pane pane;
     private transient StreamRecord<Tuple2<RowData, Panes>> sent;
@@ -61,7 +62,8 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
         keys = new RowDataSerializer(keyType);
         key = ProjectedRowData.from(IntStream.range(0, keyType.getFieldCount()).toArray());
         bundle = new HashMap<>();
-        single = new Panes(layout);
+        form = layout.form(shape);
+        single = new Panes(form);
         pane = new Pane();
         sent = new StreamRecord<>(new Tuple2<>());
         open = Long.MIN_VALUE;
@@ -81,7 +83,7 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
         }
         Panes panes = bundle.get(of);
         if (panes == null) {
-            panes = new Panes(layout);
+            panes = new Panes(form);
             bundle.put(of.copy(), panes);
         }
         held -= panes.count;
@@ -105,7 +107,7 @@ final class Combiner extends AbstractStreamOperator<Tuple2<RowData, Panes>>
 
     private void flush() {
         bundle.forEach(this::send);
-        if (held >= FEW && events < (long) WORTH * held) {
+        if (bundle.size() >= FEW && events < (long) WORTH * bundle.size()) {
             aside = PAUSE * events;
         }
         bundle.clear();

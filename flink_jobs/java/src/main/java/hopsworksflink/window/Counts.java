@@ -31,6 +31,12 @@ final class Counts extends Cell {
         into.words[into.word + word] += of(from);
     }
 
+    @Override
+    boolean remove(Pane from, Pane total) {
+        total.words[total.word + word] -= of(from);
+        return true;
+    }
+
     long of(Pane pane) {
         return pane.words[pane.word + word];
     }

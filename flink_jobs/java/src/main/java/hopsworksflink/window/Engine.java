@@ -67,14 +67,16 @@ public final class Engine {
         Table table = tables.from(quoted(step.get("table").asText()));
         RowType input = (RowType) type(table).getLogicalType();
         Shape shape = new Shape(
-                step.get("pane").asLong(), step.get("panes").asInt(), step.get("growing").asBoolean());
+                step.get("pane").asLong(),
+                step.get("panes").asLong(),
+                Shape.Emit.valueOf(step.get("emit").asText()));
         List<RowType.RowField> fields = new ArrayList<>(input.getFields().subList(0, step.get("keys").asInt()));
         RowType keyType = new RowType(List.copyOf(fields));
         List<Layout.Aggregate> aggregates = new ArrayList<>();
         for (JsonNode one : step.get("aggregates")) {
-            aggregates.add(new Layout.Aggregate(
-                    Function.valueOf(one.get("function").asText()),
-                    one.get("column").isNull() ? null : one.get("column").asText()));
+            String column = one.get("column").isNull() ? null : one.get("column").asText();
+            Function function = Function.valueOf(one.get("function").asText());
+            aggregates.add(new Layout.Aggregate(function, column, one.get("of").asText()));
         }
         Layout layout = new Layout(input, aggregates);
         fields.add(new RowType.RowField("window_start", new TimestampType(false, 3)));
@@ -95,15 +97,17 @@ public final class Engine {
     private static DataStream<RowData> windows(
             DataStream<RowData> events, RowType keyType, Layout layout, Shape shape, RowType output, String name) {
         InternalTypeInfo<RowData> keyInfo = InternalTypeInfo.of(keyType);
+        // State is found again by what it is, not by the feature group that comes first.
+        String of = keyType.getFieldNames() + " " + shape;
         TypeInformation<Tuple2<RowData, Panes>> combined =
-                new TupleTypeInfo<>(keyInfo, new PanesType(PanesSerializer.of(layout, shape)));
+                new TupleTypeInfo<>(keyInfo, new PanesType(new PanesSerializer(layout.form(shape))));
         DataStream<Tuple2<RowData, Panes>> combiner = chained(
                 events.transform("Combine[" + name + "]", combined, new Combiner(keyType, layout, shape))
-                        .uid("combine-" + name));
+                        .uid("combine " + of));
         return chained(combiner
                 .keyBy(new OfKey(), keyInfo)
                 .transform("Windows[" + name + "]", InternalTypeInfo.of(output), new Windows(layout, shape))
-                .uid("windows-" + name));
+                .uid("windows " + of));
     }
 
     private static <T> DataStream<T> chained(DataStream<T> stream) {

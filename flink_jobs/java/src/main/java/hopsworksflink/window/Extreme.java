@@ -110,6 +110,17 @@ final class Extreme extends Cell {
         }
     }
 
+    /** What is lost with a pane is only known where that has not the extreme. */
+    @Override
+    boolean remove(Pane from, Pane total) {
+        if (isObject) {
+            Object value = from.objects[from.object + object];
+            return value == null || compare(value, total.objects[total.object + object]) != 0;
+        }
+        int source = from.word + word;
+        return from.words[source] == 0 || from.words[source + 1] != total.words[total.word + word + 1];
+    }
+
     @Override
     Object result(Function function, Pane pane) {
         if (isObject) {

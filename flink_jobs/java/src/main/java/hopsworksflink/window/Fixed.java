@@ -33,6 +33,15 @@ final class Fixed {
         }
     }
 
+    /** Subtracts a number from another one of as many words. */
+    static void subtract(long[] from, int source, long[] words, int at, int count) {
+        // Minus a number is its complement and one more.
+        long carry = 1;
+        for (int index = 0; index < count; index++) {
+            carry = addWord(words, at + index, ~from[source + index], carry);
+        }
+    }
+
     /** Adds to one word, and returns the carry. */
     private static long addWord(long[] words, int at, long number, long carry) {
         long sum = words[at] + number;

@@ -8,7 +8,7 @@ import org.apache.flink.api.common.typeutils.base.BigDecSerializer;
 import org.apache.flink.table.data.RowData;
 
 /**
- * Sum of doubles, and of their squares: exact, so that neither the order of events nor the way in which they were
+ * Sum of doubles, and deviations with the sum of their squares: exact, so that neither the order of events nor the way in which they were
  * combined changes a bit of a result, and equal numbers have no deviation.
  *
  * <p>Sums are whole numbers of units of 2^-80, sums of squares of 2^-160. A number below 2^62 without digits below
@@ -18,31 +18,29 @@ import org.apache.flink.table.data.RowData;
 final class Moments extends Cell {
     private static final long serialVersionUID = 1L;
 
-    private static final int UNIT = 80;
+    static final int UNIT = 80;
     private static final int LARGEST = 62;
     private static final int SUM_WORDS = 3;
-    private static final int SQUARE_WORDS = 5;
 
     private final int column;
-    private final boolean squares;
+    private final Squares squares;
 
-    /** @param squares whether there is a deviation among the functions. */
-    Moments(int column, boolean squares) {
+    /** @param squares what is kept for deviations; null: there is none among the functions. */
+    Moments(int column, Squares squares) {
         this.column = column;
         this.squares = squares;
     }
 
-    /** The number of values, the sum, and the sum of squares. */
+    /** The number of values, and the sum. */
     @Override
     int words() {
-        return 1 + SUM_WORDS + (squares ? SQUARE_WORDS : 0);
+        return 1 + SUM_WORDS;
     }
 
-    /** Sums of the numbers that do not fit. */
+    /** Sum of the numbers that do not fit. */
     @Override
     TypeSerializer<?>[] objects() {
-        TypeSerializer<?> exact = BigDecSerializer.INSTANCE;
-        return squares ? new TypeSerializer<?>[] {exact, exact} : new TypeSerializer<?>[] {exact};
+        return new TypeSerializer<?>[] {BigDecSerializer.INSTANCE};
     }
 
     @Override
@@ -76,21 +74,21 @@ final class Moments extends Cell {
         }
         long signed = bits < 0 ? -digits : digits;
         Fixed.add(pane.words, at + 1, SUM_WORDS, signed, signed >> 63, exponent + UNIT);
-        if (squares) {
-            long high = Math.multiplyHigh(digits, digits);
-            Fixed.add(pane.words, at + 1 + SUM_WORDS, SQUARE_WORDS, digits * digits, high, 2 * (exponent + UNIT));
+        if (squares != null) {
+            squares.add(digits, 2 * (exponent + UNIT), pane);
         }
     }
 
     private void addOther(BigDecimal value, Pane pane) {
-        plus(pane, 0, value);
-        if (squares) {
-            plus(pane, 1, value.multiply(value));
+        plus(pane, object, value);
+        if (squares != null) {
+            plus(pane, squares.object, value.multiply(value));
         }
     }
 
-    private void plus(Pane pane, int index, Object value) {
-        int at = pane.object + object + index;
+    /** Adds to the sum of numbers that do not fit. */
+    static void plus(Pane pane, int object, Object value) {
+        int at = pane.object + object;
         if (value != null) {
             Object present = pane.objects[at];
             pane.objects[at] = present == null ? value : ((BigDecimal) present).add((BigDecimal) value);
@@ -103,11 +101,19 @@ final class Moments extends Cell {
         int at = into.word + word;
         into.words[at] += from.words[source];
         Fixed.add(from.words, source + 1, into.words, at + 1, SUM_WORDS);
-        plus(into, 0, from.objects[from.object + object]);
-        if (squares) {
-            Fixed.add(from.words, source + 1 + SUM_WORDS, into.words, at + 1 + SUM_WORDS, SQUARE_WORDS);
-            plus(into, 1, from.objects[from.object + object + 1]);
+        plus(into, object, from.objects[from.object + object]);
+    }
+
+    @Override
+    boolean remove(Pane from, Pane total) {
+        if (from.objects[from.object + object] != null) {
+            return false;
         }
+        int source = from.word + word;
+        int at = total.word + word;
+        total.words[at] -= from.words[source];
+        Fixed.subtract(from.words, source + 1, total.words, at + 1, SUM_WORDS);
+        return true;
     }
 
     @Override
@@ -118,7 +124,6 @@ final class Moments extends Cell {
         if (count == 0 || sample && count == 1) {
             return null;
         }
-        int squared = at + 1 + SUM_WORDS;
         BigDecimal others = (BigDecimal) pane.objects[pane.object + object];
         if (!function.isDeviation()) {
             double sum = others == null
@@ -129,14 +134,14 @@ final class Moments extends Cell {
         long divisor = sample ? count - 1 : count;
         double variance;
         if (others == null) {
-            variance = Fixed.nearestSpread(count, pane.words, at + 1, SUM_WORDS, squared, SQUARE_WORDS, -2 * UNIT)
+            int squared = pane.word + squares.word;
+            variance = Fixed.nearestSpread(count, pane.words, at + 1, SUM_WORDS, squared, squares.words(), -2 * UNIT)
                     / count
                     / divisor;
         } else {
             BigDecimal sum = units(Fixed.number(pane.words, at + 1, SUM_WORDS), UNIT).add(others);
-            BigDecimal squares = units(Fixed.number(pane.words, squared, SQUARE_WORDS), 2 * UNIT)
-                    .add((BigDecimal) pane.objects[pane.object + object + 1]);
-            BigDecimal spread = squares.multiply(BigDecimal.valueOf(count)).subtract(sum.multiply(sum));
+            BigDecimal spread =
+                    squares.sum(pane).multiply(BigDecimal.valueOf(count)).subtract(sum.multiply(sum));
             BigDecimal pairs = BigDecimal.valueOf(count).multiply(BigDecimal.valueOf(divisor));
             variance = spread.divide(pairs, MathContext.DECIMAL128).doubleValue();
         }
@@ -144,12 +149,12 @@ final class Moments extends Cell {
         return root ? Math.sqrt(variance) : variance;
     }
 
-    private static BigDecimal units(BigInteger number, int exponent) {
+    static BigDecimal units(BigInteger number, int exponent) {
         return new BigDecimal(number).divide(new BigDecimal(BigInteger.ONE.shiftLeft(exponent)));
     }
 
     @Override
     public String toString() {
-        return squares ? "moments" : "sum of DOUBLE";
+        return "sum of DOUBLE";
     }
 }

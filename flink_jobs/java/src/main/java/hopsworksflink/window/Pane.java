@@ -1,7 +1,5 @@
 package hopsworksflink.window;
 
-import java.util.Arrays;
-
 /** Where the numbers and objects of one pane lie. */
 final class Pane {
     long[] words;
@@ -10,15 +8,18 @@ final class Pane {
     int object;
 
     /** A pane by itself, empty. */
-    static Pane alone(Layout layout) {
+    static Pane alone(int words, int objects) {
         Pane pane = new Pane();
-        pane.words = new long[layout.words()];
-        pane.objects = new Object[layout.objects()];
+        pane.words = new long[words];
+        pane.objects = new Object[objects];
         return pane;
     }
 
-    void clear() {
-        Arrays.fill(words, 0);
-        Arrays.fill(objects, null);
+    /** Another one with the same values, of a pane by itself. What objects refer to is never changed. */
+    Pane copy() {
+        Pane pane = new Pane();
+        pane.words = words.clone();
+        pane.objects = objects.clone();
+        return pane;
     }
 }

@@ -10,87 +10,144 @@ final class Panes {
     /** In place of a window: none. */
     static final long NONE = Long.MAX_VALUE;
 
+    final Form form;
     private final int wordsOfPane;
     private final int objectsOfPane;
-    int count;
-    long[] numbers;
-    long[] words;
-    Object[] objects;
-    /** The window that a timer waits for. */
-    long due = NONE;
+    /** Place of the first pane: panes leave in front. */
+    private int begin;
 
-    Panes(Layout layout) {
-        this(layout.words(), layout.objects(), 1);
+    int count;
+    private long[] numbers;
+    private long[] words;
+    private Object[] objects;
+    /** The window that is emitted next. */
+    long due = NONE;
+    /** Everything before the last pane of that window, as far as it is part of the window; null: nothing is. */
+    Pane total;
+    /** For each part of the form the last pane in which it is not known; null: all is known. Replaced, never changed. */
+    long[] unknown;
+
+    Panes(Form form) {
+        this(form, 1);
     }
 
-    Panes(int wordsOfPane, int objectsOfPane, int capacity) {
-        this.wordsOfPane = wordsOfPane;
-        this.objectsOfPane = objectsOfPane;
+    Panes(Form form, int capacity) {
+        this.form = form;
+        wordsOfPane = form.words;
+        objectsOfPane = form.objects;
         numbers = new long[capacity];
         words = new long[capacity * wordsOfPane];
         objects = new Object[capacity * objectsOfPane];
     }
 
     Panes(Panes other) {
+        form = other.form;
         wordsOfPane = other.wordsOfPane;
         objectsOfPane = other.objectsOfPane;
         count = other.count;
-        numbers = Arrays.copyOf(other.numbers, Math.max(1, count));
-        words = Arrays.copyOf(other.words, numbers.length * wordsOfPane);
+        int from = other.begin;
+        int to = from + Math.max(1, count);
+        numbers = Arrays.copyOfRange(other.numbers, from, to);
+        words = Arrays.copyOfRange(other.words, from * wordsOfPane, to * wordsOfPane);
         // What they refer to is never changed.
-        objects = Arrays.copyOf(other.objects, numbers.length * objectsOfPane);
+        objects = Arrays.copyOfRange(other.objects, from * objectsOfPane, to * objectsOfPane);
         due = other.due;
+        total = other.total == null ? null : other.total.copy();
+        unknown = other.unknown;
     }
 
-    /** Points to the pane of a number, which is added if it is not there. */
-    void find(long number, Pane into) {
-        boolean isNewest = count == 0 || numbers[count - 1] < number;
-        int at = isNewest ? -count - 1 : Arrays.binarySearch(numbers, 0, count, number);
-        if (at < 0) {
-            at = -at - 1;
-            insert(at, number);
+    /** The total, to add something to it. */
+    Pane total() {
+        if (total == null) {
+            total = Pane.alone(wordsOfPane, objectsOfPane);
         }
-        get(at, into);
+        return total;
+    }
+
+    /** Sets the last pane in which a part is not known. */
+    void unknown(int part, long last) {
+        long[] changed = unknown == null ? new long[form.parts.length] : unknown.clone();
+        if (unknown == null) {
+            Arrays.fill(changed, Long.MIN_VALUE);
+        }
+        changed[part] = last;
+        unknown = changed;
+    }
+
+    boolean isEmpty() {
+        return count == 0 && total == null;
+    }
+
+    /** The number of a pane by its place. */
+    long number(int at) {
+        return numbers[begin + at];
     }
 
     /** Points to a pane by its place. */
     void get(int at, Pane into) {
         into.words = words;
-        into.word = at * wordsOfPane;
+        into.word = (begin + at) * wordsOfPane;
         into.objects = objects;
-        into.object = at * objectsOfPane;
+        into.object = (begin + at) * objectsOfPane;
     }
 
-    /** Removes panes from one place up to another, excluded. */
-    void remove(int from, int to) {
-        int left = count - to;
-        System.arraycopy(numbers, to, numbers, from, left);
-        System.arraycopy(words, to * wordsOfPane, words, from * wordsOfPane, left * wordsOfPane);
-        System.arraycopy(objects, to * objectsOfPane, objects, from * objectsOfPane, left * objectsOfPane);
-        Arrays.fill(objects, (from + left) * objectsOfPane, count * objectsOfPane, null);
-        count = from + left;
+    /** How many panes have a lower number. */
+    int before(long number) {
+        if (count == 0 || number(count - 1) < number) {
+            return count;
+        }
+        int at = Arrays.binarySearch(numbers, begin, begin + count, number);
+        return (at < 0 ? -at - 1 : at) - begin;
+    }
+
+    /** Points to the pane of a number, which is added if it is not there. */
+    void find(long number, Pane into) {
+        int at = before(number);
+        if (at == count || number(at) != number) {
+            insert(at, number);
+        }
+        get(at, into);
+    }
+
+    /** Adds a pane behind the others, without values. */
+    void append(long number, Pane into) {
+        insert(count, number);
+        get(count - 1, into);
+    }
+
+    /** Removes so many panes in front. */
+    void removeFirst(int number) {
+        Arrays.fill(objects, begin * objectsOfPane, (begin + number) * objectsOfPane, null);
+        begin += number;
+        count -= number;
     }
 
     void clear() {
-        Arrays.fill(objects, 0, count * objectsOfPane, null);
-        count = 0;
-        due = NONE;
+        removeFirst(count);
+        begin = 0;
     }
 
     private void insert(int at, long number) {
-        if (count == numbers.length) {
-            int capacity = 2 * count;
-            numbers = Arrays.copyOf(numbers, capacity);
-            words = Arrays.copyOf(words, capacity * wordsOfPane);
-            objects = Arrays.copyOf(objects, capacity * objectsOfPane);
+        if (begin + count == numbers.length) {
+            // Room in front is used again where it is worth the move.
+            move(2 * begin > count ? numbers.length : 2 * numbers.length);
         }
+        int to = begin + at;
         int behind = count - at;
-        System.arraycopy(numbers, at, numbers, at + 1, behind);
-        System.arraycopy(words, at * wordsOfPane, words, (at + 1) * wordsOfPane, behind * wordsOfPane);
-        System.arraycopy(objects, at * objectsOfPane, objects, (at + 1) * objectsOfPane, behind * objectsOfPane);
-        numbers[at] = number;
-        Arrays.fill(words, at * wordsOfPane, (at + 1) * wordsOfPane, 0);
-        Arrays.fill(objects, at * objectsOfPane, (at + 1) * objectsOfPane, null);
+        System.arraycopy(numbers, to, numbers, to + 1, behind);
+        System.arraycopy(words, to * wordsOfPane, words, (to + 1) * wordsOfPane, behind * wordsOfPane);
+        System.arraycopy(objects, to * objectsOfPane, objects, (to + 1) * objectsOfPane, behind * objectsOfPane);
+        numbers[to] = number;
+        Arrays.fill(words, to * wordsOfPane, (to + 1) * wordsOfPane, 0);
+        Arrays.fill(objects, to * objectsOfPane, (to + 1) * objectsOfPane, null);
         count++;
+    }
+
+    /** Into arrays for so many panes. */
+    private void move(int capacity) {
+        numbers = Arrays.copyOfRange(numbers, begin, begin + capacity);
+        words = Arrays.copyOfRange(words, begin * wordsOfPane, (begin + capacity) * wordsOfPane);
+        objects = Arrays.copyOfRange(objects, begin * objectsOfPane, (begin + capacity) * objectsOfPane);
+        begin = 0;
     }
 }

@@ -8,52 +8,58 @@ import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 import org.apache.flink.util.FlinkRuntimeException;
 
-/** Writes panes: what is zero or null costs a bit. Its snapshot holds the layout, so that no other one reads them. */
+/** Writes panes: what is zero or null costs a bit. Its snapshot holds their form, for a job with other aggregates. */
 final class PanesSerializer extends TypeSerializer<Panes> {
     private static final long serialVersionUID = 1L;
 
-    private final String meaning;
-    private final int wordsOfPane;
-    private final TypeSerializer<Object>[] objects;
+    private final Form form;
 
-    /** @param meaning of the panes: windows, and what is kept in each pane. */
-    @SuppressWarnings("unchecked")
-    private PanesSerializer(String meaning, int wordsOfPane, TypeSerializer<?>[] objects) {
-        this.meaning = meaning;
-        this.wordsOfPane = wordsOfPane;
-        this.objects = (TypeSerializer<Object>[]) objects.clone();
-    }
-
-    static PanesSerializer of(Layout layout, Shape shape) {
-        return new PanesSerializer(shape + " with " + layout, layout.words(), layout.serializers());
+    PanesSerializer(Form form) {
+        this.form = form;
     }
 
     @Override
-    public void serialize(Panes panes, DataOutputView target) throws IOException {
+    public void serialize(Panes given, DataOutputView target) throws IOException {
+        Panes panes = given.form.equals(form) ? given : form.convert(given);
         target.writeInt(panes.count);
         target.writeLong(panes.due);
+        target.writeBoolean(panes.total != null);
+        Pane pane = new Pane();
         for (int at = 0; at < panes.count; at++) {
-            target.writeLong(panes.numbers[at]);
+            target.writeLong(panes.number(at));
+            panes.get(at, pane);
+            write(pane, target);
         }
-        int words = panes.count * wordsOfPane;
-        for (int from = 0; from < words; from += Long.SIZE) {
-            int end = Math.min(words, from + Long.SIZE);
+        if (panes.total != null) {
+            write(panes.total, target);
+        }
+        target.writeBoolean(panes.unknown != null);
+        for (int index = 0; panes.unknown != null && index < form.parts.length; index++) {
+            target.writeLong(panes.unknown[index]);
+        }
+    }
+
+    @SuppressWarnings("unchecked")
+    private void write(Pane pane, DataOutputView target) throws IOException {
+        for (int from = 0; from < form.words; from += Long.SIZE) {
+            int end = Math.min(form.words, from + Long.SIZE);
             long present = 0;
             for (int at = from; at < end; at++) {
-                present |= panes.words[at] == 0 ? 0 : 1L << at;
+                present |= pane.words[pane.word + at] == 0 ? 0 : 1L << at;
             }
             target.writeLong(present);
-            for (int at = from; at < end; at++) {
-                if (panes.words[at] != 0) {
-                    target.writeLong(panes.words[at]);
-                }
+            for (; present != 0; present &= present - 1) {
+                target.writeLong(pane.words[pane.word + from + Long.numberOfTrailingZeros(present)]);
             }
         }
-        for (int at = 0; at < panes.count * objects.length; at++) {
-            Object object = panes.objects[at];
-            target.writeBoolean(object != null);
-            if (object != null) {
-                objects[at % objects.length].serialize(object, target);
+        int at = pane.object;
+        for (Form.Part part : form.parts) {
+            for (TypeSerializer<?> serializer : part.objects()) {
+                Object object = pane.objects[at++];
+                target.writeBoolean(object != null);
+                if (object != null) {
+                    ((TypeSerializer<Object>) serializer).serialize(object, target);
+                }
             }
         }
     }
@@ -61,24 +67,38 @@ final class PanesSerializer extends TypeSerializer<Panes> {
     @Override
     public Panes deserialize(DataInputView source) throws IOException {
         int count = source.readInt();
-        Panes panes = new Panes(wordsOfPane, objects.length, Math.max(1, count));
-        panes.count = count;
+        Panes panes = new Panes(form, Math.max(1, count));
         panes.due = source.readLong();
+        boolean hasTotal = source.readBoolean();
+        Pane pane = new Pane();
         for (int at = 0; at < count; at++) {
-            panes.numbers[at] = source.readLong();
+            panes.append(source.readLong(), pane);
+            read(source, pane);
         }
-        int words = count * wordsOfPane;
-        for (int from = 0; from < words; from += Long.SIZE) {
-            for (long present = source.readLong(); present != 0; present &= present - 1) {
-                panes.words[from + Long.numberOfTrailingZeros(present)] = source.readLong();
-            }
+        if (hasTotal) {
+            read(source, panes.total());
         }
-        for (int at = 0; at < count * objects.length; at++) {
-            if (source.readBoolean()) {
-                panes.objects[at] = objects[at % objects.length].deserialize(source);
+        if (source.readBoolean()) {
+            panes.unknown = new long[form.parts.length];
+            for (int index = 0; index < form.parts.length; index++) {
+                panes.unknown[index] = source.readLong();
             }
         }
         return panes;
+    }
+
+    private void read(DataInputView source, Pane pane) throws IOException {
+        for (int from = 0; from < form.words; from += Long.SIZE) {
+            for (long present = source.readLong(); present != 0; present &= present - 1) {
+                pane.words[pane.word + from + Long.numberOfTrailingZeros(present)] = source.readLong();
+            }
+        }
+        int at = pane.object;
+        for (Form.Part part : form.parts) {
+            for (TypeSerializer<?> serializer : part.objects()) {
+                pane.objects[at++] = source.readBoolean() ? serializer.deserialize(source) : null;
+            }
+        }
     }
 
     @Override
@@ -103,16 +123,12 @@ final class PanesSerializer extends TypeSerializer<Panes> {
 
     @Override
     public Panes createInstance() {
-        return new Panes(wordsOfPane, objects.length, 1);
+        return new Panes(form);
     }
 
     @Override
     public TypeSerializer<Panes> duplicate() {
-        TypeSerializer<?>[] own = new TypeSerializer<?>[objects.length];
-        for (int index = 0; index < own.length; index++) {
-            own[index] = objects[index].duplicate();
-        }
-        return new PanesSerializer(meaning, wordsOfPane, own);
+        return new PanesSerializer(form.duplicate());
     }
 
     @Override
@@ -127,12 +143,12 @@ final class PanesSerializer extends TypeSerializer<Panes> {
 
     @Override
     public boolean equals(Object other) {
-        return other instanceof PanesSerializer serializer && serializer.meaning.equals(meaning);
+        return other instanceof PanesSerializer serializer && serializer.form.equals(form);
     }
 
     @Override
     public int hashCode() {
-        return meaning.hashCode();
+        return form.hashCode();
     }
 
     @Override
@@ -154,17 +170,12 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         /** Of the form in which panes are written. */
         @Override
         public int getCurrentVersion() {
-            return 1;
+            return 2;
         }
 
         @Override
         public void writeSnapshot(DataOutputView target) throws IOException {
-            target.writeUTF(serializer.meaning);
-            target.writeInt(serializer.wordsOfPane);
-            target.writeInt(serializer.objects.length);
-            for (TypeSerializer<?> object : serializer.objects) {
-                TypeSerializerSnapshot.writeVersionedSnapshot(target, object.snapshotConfiguration());
-            }
+            serializer.form.write(target);
         }
 
         @Override
@@ -173,13 +184,7 @@ final class PanesSerializer extends TypeSerializer<Panes> {
                 throw new IOException("The state of the windows was written by another version of this package (form "
                         + version + ", this one reads " + getCurrentVersion() + "): begin without state.");
             }
-            String meaning = source.readUTF();
-            int words = source.readInt();
-            TypeSerializer<?>[] objects = new TypeSerializer<?>[source.readInt()];
-            for (int index = 0; index < objects.length; index++) {
-                objects[index] = TypeSerializerSnapshot.readVersionedSnapshot(source, loader).restoreSerializer();
-            }
-            serializer = new PanesSerializer(meaning, words, objects);
+            serializer = new PanesSerializer(Form.read(source, loader));
         }
 
         @Override
@@ -189,12 +194,14 @@ final class PanesSerializer extends TypeSerializer<Panes> {
 
         @Override
         public TypeSerializerSchemaCompatibility<Panes> resolveSchemaCompatibility(TypeSerializerSnapshot<Panes> old) {
-            String written = ((Snapshot) old).serializer.meaning;
-            if (!written.equals(serializer.meaning)) {
+            Form written = ((Snapshot) old).serializer.form;
+            if (!written.windows.equals(serializer.form.windows)) {
                 throw new FlinkRuntimeException("The state does not fit: it holds " + written + ", and the job has "
-                        + serializer.meaning + ". Begin without state.");
+                        + serializer.form + ". Begin without state.");
             }
-            return TypeSerializerSchemaCompatibility.compatibleAsIs();
+            return written.equals(serializer.form)
+                    ? TypeSerializerSchemaCompatibility.compatibleAsIs()
+                    : TypeSerializerSchemaCompatibility.compatibleAfterMigration();
         }
     }
 }

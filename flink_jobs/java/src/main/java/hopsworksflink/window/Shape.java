@@ -8,9 +8,27 @@ import java.io.Serializable;
  *
  * @param pane length of a pane in milliseconds.
  * @param panes panes of a whole window; 1 for windows that tumble.
- * @param growing whether a window is emitted at the end of each of its panes, over the panes up to there.
+ * @param emit at which panes windows end.
  */
-record Shape(long pane, int panes, boolean growing) implements Serializable {
+record Shape(long pane, long panes, Emit emit) implements Serializable {
+    /** When a window is emitted. */
+    enum Emit {
+        /** At each pane, over so many panes. */
+        SLIDE,
+        /** At each pane, over those since the window began to grow. */
+        STEP,
+        /** At each pane with events, for each of them: a row for each event, over those before it. */
+        EVENT
+    }
+
+    boolean growing() {
+        return emit == Emit.STEP;
+    }
+
+    boolean atEvents() {
+        return emit == Emit.EVENT;
+    }
+
     /** The pane of an event. */
     long paneOf(long time) {
         return Math.floorDiv(time, pane);
@@ -21,29 +39,38 @@ record Shape(long pane, int panes, boolean growing) implements Serializable {
         return watermark == Long.MAX_VALUE ? Long.MAX_VALUE : Math.floorDiv(watermark + 1, pane);
     }
 
-    /** The last window that holds a pane. */
+    /** The last window that an event of a pane may come for. */
     long lastWindow(long number) {
-        return (growing ? number - Math.floorMod(number, panes) : number) + panes - 1;
+        return switch (emit) {
+            case SLIDE -> number + panes - 1;
+            case STEP -> number - Math.floorMod(number, panes) + panes - 1;
+            case EVENT -> number;
+        };
     }
 
     /** The first pane of a window. */
     long firstPane(long window) {
-        return growing ? window - Math.floorMod(window, panes) : window - panes + 1;
+        return growing() ? window - Math.floorMod(window, panes) : window - panes + 1;
     }
 
-    /** The first pane of a window when it has its full length. */
+    /** The beginning of a window. */
     long start(long window) {
         return firstPane(window) * pane;
     }
 
-    /** The end of a window, excluded. */
+    /** The end of a window, excluded; of one that ends with an event, the event's time. */
     long end(long window) {
-        return (window + 1) * pane;
+        return (atEvents() ? window : window + 1) * pane;
     }
 
     /** For people, and to tell shapes apart. */
     @Override
     public String toString() {
-        return "windows " + (growing ? "growing to " : "of ") + panes + " x " + pane + " ms";
+        String length = panes + " x " + pane + " ms";
+        return switch (emit) {
+            case SLIDE -> "windows of " + length;
+            case STEP -> "windows growing to " + length;
+            case EVENT -> "windows of " + length + " before each event";
+        };
     }
 }

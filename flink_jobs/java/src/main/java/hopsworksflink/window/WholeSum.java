@@ -58,6 +58,15 @@ final class WholeSum extends Cell {
         }
     }
 
+    @Override
+    boolean remove(Pane from, Pane total) {
+        int source = from.word + word;
+        int at = total.word + word;
+        total.words[at] -= from.words[source];
+        Fixed.subtract(from.words, source + 1, total.words, at + 1, words() - 1);
+        return true;
+    }
+
     private static void add(long[] words, int at, long low, long high) {
         long sum = words[at] + low;
         words[at + 1] += high + (Long.compareUnsigned(sum, low) < 0 ? 1 : 0);

@@ -8,15 +8,18 @@ import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeutils.base.LongSerializer;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.metrics.Counter;
+import org.apache.flink.runtime.state.KeyedStateBackend;
 import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
+import org.apache.flink.runtime.state.heap.HeapKeyedStateBackend;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
@@ -24,10 +27,13 @@ import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.data.utils.JoinedRowData;
 
 /**
- * Makes windows of panes. All panes of a key are one value of state, with one timer, for the next window that ends.
+ * Makes windows of panes. All panes of a key are one value of state, with the total of those that the next window
+ * shares with the one before: a window's end adds one pane to it and takes another one away.
  *
  * <p>As Flink's windows do, it emits each window that holds an event of the key, when the watermark passes its end; an
  * event counts in all windows that are still open, and one that comes too late for every window is dropped and counted.
+ * Windows of all keys end at the same moments, so it then goes through all keys, and needs no timers; only with a row
+ * for each event does each key have one.
  */
 final class Windows extends AbstractStreamOperator<RowData>
         implements OneInputStreamOperator<Tuple2<RowData, Panes>, RowData>, Triggerable<RowData, VoidNamespace> {
@@ -38,17 +44,20 @@ final class Windows extends AbstractStreamOperator<RowData>
     private final Layout layout;
     private final Shape shape;
 
+    private transient Form form;
+    private transient ValueStateDescriptor<Panes> descriptor;
     private transient ValueState<Panes> state;
-    private transient ListState<Long> watermarks;
+    /** Whether state is what was put there, and needs no word about a change. */
+    private transient boolean isObject;
     private transient InternalTimerService<VoidNamespace> timers;
+    private transient ListState<Long> watermarks;
+    private transient long watermark;
     /** Events that came too late for every window. */
     transient Counter dropped;
     private transient Pane from;
     private transient Pane into;
-    private transient Pane window;
     private transient GenericRowData values;
     private transient StreamRecord<RowData> emitted;
-    private transient long restored;
 
     Windows(Layout layout, Shape shape) {
         this.layout = layout;
@@ -61,25 +70,29 @@ final class Windows extends AbstractStreamOperator<RowData>
         // Flink begins again without watermark. What comes late must not make a window again that has been emitted.
         watermarks = context.getOperatorStateStore()
                 .getUnionListState(new ListStateDescriptor<>("watermark", LongSerializer.INSTANCE));
-        restored = Long.MIN_VALUE;
+        watermark = Long.MIN_VALUE;
         if (context.isRestored()) {
             long least = Long.MAX_VALUE;
-            for (long watermark : watermarks.get()) {
-                least = Math.min(least, watermark);
+            for (long one : watermarks.get()) {
+                least = Math.min(least, one);
             }
-            restored = least == Long.MAX_VALUE ? Long.MIN_VALUE : least;
+            watermark = least == Long.MAX_VALUE ? Long.MIN_VALUE : least;
         }
     }
 
     @Override
     public void open() throws Exception {
         super.open();
-        state = getPartitionedState(new ValueStateDescriptor<>("panes", PanesSerializer.of(layout, shape)));
-        timers = getInternalTimerService("windows", VoidNamespaceSerializer.INSTANCE, this);
+        form = layout.form(shape);
+        descriptor = new ValueStateDescriptor<>("panes", new PanesSerializer(form));
+        state = getPartitionedState(descriptor);
+        isObject = getKeyedStateBackend() instanceof HeapKeyedStateBackend;
+        if (shape.atEvents()) {
+            timers = getInternalTimerService("windows", VoidNamespaceSerializer.INSTANCE, this);
+        }
         dropped = metrics.counter("numLateRecordsDropped");
         from = new Pane();
         into = new Pane();
-        window = Pane.alone(layout);
         values = new GenericRowData(BOUNDS + layout.results().length);
         emitted = new StreamRecord<>(new JoinedRowData());
     }
@@ -87,96 +100,172 @@ final class Windows extends AbstractStreamOperator<RowData>
     @Override
     public void snapshotState(StateSnapshotContext context) throws Exception {
         super.snapshotState(context);
-        watermarks.update(List.of(watermark()));
-    }
-
-    private long watermark() {
-        return Math.max(restored, timers.currentWatermark());
+        watermarks.update(List.of(watermark));
     }
 
     @Override
     public void processElement(StreamRecord<Tuple2<RowData, Panes>> element) throws Exception {
         Panes arrived = element.getValue().f1;
-        Panes panes = state.value();
-        if (panes == null) {
-            panes = new Panes(layout);
-        }
-        long open = shape.firstOpen(watermark());
-        long due = Panes.NONE;
+        Panes present = state.value();
+        Panes panes = present == null ? new Panes(form) : fitting(present);
+        long open = open(panes);
+        long due = panes.due;
         for (int at = 0; at < arrived.count; at++) {
-            long number = arrived.numbers[at];
+            long number = arrived.number(at);
             arrived.get(at, from);
             if (shape.lastWindow(number) < open) {
                 dropped.inc(layout.events(from));
                 continue;
             }
-            long first = Math.max(number, open);
-            // Of a window that grows, the panes that have been emitted are one.
-            panes.find(shape.growing() ? first : number, into);
-            layout.merge(from, into);
-            due = Math.min(due, first);
-        }
-        if (due != Panes.NONE) {
-            if (due < panes.due) {
-                schedule(panes, due);
+            panes.due = Math.min(panes.due, Math.max(number, open));
+            boolean isTotalled = number < panes.due;
+            if (isTotalled) {
+                layout.merge(from, panes.total());
             }
+            if (!isTotalled || !shape.growing()) {
+                panes.find(number, into);
+                layout.merge(from, into);
+            }
+        }
+        schedule(due, panes.due);
+        if (panes != present ? !panes.isEmpty() : !isObject) {
             state.update(panes);
         }
     }
 
-    private void schedule(Panes panes, long due) {
-        if (panes.due != Panes.NONE) {
-            timers.deleteEventTimeTimer(VoidNamespace.INSTANCE, shape.end(panes.due) - 1);
+    /** Panes of a job with other aggregates come as they were. */
+    private Panes fitting(Panes panes) {
+        return panes.form.equals(form) ? panes : form.convert(panes);
+    }
+
+    /** The first window of a key that has not been emitted. */
+    private long open(Panes panes) {
+        long open = shape.firstOpen(watermark);
+        if (panes.total == null) {
+            return open;
         }
-        panes.due = due;
-        timers.registerEventTimeTimer(VoidNamespace.INSTANCE, shape.end(due) - 1);
+        // After a restore at another parallelism a key may be ahead of the watermark.
+        return shape.atEvents() ? Math.max(open, panes.number(panes.before(panes.due) - 1) + 1) : panes.due;
+    }
+
+    private void schedule(long before, long due) {
+        if (timers == null || due == before) {
+            return;
+        }
+        if (before != Panes.NONE) {
+            timers.deleteEventTimeTimer(VoidNamespace.INSTANCE, shape.end(before));
+        }
+        if (due != Panes.NONE) {
+            timers.registerEventTimeTimer(VoidNamespace.INSTANCE, shape.end(due));
+        }
+    }
+
+    @Override
+    public void processWatermark(Watermark mark) throws Exception {
+        long before = shape.firstOpen(watermark);
+        watermark = Math.max(watermark, mark.getTimestamp());
+        long open = shape.firstOpen(watermark);
+        if (open > before && timers == null) {
+            KeyedStateBackend<RowData> keys = getKeyedStateBackend();
+            keys.applyToAllKeys(
+                    VoidNamespace.INSTANCE,
+                    VoidNamespaceSerializer.INSTANCE,
+                    descriptor,
+                    (key, ofKey) -> emitUntil(open, key, ofKey));
+        }
+        super.processWatermark(mark);
     }
 
     @Override
     public void onEventTime(InternalTimer<RowData, VoidNamespace> timer) throws Exception {
-        Panes panes = state.value();
-        long last = panes.due;
-        int begin = 0;
-        while (panes.numbers[begin] < shape.firstPane(last)) {
-            begin++;
-        }
-        window.clear();
-        int end = begin;
-        for (; end < panes.count && panes.numbers[end] <= last; end++) {
-            panes.get(end, from);
-            layout.merge(from, window);
-        }
-        emit(timer.getKey(), last);
-        if (shape.growing() && end - begin > 1) {
-            panes.get(begin, into);
-            System.arraycopy(window.words, 0, into.words, into.word, window.words.length);
-            System.arraycopy(window.objects, 0, into.objects, into.object, window.objects.length);
-            panes.numbers[begin] = last;
-            panes.remove(begin + 1, end);
-        }
-        int over = 0;
-        while (over < panes.count && shape.lastWindow(panes.numbers[over]) <= last) {
-            over++;
-        }
-        panes.remove(0, over);
-        if (panes.count == 0) {
-            state.clear();
-            return;
-        }
-        panes.due = Panes.NONE;
-        schedule(panes, Math.max(last + 1, panes.numbers[0]));
-        state.update(panes);
-    }
-
-    private void emit(RowData key, long last) {
-        values.setField(0, TimestampData.fromEpochMillis(shape.start(last)));
-        values.setField(1, TimestampData.fromEpochMillis(shape.end(last)));
-        layout.results(window, values, BOUNDS);
-        output.collect(emitted.replace(((JoinedRowData) emitted.getValue()).replace(key, values)));
+        emitUntil(shape.firstOpen(watermark), timer.getKey(), state);
     }
 
     @Override
     public void onProcessingTime(InternalTimer<RowData, VoidNamespace> timer) {
         throw new IllegalStateException("no timer of processing time is set");
+    }
+
+    /** Emits the windows of a key before one. */
+    private void emitUntil(long open, RowData key, ValueState<Panes> ofKey) throws Exception {
+        Panes present = ofKey.value();
+        if (present.due >= open) {
+            return;
+        }
+        Panes panes = fitting(present);
+        while (panes.due < open) {
+            if (shape.atEvents()) {
+                emitEvents(key, panes);
+            } else {
+                emitWindow(key, panes);
+            }
+        }
+        schedule(Panes.NONE, panes.due);
+        if (panes.isEmpty()) {
+            ofKey.clear();
+        } else if (panes != present || !isObject) {
+            ofKey.update(panes);
+        }
+    }
+
+    /** Emits the window that is due, and goes on to the next one. */
+    private void emitWindow(RowData key, Panes panes) {
+        long last = panes.due;
+        int end = addDue(panes);
+        emit(key, panes, 1);
+        if (!shape.growing()) {
+            leave(panes, shape.firstPane(last + 1), end);
+        } else {
+            // What has been emitted is in the total only, and all of it leaves at once.
+            panes.removeFirst(end);
+            if (shape.lastWindow(last) == last) {
+                panes.total = null;
+            }
+        }
+        panes.due = panes.total != null ? last + 1 : panes.count > 0 ? panes.number(0) : Panes.NONE;
+    }
+
+    /** Emits the rows of the events at the time that is due, if there are some, and goes on to the next ones. */
+    private void emitEvents(RowData key, Panes panes) {
+        int before = panes.before(panes.due);
+        leave(panes, shape.firstPane(panes.due), before);
+        int end = addDue(panes);
+        if (end > 0 && panes.number(end - 1) == panes.due) {
+            emit(key, panes, layout.events(from));
+        }
+        // After the last event the key is forgotten when nothing of it can count any more.
+        panes.due = end < panes.count
+                ? panes.number(end)
+                : end > 0 ? panes.number(end - 1) + shape.panes() : Panes.NONE;
+    }
+
+    /** Adds the pane that is due to the total, if there is one. Returns how many panes are in the total then. */
+    private int addDue(Panes panes) {
+        int end = panes.before(panes.due);
+        if (end < panes.count && panes.number(end) == panes.due) {
+            panes.get(end++, from);
+            layout.merge(from, panes.total());
+        }
+        return end;
+    }
+
+    /** Takes the panes before one out of the total of the panes up to a place. */
+    private void leave(Panes panes, long first, int end) {
+        int over = panes.before(first);
+        if (over == end) {
+            panes.total = null;
+        } else {
+            layout.leave(panes, over, end, from);
+        }
+        panes.removeFirst(over);
+    }
+
+    private void emit(RowData key, Panes panes, long times) {
+        values.setField(0, TimestampData.fromEpochMillis(shape.start(panes.due)));
+        values.setField(1, TimestampData.fromEpochMillis(shape.end(panes.due)));
+        layout.results(panes, shape.firstPane(panes.due), values, BOUNDS);
+        for (long time = 0; time < times; time++) {
+            output.collect(emitted.replace(((JoinedRowData) emitted.getValue()).replace(key, values)));
+        }
     }
 }
