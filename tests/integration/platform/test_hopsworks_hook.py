@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -52,6 +53,12 @@ def altered(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **chang
     extra = {**connection["extra"], **changes.pop("extra", {})}
     set_connection(monkeypatch, "hopsworks_default", **{**connection, **changes, "extra": extra})
     return HopsworksHook()
+
+
+@pytest.fixture(autouse=True)
+def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes have sessions too."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def certificate_folders() -> set[str]:
