@@ -21,6 +21,24 @@ from devstack.hopsworks.jobs.executions import Executor
 from devstack.hopsworks.metadata.models import Execution
 from devstack.hopsworks.server import create_app
 
+#: Segments of an address that no link leads to.
+HOSTILE_SEGMENTS = [
+    "0",
+    "-1",
+    str(2**63),
+    "9" * 5000,
+    "²",
+    "%00",
+    "%2e%2e",
+    "a%2Fb",
+    "x" * 300,
+    "%FF%FE",
+    "'",
+    '"',
+    "%0A",
+    "{}",
+]
+
 
 class MemoryBroker:
     """Topic names without a broker: the one part of the server that these tests leave out.

@@ -45,6 +45,26 @@ def plain_url(text: str, what: str) -> SplitResult:
     return parts
 
 
+def service_url(connection: Any, where: str, wanted: str) -> str:
+    """The address of a service that speaks http or https, from a connection's host, port and schema.
+
+    :param where: names the connection in an error.
+    :param wanted: what the host should be, with an example, for an error.
+    :return: without a slash at the end.
+    :raises ConfigurationError: host or port is missing or wrong.
+    """
+    host = (connection.host or "").strip().rstrip("/")
+    if not host:
+        raise ConfigurationError(f"{where}: host is empty; give {wanted}.")
+    if "://" not in host:
+        host = f"{connection.schema or 'http'}://{host}"
+    parts = plain_url(host, f"{where}: host")
+    # The form sends port 0 for an empty field.
+    if connection.port and parts.port is None:
+        parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
+    return plain_url(parts.geturl().rstrip("/"), f"{where}: host and port").geturl()
+
+
 def flag(extra: dict[str, Any], key: str, default: bool, where: str) -> bool:
     """A boolean out of a connection's extra, written as JSON boolean or as the word.
 

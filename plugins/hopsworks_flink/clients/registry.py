@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hopsworks_flink.clients.addresses import plain_url
+from hopsworks_flink.clients.addresses import service_url
 from hopsworks_flink.clients.tls import reason_of
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError
 
@@ -35,23 +35,14 @@ class RegistryConnection:
         :raises ConfigurationError: a field is missing or wrong; the text names it.
         """
         where = f"connection {connection.conn_id!r}"
-        host = (connection.host or "").strip().rstrip("/")
-        if not host:
-            raise ConfigurationError(
-                f"{where}: host is empty; give the URL of the schema registry's API, e.g. https://registry:8081."
-            )
-        if "://" not in host:
-            host = f"{connection.schema or 'http'}://{host}"
-        parts = plain_url(host, f"{where}: host")
-        if connection.port and parts.port is None:
-            parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
+        url = service_url(connection, where, "the URL of the schema registry's API, e.g. https://registry:8081")
         extra = connection.extra_dejson
         for name in ("token", "ca_path"):
             if not isinstance(extra.get(name) or "", str):
                 raise ConfigurationError(f"{where}: extra {name!r} must be a text.")
         if connection.login and extra.get("token"):
             raise ConfigurationError(f"{where}: has a login, and a token in the extra; leave one of them empty.")
-        return cls(parts.geturl(), _authorization(connection, extra), extra.get("ca_path") or None)
+        return cls(url, _authorization(connection, extra), extra.get("ca_path") or None)
 
     def options(self) -> dict[str, str]:
         """What a job needs to reach it.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hopsworks_flink.clients.addresses import flag, plain_url
+from hopsworks_flink.clients.addresses import flag, service_url
 from hopsworks_flink.exceptions import ConfigurationError
 
 #: User and password for HTTP basic authentication, or a function that signs a request (requests' and httpx').
@@ -58,7 +58,9 @@ class FlinkConnection:
         if hopsworks_conn_id:
             _refuse_own_address(connection, where)
         return cls(
-            url="" if hopsworks_conn_id else _url(connection, where),
+            url=""
+            if hopsworks_conn_id
+            else service_url(connection, where, "the URL of Flink's REST API, e.g. http://jobmanager:8081"),
             hopsworks_conn_id=hopsworks_conn_id,
             hopsworks_job=_text(extra, "hopsworks_job", where),
             auth=(connection.login, connection.password or "") if connection.login else None,
@@ -84,21 +86,6 @@ def _refuse_own_address(connection: Any, where: str) -> None:
             f"{where}: with hopsworks_conn_id in the extra, address and API key come from that connection; leave host "
             "and login empty."
         )
-
-
-def _url(connection: Any, where: str) -> str:
-    host = (connection.host or "").strip().rstrip("/")
-    if not host:
-        raise ConfigurationError(
-            f"{where}: host is empty; give the URL of Flink's REST API, e.g. http://jobmanager:8081."
-        )
-    if "://" not in host:
-        host = f"{connection.schema or 'http'}://{host}"
-    parts = plain_url(host, f"{where}: host")
-    # The form sends port 0 for an empty field.
-    if connection.port and parts.port is None:
-        parts = parts._replace(netloc=f"{parts.netloc}:{connection.port}")
-    return plain_url(parts.geturl().rstrip("/"), f"{where}: host and port").geturl()
 
 
 def _text(extra: dict[str, Any], key: str, where: str) -> str | None:
