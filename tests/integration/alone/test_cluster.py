@@ -17,13 +17,13 @@ import psutil
 import pytest
 import requests
 
-from devstack.config import HOST, DevstackConfig
+from devstack.config import HOST
 from devstack.stack import Stack
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from tests.support.live import events as simulated
 from tests.support.live.jobs import Live, living
 from tests.support.live.platform import eventually
-from tests.support.live.stack import HOME, JAVA_OPTIONS, PORT_BASE
+from tests.support.live.stack import PARTS_BESIDE, PORT_BASE, stack_beside
 
 pytestmark = [
     pytest.mark.skipif("CLUSTER_TEST" not in os.environ, reason="the long form: `make cluster`"),
@@ -31,7 +31,6 @@ pytestmark = [
 ]
 
 MINUTE = simulated.MINUTE
-PARTS = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "hopsworks-onlinefs")
 S3_PORT = PORT_BASE + 300
 BUCKET = "features"
 
@@ -54,24 +53,15 @@ def store() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack(store: str) -> Iterator[Stack]:
-    config = DevstackConfig(
-        home=HOME.with_name(f"{HOME.name}-cluster"),
-        port_base=PORT_BASE + 200,
-        taskmanagers=2,
-        task_slots=2,
-        taskmanager_memory="1536m",
-        flink_high_availability=True,
-        flink_state=f"s3://{BUCKET}/flink",
-        s3_endpoint=store,
-        java_options=JAVA_OPTIONS,
-    )
-    stack = Stack(config)
-    stack.down(wipe=True)
-    try:
-        stack.up(PARTS)
+    settings: dict[str, Any] = {
+        "taskmanagers": 2,
+        "task_slots": 2,
+        "flink_high_availability": True,
+        "flink_state": f"s3://{BUCKET}/flink",
+        "s3_endpoint": store,
+    }
+    with stack_beside("cluster", **settings) as stack:
         yield stack
-    finally:
-        stack.down()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +134,7 @@ def test_a_jobmanager_comes_back_with_its_job_which_is_not_deployed_twice(
         victim.send_signal(signal.SIGKILL)
         victim.wait(30)
         if when == "when it is back":
-            live.stack.up(PARTS)
+            live.stack.up(PARTS_BESIDE)
         with ThreadPoolExecutor(1) as pool:
             again = pool.submit(deploy_with_retries, live)
             live.produce(batches[2][:500] if when == "while it is away" else batches[2][500:])

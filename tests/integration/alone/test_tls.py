@@ -39,34 +39,20 @@ from tests.support.live import events as simulated
 from tests.support.live.jobs import Live
 from tests.support.live.leaks import Marker, Recorder, files_with, flink_pages, planted
 from tests.support.live.platform import eventually, forwarder, sdk_project
-from tests.support.live.stack import HOME, JAVA_OPTIONS, PORT_BASE
+from tests.support.live.stack import stack_beside
 
 __all__ = ["variables"]
 pytestmark = pytest.mark.timeout(400)
 
 MINUTE = simulated.MINUTE
-PARTS = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "hopsworks-onlinefs")
 FLINK_PASSWORD = "marker-of-the-flink-connection-5512"
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """A platform that hands out certificates. Flink, the broker and all of Hopsworks, no Airflow."""
-    config = DevstackConfig(
-        home=HOME.with_name(f"{HOME.name}-tls"),
-        port_base=PORT_BASE + 200,
-        kafka_security="SSL",
-        kafka_heap="256m",
-        taskmanager_memory="1536m",
-        java_options=JAVA_OPTIONS,
-    )
-    stack = Stack(config)
-    stack.down(wipe=True)
-    try:
-        stack.up(PARTS)
+    with stack_beside("tls", kafka_security="SSL", kafka_heap="256m") as stack:
         yield stack
-    finally:
-        stack.down()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +23,8 @@ HOME = REPOSITORY / f".devstack-test{WORKER and '-' + WORKER}"
 # Two checkouts can be tested at the same time: each needs ports of its own. So do the workers of one: the ports of a
 # stack lie within twenty.
 PORT_BASE = int(os.environ.get("DEVSTACK_TEST_PORT_BASE", "29000")) + 20 * int(WORKER.removeprefix("gw") or 0)
+#: What a stack beside the shared one has.
+PARTS_BESIDE = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "hopsworks-onlinefs")
 #: Jobs of tests live for seconds: the time in which the JVM's second compiler makes them fast is never earned back.
 JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
 
@@ -50,6 +53,28 @@ def stack() -> Iterator[Stack]:
     finally:
         if not reuse:
             stack.down()
+
+
+@contextmanager
+def stack_beside(name: str, **settings: Any) -> Iterator[Stack]:
+    """A stack beside the shared one, for modules that need other settings; without Airflow, on an empty state."""
+    from devstack.config import DevstackConfig
+    from devstack.stack import Stack
+
+    config = DevstackConfig(
+        home=HOME.with_name(f"{HOME.name}-{name}"),
+        port_base=PORT_BASE + 200,
+        taskmanager_memory="1536m",
+        java_options=JAVA_OPTIONS,
+        **settings,
+    )
+    stack = Stack(config)
+    stack.down(wipe=True)
+    try:
+        stack.up(PARTS_BESIDE)
+        yield stack
+    finally:
+        stack.down()
 
 
 @pytest.fixture(scope="session")
