@@ -113,7 +113,8 @@ public final class Decode {
                         request.path("framed").asBoolean(),
                         ids,
                         request.hasNonNull("written") ? request.get("written").toString() : null,
-                        request.hasNonNull("registry") ? new Registry(request.get("registry").asText(), null, null) : null);
+                        request.hasNonNull("registry") ? new Registry(request.get("registry").asText(), null, null) : null,
+                        request.hasNonNull("message") ? request.get("message").toString() : null);
         int required = columns.size() - request.get("appended").asInt();
         EventsSchema schema =
                 new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, request.hasNonNull("unwrap"), true, null);
