@@ -20,7 +20,7 @@ from hopsworks_flink.pipeline.decoding.written import decode_written
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Column, Source
 from hopsworks_flink.pipeline.spec.source.avro import AvroType, parse_schema
-from hopsworks_flink.pipeline.spec.source.columns import OPERATION, envelope_columns
+from hopsworks_flink.pipeline.spec.source.columns import IMAGE, OPERATION, envelope_columns, path_of
 from hopsworks_flink.pipeline.spec.source.protobuf import Message
 from hopsworks_flink.pipeline.spec.source.writing import shown_path
 from hopsworks_flink.pipeline.types import TIMESTAMP
@@ -34,6 +34,8 @@ __all__ = ["Check", "Schemas", "UndecodableError", "decoder", "value_check"]
 
 # What a change may be: create, read (of a snapshot), update; delete, truncate, message.
 _TAKEN, _LEFT_OUT = ("c", "r", "u"), ("d", "t", "m")
+# What stands for a value that the database did not tell of, as it had not changed and lies elsewhere.
+_UNAVAILABLE = "__debezium_unavailable_value"
 _SPACE = " \t\n\r"
 _DEEPEST = 100
 _FRAMING = 5
@@ -76,12 +78,14 @@ def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes]
 
 def _unwrapping(source: Source, registry: Schemas | None) -> Callable[[bytes], dict[str, Any] | None]:
     decode = _decoder(source, envelope_columns(source.value_columns, source.unwrap), registry)
+    of_row = {name for name, column in source.value_columns.items() if path_of(name, column, source.unwrap)[0] == IMAGE}
 
     def unwrap(value: bytes) -> dict[str, Any] | None:
         event = decode(value)
         operation = event.pop(OPERATION)
         if operation in _TAKEN:
-            return event
+            unavailable = (_UNAVAILABLE, _UNAVAILABLE.encode())
+            return {n: None if n in of_row and found in unavailable else found for n, found in event.items()}
         if operation in _LEFT_OUT:
             return None
         raise UndecodableError(
