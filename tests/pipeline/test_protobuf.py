@@ -23,6 +23,7 @@ from hopsworks_flink.pipeline.simulation import event_time_range, simulator_argu
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source.protobuf import CONTENT, shipped
 from hopsworks_flink.pipeline.sql.features import source_table
+from hopsworks_flink.pipeline.state import state_signature
 from tests.pipeline.strict_format import JavaFormat, texts
 from tests.pipeline.written import spec
 from tests.support.protobuf import content, files, message_class, write
@@ -536,6 +537,7 @@ def test_what_a_job_gets_is_what_its_columns_read() -> None:
     columns = {"id": "bigint", "at": "timestamp", "price": {"type": "double", "path": "items[0].price"}}
     one, other = (Pipeline.parse(spec(columns, **{**PROTOBUF, "descriptor": content(made)})) for made in (SHOP, newer))
     assert source_table(one) == source_table(other), "a field that no column reads does not change the job"
+    assert state_signature(one) == state_signature(other)
     assert "'hopsworks-events.encoding' = 'protobuf'" in source_table(one)
     item = '{"name": "items", "kind": "message", "items": {"0": {"fields": {"1": {"name": "items[0].price", '
     assert item + '"kind": "double", "implicit": true, "value": {"column": "price"}}}}}}' in source_table(one)
