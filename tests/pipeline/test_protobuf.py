@@ -452,7 +452,7 @@ def test_what_a_library_reads_is_what_both_read(flink: JavaFormat, orders: list[
     [
         ({}, {"descriptor": None}, "descriptor is needed with format: protobuf"),
         ({}, {"message": None}, "message is needed with format: protobuf"),
-        ({}, {"message": "shop.Bill"}, "descriptor has no message shop.Bill; it has google.protobuf.Timestamp"),
+        ({}, {"message": "shop.Bill"}, "descriptor has no message shop.Bill; it has shop.Item, shop.Order"),
         ({}, {"message": "a b"}, "source.message: must be the full name of a message, such as shop.Order"),
         ({}, {"descriptor": "orders.desc"}, "descriptor names a file, which only a pipeline file can"),
         ({}, {"descriptor": "base64:?"}, "descriptor is no base64"),
@@ -518,12 +518,14 @@ def test_a_descriptor_that_cannot_be_read_is_one_error_of_the_file(tmp_path: Pat
     (folder / "link.desc").symlink_to(tmp_path / "outside.desc")
     alone = FileDescriptorSet(file=[SHOP.file[-1]])
     write(alone, folder / "alone.desc")
+    write(files("old", {"Order": {"id": "int64"}}), folder / "other.desc")
     for named, problem in (
         ("no.desc", "source.descriptor: no.desc cannot be read: No such file or directory"),
         ("../outside.desc", "source.descriptor: ../outside.desc must be relative to the pipeline file's folder"),
         (str(tmp_path / "outside.desc"), "must be relative to the pipeline file's folder, and lie in it"),
         ("link.desc", "link.desc cannot be read: it is a link to a file outside of its folder"),
         ("text.desc", "text.desc is no set of file descriptors, as protoc --include_imports -o FILE writes it"),
+        ("other.desc", "source.descriptor: other.desc has no message shop.Order; it has old.Order"),
         ("alone.desc", "descriptor lacks google/protobuf/timestamp.proto, which shop.proto imports; make it with"),
     ):
         with pytest.raises(PipelineError) as refused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -24,9 +24,11 @@ CONTENT = "base64:"
 #: Far beyond the descriptors of a company's messages; and what of them one message may need, which goes with the file.
 MOST_BYTES, MOST_NEEDED = 16 * 1024 * 1024, 256 * 1024
 
-_MOMENT = "google.protobuf.Timestamp"
+_MOST_SHOWN = 30
+_GOOGLE = "google.protobuf"
+_MOMENT = f"{_GOOGLE}.Timestamp"
 _WRAPPERS = {
-    f"google.protobuf.{name}Value"
+    f"{_GOOGLE}.{name}Value"
     for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
 }
 _AVRO = {"double": "double", "float": "float", "bool": "boolean", "string": "string", "bytes": "bytes", "enum": "enum"}
@@ -109,11 +111,14 @@ class Message(NamedTuple):
 def shipped(content: bytes, message: str | None) -> str:
     """A descriptor's content as the file takes it along: of the files in it those that the message needs.
 
-    :raises ValueError: it is no set of file descriptors, or too much of it is needed.
+    :param message: None if the file lacks it, which is told later; then nothing is needed.
+    :raises ValueError: it is no set of file descriptors, does not have the message, or too much of it is needed.
     """
     files = {file.name: file for file in _parsed(content).file}
     wanted: set[str] = set()
-    waiting = [name for name, file in files.items() if message is None or _declares(file, message)]
+    waiting = [name for name, file in files.items() if message is not None and _declares(file, message)]
+    if message is not None and not waiting:
+        raise ValueError(_no_message(message, files.values()))
     while waiting:
         name = waiting.pop()
         if name in files and name not in wanted:
@@ -121,8 +126,8 @@ def shipped(content: bytes, message: str | None) -> str:
             waiting += files[name].dependency
     kept = type(_parsed(b""))()
     for name, file in files.items():
-        # Comments and calls say nothing about records. Without its message, which is told later, everything stays.
-        if name in wanted or not wanted:
+        # Comments and calls say nothing about records.
+        if name in wanted:
             file.ClearField("source_code_info")
             del file.service[:]
             kept.file.append(file)
@@ -174,10 +179,13 @@ def _descriptor(content: str, message: str) -> Any:
     try:
         return pool.FindMessageTypeByName(message)
     except KeyError:
-        offered = ", ".join(
-            f"{file.package}.{one.name}".removeprefix(".") for file in files for one in file.message_type[:20]
-        )
-        raise ValueError(f"has no message {message}; it has {offered or 'none'}") from None
+        raise ValueError(_no_message(message, files)) from None
+
+
+def _no_message(message: str, files: Iterable[Any]) -> str:
+    names = [f"{file.package}.{one.name}" for file in files for one in file.message_type if file.package != _GOOGLE]
+    shown = ", ".join(name.removeprefix(".") for name in names[:_MOST_SHOWN])
+    return f"has no message {message}; it has {shown or 'none'}{', …' if len(names) > _MOST_SHOWN else ''}"
 
 
 def parse_message(
