@@ -18,7 +18,7 @@ pytestmark = pytest.mark.airflow
 DAGS = REPOSITORY / "dags"
 EXPECTED = {
     f"card_transactions__{verb}"
-    for verb in ("deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy")
+    for verb in ("audit", "deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy")
 }
 
 
