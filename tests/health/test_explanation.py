@@ -120,6 +120,10 @@ SITUATIONS = {
         {"online": Store(), "offline": Store(), "watermark": None, "job": None, "written": []},
         {OPEN: BOTH},
     ),
+    "Flink does not say whether it is": (
+        {"online": Store(), "offline": Store(), "watermark": None, "job": None, "asked_flink": False, "written": []},
+        {UNEXPLAINED: BOTH},
+    ),
     # --- offline ---
     "its offset is not reached": (
         {"offline": Store(), "materialized": {0: 5}},

@@ -196,14 +196,10 @@ def _outcome(event: Event) -> str:
 def _values(explanation: Explanation) -> str:
     columns = explanation.columns
     names = ["time", *(name for name in explanation.facts.types if name not in explanation.key)]
-    rows = [
-        {
-            "feature": name,
-            **{place: _of(row, name, explanation.facts.at) for place, row in columns.items()},
-            "": _mark(explanation, name),
-        }
-        for name in names
-    ]
+    rows = []
+    for name in names:
+        found = {place: _of(row, name, explanation.facts.at) for place, row in columns.items()}
+        rows.append({"feature": name, **found, "": _mark(explanation, name)})
     return f"Values\n{_table(rows)}"
 
 
@@ -233,7 +229,7 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     room = WIDTH - sum(widths.values()) - len(_GAP) * len(names)
     lines = [_GAP.join([*(_cut(name, width) for name, width in widths.items()), last])]
     for row in rows:
-        first, *more = textwrap.wrap(row[last], room) or [""]
+        first, *more = textwrap.wrap(row[last], max(1, room)) or [""]
         lines.append(_GAP.join([*(_cut(row[name], width) for name, width in widths.items()), first]))
         lines += [" " * (WIDTH - room) + line for line in more]
     return "\n".join(line.rstrip() for line in lines)

@@ -134,7 +134,8 @@ class Facts:
     :param recomputed: the row that the events come to; None: they come to none.
     :param has_time: whether the group's rows carry their time.
     :param watermark: of the running job, epoch milliseconds; None: no job runs, or it has none.
-    :param job: id of the running job.
+    :param job: id of the running job; None: none runs, or Flink does not say.
+    :param asked_flink: whether Flink said anything.
     :param written: the key's rows in the feature group's topic for this time (all of them, if the group has no event
         time), in the order in which they were written; None: the topic was not read, or not to its end.
     :param materialized: partition of that topic -> everything before this offset is offline; None: unknown.
@@ -152,6 +153,7 @@ class Facts:
     has_time: bool = True
     watermark: int | None = None
     job: str | None = None
+    asked_flink: bool = True
     written: Sequence[Written] | None = None
     materialized: Mapping[int, int] | None = None
     gone: str | None = None
@@ -162,7 +164,7 @@ class Facts:
     @property
     def is_open(self) -> bool:
         """Whether the job has not come to the end of the window."""
-        return self.watermark is None or self.watermark < self.at - 1
+        return self.asked_flink and (self.watermark is None or self.watermark < self.at - 1)
 
     def holds(self, store: Store | None) -> bool:
         """Whether a store has a row of this very time, or one that has no time."""
@@ -352,7 +354,7 @@ def _value(facts: Facts, where: str, store: Store) -> tuple[str, str]:
 
 def _absent(facts: Facts, store: Store) -> tuple[str, str]:
     """Why a row was never written."""
-    if facts.job is None and not facts.differences:
+    if facts.asked_flink and facts.job is None and not facts.differences:
         return OPEN, "no job of the pipeline runs"
     return _unlike(facts, store)
 
@@ -362,7 +364,7 @@ def _unlike(facts: Facts, store: Store) -> tuple[str, str]:
     if facts.differences:
         return OTHER_FILE, f"the deployed job is not this file's: {'; '.join(facts.differences)}"
     if store.lacking:
-        return LATE, _named(store.lacking, "came after the window had closed: the value is right without")
+        return LATE, _named(store.lacking, "came after the window had closed, and the value is right without")
     if facts.gone:
         return GONE, facts.gone
     if facts.unread:
@@ -378,7 +380,7 @@ def _open(facts: Facts) -> str:
     if facts.job is None:
         return "no job of the pipeline runs, so the window is not emitted"
     seen = "has no watermark yet" if facts.watermark is None else f"its watermark is {iso(facts.watermark)}"
-    return f"the job has not come to {iso(facts.at)}: {seen}"
+    return f"the job has not come to {iso(facts.at)}; {seen}"
 
 
 def _waiting(facts: Facts, row: Written) -> str:
@@ -391,7 +393,7 @@ def _waiting(facts: Facts, row: Written) -> str:
 def _named(events: Sequence[Event], what: str, *, reasons: bool = False, most: int = 3) -> str:
     names = [f"{event} ({event.outcome})" if reasons else str(event) for event in events[:most]]
     more = f" and {len(events) - most} more" if len(events) > most else ""
-    return f"{len(events)} event(s) {what}{':' if reasons else ''} {', '.join(names)}{more}"
+    return f"{len(events)} event(s) {what}: {', '.join(names)}{more}"
 
 
 def _time(row: Row) -> str:

@@ -59,11 +59,13 @@ class Asked:
 class Job:
     """What Flink knows of a pipeline's job.
 
+    :param known: whether it said anything.
     :param job_id: of the one that runs; None: none does.
     :param marks: of that one.
     :param ingestions: full name of a group -> ingestion ids of all jobs of the name that Flink remembers.
     """
 
+    known: bool = False
     job_id: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     watermark: int | None = None
@@ -173,7 +175,7 @@ class Explainer:
         group, registered = values[0].group, values[0].registered
         # A row is written when an event has come that lies behind its time, and no further ahead of its arrival.
         since = max(0, min(value.at for value in values) - milliseconds(self.pipeline.source.max_future))
-        own = self.job.ingestions.get(group.full_name, frozenset())
+        own = self.job.ingestions.get(group.full_name, frozenset()) if self.job.known else None
         places = {value.place for value in values}
         rows = read_rows(self.session, group, registered, places, since, own, seconds=self.seconds)
         whole = "" if rows.span.complete else ", and no more in the time given: who wrote the rows is not known"
@@ -196,8 +198,8 @@ class Explainer:
                 ingestions.setdefault(name, set()).add(number)
         named = {name: frozenset(numbers) for name, numbers in ingestions.items()}
         if running is None:
-            return Job(ingestions=named)
-        return Job(running.job_id, running.marks, self.hook.watermark(running.job_id), named)
+            return Job(True, ingestions=named)
+        return Job(True, running.job_id, running.marks, self.hook.watermark(running.job_id), named)
 
 
 class _Value:
@@ -273,6 +275,7 @@ class _Value:
             has_time=self.group.event_time is not None,
             watermark=watermark,
             job=job.job_id,
+            asked_flink=job.known,
             written=self.written,
             materialized=self.materialized,
             gone=self.found.gone,

@@ -40,7 +40,7 @@ def read_rows(
     registered: Any,
     places: Collection[Place],
     since: int,
-    ingestions: frozenset[int],
+    ingestions: frozenset[int] | None,
     *,
     seconds: float | None = None,
 ) -> Rows:
@@ -48,7 +48,7 @@ def read_rows(
 
     :param registered: the SDK's feature group.
     :param since: Kafka timestamp, epoch milliseconds.
-    :param ingestions: ingestion ids of the pipeline's own jobs.
+    :param ingestions: ingestion ids of the pipeline's own jobs; None: nobody says, and every id may be one.
     :raises HopsworksFlinkError: Hopsworks or the broker does not answer.
     """
     ref = session.describe(registered)
@@ -127,7 +127,7 @@ def row_of(group: FeatureGroup, values: Mapping[str, Any]) -> Row:
 
 
 def _written(
-    record: Any, row: Row, headers: Mapping[str, bytes], ingestions: frozenset[int], group: FeatureGroup
+    record: Any, row: Row, headers: Mapping[str, bytes], ingestions: frozenset[int] | None, group: FeatureGroup
 ) -> Written:
     text, storage = headers.get("onlineIngestionId"), headers.get("storage")
     number = int(text) if text is not None and text.isdigit() else None
@@ -135,7 +135,7 @@ def _written(
     if number is None and storage == b"offline":
         # What a job writes of a group that is offline only looks like what a recompute writes.
         writer = RECOMPUTE if group.online else JOB
-    elif number in ingestions:
+    elif number is not None and (ingestions is None or number in ingestions):
         writer = JOB
     place = (record.partition(), record.offset(), record.timestamp()[1])
     return Written(*place, writer, row, number, storage != b"offline", storage != b"online")
