@@ -107,7 +107,7 @@ REWARMS = [
     ((*ROWS, "key"), ["cc_num", "tid"], "rows_1 has another key"),
     (ROWS, {**SPEC["feature_groups"][1], "name": "rows"}, "rows_1 has another key, other windows"),
     (("feature_groups",), SPEC["feature_groups"][::-1], "another order"),
-    (("engine",), "native", "shops_1 has another key, other windows, other accumulators or another engine"),
+    (("engine",), "sql", "shops_1 has another key, other windows, other accumulators or another engine"),
 ]
 
 
