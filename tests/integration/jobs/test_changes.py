@@ -119,13 +119,16 @@ def rows(expression: str) -> Callable[[Spec], None]:
     return change
 
 
-def native(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
+def together(*changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
     def change(spec: Spec) -> None:
-        spec["engine"] = "native"
         for one in changes:
             one(spec)
 
     return change
+
+
+def engine(name: str, *changes: Callable[[Spec], None]) -> Callable[[Spec], None]:
+    return together(lambda spec: spec.update(engine=name), *changes)
 
 
 def nothing(spec: Spec) -> None:
@@ -251,17 +254,19 @@ CHANGES = {
     "shuffle": Change("source columns in another order", shuffled, "refused"),
     "idle": Change("`idle_timeout`", source(idle_timeout="10s"), "keeps"),
     "parallelism": Change("parallelism", parallel(2), "keeps", before=spread),
-    "parallelism-down": Change("parallelism, to fewer", parallel(1), "keeps", before=native(HOP, spread, parallel(2))),
+    "parallelism-down": Change(
+        "parallelism, to fewer", parallel(1), "keeps", before=together(HOP, spread, parallel(2))
+    ),
     "parallelism-form": Change("parallelism, in the form", nothing, "keeps", before=spread, deploy={"parallelism": 2}),
-    "engine": Change("`engine`", native(), before=HOP, often=True),
-    "engine-back": Change("`engine`, back to SQL", lambda spec: spec.update(engine="sql"), before=native(CUMULATE)),
-    "native-append": Change("the same with `engine: native`", appended, "keeps", before=native(HOP)),
-    "native-size": Change("a longer window, native", window(size="40s"), before=native()),
-    "native-deviation": Change(
-        "stddev_samp ↔ var_pop, native",
+    "engine": Change("`engine`", engine("native"), before=engine("sql", HOP), often=True),
+    "engine-back": Change("`engine`, to SQL", engine("sql"), before=CUMULATE),
+    "sql-append": Change("a source column more, with `engine: sql`", appended, "keeps", before=engine("sql", HOP)),
+    "sql-size": Change("a longer window, with `engine: sql`", window(size="40s"), before=engine("sql")),
+    "sql-deviation": Change(
+        "stddev_samp ↔ var_pop, with `engine: sql`",
         aggregate("y", {"var_pop": "v"}),
         "keeps",
-        before=native(HOP, aggregate("y", {"stddev_samp": "v"})),
+        before=engine("sql", HOP, aggregate("y", {"stddev_samp": "v"})),
     ),
     "rename": Change("a feature renamed", renamed, "refused"),
     "rows": Change("what a feature of `features` is made of", rows("v * 3"), "keeps", before=rows("v + 1")),
