@@ -14,7 +14,7 @@ from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, S
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
-from hopsworks_flink.deployment.decision import StartPolicy, with_state
+from hopsworks_flink.deployment.decision import WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import (
@@ -33,7 +33,7 @@ from hopsworks_flink.pipeline.resources import (
     source_topic_arguments,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
+from hopsworks_flink.pipeline.state import Outcome, panes_go_on, state_outcome, state_signature
 from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 
 Action = Literal["create", "change", "none"]
@@ -128,7 +128,13 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         outcome, reasons = _state(pipeline, deployment, marks)
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
-        if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
+        if (
+            outcome == "rewarms"
+            and deployment.state == "auto"
+            and panes_go_on(state_signature(pipeline).marks(), marks)
+        ):
+            outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
+        elif outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
     return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, pipeline.left_to_sql)
 

@@ -15,7 +15,7 @@ from hopsworks_flink.clients.flink.jobs import (
     newest,
     watermark_of,
 )
-from hopsworks_flink.pipeline.state import state_outcome
+from hopsworks_flink.pipeline.state import panes_go_on, state_outcome
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class StartPolicy:
     :param credentials: fingerprint of those that a new job would get; None: they are not compared.
     :param marks: what the new job says about its state.
     :param why: what makes a rewarm necessary that nobody asked for.
+    :param panes: whether the job can go on with the state where that rewarm is impossible: native windows then have no
+        value of what is new until their first whole window.
     """
 
     state: StatePolicy = "auto"
@@ -77,6 +79,7 @@ class StartPolicy:
     credentials: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    panes: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,14 @@ class Replace:
 
     :param savepoint: stop it with a savepoint; otherwise it is cancelled.
     :param start: what the new job begins with; None: the savepoint.
+    :param panes: begin with the savepoint if the source no longer holds what ``start`` needs.
     """
 
     job: FlinkJob
     savepoint: bool
     start: Start | None
     reason: str
+    panes: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,10 @@ class Refuse:
 
 Decision = NoOp | Submit | Replace | Recover | Wait | Refuse
 
+#: Where a rewarm is impossible.
+WITH_PANES = (
+    "it goes on with the panes of the aggregates that it had; new ones have no value until their first whole window"
+)
 _BY_CHOICE = "its state is left behind because state='fresh'"
 _WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
 
@@ -239,10 +248,12 @@ def _decide_for_same(desired_hash: str, job: FlinkJob, facts: DeploymentFacts, p
 def _replace_by_rewarming(
     job: FlinkJob, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy, why: str
 ) -> Decision:
-    start = _rewarm(facts, known, policy)
+    start, panes = _rewarm(facts, known, policy), policy.panes and job.state == "RUNNING"
+    if start is None and panes:
+        return Replace(job, True, None, f"{why}; {policy.why}, and {WITH_PANES}")
     if start is None:
         return Refuse(_no_watermark(policy, f"{why} and is {job.state}"))
-    return Replace(job, job.state == "RUNNING", start, f"{why}; {_rewarmed(policy)}")
+    return Replace(job, job.state == "RUNNING", start, f"{why}; {_rewarmed(policy)}", panes)
 
 
 _REWARM_WAYS_OUT = (
@@ -277,8 +288,12 @@ def with_state(policy: StartPolicy, running: Mapping[str, str] | None) -> StartP
     if policy.state not in ("auto", "restore"):
         return policy
     outcome, reasons = state_outcome(policy.marks, running)
-    why = "; ".join(reasons) if outcome == "rewarms" else ""
-    return replace(policy, state="rewarm" if why and policy.state == "auto" else "restore", why=why)
+    if outcome != "rewarms":
+        return replace(policy, state="restore", why="")
+    panes, why = panes_go_on(policy.marks, running), "; ".join(reasons)
+    if policy.state == "auto":
+        return replace(policy, state="rewarm", why=why, panes=panes)
+    return replace(policy, state="restore", why="" if panes else why)
 
 
 def _decide_without_job(
