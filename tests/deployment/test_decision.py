@@ -219,6 +219,23 @@ def test_panes_of_native_windows(state: Any, marks: dict[str, str], watermark: i
         assert (decision.start.watermark if decision.start else None, decision.panes) == expected
 
 
+@pytest.mark.parametrize(
+    ("facts", "marks", "expected"),
+    [
+        (seen(job("FINISHED"), left=SAVEPOINT, watermark=W), OTHER_AGGREGATES, (start(None, True, W), start("sp"))),
+        (seen(job("FINISHED"), left=SAVEPOINT), OTHER_AGGREGATES, (start("sp"), None)),
+        (seen(job("FINISHED"), left=NONE, watermark=W), OTHER_AGGREGATES, (start(None, True, W), None)),
+        (seen(job("FINISHED"), left=SAVEPOINT, watermark=W), OTHER_WINDOWS, (start(None, True, W), None)),
+        (seen(job("FINISHED"), left=SAVEPOINT, watermark=W), MARKS, (start("sp"), None)),
+    ],
+)
+def test_panes_of_a_job_that_has_ended(facts: DeploymentFacts, marks: dict[str, str], expected: Any) -> None:
+    ended = replace(facts, jobs=[replace(facts.jobs[0], marks=marks)])
+    decision = decide(HASH, ended, None, asked("auto", marks=MARKS))
+    assert isinstance(decision, Submit)
+    assert (told(decision.start), told(decision.panes)) == expected
+
+
 def test_predecessor_is_the_job_started_last() -> None:
     decision = decide(HASH, seen(job("FAILED", None, "old", 1), job("FAILED", None, "new", 2)), None, RESTORE)
     assert isinstance(decision, Submit)

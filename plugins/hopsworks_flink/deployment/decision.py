@@ -120,11 +120,15 @@ class NoOp:
 
 @dataclass(frozen=True)
 class Submit:
-    """Nothing runs: start the job."""
+    """Nothing runs: start the job.
+
+    :param panes: begin with this state if the source no longer holds what ``start`` needs.
+    """
 
     predecessor: FlinkJob | None
     start: Start
     reason: str
+    panes: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,15 @@ class Replace:
 
 @dataclass(frozen=True)
 class Recover:
-    """The desired job itself has failed, or does not recover: cancel it if need be, and start it again."""
+    """The desired job itself has failed, or does not recover: cancel it if need be, and start it again.
+
+    :param panes: as of `Submit`.
+    """
 
     job: FlinkJob
     start: Start
     reason: str
+    panes: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -305,10 +313,10 @@ def _decide_without_job(
     else:
         ended = f"no job of this name runs; the last one, {previous.job_id}, is {previous.state}"
 
-    def begin(start: Start, suffix: str = "") -> Decision:
+    def begin(start: Start, suffix: str = "", panes: Start | None = None) -> Decision:
         if previous is not None and previous.state == "FAILED" and previous.deployment_hash == desired_hash:
-            return Recover(previous, start, ended + suffix)
-        return Submit(previous, start, ended + suffix)
+            return Recover(previous, start, ended + suffix, panes)
+        return Submit(previous, start, ended + suffix, panes)
 
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
@@ -317,8 +325,7 @@ def _decide_without_job(
     if policy.state == "rewarm":
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
-        start = _rewarm(facts, known, policy)
-        return begin(start, f"; {_rewarmed(policy)}") if start else Refuse(_no_watermark(policy, ended))
+        return _begin_rewarmed(_rewarm(facts, known, policy), left, policy, ended, begin)
     if left.path:
         if policy.why:
             return Refuse(_not_carried(policy, previous.job_id if previous else "of the last deployment"))
@@ -330,6 +337,18 @@ def _decide_without_job(
     if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
         return _after_forgotten(known, begin)
     return begin(Start(None, left.origin))
+
+
+def _begin_rewarmed(
+    start: Start | None, left: RestorePoint, policy: StartPolicy, ended: str, begin: Callable[..., Decision]
+) -> Decision:
+    """Rewarm; where that is impossible, with the panes in what was left."""
+    panes = _start_from(left) if policy.panes and left.path else None
+    if start is None and panes is None:
+        return Refuse(_no_watermark(policy, ended))
+    if start is None:
+        return begin(panes, f"; {policy.why}, and {WITH_PANES}")
+    return begin(start, f"; {_rewarmed(policy)}", panes)
 
 
 def _marks_before(

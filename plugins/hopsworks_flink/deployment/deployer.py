@@ -346,7 +346,13 @@ class Deployer:
     def _start(self, decision: Submit | Recover, facts: DeploymentFacts) -> DeploymentResult:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor
         start, unfinished = decision.start, self._unfinished(job)
-        self.desired.check_start(start)
+        try:
+            self.desired.check_start(start)
+        except FlinkStateError as error:
+            if decision.panes is None:
+                raise
+            self.log.warning("%s But %s.", error, WITH_PANES)
+            start = decision.panes
         if isinstance(decision, Recover) and not decision.job.is_terminal:
             self.hook.cancel(decision.job.job_id)
             self.log.info("Cancelled job %s.", decision.job.job_id)

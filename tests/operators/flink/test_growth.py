@@ -259,17 +259,21 @@ def test_panes_go_on_where_groups_grow_and_the_past_cannot_be_read(
     assert (told.state, second["state"]) == (("keeps", "restore") if why == "compacted" else ("rewarms", "rewarm"))
 
 
-def test_panes_go_on_after_a_worker_died(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("grows", [True, False])
+def test_panes_go_on_after_a_worker_died(platform: Platform, monkeypatch: pytest.MonkeyPatch, grows: bool) -> None:
     first = platform.deploy()
     platform.compaction = "compact"
-    platform.grow()
+    if grows:
+        platform.grow()
+    else:
+        platform.spec["feature_groups"][0]["aggregates"]["n"] = {"count": "*", "where": "amount > 0"}
     with monkeypatch.context() as patch:
-        die(patch, HopsworksSession, "append_features", True, 1)
+        die(patch, *((HopsworksSession, "append_features") if grows else (FlinkHook, "stop_with_savepoint")), True, 1)
         with pytest.raises(Killed):
             platform.deploy()
     assert platform.deploy()["state"] == "restore"
     assert platform.the_job().restored_from == platform.flink.jobs[first["job_id"]].savepoint
-    assert platform.features() == [NEW, NEW]
+    assert platform.features() == ([NEW, NEW] if grows else [OLD, OLD])
 
 
 def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
