@@ -94,8 +94,8 @@ class Pipeline(Model):
     :param name: names the job and its DAGs, ``[a-z][a-z0-9_]*``, at most 63 characters.
     :param source: the topic with the events.
     :param feature_groups: what is computed; all of them share one job and one scan of the topic.
-    :param engine: what computes the windows: ``sql``, Flink's SQL, or ``native``, this package's operators, which take
-        all groups but those that are `FeatureGroup.sql_only`. Both give the same rows.
+    :param engine: what computes the windows: ``native``, this package's operators, which take all groups but those that
+        are `FeatureGroup.sql_only`; or ``sql``, Flink's SQL. Both give the same rows.
     :param parallelism: of the streaming job: a number of parallel subtasks, each of which needs a slot of the cluster,
         or ``partitions``: as many as the source topic has.
     :param history: files with past events; None: the topic itself is the history.
@@ -108,7 +108,7 @@ class Pipeline(Model):
     description: str = ""
     source: Source
     feature_groups: list[FeatureGroup] = Field(min_length=1)
-    engine: Literal["sql", "native"] = "sql"
+    engine: Literal["native", "sql"] = "native"
     parallelism: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | Literal["partitions"] = 1
     history: History | None = None
     freshness: Duration | None = None
