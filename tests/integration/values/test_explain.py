@@ -202,7 +202,7 @@ def test_recomputed_since(explained: Explained, why: Any) -> None:
 
 def test_the_audit_counts_by_cause(explained: Explained, variables: dict[str, str]) -> None:
     settle = int(time.time()) - END // 1000 - 5
-    audit = AuditFeaturesOperator(task_id="t", pipeline=SPEC, keys=10, settle=f"{settle}s")
+    audit = AuditFeaturesOperator(task_id="t", pipeline=SPEC, sample=10, settle=f"{settle}s")
     with pytest.raises(AirflowFailException, match=f"{NAME}: of 9 values . differ"):
         audit.execute(task_context())
     kept = json.loads(variables[f"hopsworks_flink.audit.{NAME}__features"])
