@@ -23,6 +23,8 @@ _STATELESS_SOURCE = (
     "partitions",
     "framing",
     "avro_schema",
+    "descriptor",
+    "message",
     "registry",
     "schema_ids",
     "replication",
