@@ -92,6 +92,10 @@ def test_deploy_makes_topic_groups_and_one_healthy_job(path):
     deployed = results["deploy_streaming_job"]
     assert deployed["action"] == "submitted"
     assert jobs(path.stack, JOB) == {deployed["job_id"]: "RUNNING"}
+    shown = requests.get(f"{path.stack.config.flink_url}/jobs/{deployed['job_id']}/plan", timeout=30).json()["plan"]
+    read = " ".join(node["description"] for node in shown["nodes"])
+    for words in ("Source: credit_card_transactions", "10 m every 1 m by cc_num", f"{GROUP} v2: Writer"):
+        assert words in read, "Flink's page says it as the pipeline file does"
     event = path.asset_events(path.first_run)["deploy_streaming_job"]
     assert {"job_id": deployed["job_id"], "action": "submitted"}.items() <= event.items()
     log = path.airflow.log(path.first_run, "deploy_streaming_job", 1)

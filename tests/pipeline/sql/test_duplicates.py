@@ -109,7 +109,7 @@ def test_what_happened_before_is_read_as_well() -> None:
 
 def test_late_events_are_told_of_where_they_still_are() -> None:
     pipeline = Pipeline.parse(spec(late="topic"))
-    assert "FROM `source`\nWHERE" in compile_plan(pipeline, registered(pipeline)).inserts[-1]
+    assert f"FROM `{pipeline.source.topic}`\nWHERE" in compile_plan(pipeline, registered(pipeline)).inserts[-1]
 
 
 @pytest.mark.parametrize(
