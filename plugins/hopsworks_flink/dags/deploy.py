@@ -25,7 +25,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from hopsworks_flink.assets import flink_job_asset
+from hopsworks_flink.assets import feature_group_asset, flink_job_asset, topic_asset
 from hopsworks_flink.dags.base import RETRY_DELAY, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
@@ -96,10 +96,14 @@ def deploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
             rewarm_from="{{ params.rewarm_from or '' }}",
             savepoint_path="{{ params.savepoint_path or '' }}",
             on_drift="append",
-            # The deployment's record: the last healthy job and its state, for when the JobManager has lost them.
-            outlets=[flink_job_asset(pipeline.job_name)],
+            # The first is the deployment's record: the last healthy job and its state, for when the JobManager has
+            # lost them.
+            outlets=[
+                flink_job_asset(pipeline.job_name),
+                *(feature_group_asset(group.name, group.version) for group in pipeline.feature_groups),
+            ],
             # Before Airflow 3.3 the record is kept in the asset's events, and a task can read those of its inlets only.
-            inlets=[flink_job_asset(pipeline.job_name)],
+            inlets=[flink_job_asset(pipeline.job_name), topic_asset(pipeline.source.topic)],
         )
 
         [create_topic, *create_feature_groups] >> deploy_job
