@@ -57,7 +57,9 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 # Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
-EVERYTHING := -n 4 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1
+# Hypothesis draws the same examples each time: what new ones find is the business of `make check`, not of a run that
+# decides on a change.
+EVERYTHING := -n 4 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1 --hypothesis-profile ci
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
@@ -120,11 +122,11 @@ engines: env ## the native engine beside SQL's windows on random pipelines with 
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation
 	@CHANGES=all $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
 
-NATIVE := $(addprefix tests/integration/,jobs/test_faults.py jobs/test_growth_live.py values/test_poison.py \
-	alone/test_tls.py values/test_engines.py)
-.PHONY: test-native
-test-native: env ## faults, growth, late events, poison and TLS once more, with `engine: native` where a file names none
-	@TEST_ENGINE=native $(PYTHON) -m pytest -q $(or $(ARGS),$(NATIVE))
+BY_SQL := $(addprefix tests/integration/,jobs/test_faults.py jobs/test_growth_live.py values/test_poison.py \
+	alone/test_tls.py airflow/test_feature_path.py)
+.PHONY: test-sql
+test-sql: env ## faults, growth, poison, TLS and the feature path once more, with `engine: sql` where a file names none
+	@TEST_ENGINE=sql $(PYTHON) -m pytest -q $(or $(ARGS),$(BY_SQL))
 
 .PHONY: compose-file
 compose-file: $(ROOT_ENV) ## writes docker-compose.yaml out of the local stack's configuration

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +43,8 @@ def evaluate(
     parsed = Pipeline.parse(pipeline if not isinstance(pipeline, Mapping) else dict(pipeline))
     _refuse_names_that_collide(parsed)
     with connect() as connection:
-        _load(connection, parsed, list(events))
-        _execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
+        load(connection, parsed, list(events))
+        execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
         return {group.full_name: _rows(connection, parsed, group) for group in parsed.feature_groups}
 
 
@@ -77,7 +77,8 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: list[Mapping[str, Any]]) -> None:
+def load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: Sequence[Mapping[str, Any]]) -> None:
+    """Make table `queries.RAW` of events."""
     import pyarrow as pa
 
     columns = typed_columns(pipeline.source, events)
@@ -111,7 +112,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     what = f"pipeline {pipeline.name}: feature group {group.full_name}"
     names = [*group.key, *group.aggregates, *group.features]
     rows = []
-    for *values, earliest, end in _execute(connection, queries.group_rows(pipeline, group), what):
+    for *values, earliest, end in execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))
         for name, time in group.times.items():
             at = queries.window_start(group.window, earliest, end) if time is group.window_start else end
@@ -120,7 +121,8 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     return rows
 
 
-def _execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -> list[tuple[Any, ...]]:
+def execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement; `what` begins the text of a PipelineError."""
     import duckdb
 
     try:
