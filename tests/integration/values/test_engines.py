@@ -23,7 +23,7 @@ from tests.support.live.sameness import Cluster, Comparison, Rows, decoded
 
 pytestmark = pytest.mark.timeout(600)
 
-#: Pipelines of one partition, whose order of arrival is the topic's: one in each run; `make engines` takes more of them.
+#: Pipelines of one partition, whose order of arrival is the topic's: one in each run, more by `make engines`.
 SEEDS = list(
     itertools.islice(
         (seed for seed in itertools.count(4) if random_case(seed, events=1).spec["source"]["partitions"] == 1),
