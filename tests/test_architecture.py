@@ -33,6 +33,7 @@ PURE = (
     "deployment.desired",
     "deployment.growth",
     "health.bounds",
+    "health.explanation",
     "health.gate",
     "health.rows",
     "health.refusal",
