@@ -21,7 +21,7 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments, source_t
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.pipelines import EVERYTHING, MINIMAL, REFERENCE
 
-pytest.importorskip("airflow.providers.openlineage", reason="it is no dependency")
+pytest.importorskip("airflow.providers.openlineage", reason="only the newest Airflow is tested with it")
 pytestmark = pytest.mark.airflow
 
 KAFKA, HOPSWORKS = "kafka://kafka:9092", "hopsworks://hopsworks"
