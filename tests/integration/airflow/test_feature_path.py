@@ -199,7 +199,7 @@ def test_an_incompatible_file_is_rolled_back(path):
     good = path.file.read_text()
     (before,) = path.running()
     known = set(jobs(path.stack, JOB))
-    path.file.write_text(good.replace("{avg: amount}", "{max: amount}"))
+    path.file.write_text(good.replace("{size: 10m,", "{size: 20m,"))
     # By itself it would be rewarmed: somebody insists on a state that does not fit.
     state = savepoint(f"{path.stack.config.flink_url}/jobs/{before}/savepoints")
     run = path.airflow.wait(path.airflow.trigger(DEPLOY, {"savepoint_path": state}), timeout=400)
