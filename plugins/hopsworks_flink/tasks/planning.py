@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hopsworks_flink.cli.estimating import estimates
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
@@ -18,6 +17,7 @@ from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
 from hopsworks_flink.deployment.decision import WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
+from hopsworks_flink.deployment.estimating import estimates
 from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob
 from hopsworks_flink.exceptions import (
     FlinkAmbiguousJobError,
