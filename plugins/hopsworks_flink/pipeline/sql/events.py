@@ -56,7 +56,7 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool =
     """
     prepared, result = _prepared(pipeline, bounded), list[str | Step]()
     if is_shared(pipeline):
-        prepared = prepared or f"SELECT * FROM {sql_identifier(SOURCE_TABLE)}"
+        prepared = prepared or f"SELECT * FROM {sql_identifier(_read_table(pipeline))}"
         result.append(f"CREATE TEMPORARY VIEW {sql_identifier(READ)} AS\n{prepared}")
         result.append({"share": {"table": READ, "view": EVENTS, "event_time": EVENT_TIME}})
     elif prepared:
@@ -75,7 +75,29 @@ def is_shared(pipeline: Pipeline) -> bool:
 
 def events_table(pipeline: Pipeline) -> str:
     """Name of what holds all events with their derived columns."""
-    return EVENTS if _is_prepared(pipeline) or is_shared(pipeline) else SOURCE_TABLE
+    return EVENTS if _is_prepared(pipeline) or is_shared(pipeline) else _read_table(pipeline)
+
+
+def joined_view(name: str) -> str:
+    """Name of the view of the events with the columns of a join, and of those before it."""
+    return f"joined__{name}"
+
+
+def has_version(name: str) -> str:
+    """Name of the column that says whether an event has a version of a join."""
+    return f"__has_{name}"
+
+
+def without_version(pipeline: Pipeline) -> dict[str, str]:
+    """Conditions for an event that is refused because a join has nothing for it, by the join's name."""
+    required = [name for name, join in pipeline.source.join.items() if join.required]
+    return {name: f"NOT {sql_identifier(has_version(name))}" for name in required}
+
+
+def _read_table(pipeline: Pipeline) -> str:
+    """Name of what holds the events before anything is derived from their columns."""
+    *_, last = ["", *pipeline.source.join]
+    return joined_view(last) if last else SOURCE_TABLE
 
 
 def events_view_name(key: Sequence[str]) -> str:
@@ -87,6 +109,7 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
     """View of the events without those that must not count: refused event times and null keys."""
     usable = [f"{sql_identifier(EVENT_TIME)} > TO_TIMESTAMP_LTZ(0, 3)"]
     usable += [f"{sql_identifier(column)} IS NOT NULL" for column in key]
+    usable += [sql_identifier(has_version(name)) for name in without_version(pipeline)]
     counted = "\n  AND ".join(usable)
     view, table = sql_identifier(events_view_name(key)), sql_identifier(events_table(pipeline))
     return f"CREATE TEMPORARY VIEW {view} AS\nSELECT * FROM {table}\nWHERE {counted}"
@@ -95,14 +118,17 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
 def _is_prepared(pipeline: Pipeline) -> bool:
     """Whether `_prepared` has a query."""
     source = pipeline.source
-    made = bool(source.derive) or source.where is not None or source.deduplicate is not None
+    made = bool(source.derive) or source.where is not None
+    made = made or (source.deduplicate is not None and not source.join)
     return made or uses_order(pipeline)
 
 
 def _prepared(pipeline: Pipeline, bounded: bool) -> str | None:
     """Query for the events that count, with everything that is made of single ones; None if they are the source's."""
     source = pipeline.source
-    query, table = _without_duplicates(pipeline, bounded), sql_identifier(SOURCE_TABLE)
+    query, table = None, sql_identifier(_read_table(pipeline))
+    if not source.join:
+        query = without_duplicates(pipeline, bounded)
     for selected in (*_order(pipeline), *_derived(source)):
         query = f"SELECT\n  {selected}\nFROM {table if query is None else f'({query})'}"
     if source.where is not None:
@@ -114,7 +140,7 @@ def _prepared(pipeline: Pipeline, bounded: bool) -> str | None:
     return query
 
 
-def _without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
+def without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
     """Query for the source's events without those that another one of the same name precedes; None if all count.
 
     Of events at the same time the one of the lower partition and offset counts, so that the order in which they are
@@ -172,7 +198,7 @@ def _derived(source: Source) -> list[str]:
         return []
     from hopsworks_flink.pipeline.expressions import Expression
 
-    known: dict[str, FeatureType] = dict(source.columns)
+    known: dict[str, FeatureType] = source.joined_columns
     level: dict[str, int] = dict.fromkeys(known, 0)
     layers: dict[int, list[str]] = {}
     for name, column in source.derive.items():

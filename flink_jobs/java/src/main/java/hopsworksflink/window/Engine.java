@@ -1,8 +1,11 @@
 package hopsworksflink.window;
 
+import hopsworksflink.join.AsOfJoin;
+import hopsworksflink.join.ByKey;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiFunction;
+import java.util.stream.IntStream;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.dag.Transformation;
 import org.apache.flink.api.java.functions.KeySelector;
@@ -21,6 +24,7 @@ import org.apache.flink.table.catalog.Column;
 import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
 import org.apache.flink.table.types.DataType;
+import org.apache.flink.table.types.logical.BooleanType;
 import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.RowType;
 import org.apache.flink.table.types.logical.TimestampType;
@@ -28,7 +32,7 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeUtils;
 import org.apache.flink.table.types.utils.TypeConversions;
 
 /**
- * The steps of a plan that are not SQL (see pipeline/sql/native.py): each reads a view and makes another one. Flink
+ * The steps of a plan that are not SQL (see pipeline/sql/native.py and joins.py): each reads a view and makes another one. Flink
  * keeps everything that a view is made of, so whoever reads it shares it.
  */
 public final class Engine {
@@ -43,13 +47,15 @@ public final class Engine {
     /**
      * Carry out one step.
      *
-     * @param step JSON: {@code {"share": …}} or {@code {"windows": …}}.
+     * @param step JSON: {@code {"share": …}}, {@code {"join": …}} or {@code {"windows": …}}.
      */
     public static void run(StreamTableEnvironment tables, String step) throws Exception {
         JsonNode parsed = JSON.readTree(step);
         Engine engine = new Engine(tables);
         if (parsed.has("share")) {
             engine.share(parsed.get("share"));
+        } else if (parsed.has("join")) {
+            engine.join(parsed.get("join"));
         } else {
             engine.windows(parsed.get("windows"));
         }
@@ -61,6 +67,55 @@ public final class Engine {
         Table table = tables.from(quoted(step.get("table").asText()));
         Schema schema = schema(table).watermark(time, "SOURCE_WATERMARK()").build();
         tables.createTemporaryView(quoted(step.get("view").asText()), rows(table), schema);
+    }
+
+    /** A view of the events with columns of the versions that held at their times. */
+    private void join(JsonNode step) {
+        Table events = tables.from(quoted(step.get("events").asText()));
+        Table versions = tables.from(quoted(step.get("versions").asText()));
+        RowType event = (RowType) type(events).getLogicalType();
+        RowType version = (RowType) type(versions).getLogicalType();
+        List<RowType.RowField> by = new ArrayList<>();
+        step.get("by").forEach(name -> by.add(event.getFields().get(event.getFieldIndex(name.asText()))));
+        // The key's columns are the first ones of a version; time and tombstone are the last ones.
+        int keys = by.size();
+        int from = version.getFieldCount() - 2;
+        List<RowType.RowField> joined = new ArrayList<>(version.getFields().subList(keys, from));
+        joined.add(new RowType.RowField(step.get("told").asText(), new BooleanType(false)));
+        List<RowType.RowField> all = new ArrayList<>(event.getFields());
+        all.addAll(joined);
+        RowType keyType = new RowType(by);
+        RowType output = new RowType(all);
+        int[] places = by.stream().mapToInt(field -> event.getFieldIndex(field.getName())).toArray();
+        String time = step.get("event_time").asText();
+        AsOfJoin operator = new AsOfJoin(
+                event,
+                new RowType(joined),
+                event.getFieldIndex(time),
+                getters(version, IntStream.range(keys, from).toArray()),
+                from,
+                from + 1,
+                step.get("keep").asLong());
+        String name = step.get("name").asText();
+        DataStream<RowData> stream = rows(events)
+                .connect(rows(versions))
+                .keyBy(
+                        new ByKey(keyType, getters(event, places)),
+                        new ByKey(keyType, getters(version, IntStream.range(0, keys).toArray())),
+                        InternalTypeInfo.of(keyType))
+                .transform("Join[" + name + "]", InternalTypeInfo.of(output), operator)
+                .uid("join " + name);
+        Schema.Builder schema = Schema.newBuilder();
+        output.getFields().forEach(
+                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
+        schema.watermark(time, "SOURCE_WATERMARK()");
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema.build());
+    }
+
+    private static RowData.FieldGetter[] getters(RowType type, int[] places) {
+        return IntStream.of(places)
+                .mapToObj(place -> RowData.createFieldGetter(type.getTypeAt(place), place))
+                .toArray(RowData.FieldGetter[]::new);
     }
 
     private void windows(JsonNode step) {
