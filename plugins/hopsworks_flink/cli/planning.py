@@ -16,8 +16,9 @@ from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
 from hopsworks_flink.deployment.decision import StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
-from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob
+from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob, join_warnings
 from hopsworks_flink.exceptions import (
+    ConfigurationError,
     FlinkAmbiguousJobError,
     HopsworksConflictError,
     HopsworksNotFoundError,
@@ -122,6 +123,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(group.same_rows for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
+        missing = _joined(session, pipeline, warnings)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
@@ -130,6 +132,8 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
         if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
+    if missing:
+        outcome, reasons = "refused", [*reasons, missing]
     return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, pipeline.left_to_sql)
 
 
@@ -157,6 +161,15 @@ def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | No
         return policy, bool(policy) and any(end_offsets(broker, topic).values())
     except KafkaError:
         return None, False
+
+
+def _joined(session: HopsworksSession, pipeline: Pipeline, warnings: list[str]) -> str | None:
+    """Adds what joined topics lack; a sentence about one that does not exist."""
+    try:
+        warnings += join_warnings(pipeline, [session.kafka_config()])
+    except ConfigurationError as error:
+        return str(error)
+    return None
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:

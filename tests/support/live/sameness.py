@@ -124,7 +124,14 @@ class Cluster:
         ends = self.end_offsets(source.topic, source.partitions)
         partitions = [PartitionHistory(number, 0, 0, end, None) for number, end in enumerate(ends)]
         interval = Interval(EPOCH, EPOCH + timedelta(milliseconds=HORIZON))
-        plan = compile_recompute(pipeline, registered(pipeline, topic), recomputable(pipeline), interval, partitions)
+        joined = {
+            name: [
+                PartitionHistory(number, 0, 0, end, None) for number, end in enumerate(self.end_offsets(join.topic, 1))
+            ]
+            for name, join in source.join.items()
+        }
+        refs, groups = registered(pipeline, topic), recomputable(pipeline)
+        plan = compile_recompute(pipeline, refs, groups, interval, partitions, joined)
         registry = source_registry(pipeline)
         values = history_bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, source_registry=registry)
         job_id = self.submit(plan, values)
