@@ -64,8 +64,7 @@ def example(name: str, source: dict[str, Any] | None = None, **aggregates: Any) 
     spec["name"] = f"{name}_{RUN}"
     spec["source"]["topic"] = f"{name}_{RUN}"
     for join in spec["source"].get("join", {}).values():
-        # What there is was read when so long nothing came.
-        join |= {"topic": f"{join['topic']}_{RUN}", "idle_timeout": "3s"}
+        join["topic"] += f"_{RUN}"
     more = dict(source or {})
     spec["source"]["schema"].update(more.pop("schema", {}))
     spec["source"].update(more)

@@ -69,46 +69,51 @@ def join_start(name: str) -> str:
 
 
 def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
-    """DDL of the joined topic. Its watermark tells how far the topic has been read: that of Kafka's timestamps."""
-    records, arrived = versions(join), sql_identifier(KAFKA_TIMESTAMP)
+    """DDL of the joined topic. It has no watermark: events do not wait for it."""
+    records = versions(join)
     lines = [f"{sql_identifier(column)} {of.type.sql}" for column, of in records.value_columns.items()]
-    lines += [f"{_TOMBSTONE} BOOLEAN", f"{arrived} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL"]
-    if bounded:
-        lines.append(f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL")
-        lines.append(f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL")
+    lines += [
+        f"{_TOMBSTONE} BOOLEAN",
+        f"{sql_identifier(KAFKA_TIMESTAMP)} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL",
+        f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL",
+        f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL",
+    ]
     if records.has_key_column:
         lines.insert(0, f"{sql_identifier(RECORD_KEY)} BYTES")
     if any(column.header is not None for column in records.beside_columns.values()):
         lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
     lines += [f"{sql_identifier(column)} AS {beside(of)}" for column, of in records.beside_columns.items()]
-    lines.append(f"WATERMARK FOR {arrived} AS {arrived} - INTERVAL '0.001' SECOND")
     options = {**source_options(pipeline.consumer_group, records), f"{format_prefix(records)}.tombstones": "rows"}
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(pipeline.source)} ms"
     kafka = SOURCE_KAFKA if join.broker == "source" else SINK_KAFKA
-    return create_table(f"join__{name}", lines, options, ",\n  ".join(["${" + join_start(name) + "}", kafka]))
+    return create_table(_topic(name), lines, options, ",\n  ".join(["${" + join_start(name) + "}", kafka]))
 
 
 def _versions(name: str, join: Join, bounded: bool) -> str:
-    """The topic's records as versions: what they belong to, their columns, since when they hold, and tombstones."""
+    """The topic's records as versions: what they belong to, their columns, since when they hold, whether they are
+    tombstones, and where they stand. The stream's operator leaves out those without key or time.
+    """
     by = {f"__by_{number}": column for number, column in enumerate(join.by.values())}
     selected = [f"{sql_identifier(column)} AS {sql_identifier(alias)}" for alias, column in by.items()]
     selected += [f"{sql_identifier(column)} AS {sql_identifier(alias)}" for alias, column in join.taken.items()]
-    selected += [f"{_since(join)} AS {_SINCE}", _TOMBSTONE]
-    keys = [sql_identifier(alias) for alias in by]
-    counted = "\n  AND ".join(f"{known} IS NOT NULL" for known in (*keys, _SINCE))
+    selected += [f"{_since(join)} AS {_SINCE}", _TOMBSTONE, *map(sql_identifier, (PARTITION, OFFSET))]
+    query = f"SELECT\n  {_listed(selected)}\nFROM {sql_identifier(_topic(name))}"
     if bounded:
-        selected += map(sql_identifier, (PARTITION, OFFSET))
-    query = f"SELECT * FROM (SELECT\n  {_listed(selected)}\nFROM {sql_identifier(f'join__{name}')})\nWHERE {counted}"
-    if bounded:
+        keys = [sql_identifier(alias) for alias in by]
+        counted = " AND ".join(f"{known} IS NOT NULL" for known in (*keys, _SINCE))
         # Of versions since the same time the one that was written last.
         same = f"PARTITION BY {', '.join([*keys, _SINCE])} ORDER BY {sql_identifier(PARTITION)} DESC"
         query = (
             f"SELECT *, LEAD({_SINCE}) OVER (PARTITION BY {', '.join(keys)} ORDER BY {_SINCE}) AS {_UNTIL} FROM (\n"
-            f"SELECT *, ROW_NUMBER() OVER ({same}, {sql_identifier(OFFSET)} DESC) AS `__number` FROM (\n{query}))\n"
-            f"WHERE `__number` = 1"
+            f"SELECT *, ROW_NUMBER() OVER ({same}, {sql_identifier(OFFSET)} DESC) AS `__number` FROM (\n{query})\n"
+            f"WHERE {counted})\nWHERE `__number` = 1"
         )
     return f"CREATE TEMPORARY VIEW {sql_identifier(_versions_view(name))} AS\n{query}"
+
+
+def _topic(name: str) -> str:
+    return f"join__{name}"
 
 
 def _versions_view(name: str) -> str:
@@ -133,6 +138,7 @@ def _step(pipeline: Pipeline, name: str, join: Join, events: str) -> Step:
             "name": name,
             "events": events,
             "versions": _versions_view(name),
+            "topic": _topic(name),
             "view": joined_view(name),
             "by": list(join.by),
             "event_time": EVENT_TIME,

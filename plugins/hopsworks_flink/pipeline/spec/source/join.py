@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model, Topic, check_column_name
-from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.columns import Column
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
@@ -17,12 +15,13 @@ from hopsworks_flink.pipeline.types import FeatureType
 
 _NAMES = {"type": ["string", "array", "object"], "items": {"type": "string"}, "additionalProperties": {"type": "string"}}
 #: Settings that say how records are read, as they do for events.
-RECORDS = ("topic", "format", "framing", "avro_schema", "schema_ids", "declared", "appended", "event_time", "idle_timeout")
+RECORDS = ("topic", "format", "framing", "avro_schema", "schema_ids", "declared", "appended", "event_time")
 
 # What a source has and versions have not, and what to do.
 _ELSEWHERE = {
     "registry": "a joined topic is read by one schema: give avro_schema, with framing: confluent",
     "unwrap": "change events are no versions: let the connector write the row alone (ExtractNewRecordState)",
+    "idle_timeout": "a joined topic holds no watermark back, however long it is quiet; remove it",
     "deduplicate": "of versions since the same time the last one counts; remove it",
     "where": "write a condition over the joined columns in source.where",
     "derive": "write it in source.derive, where joined columns are known",
@@ -49,7 +48,6 @@ class Join(Model):
     :param columns: what an event gets: its name for it and the topic's column; a name alone where both are the same.
         By default all columns but those of `by`.
     :param required: whether an event without a version is refused, as one without key is.
-    :param idle_timeout: a job that begins waits for the versions that are there: until so long nothing new was read.
     """
 
     topic: Topic
@@ -64,7 +62,6 @@ class Join(Model):
     by: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(min_length=1)
     columns: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(default_factory=dict)
     required: bool = False
-    idle_timeout: Duration = timedelta(seconds=10)
 
     @model_validator(mode="before")
     @classmethod
@@ -110,8 +107,6 @@ class Join(Model):
         return self
 
     def _problems(self) -> Iterator[str]:
-        if self.idle_timeout <= timedelta(0):
-            yield "idle_timeout must be positive, e.g. 10s"
         known = f"not in its schema, which has {', '.join(self.declared)}"
         for name in self.by.values():
             if name not in self.declared:

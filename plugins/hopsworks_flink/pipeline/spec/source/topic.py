@@ -336,7 +336,7 @@ class Source(Model):
 
 def versions(join: Join) -> Source:
     """How the records of a joined topic are read: a source of nothing but these."""
-    return Source.model_construct(max_past=None, **{name: getattr(join, name) for name in RECORDS})
+    return Source.model_construct(max_past=None, idle_timeout=None, **{name: getattr(join, name) for name in RECORDS})
 
 
 def _type_of(derived: Derived | None) -> Any:

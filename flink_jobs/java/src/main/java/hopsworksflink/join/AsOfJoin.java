@@ -32,13 +32,12 @@ import org.apache.flink.table.types.logical.RowType;
  * <p>An event waits until the watermark passes it; what has been read by then decides. One behind the watermark waits
  * for nothing. The watermark is that of the events alone: Flink's own temporal join takes the lesser one of both sides,
  * which a topic that hardly changes holds back, or, while the events' side is idle, the other side's, which makes
- * events late. Versions are waited for once, when a job begins: until their topic has been read up to then, which shows
- * by the time of its records, or by its being idle.
+ * events late. Versions are waited for once, when a job begins: until {@link CatchUp} says that they have been read.
  *
  * <p>State is the events that wait, and of each key the newest version and those that it replaced a while ago, which
  * late events ask for. A key whose newest version is a tombstone is forgotten after that while.
  */
-public final class AsOfJoin extends AbstractStreamOperator<RowData>
+final class AsOfJoin extends AbstractStreamOperator<RowData>
         implements TwoInputStreamOperator<RowData, RowData, RowData>, Triggerable<RowData, VoidNamespace> {
     private static final long serialVersionUID = 1L;
 
@@ -58,7 +57,6 @@ public final class AsOfJoin extends AbstractStreamOperator<RowData>
     private transient RowData none;
     private transient Counter without;
     private transient StreamRecord<RowData> emitted;
-    private transient long began;
     private transient boolean isRead;
     private transient boolean isIdle;
     private transient long watermark;
@@ -71,7 +69,7 @@ public final class AsOfJoin extends AbstractStreamOperator<RowData>
      * @param gone where it says whether it is a tombstone, a BOOLEAN.
      * @param keep for how long after it was replaced a version is kept, milliseconds.
      */
-    public AsOfJoin(
+    AsOfJoin(
             RowType eventType,
             RowType joinedType,
             int time,
@@ -104,7 +102,6 @@ public final class AsOfJoin extends AbstractStreamOperator<RowData>
         none = joined.toBinaryRow(nothing).copy();
         without = metrics.counter("eventsWithoutVersion");
         emitted = new StreamRecord<>(new JoinedRowData());
-        began = getProcessingTimeService().getCurrentProcessingTime();
         watermark = Long.MIN_VALUE;
     }
 
@@ -211,9 +208,7 @@ public final class AsOfJoin extends AbstractStreamOperator<RowData>
 
     @Override
     public void processWatermark2(Watermark mark) throws Exception {
-        if (mark.getTimestamp() >= began) {
-            goOn();
-        }
+        goOn();
     }
 
     @Override
@@ -223,8 +218,6 @@ public final class AsOfJoin extends AbstractStreamOperator<RowData>
             if (isRead) {
                 processWatermarkStatus(status);
             }
-        } else if (status.isIdle()) {
-            goOn();
         }
     }
 

@@ -7,7 +7,7 @@ import org.apache.flink.table.runtime.typeutils.RowDataSerializer;
 import org.apache.flink.table.types.logical.RowType;
 
 /** Some columns of a row, always as the same bytes: state is looked up by them, also in what was read from a savepoint. */
-public final class ByKey implements KeySelector<RowData, RowData> {
+final class ByKey implements KeySelector<RowData, RowData> {
     private static final long serialVersionUID = 1L;
 
     private final RowType type;
@@ -15,7 +15,7 @@ public final class ByKey implements KeySelector<RowData, RowData> {
     private transient RowDataSerializer serializer;
 
     /** @param type of the key. */
-    public ByKey(RowType type, RowData.FieldGetter[] columns) {
+    ByKey(RowType type, RowData.FieldGetter[] columns) {
         this.type = type;
         this.columns = columns;
     }

@@ -1,11 +1,9 @@
 package hopsworksflink.window;
 
-import hopsworksflink.join.AsOfJoin;
-import hopsworksflink.join.ByKey;
+import hopsworksflink.join.Joins;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiFunction;
-import java.util.stream.IntStream;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.dag.Transformation;
 import org.apache.flink.api.java.functions.KeySelector;
@@ -22,9 +20,9 @@ import org.apache.flink.table.api.Table;
 import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
 import org.apache.flink.table.catalog.Column;
 import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.operations.SourceQueryOperation;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
 import org.apache.flink.table.types.DataType;
-import org.apache.flink.table.types.logical.BooleanType;
 import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.RowType;
 import org.apache.flink.table.types.logical.TimestampType;
@@ -73,49 +71,25 @@ public final class Engine {
     private void join(JsonNode step) {
         Table events = tables.from(quoted(step.get("events").asText()));
         Table versions = tables.from(quoted(step.get("versions").asText()));
-        RowType event = (RowType) type(events).getLogicalType();
-        RowType version = (RowType) type(versions).getLogicalType();
-        List<RowType.RowField> by = new ArrayList<>();
-        step.get("by").forEach(name -> by.add(event.getFields().get(event.getFieldIndex(name.asText()))));
-        // The key's columns are the first ones of a version; time and tombstone are the last ones.
-        int keys = by.size();
-        int from = version.getFieldCount() - 2;
-        List<RowType.RowField> joined = new ArrayList<>(version.getFields().subList(keys, from));
-        joined.add(new RowType.RowField(step.get("told").asText(), new BooleanType(false)));
-        List<RowType.RowField> all = new ArrayList<>(event.getFields());
-        all.addAll(joined);
-        RowType keyType = new RowType(by);
-        RowType output = new RowType(all);
-        int[] places = by.stream().mapToInt(field -> event.getFieldIndex(field.getName())).toArray();
+        List<String> by = new ArrayList<>();
+        step.get("by").forEach(column -> by.add(column.asText()));
+        Joins join = new Joins(
+                step.get("name").asText(),
+                (RowType) type(events).getLogicalType(),
+                (RowType) type(versions).getLogicalType(),
+                by,
+                step.get("told").asText());
+        SourceQueryOperation topic = (SourceQueryOperation)
+                tables.from(quoted(step.get("topic").asText())).getQueryOperation();
         String time = step.get("event_time").asText();
-        AsOfJoin operator = new AsOfJoin(
-                event,
-                new RowType(joined),
-                event.getFieldIndex(time),
-                getters(version, IntStream.range(keys, from).toArray()),
-                from,
-                from + 1,
+        DataStream<RowData> stream = join.of(
+                rows(events),
+                rows(versions),
+                topic.getContextResolvedTable().getTable().getOptions(),
+                time,
                 step.get("keep").asLong());
-        String name = step.get("name").asText();
-        DataStream<RowData> stream = rows(events)
-                .connect(rows(versions))
-                .keyBy(
-                        new ByKey(keyType, getters(event, places)),
-                        new ByKey(keyType, getters(version, IntStream.range(0, keys).toArray())),
-                        InternalTypeInfo.of(keyType))
-                .transform("Join[" + name + "]", InternalTypeInfo.of(output), operator)
-                .uid("join " + name);
-        Schema.Builder schema = Schema.newBuilder();
-        output.getFields().forEach(
-                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
-        schema.watermark(time, "SOURCE_WATERMARK()");
-        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema.build());
-    }
-
-    private static RowData.FieldGetter[] getters(RowType type, int[] places) {
-        return IntStream.of(places)
-                .mapToObj(place -> RowData.createFieldGetter(type.getTypeAt(place), place))
-                .toArray(RowData.FieldGetter[]::new);
+        Schema schema = schema(join.output()).watermark(time, "SOURCE_WATERMARK()").build();
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema);
     }
 
     private void windows(JsonNode step) {
@@ -143,10 +117,7 @@ public final class Engine {
         RowType output = new RowType(fields);
         String name = step.get("name").asText();
         DataStream<RowData> stream = windows(rows(table), keyType, layout, shape, output, name);
-        Schema.Builder schema = Schema.newBuilder();
-        output.getFields().forEach(
-                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
-        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema.build());
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema(output).build());
     }
 
     private static DataStream<RowData> windows(
@@ -184,6 +155,13 @@ public final class Engine {
     private static Schema.Builder schema(Table table) {
         Schema.Builder schema = Schema.newBuilder();
         columns(table, (name, type) -> schema.column(name, type));
+        return schema;
+    }
+
+    private static Schema.Builder schema(RowType rows) {
+        Schema.Builder schema = Schema.newBuilder();
+        rows.getFields().forEach(
+                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
         return schema;
     }
 
