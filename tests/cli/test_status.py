@@ -51,6 +51,7 @@ def test_all_is_well(flink: FlinkStub, folder: Path, capsys: pytest.CaptureFixtu
 def test_what_somebody_should_look_at(flink: FlinkStub, folder: Path, capsys: pytest.CaptureFixture) -> None:
     (folder / "broken.yaml").write_text("name: Broken\n")
     streaming(flink, "cards__features", failures=[1.0, 2.0, 3.0, 4.0])
+    streaming(flink, "shops__features", state="FAILED", exception="x.Y: outer\nCaused by: a.B: cards, offset 5")
     ours = {"deployed_by": "airflow-provider-hopsworks-flink"}
     streaming(flink, "old__features", user_config=ours)
     streaming(flink, "somebody_elses")
@@ -63,7 +64,7 @@ def test_what_somebody_should_look_at(flink: FlinkStub, folder: Path, capsys: py
         "old__features": "no file",
     }
     assert lines["cards"]["reason"].startswith("it restarted 4 times within 600 s")
-    assert lines["shops"]["job"] is None
+    assert (lines["shops"]["job"], lines["shops"]["reason"]) == (None, "a.B: cards, offset 5")
 
 
 def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture) -> None:

@@ -140,7 +140,7 @@ def test_an_address_is_a_plain_one_or_refused(host: str, port: int | None) -> No
 
 
 @FAST
-@given(value=NASTY, password=NASTY)
+@given(value=NASTY, password=NASTY.map("pa55word{}".format))
 def test_kafka_settings_stay_values_of_their_options(value: str, password: str) -> None:
     conf = {
         "bootstrap.servers": value,
@@ -152,7 +152,7 @@ def test_kafka_settings_stay_values_of_their_options(value: str, password: str) 
     }
     properties, refusal = attempt(lambda: java_client_properties(conf))
     if refusal:
-        assert len(password) < 4 or password not in refusal.replace(value, "")
+        assert "pa55word" not in refusal
         return
     # Flink's strings end at a quote that is not doubled; a backslash is a character like any other.
     options = kafka_options(properties)

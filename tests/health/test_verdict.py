@@ -169,6 +169,15 @@ def test_verdicts(facts: JobFacts, before: JobFacts | None, kind: str, reason: s
         assert reason in [r.text for r in verdict.reasons] or verdict.reasons[0].text.startswith(reason)
 
 
+def test_a_cause_is_told_once_and_what_the_rest_follows_from_comes_first() -> None:
+    verdict = judge(
+        "cards", look(state="RESTARTING", restarts=3, checkpoint_age=61.0, cause="x.Y: away"), BEFORE, BOUNDS
+    )
+    assert str(verdict).count("x.Y: away") == 1
+    rooted = verdict.rooted_in(Reason("sick", "poison", "offset 5 cannot be decoded"))
+    assert str(rooted).startswith("offset 5 cannot be decoded; job a is RESTARTING (cause: x.Y: away); it restarted")
+
+
 def test_bounds_that_are_not_set_are_not_broken() -> None:
     silent = look(lag=10**9, written_at=0.0)
     assert judge("cards", silent, BEFORE, replace(BOUNDS, max_lag=None, max_silence=None)).kind == "healthy"

@@ -145,6 +145,14 @@ def test_facts(hook: FlinkHook, flink: FlinkStub) -> None:
     assert (facts.checkpoints, facts.restarts_ever, facts.cause) == (3, 2, "a.B: root")
 
 
+@pytest.mark.parametrize(("status", "lag"), [("RUNNING", 0), ("FAILED", None)])
+def test_a_source_that_does_not_run_knows_no_lag(
+    hook: FlinkHook, flink: FlinkStub, status: str, lag: int | None
+) -> None:
+    job = flink.add(vertices=[status, "RUNNING"], names=["Source: cards", "sink"], metrics={"0.pendingRecords": 0.0})
+    assert hook.facts(job_id=job.job_id, counts=True).lag == lag
+
+
 def test_facts_of_a_job_that_initialises(hook: FlinkHook, flink: FlinkStub) -> None:
     job = flink.add(state="INITIALIZING", vertices=[])
     flink.fail("GET", "/exceptions", status=404)

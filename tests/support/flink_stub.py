@@ -54,6 +54,7 @@ class Job:
     completed: int = 1
     restarts: int | None = 0
     vertices: list[str] = field(default_factory=lambda: ["RUNNING", "RUNNING"])
+    names: list[str] = field(default_factory=lambda: ["vertex 0", "vertex 1"])
     restored_from: str | None = None
     checkpoint: str | None = None
     checkpoint_discarded: bool = False
@@ -346,7 +347,8 @@ class FlinkStub:
         }
 
     def _detail(self, job: Job) -> dict[str, Any]:
-        vertices = [{"id": f"{n:032x}", "name": f"vertex {n}", "status": s} for n, s in enumerate(job.vertices)]
+        named = zip(job.names, job.vertices, strict=False)
+        vertices = [{"id": f"{n:032x}", "name": name, "status": status} for n, (name, status) in enumerate(named)]
         return {**self._overview(job), "vertices": vertices, "duration": 1500, "now": int(time.time() * 1000)}
 
     @staticmethod

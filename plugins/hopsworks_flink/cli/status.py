@@ -72,7 +72,9 @@ def _of_pipeline(hook: FlinkHook, pipeline: Pipeline) -> Line:
     bounds = bounds_of(pipeline.supervision)
     facts = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
     verdict = judge(pipeline.job_name, facts, None, bounds)
-    return _line(pipeline.name, verdict.kind, facts, "" if verdict.kind == HEALTHY else str(verdict))
+    # The line is short: what broke the job says more than what state that left it in.
+    reason = facts.cause if facts.cause and not facts.all_running else str(verdict)
+    return _line(pipeline.name, verdict.kind, facts, "" if verdict.kind == HEALTHY else reason)
 
 
 def _line(name: str, verdict: str, facts: JobFacts, reason: str) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -54,6 +55,8 @@ from hopsworks_flink.hooks.flink import FlinkHook
 _MAX_ROUNDS = 3
 # Nothing computes between the end of the old job and the start of the new one: look often.
 _ENDING_POLL = 0.5
+# A job that fails again and again runs for moments in between, in which it takes no savepoint.
+_SETTLED_SECONDS = 10.0
 
 
 class Deployer:
@@ -87,7 +90,9 @@ class Deployer:
         self._marks = dict(marks or {})
         self._hash = desired.hash
         self._deadline = 0.0
-        self._unwell_since: tuple[str, float] | None = None
+        #: The job that was seen restarting: since when, and when last; by the monotonic clock.
+        self._unwell: tuple[str, float, float] | None = None
+        self._failed_savepoints = 0
 
     def converge(self) -> DeploymentResult:
         """Bring the cluster to exactly one job with the desired hash; does not wait for its health.
@@ -135,7 +140,7 @@ class Deployer:
             return self._look_at(active[0], jobs, watermark)
         if active:
             return DeploymentFacts(jobs)
-        self._unwell_since = None
+        self._unwell = None
         if jobs:
             jobs[0] = jobs[0].with_marks(self.hook.job_marks(jobs[0].job_id))
         wanted = self.policy.state in ("auto", "restore") and not self.policy.savepoint_path
@@ -151,7 +156,9 @@ class Deployer:
         return attempt
 
     def _look_at(self, job: FlinkJob, jobs: Sequence[FlinkJob], ask: bool) -> DeploymentFacts:
-        unwell_for, left, watermark = self._unwell_for(job), None, None
+        job, unwell_for = self._settled(job)
+        jobs = [job if other.job_id == job.job_id else other for other in jobs]
+        left, watermark = None, None
         if job.state in UNWELL_STATES and unwell_for >= self.policy.patience:
             left = self._restore_points.by([job, *(other for other in jobs if other.is_terminal)])
         rewarm = with_state(self._asked(), job.marks).state == "rewarm" and self.policy.rewarm_from is None
@@ -167,13 +174,22 @@ class Deployer:
         restored = (self.hook.client.checkpoints(job.job_id).get("counts") or {}).get("restored", 0)
         return not restored and watermark_of(self.hook.job_marks(job.job_id)) is None
 
-    def _unwell_for(self, job: FlinkJob) -> float:
-        if job.state not in UNWELL_STATES:
-            self._unwell_since = None
-            return 0.0
-        if self._unwell_since is None or self._unwell_since[0] != job.job_id:
-            self._unwell_since = (job.job_id, time.monotonic())
-        return time.monotonic() - self._unwell_since[1]
+    def _settled(self, job: FlinkJob, failed: bool = False) -> tuple[FlinkJob, float]:
+        """The job, RESTARTING until it has run for a while since; and for how many seconds it has been unwell.
+
+        :param failed: it was found to fail just now, whatever its state is.
+        """
+        now = time.monotonic()
+        _, since, last = self._unwell if self._unwell and self._unwell[0] == job.job_id else ("", now, -math.inf)
+        if job.state == "RESTARTING" or failed:
+            last = now
+        elif job.state == "RUNNING" and now - last < _SETTLED_SECONDS:
+            job = replace(job, state="RESTARTING")
+        elif job.state not in UNWELL_STATES:
+            self._unwell = None
+            return job, 0.0
+        self._unwell = (job.job_id, since, last)
+        return job, now - since
 
     def _watermark(self, job: FlinkJob) -> int | None:
         """Windows ending by then have been emitted: the watermark that the job shows, or the one it started with."""
@@ -224,10 +240,13 @@ class Deployer:
         self.record.begin(attempt)
         try:
             kept = self._end(decision)
-        except FlinkSavepointError:
-            if self.hook.job_state(old.job_id) == "RUNNING":
+        except FlinkSavepointError as error:
+            self._failed_savepoints += 1
+            facts = self.hook.facts(job_id=old.job_id, restart_window=_SETTLED_SECONDS)
+            if self._failed_savepoints >= _MAX_ROUNDS or (facts.all_running and not facts.restarts):
                 raise
-            self.log.warning("Job %s does not run any more: looking again.", old.job_id)
+            self._settled(old, failed=True)
+            self.log.warning("%s Job %s is %s and fails: looking again.", error, old.job_id, facts.state)
             return None
         start = decision.start
         if start is None or (start.path and start.path != self.policy.savepoint_path):

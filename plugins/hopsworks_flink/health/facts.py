@@ -184,6 +184,9 @@ def _with_counts(facts: JobFacts, job: Mapping[str, Any]) -> Generator[Question,
             sums[name] = sums.get(name, 0.0) + value
         watermarks.append((yield ("watermarks", job["jid"], vertex["id"])))
     whole = {name: round(value) for name, value in sums.items()}
+    if any("source" in name.lower() for name in facts.behind):
+        # A source that does not run has what it last said, or nothing: not what waits now.
+        whole.pop(_LAG, None)
     return replace(
         facts,
         watermark=lowest_watermark(watermarks),

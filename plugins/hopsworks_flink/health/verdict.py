@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hopsworks_flink.clients.flink.http import is_transient
@@ -65,6 +65,10 @@ class Verdict:
         """The verdict with more reasons, from a source other than Flink."""
         return Verdict((*self.reasons, *reasons))
 
+    def rooted_in(self, reason: Reason) -> Verdict:
+        """The verdict with the reason that the others follow from: it comes first."""
+        return Verdict((reason, *self.reasons))
+
 
 def judge(job_name: str | None, facts: JobFacts, before: JobFacts | None, bounds: Bounds) -> Verdict:
     """The verdict on a job.
@@ -82,7 +86,10 @@ def judge(job_name: str | None, facts: JobFacts, before: JobFacts | None, bounds
             return Verdict((Reason(MISSING, "missing", text),))
         text = f"no job named {job_name!r} runs" + (f"; {ended}" if ended else "")
         return Verdict((Reason(MISSING, "missing", text, True),))
-    found = [*_of_its_state(facts, bounds), *_of_its_restarts(facts, bounds), *_of_its_checkpoints(facts, bounds)]
+    found = _of_its_state(facts, bounds)
+    # The cause is told once.
+    found += _of_its_restarts(replace(facts, cause=None) if found else facts, bounds)
+    found += _of_its_checkpoints(facts, bounds)
     if before is not None and before.job_id == facts.job_id:
         found += _of_its_progress(facts, before)
     found += _of_its_rows(facts, before)

@@ -217,6 +217,17 @@ def test_failed_savepoint_leaves_the_job_alone(deploy: Deploy, flink: FlinkStub)
     assert [job.job_id for job in flink.running()] == [first["job_id"]]
 
 
+def test_a_job_that_runs_for_moments_only_is_replaced_from_its_checkpoint(deploy: Deploy, flink: FlinkStub) -> None:
+    """RUNNING between two failures at the same record, when the savepoint is asked for."""
+    first = flink.jobs[deploy()["job_id"]]
+    first.checkpoint = "file:/checkpoints/chk-1"
+    first.failures, first.vertices = [0.5], ["FAILED", "CANCELED"]
+    flink.savepoint_failure = "CheckpointException: Not all required tasks are currently running"
+    result = deploy(parallelism=2)
+    assert (first.state, result["replaced_job_id"]) == ("CANCELED", first.job_id)
+    assert flink.jobs[result["job_id"]].restored_from == first.checkpoint
+
+
 def test_crash_after_submission_finds_the_job(deploy: Deploy, flink: FlinkStub) -> None:
     flink.on_run = lambda job: setattr(job, "completed", 0)
     with pytest.raises(FlinkJobFailed, match="no checkpoint has completed"):

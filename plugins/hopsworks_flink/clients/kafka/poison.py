@@ -75,15 +75,13 @@ def find_poison(
     :param conf: librdkafka settings that reach the broker.
     :param group_id: consumer group that the job commits its offsets under.
     :param check: of a record's value, see :func:`~hopsworks_flink.pipeline.decoding.value_check`.
-    :param seconds: bound on the whole search; None: half a minute.
+    :param seconds: bound on the reading of records; None: half a minute.
     :raises ConfigurationError: there is no such topic.
     :raises KafkaError: the broker does not answer, or refuses the connection.
     """
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    seconds = SEARCH_SECONDS if seconds is None else seconds
-    deadline = time.monotonic() + seconds
-    metadata = KafkaClient(conf).topics(seconds).get(topic)
+    metadata = KafkaClient(conf).topics().get(topic)
     if metadata is None:
         raise ConfigurationError(f"There is no Kafka topic {topic!r}.")
     places = [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
@@ -92,14 +90,15 @@ def find_poison(
     consumer = Consumer({"log_level": 0, **settings, "enable.auto.commit": False})
     try:
         ranges, before = {}, {}
-        for place in consumer.committed(places, timeout=_left(deadline)):
-            low, end = consumer.get_watermark_offsets(place, timeout=_left(deadline))
+        for place in consumer.committed(places, timeout=SEARCH_SECONDS):
+            low, end = consumer.get_watermark_offsets(place, timeout=SEARCH_SECONDS)
             begin = min(max(place.offset, low), end)
             ranges[place.partition], before[place.partition] = (begin, end), (low, begin)
     except KafkaException as error:
         raise KafkaError(f"Topic {topic} cannot be searched: {error.args[0].str()}") from error
     finally:
         consumer.close()
+    deadline = time.monotonic() + (SEARCH_SECONDS if seconds is None else seconds)
     found = _search(settings, topic, ranges, check, deadline)
     if found.records or not found.complete:
         return found
@@ -128,7 +127,3 @@ def _search(
 
     complete = read_committed(conf, topic, ranges, look, deadline, complete=False)
     return Search(tuple(found[partition] for partition in sorted(found)), examined, complete)
-
-
-def _left(deadline: float) -> float:
-    return max(0.1, deadline - time.monotonic())

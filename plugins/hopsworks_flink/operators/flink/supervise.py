@@ -265,7 +265,7 @@ def _explained(
         return verdict
     poison = explain_poison(hook, facts.job_id, pipeline, broker)
     # Every job that reads such a record fails at it.
-    return verdict.because(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
+    return verdict.rooted_in(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
 
 
 def bounds_of(settings: Supervision) -> Bounds:
