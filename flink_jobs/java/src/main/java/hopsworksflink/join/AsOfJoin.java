@@ -1,7 +1,6 @@
 package hopsworksflink.join;
 
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.state.MapState;
@@ -138,7 +137,7 @@ final class AsOfJoin extends AbstractStreamOperator<RowData>
         if (since + keep > timers.currentWatermark()) {
             timers.registerEventTimeTimer(VoidNamespace.INSTANCE, since + keep);
         } else {
-            forget();
+            forgetBefore(timers.currentWatermark() - keep);
         }
     }
 
@@ -154,7 +153,7 @@ final class AsOfJoin extends AbstractStreamOperator<RowData>
             }
         }
         if (versions.contains(at - keep)) {
-            forget();
+            forgetBefore(at - keep);
         }
     }
 
@@ -175,18 +174,21 @@ final class AsOfJoin extends AbstractStreamOperator<RowData>
         return found;
     }
 
-    /** Forgets the versions that were replaced long enough ago, and tombstones of that age. */
-    private void forget() throws Exception {
-        long before = timers.currentWatermark() - keep;
+    /** Forgets the versions that had been replaced at a moment, and a tombstone that held then. */
+    private void forgetBefore(long at) throws Exception {
         long newest = Long.MIN_VALUE;
         for (long since : versions.keys()) {
-            newest = since <= before ? Math.max(newest, since) : newest;
+            newest = since <= at ? Math.max(newest, since) : newest;
         }
-        for (Iterator<Map.Entry<Long, RowData>> all = versions.iterator(); all.hasNext(); ) {
-            Map.Entry<Long, RowData> one = all.next();
-            if (one.getKey() < newest || one.getKey() == newest && !one.getValue().getBoolean(columns.length)) {
-                all.remove();
+        List<Long> forgotten = new ArrayList<>();
+        for (Map.Entry<Long, RowData> one : versions.entries()) {
+            long since = one.getKey();
+            if (since < newest || since == newest && !one.getValue().getBoolean(columns.length)) {
+                forgotten.add(since);
             }
+        }
+        for (long since : forgotten) {
+            versions.remove(since);
         }
     }
 

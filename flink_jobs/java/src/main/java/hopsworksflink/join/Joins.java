@@ -1,6 +1,7 @@
 package hopsworksflink.join;
 
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
@@ -55,10 +56,12 @@ public final class Joins {
             DataStream<RowData> events, DataStream<RowData> versions, Map<String, String> topic, String time, long keep) {
         int[] first = IntStream.range(0, by.length).toArray();
         int[] needed = IntStream.concat(IntStream.of(first), IntStream.of(from)).toArray();
+        // Kafka's classes are there when the job runs, not while it is built.
+        Map<String, String> options = new HashMap<>(topic);
         DataStream<RowData> read = versions.transform(
                         "Versions[" + name + "]",
                         InternalTypeInfo.of(version),
-                        new CatchUp(new TopicEnds(topic), needed, from + 2))
+                        new CatchUp(() -> TopicEnds.of(options), needed, from + 2))
                 .uid("versions " + name)
                 .setParallelism(1)
                 .setMaxParallelism(1);

@@ -15,18 +15,20 @@ import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteA
  * The last committed records of a topic's partitions. An end of the log tells too little: before it may lie markers of
  * transactions, and what these have aborted.
  */
-final class TopicEnds implements LastOffsets {
-    private static final long serialVersionUID = 1L;
+final class TopicEnds {
     private static final String PREFIX = "properties.";
     /** Offsets before the end among which a record is looked for; four times as many when there is none. */
     private static final long FEW = 100;
 
-    private final String topic;
-    private final Properties properties = new Properties();
+    private TopicEnds() {}
 
-    /** @param options of the topic's table. */
-    TopicEnds(Map<String, String> options) {
-        topic = options.get("topic");
+    /**
+     * @param options of the topic's table.
+     * @return partition to offset; without those that have no such record.
+     */
+    static Map<Integer, Long> of(Map<String, String> options) {
+        String topic = options.get("topic");
+        Properties properties = new Properties();
         options.forEach((key, value) -> {
             if (key.startsWith(PREFIX)) {
                 properties.setProperty(key.substring(PREFIX.length()), value);
@@ -35,10 +37,6 @@ final class TopicEnds implements LastOffsets {
         // It reads beside the job's consumers, and commits nothing.
         properties.remove("group.id");
         properties.setProperty("enable.auto.commit", "false");
-    }
-
-    @Override
-    public Map<Integer, Long> get() {
         Map<Integer, Long> found = new HashMap<>();
         try (KafkaConsumer<byte[], byte[]> consumer =
                 new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
