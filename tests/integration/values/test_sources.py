@@ -389,5 +389,5 @@ def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
 
 def _assert_read(cluster: Cluster, job_id: str, versions: int) -> None:
     vertices = requests.get(f"{cluster.hook.settings.url}/jobs/{job_id}", timeout=10).json()["vertices"]
-    (source,) = (vertex for vertex in vertices if "join__limits" in vertex["name"])
+    (source,) = (vertex for vertex in vertices if "limits__topic" in vertex["name"])
     assert source["metrics"]["write-records"] == versions

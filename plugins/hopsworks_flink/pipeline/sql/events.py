@@ -80,7 +80,7 @@ def events_table(pipeline: Pipeline) -> str:
 
 def joined_view(name: str) -> str:
     """Name of the view of the events with the columns of a join, and of those before it."""
-    return f"joined__{name}"
+    return f"{name}__joined"
 
 
 def has_version(name: str) -> str:

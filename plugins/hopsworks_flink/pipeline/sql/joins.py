@@ -113,11 +113,11 @@ def _versions(name: str, join: Join, bounded: bool) -> str:
 
 
 def _topic(name: str) -> str:
-    return f"join__{name}"
+    return f"{name}__topic"
 
 
 def _versions_view(name: str) -> str:
-    return f"versions__{name}"
+    return f"{name}__versions"
 
 
 def _since(join: Join) -> str:
