@@ -183,7 +183,13 @@ def test_a_late_event_waits_for_nothing_and_has_the_version_of_its_time(harness:
 
 def test_a_late_version_counts_for_the_events_that_have_no_row_yet(harness: Harness) -> None:
     answer = ask(
-        harness, version("a", 1, 100), event("a", 200), watermark(250), version("a", 2, 150), event("a", 300), watermark(300)
+        harness,
+        version("a", 1, 100),
+        event("a", 200),
+        watermark(250),
+        version("a", 2, 150),
+        event("a", 300),
+        watermark(300),
     )
     assert limits(answer) == [1, 2]
 
@@ -230,7 +236,9 @@ def test_random_events_and_versions(harness: Harness, seed: int) -> None:
         limit = versions[row[0], max(known)] if known else None
         row += [limit, limit is not None]
     for rocksdb in (False, True):
-        found = ask(harness, *[{k: v[:3] if k == "event" else v for k, v in a.items()} for a in actions], rocksdb=rocksdb)
+        found = ask(
+            harness, *[{k: v[:3] if k == "event" else v for k, v in a.items()} for a in actions], rocksdb=rocksdb
+        )
         assert sorted(found["rows"], key=lambda row: row[2]) == wanted
         times = [int(text) for _, text in found["shown"] if text not in ("idle", "active")]
         assert times[-1] == FOREVER

@@ -17,8 +17,8 @@ from hopsworks_flink.pipeline.sql.events import Step
 # The platform names a project's feature store after it; nothing in the job depends on this name.
 _FEATURE_STORE = "project_featurestore"
 _JOINED = (
-    "with either engine by this package's operator, as Flink's temporal join lets a quiet topic hold the watermark back; "
-    "in a recompute by SQL"
+    "with either engine by this package's operator, as Flink's temporal join lets a quiet topic hold the watermark "
+    "back; in a recompute by SQL"
 )
 
 

@@ -14,9 +14,7 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.testing import evaluate
 
 
-def evaluated(
-    file: str, events: str, group: str | None, joined: Sequence[str] = ()
-) -> dict[str, list[dict[str, Any]]]:
+def evaluated(file: str, events: str, group: str | None, joined: Sequence[str] = ()) -> dict[str, list[dict[str, Any]]]:
     """Rows by feature group.
 
     :param events: path of a file of JSON lines; ``-`` is standard input.

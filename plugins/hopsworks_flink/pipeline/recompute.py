@@ -225,8 +225,8 @@ def refuse_lost_versions(
     if lost := lost_versions(topic, partitions, kept_since):
         raise ConfigurationError(
             f"{lost} The interval {interval} needs those since {_iso(first)}. Raise min.compaction.lag.ms if the topic "
-            "is compacted. allow_deleted recomputes nevertheless: events before the first version that is left of their "
-            "key then have none."
+            "is compacted. allow_deleted recomputes nevertheless: events before the first version that is left of "
+            "their key then have none."
         )
 
 

@@ -75,9 +75,9 @@ def remedy(pipeline: Pipeline, topic: str | None = None) -> str:
     for name, join in pipeline.source.join.items():
         if topic == join.topic:
             return (
-                f"It fails there again and again. If the topic's records have changed, correct source.join.{name}.schema; "
-                "if it is a stray record, write that key once more and let the topic be compacted, or delete the "
-                "partition's records up to it (kafka-delete-records.sh)."
+                "It fails there again and again. If the topic's records have changed, correct "
+                f"source.join.{name}.schema; if it is a stray record, write the versions into another topic, name that "
+                "there, and deploy."
             )
     # Otherwise the job gets another shape, for which its state is not.
     state = "" if pipeline.quarantine_topic else " with state='rewarm'"

@@ -105,7 +105,9 @@ def _load_versions(
             for row, is_gone in zip(rows, gone, strict=True)
         ]
         table = _table(versions(join), values, f"joined.{name}")
-        connection.register(queries.raw_versions(name), table.append_column(queries.TOMBSTONE, pa.array(gone, pa.bool_())))
+        connection.register(
+            queries.raw_versions(name), table.append_column(queries.TOMBSTONE, pa.array(gone, pa.bool_()))
+        )
 
 
 def _table(source: Source, events: list[Mapping[str, Any]], what: str) -> Any:

@@ -18,9 +18,7 @@ KAFKA_TIMESTAMP = "__kafka_timestamp"
 _EPOCH = datetime(1970, 1, 1)
 
 
-def typed_columns(
-    source: Source, events: Sequence[Mapping[str, Any]], what: str = "events"
-) -> dict[str, list[Any]]:
+def typed_columns(source: Source, events: Sequence[Mapping[str, Any]], what: str = "events") -> dict[str, list[Any]]:
     """The events' values column by column, and their Kafka timestamps (epoch milliseconds); absent values are None.
 
     :param what: the events are, in errors.

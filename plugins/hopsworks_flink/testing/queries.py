@@ -113,7 +113,10 @@ def _joined(query: str, name: str, join: Join) -> str:
     same = [f"event.{quoted(one)} = version.{quoted(other)}" for one, other in join.by.items()]
     on = " AND ".join([*same, f"event.{TIME} >= version.{_SINCE}"])
     required = f" WHERE NOT version.{TOMBSTONE}" if join.required else ""
-    return f"SELECT {', '.join(['event.*', *taken])} FROM ({query}) AS event ASOF LEFT JOIN ({last}) AS version ON {on}{required}"
+    return (
+        f"SELECT {', '.join(['event.*', *taken])} FROM ({query}) AS event "
+        f"ASOF LEFT JOIN ({last}) AS version ON {on}{required}"
+    )
 
 
 def group_rows(pipeline: Pipeline, group: FeatureGroup) -> str:

@@ -48,7 +48,9 @@ def spec(joins: Any = None, **source: Any) -> dict[str, Any]:
             "join": {"limits": copy.deepcopy(LIMITS)} if joins is None else joins,
             **source,
         },
-        "feature_groups": [{"name": "g", "key": ["card"], "features": dict(zip(TAKEN, TAKEN)), "event_time": "event"}],
+        "feature_groups": [
+            {"name": "g", "key": ["card"], "features": {name: name for name in TAKEN}, "event_time": "event"}
+        ],
     }
 
 
@@ -61,7 +63,7 @@ def statements(pipeline: Pipeline, *, batch: bool) -> str:
         plan = compile_plan(pipeline, registered(pipeline))
     else:
         groups, parts = recomputable(pipeline), [PartitionHistory(0, 0, 2, 7, None)]
-        versions = dict.fromkeys(pipeline.source.join, [PartitionHistory(0, 0, 0, 9, None)])
+        versions = {name: [PartitionHistory(0, 0, 0, 9, None)] for name in pipeline.source.join}
         plan = compile_recompute(pipeline, registered(pipeline), groups, DAY, parts, versions)
     _, *others = plan.statements
     return "\n\n".join(one if isinstance(one, str) else yaml.safe_dump(one, sort_keys=False) for one in others)
@@ -193,7 +195,7 @@ GROUPS = [{"name": "g", "key": ["card"], "window": {"size": "1h"}, "aggregates":
         ({"by": {"crad": "card"}}, "join.limits.by: 'crad' is no column of the events, which have card, at, tid, v"),
         ({"by": {"tid": "card"}}, "'tid' is string, and 'card' in its schema bigint; declare both as the same type"),
         ({"by": {"v": "most"}}, "by: 'most' is double; it needs values that compare exactly"),
-        ({"columns": {"v": "most"}}, "the events have a column 'v' already; give it another name here: {other: most}"),
+        ({"columns": {"v": "most"}}, "the events have a column 'v' already; give it another one: {other: most}"),
         ({"columns": ["mots"]}, "columns: 'mots' is not in its schema"),
         ({"schema": {"card": "bigint"}}, "an event would get none; schema needs a column beside those of by"),
         ({"event_time": {"column": "since"}}, "event_time.column 'since' is not in schema"),
@@ -279,6 +281,13 @@ def test_the_interval_reads_versions_between_offsets_too() -> None:
     text = statements(Pipeline.from_yaml(EXAMPLE), batch=True)
     assert "'scan.bounded.specific-offsets' = 'partition:0,offset:9'" in text
     assert "join_limits_start" not in text
-    assert timedelta(days=1) // timedelta(milliseconds=1) == yaml.safe_load(
-        next(part for part in statements(Pipeline.from_yaml(EXAMPLE), batch=False).split("\n\n") if part.startswith("join:"))
-    )["join"]["keep"]
+
+
+def test_versions_are_kept_for_the_longest_window_or_a_day() -> None:
+    def keep(size: str) -> timedelta:
+        made = spec() | {"feature_groups": [{**GROUPS[0], "window": {"size": size}}]}
+        pipeline = Pipeline.parse(made)
+        (step,) = (one for one in compile_plan(pipeline, registered(pipeline)).statements if isinstance(one, dict))
+        return timedelta(milliseconds=step["join"]["keep"])
+
+    assert (keep("1h"), keep("3d")) == (timedelta(days=1), timedelta(days=3))

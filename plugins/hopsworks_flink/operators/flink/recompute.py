@@ -258,7 +258,9 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             if not as_bool(self.allow_deleted, "allow_deleted"):
                 kept = replaced_since(broker, topic)
                 refuse_lost_versions(topic, partitions, kept, interval, needs.since)
-            wait_until_stable(broker, topic, {one.partition: one.end for one in partitions}, self.open_transaction_seconds)
+            wait_until_stable(
+                broker, topic, {one.partition: one.end for one in partitions}, self.open_transaction_seconds
+            )
             found[name] = partitions
             self.log.info("Versions of %s: %s.", topic, {one.partition: [one.first, one.end] for one in partitions})
         return found

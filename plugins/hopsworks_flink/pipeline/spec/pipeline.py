@@ -153,8 +153,8 @@ class Pipeline(Model):
             )
         elif names := [name for name, join in self.source.join.items() if join.required]:
             yield (
-                f"freshness: the canary's event has no version in join.{names[0]}, which is required, and would be left "
-                "out; remove one of them"
+                f"freshness: the canary's event has no version in join.{names[0]}, which is required, and would be "
+                "left out; remove one of them"
             )
         elif not self.canary_groups:
             yield (

@@ -196,6 +196,7 @@ def _moment(epoch_milliseconds: str) -> str:
 
 
 def source_options(consumer_group: str, source: Source) -> dict[str, str]:
+    """Options of a table over a topic: how its records are read, and when partitions are idle."""
     options = {
         "connector": "kafka",
         "topic": source.topic,

@@ -1,8 +1,8 @@
 """Versions of what belongs to an event's key, and the events with the version that held at their time.
 
-The stream asks an operator of flink_jobs/java: Flink's temporal join lets a topic that hardly changes hold the watermark
-back, and lets a tombstone end a version at the version's begin. Batch mode has no temporal join; it knows how long each
-version held, and joins by that.
+The stream asks an operator of flink_jobs/java: Flink's temporal join lets a topic that hardly changes hold the
+watermark back, and lets a tombstone end a version at the version's begin. Batch mode has no temporal join; it knows how
+long each version held, and joins by that.
 """
 
 from __future__ import annotations

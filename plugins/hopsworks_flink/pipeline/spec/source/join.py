@@ -13,7 +13,11 @@ from hopsworks_flink.pipeline.spec.source.columns import Column
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
 from hopsworks_flink.pipeline.types import FeatureType
 
-_NAMES = {"type": ["string", "array", "object"], "items": {"type": "string"}, "additionalProperties": {"type": "string"}}
+_NAMES = {
+    "type": ["string", "array", "object"],
+    "items": {"type": "string"},
+    "additionalProperties": {"type": "string"},
+}
 #: Settings that say how records are read, as they do for events.
 RECORDS = ("topic", "format", "framing", "avro_schema", "schema_ids", "declared", "appended", "event_time")
 
@@ -25,7 +29,7 @@ _ELSEWHERE = {
     "deduplicate": "of versions since the same time the last one counts; remove it",
     "where": "write a condition over the joined columns in source.where",
     "derive": "write it in source.derive, where joined columns are known",
-    "on_decode_error": "a version that cannot be decoded fails the job, else a later event would get an older one; remove it",
+    "on_decode_error": "a version that cannot be decoded fails the job: else events would get an older one; remove it",
 }
 
 
@@ -142,4 +146,4 @@ class Join(Model):
                 )
         for name, column in self.taken.items():
             if name in known:
-                yield f"columns: the events have a column {name!r} already; give it another name here: {{other: {column}}}"
+                yield f"columns: the events have a column {name!r} already; give it another one: {{other: {column}}}"

@@ -18,6 +18,7 @@ from hopsworks_flink.pipeline.spec.source.event_time import EventTime
 from hopsworks_flink.pipeline.spec.source.join import RECORDS, Join
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
 
+
 class Deduplicate(Model):
     """Which events count once, however often they are sent.
 
@@ -136,7 +137,7 @@ class Source(Model):
 
     @property
     def all_columns(self) -> dict[str, FeatureType]:
-        """Columns of the topic, joined and derived ones, with their types: what keys, aggregates and conditions name."""
+        """Columns of the topic, joined and derived ones, with types: what keys, aggregates and conditions may name."""
         return {**self.joined_columns, **{name: _type_of(column) for name, column in self.derive.items()}}
 
     @property
