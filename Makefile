@@ -122,11 +122,11 @@ engines: env ## the native engine beside SQL's windows on random pipelines with 
 changes: env ## every kind of change of a running pipeline, its rows against an independent computation
 	@CHANGES=all $(PYTHON) -m pytest tests/integration/jobs/test_changes.py $(ARGS)
 
-NATIVE := $(addprefix tests/integration/,jobs/test_faults.py jobs/test_growth_live.py values/test_poison.py \
-	alone/test_tls.py values/test_engines.py)
-.PHONY: test-native
-test-native: env ## faults, growth, late events, poison and TLS once more, with `engine: native` where a file names none
-	@TEST_ENGINE=native $(PYTHON) -m pytest -q $(or $(ARGS),$(NATIVE))
+BY_SQL := $(addprefix tests/integration/,jobs/test_faults.py jobs/test_growth_live.py values/test_poison.py \
+	alone/test_tls.py airflow/test_feature_path.py)
+.PHONY: test-sql
+test-sql: env ## faults, growth, poison, TLS and the feature path once more, with `engine: sql` where a file names none
+	@TEST_ENGINE=sql $(PYTHON) -m pytest -q $(or $(ARGS),$(BY_SQL))
 
 .PHONY: compose-file
 compose-file: $(ROOT_ENV) ## writes docker-compose.yaml out of the local stack's configuration

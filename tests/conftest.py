@@ -25,7 +25,7 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """With TEST_ENGINE=native, pipelines that name no engine have that one (`make test-native`)."""
+    """With TEST_ENGINE=sql, pipelines that name no engine have that one (`make test-sql`)."""
     if engine := os.environ.get("TEST_ENGINE"):
         from hopsworks_flink.pipeline.spec import Pipeline
 

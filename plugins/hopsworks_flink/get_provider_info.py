@@ -27,6 +27,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Apache Flink",
                 "python-modules": [
+                    "hopsworks_flink.operators.audit",
                     "hopsworks_flink.operators.flink",
                     "hopsworks_flink.operators.freshness",
                     "hopsworks_flink.operators.simulate",

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
 from hopsworks_flink.clients.registry import RegistryConnection, schema_of
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError, PipelineError
-from hopsworks_flink.hooks.registry_connection import source_registry, source_schemas
+from hopsworks_flink.hooks.registry_connection import registry_shown, source_registry, source_schemas
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.fixtures import set_connection
@@ -115,3 +116,28 @@ def test_a_registry_that_does_not_answer(registry: RegistryStub) -> None:
         with pytest.raises(KafkaError, match="cannot be read"):
             schema_of(connection, number)
     assert "secret" not in repr(RegistryConnection("http://x", "Basic secret"))
+
+
+@pytest.mark.airflow
+def test_a_renewed_user_of_the_registry_is_told_and_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("-----BEGIN CERTIFICATE-----\n")
+
+    def fingerprint(**fields: Any) -> str:
+        set_connection(monkeypatch, "readings", conn_type="http", **{"host": "https://registry", **fields})
+        return credentials_fingerprint(PLAIN, registry=registry_shown(Pipeline.parse(SPEC)))
+
+    first = fingerprint(login="me", password="one")
+    assert fingerprint(login="me", password="two") == first
+    others = [
+        fingerprint(login="you", password="one"),
+        fingerprint(extra={"token": "one"}),
+        fingerprint(host="https://other", login="me", password="one"),
+        fingerprint(login="me", password="one", extra={"ca_path": str(ca)}),
+        fingerprint(),
+        credentials_fingerprint(PLAIN),
+    ]
+    assert len({first, *others}) == 7
+    assert fingerprint(extra={"token": "two"}) == others[1]
+    plain = {**SPEC["source"], "registry": None, "framing": None, "format": "json"}
+    assert registry_shown(Pipeline.parse({**SPEC, "source": plain})) == []

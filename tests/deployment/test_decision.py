@@ -188,6 +188,54 @@ def test_decision(
         assert (decision.savepoint, told(decision.start)) == expected
 
 
+MARKS = {"state_source": "s", "state_groups": "o", "state_group.cards_1": "w.a"}
+OTHER_AGGREGATES, OTHER_WINDOWS = ({**MARKS, "state_group.cards_1": other} for other in ("w.b", "x.a"))
+
+
+@pytest.mark.parametrize(
+    ("state", "marks", "watermark", "expected"),
+    [
+        ("auto", MARKS, W, (None, False)),
+        ("auto", OTHER_AGGREGATES, W, (W, True)),
+        ("auto", OTHER_AGGREGATES, None, (None, False)),
+        ("restore", OTHER_AGGREGATES, W, (None, False)),
+        ("rewarm", OTHER_AGGREGATES, W, (W, False)),
+        ("auto", OTHER_WINDOWS, W, (W, False)),
+        ("auto", OTHER_WINDOWS, None, "its watermark is not known"),
+        ("restore", OTHER_WINDOWS, W, "cannot be carried over"),
+        ("rewarm", OTHER_AGGREGATES, None, "its watermark is not known"),
+    ],
+)
+def test_panes_of_native_windows(state: Any, marks: dict[str, str], watermark: int | None, expected: Any) -> None:
+    """The rewarm's watermark (None: begin with the savepoint), and whether the panes take its place if need be."""
+    running = replace(job("RUNNING", OTHER), marks=marks)
+    decision = decide(HASH, seen(running, watermark=watermark), None, asked(state, marks=MARKS))
+    if isinstance(expected, str):
+        assert isinstance(decision, Refuse)
+        assert expected in decision.reason
+    else:
+        assert isinstance(decision, Replace)
+        assert decision.savepoint
+        assert (decision.start.watermark if decision.start else None, decision.panes) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "marks", "expected"),
+    [
+        (seen(job("FINISHED"), left=SAVEPOINT, watermark=W), OTHER_AGGREGATES, (start(None, True, W), start("sp"))),
+        (seen(job("FINISHED"), left=SAVEPOINT), OTHER_AGGREGATES, (start("sp"), None)),
+        (seen(job("FINISHED"), left=NONE, watermark=W), OTHER_AGGREGATES, (start(None, True, W), None)),
+        (seen(job("FINISHED"), left=SAVEPOINT, watermark=W), OTHER_WINDOWS, (start(None, True, W), None)),
+        (seen(job("FINISHED"), left=SAVEPOINT, watermark=W), MARKS, (start("sp"), None)),
+    ],
+)
+def test_panes_of_a_job_that_has_ended(facts: DeploymentFacts, marks: dict[str, str], expected: Any) -> None:
+    ended = replace(facts, jobs=[replace(facts.jobs[0], marks=marks)])
+    decision = decide(HASH, ended, None, asked("auto", marks=MARKS))
+    assert isinstance(decision, Submit)
+    assert (told(decision.start), told(decision.panes)) == expected
+
+
 def test_predecessor_is_the_job_started_last() -> None:
     decision = decide(HASH, seen(job("FAILED", None, "old", 1), job("FAILED", None, "new", 2)), None, RESTORE)
     assert isinstance(decision, Submit)

@@ -11,7 +11,7 @@ import pendulum
 import pytest
 
 from hopsworks_flink._compat import BaseOperator
-from hopsworks_flink.operators import flink, freshness, hopsworks, kafka, simulate
+from hopsworks_flink.operators import audit, flink, freshness, hopsworks, kafka, simulate
 from hopsworks_flink.sensors import flink as flink_sensors
 from hopsworks_flink.sensors import hopsworks as hopsworks_sensors
 from tests.support.airflow_names import DagSerialization
@@ -38,7 +38,7 @@ def own_arguments(operator: type[BaseOperator]) -> list[str]:
 def test_every_public_operator_is_tested() -> None:
     public = {
         item
-        for module in (flink, flink_sensors, freshness, hopsworks, hopsworks_sensors, kafka, simulate)
+        for module in (audit, flink, flink_sensors, freshness, hopsworks, hopsworks_sensors, kafka, simulate)
         for item in vars(module).values()
         if inspect.isclass(item) and issubclass(item, BaseOperator) and item.__module__.startswith("hopsworks_flink")
     }

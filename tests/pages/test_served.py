@@ -85,6 +85,8 @@ def a_page_has_the_past_that_airflow_knows(url: str) -> None:
     assert page.status_code == 200
     for text in ("replaced, job a3f0c2d1 from a savepoint", "Rolled back: the previous", "INSERT INTO", "4444 0378"):
         assert text in page.text
+    for text in ("2 of 80 values differ: late_event 2", "2 h ago", "card_transactions__audit"):
+        assert text in page.text
     orders = get(url, "/streaming-features/pipeline/orders__supervise", "admin").text
     assert SCRIPT not in orders
     assert "&lt;script&gt;" in orders

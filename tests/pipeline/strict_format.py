@@ -36,10 +36,11 @@ class JavaFormat:
     def decode(
         self, encoding: str, schema: Mapping[str, Any], values: Sequence[bytes], appended: int = 0, **framing: Any
     ) -> list[dict[str, Any]]:
-        """For each value ``{"row": {column: text}}``, or ``{"reason": …}``.
+        """For each value ``{"row": {column: text}}``, or ``{"reason": …}``; ``{"failed": …}`` if a job would fail.
 
         :param appended: so many of the last columns may be missing.
-        :param framing: ``framed``, ``ids``, ``written`` (a schema of Avro), ``registry`` (its URL), ``unwrap``, if any.
+        :param framing: ``framed``, ``ids``, ``written`` (a schema of Avro), ``registry`` (its URL), with
+            ``authorization`` and ``ca`` (PEM), ``message`` (of Protobuf), ``unwrap``, if any.
         """
         texts = [base64.b64encode(value).decode() for value in values]
         return self._ask(encoding, schema, values=texts, appended=appended, **framing)

@@ -26,9 +26,14 @@ from hopsworks_flink.pipeline.types import sql_interval, sql_literal
 from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, registered
 
 
-def sql_of(pipeline):
+def sql_of(pipeline, engine):
+    pipeline = pipeline.model_copy(update={"engine": engine})
     plan = compile_plan(pipeline, registered(pipeline))
-    return "\n\n".join([*plan.statements, *plan.inserts])
+    texts = [step if isinstance(step, str) else json.dumps(step, indent=2) for step in plan.statements]
+    return "\n\n".join([*texts, *plan.inserts])
+
+
+both_engines = pytest.mark.parametrize("engine", ["native", "sql"])
 
 
 @pytest.fixture
@@ -84,12 +89,14 @@ def everything():
     }
 
 
-def test_sql_of_the_reference_pipeline(snapshot):
-    assert sql_of(Pipeline.from_yaml(REFERENCE)) == snapshot
+@both_engines
+def test_sql_of_the_reference_pipeline(snapshot, engine):
+    assert sql_of(Pipeline.from_yaml(REFERENCE), engine) == snapshot
 
 
-def test_sql_of_every_type_and_function(snapshot, everything):
-    assert sql_of(Pipeline.parse(everything)) == snapshot
+@both_engines
+def test_sql_of_every_type_and_function(snapshot, everything, engine):
+    assert sql_of(Pipeline.parse(everything), engine) == snapshot
 
 
 @pytest.mark.parametrize("unit", ["seconds", "milliseconds", "microseconds"])
@@ -216,7 +223,8 @@ def test_bindings_fill_every_placeholder_and_nothing_else(minimal):
     pipeline = Pipeline.parse(minimal)
     plan = compile_plan(pipeline, registered(pipeline))
     values = bindings(pipeline, source_kafka=PLAIN, sink_kafka=PLAIN, ingestion_ids={"cards_10m_1": 7})["values"]
-    bound = [bind(statement, values) for statement in [*plan.statements, *plan.inserts]]
+    bound = [bind(statement, values) for statement in [*plan.statements, *plan.inserts] if isinstance(statement, str)]
+    assert "$" not in json.dumps([step for step in plan.statements if isinstance(step, dict)])
     assert not [statement for statement in bound if "$" in statement]
     assert "'properties.bootstrap.servers' = 'broker:9092'" in bound[0]
     assert "'onlineIngestionId', ENCODE('7', 'UTF-8')" in bound[-1]
@@ -269,8 +277,9 @@ def test_interval_literals(duration, literal):
     assert sql_interval(duration) == literal
 
 
-def test_sql_of_every_ability(snapshot):
-    assert sql_of(Pipeline.from_yaml(EVERYTHING)) == snapshot
+@both_engines
+def test_sql_of_every_ability(snapshot, engine):
+    assert sql_of(Pipeline.from_yaml(EVERYTHING), engine) == snapshot
 
 
 def test_statements_of_every_ability_parse_as_sql():

@@ -87,6 +87,85 @@ def test_json(flink: JavaFormat, record: Any, wanted: dict[str, Any]) -> None:
     assert flink.decode("json", COLUMNS, [value], unwrap="debezium") == [wanted]
 
 
+# As the connectors for PostgreSQL and MySQL write them, with data of our own.
+SOURCE = """{"version":"3.0.0.Final","connector":"%s","name":"shop","ts_ms":1740830400123,"snapshot":"%s","db":"shop",
+"sequence":"[\\"24023119\\",\\"24023128\\"]","ts_us":1740830400123456,"ts_ns":1740830400123456000,"schema":"public",
+"table":"orders","txId":555,"lsn":24023128,"xmin":null}"""
+ENDS = '"source":%s,"transaction":null,"op":"%s","ts_ms":1740830400200,"ts_us":1740830400200001'
+SCHEMA = """{"type":"struct","fields":[{"type":"struct","fields":[{"type":"int32","optional":false,"field":"id"},
+{"type":"string","optional":true,"field":"note"}],"optional":true,"name":"shop.public.orders.Value","field":"before"},
+{"type":"struct","fields":[{"type":"int32","optional":false,"field":"id"}],"optional":true,"field":"after"},
+{"type":"string","optional":false,"field":"op"}],"optional":false,"name":"shop.public.orders.Envelope","version":2}"""
+NEW = '{"id":7,"note":"ü","price":"12.50","made":1740830400123456,"day":20148,"raw":"AAE="}'
+LACKING = '{"id":7,"note":"__debezium_unavailable_value","price":null,"made":null,"day":null,"raw":"%s"}'
+NOTHING_KNOWN = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
+OF_ORDERS: dict[str, Any] = {
+    "id": "int",
+    "note": "string",
+    "price": "decimal(9,2)",
+    "made": {"type": "timestamp", "unit": "microseconds"},
+    "day": "int",
+    "raw": "binary",
+    "before": {"type": "string", "path": "$.before.note"},
+    "table": {"type": "string", "path": "$.source.table"},
+}
+MADE = {"id": "7", "note": "ü", "price": "12.50", "made": "1740830400123456", "day": "20148", "raw": "AAE="}
+UNKNOWN = {**dict.fromkeys(MADE), "id": "7"}
+HOLDS = "__debezium_unavailable_value"
+DOCUMENTED: list[tuple[str, str, dict[str, Any]]] = [
+    ("create", f'{{"before":null,"after":{NEW},{ENDS % (SOURCE % ("postgresql", "false"), "c")}}}', {**MADE}),
+    ("snapshot", f'{{"before":null,"after":{NEW},{ENDS % (SOURCE % ("mysql", "first"), "r")}}}', {**MADE}),
+    (
+        "update",
+        f'{{"before":{NEW.replace("ü", "old")},"after":{NEW},{ENDS % (SOURCE % ("mysql", "false"), "u")}}}',
+        {**MADE, "before": "old"},
+    ),
+    (
+        "update without the long values",
+        f'{{"before":{{"id":7,"note":"{HOLDS}"}},"after":{LACKING % NOTHING_KNOWN},'
+        f"{ENDS % (SOURCE % ('postgresql', 'false'), 'u')}}}",
+        {**UNKNOWN, "before": HOLDS},
+    ),
+    ("delete", f'{{"before":{NEW},"after":null,{ENDS % (SOURCE % ("postgresql", "false"), "d")}}}', {}),
+    ("truncate", f"{{{ENDS % (SOURCE % ('postgresql', 'false'), 't')}}}", {}),
+    (
+        "message",
+        f'{{{ENDS % (SOURCE % ("postgresql", "false"), "m")},"message":{{"prefix":"p","content":"aGVsbG8="}}}}',
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize("enveloped", [False, True], ids=["bare", "with its schema"])
+@pytest.mark.parametrize(("what", "text", "event"), DOCUMENTED, ids=[what for what, _, _ in DOCUMENTED])
+def test_events_as_the_connectors_write_them(
+    flink: JavaFormat, what: str, text: str, event: dict[str, Any], enveloped: bool
+) -> None:
+    value = (f'{{"schema":{SCHEMA},"payload":{text}}}' if enveloped else text).encode()
+    wanted = {"row": {"before": None, "table": "orders", **event}} if event else {}
+    assert judged(OF_ORDERS, value, format="json") == wanted
+    assert flink.decode("json", OF_ORDERS, [value], unwrap="debezium") == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        # A heartbeat and a transaction's end have topics of their own, and stay conspicuous if they are sent here.
+        ('{"ts_ms":1740830400123}', "it is no change event of Debezium: it has no op"),
+        ('{"status":"END","id":"555:24023128","event_count":2}', "it is no change event of Debezium: it has no op"),
+        # decimal.handling.mode: precise.
+        ('{"after":{"id":7,"price":"BNI="},"op":"c"}', 'column price is decimal(9,2) and holds "BNI="'),
+        # The connector for MongoDB has the document as a text.
+        ('{"after":"{\\"id\\": 7}","op":"c"}', 'after holds "{"id": 7}", not an object'),
+    ],
+)
+def test_what_is_no_change_of_a_row(flink: JavaFormat, text: str, reason: str) -> None:
+    for value in (text.encode(), f'{{"schema":null,"payload":{text}}}'.encode()):
+        told = {"reason": reason.replace("after holds", "payload.after holds") if b"payload" in value else reason}
+        assert judged(OF_ORDERS, value, format="json") == told
+        assert flink.decode("json", OF_ORDERS, [value], unwrap="debezium") == [told]
+
+
 def test_avro(flink: JavaFormat) -> None:
     columns = {"id": "bigint", "n": "string", "at": {"type": "bigint", "path": "$.ts_ms"}}
     inserted = written({"after": {"id": 7, "n": "x"}, "op": "c", "ts_ms": 5}, ENVELOPE)

@@ -61,12 +61,16 @@ def texts(sql):
 
 
 def statements(data, sink=PLAIN, topic="demo_onlinefs"):
-    """Finished statements of a pipeline as the runner executes them."""
-    pipeline = Pipeline.parse(data)
-    plan = compile_plan(pipeline, registered(pipeline, topic=topic))
-    ids = {group.full_name: 1 for group in pipeline.feature_groups}
-    values = bindings(pipeline, source_kafka=PLAIN, sink_kafka=sink, ingestion_ids=ids)["values"]
-    return [bind(statement, values) for statement in [*plan.statements, *plan.inserts]]
+    """Finished statements of a pipeline as the runner executes them, with either engine; the steps between are data."""
+    finished = []
+    for engine in ("native", "sql"):
+        pipeline = Pipeline.parse({**data, "engine": engine})
+        plan = compile_plan(pipeline, registered(pipeline, topic=topic))
+        ids = {group.full_name: 1 for group in pipeline.feature_groups}
+        values = bindings(pipeline, source_kafka=PLAIN, sink_kafka=sink, ingestion_ids=ids)["values"]
+        sql = [statement for statement in (*plan.statements, *plan.inserts) if isinstance(statement, str)]
+        finished += [bind(statement, values) for statement in sql]
+    return finished
 
 
 def with_text(text):

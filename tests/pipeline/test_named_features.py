@@ -75,8 +75,9 @@ def test_short_forms_are_what_they_were():
 
 
 def test_the_statement(snapshot):
-    pipeline = Pipeline.parse(SPEC)
-    assert compile_plan(pipeline, registered(pipeline)).inserts[0] == snapshot
+    for engine in ("native", "sql"):
+        pipeline = Pipeline.parse({**SPEC, "engine": engine})
+        assert compile_plan(pipeline, registered(pipeline)).inserts[0] == snapshot(name=engine)
 
 
 def test_a_recompute_bounds_the_event_time_in_its_unit():

@@ -34,5 +34,6 @@ def test_both_give_what_was_written(flink: JavaFormat, seed: int) -> None:
     decode = decoder(source)
     assert [texts(decode(value) or {}, schema) for value in values] == wanted
     framing = {"framed": source.framing is not None, "ids": source.schema_ids, "unwrap": source.unwrap}
+    framing["message"] = source.protobuf_message.options() if source.protobuf_message else None
     found = flink.decode(source.format, schema, values, written=source.avro_schema, **framing)
     assert found == [{"row": row} for row in wanted]

@@ -211,6 +211,7 @@ def plan_of(pipeline, partitions=PARTITIONS):
 
 
 def test_plan_is_the_streams_sql_in_batch_between_two_bounds(pipeline):
+    pipeline = pipeline.model_copy(update={"engine": "sql"})
     plan, stream = plan_of(pipeline), compile_plan(pipeline, registered(pipeline))
     assert plan.runtime_mode == "batch"
     assert plan.job_name == "cards__recompute__20250301T000000Z__20250302T000000Z" == plan.table_config["pipeline.name"]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.state import state_outcome, state_signature
+from hopsworks_flink.pipeline.state import panes_go_on, state_outcome, state_signature
 
 SPEC = {
     "name": "cards",
@@ -34,8 +34,8 @@ SPEC = {
 }
 
 
-def changed(path, value):
-    spec = copy.deepcopy(SPEC)
+def changed(path, value, spec=SPEC):
+    spec = copy.deepcopy(spec)
     *way, last = path
     place = spec
     for step in way:
@@ -107,7 +107,7 @@ REWARMS = [
     ((*ROWS, "key"), ["cc_num", "tid"], "rows_1 has another key"),
     (ROWS, {**SPEC["feature_groups"][1], "name": "rows"}, "rows_1 has another key, other windows"),
     (("feature_groups",), SPEC["feature_groups"][::-1], "another order"),
-    (("engine",), "native", "shops_1 has another key, other windows, other accumulators or another engine"),
+    (("engine",), "sql", "shops_1 has another key, other windows, other accumulators or another engine"),
 ]
 
 
@@ -126,6 +126,36 @@ def test_what_has_to_be_rewarmed(path, value, reason):
     assert found == "rewarms"
     assert reason in "; ".join(reasons)
     assert len(reasons) <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "go_on"),
+    [
+        ([((*SHOPS, "aggregates", "more"), {"max": "amount"})], True),
+        ([((*SHOPS, "aggregates", "n"), {"avg": "amount"})], True),
+        ([((*SHOPS, "aggregates", "n"), {"count": "tid", "where": "amount > 0"})], True),
+        ([((*SHOPS, "aggregates", "n"), {"count": "tid", "description": "words"})], False),
+        ([((*SHOPS, "aggregates", "more"), {"max": "amount"}), (("source", "where"), "amount > 0")], False),
+        ([((*SHOPS, "aggregates", "more"), {"max": "amount"}), ((*SHOPS, "window", "size"), "2h")], False),
+        ([((*SHOPS, "aggregates", "more"), {"max": "amount"}), ((*ROWS, "version"), 2)], False),
+        ([((*SHOPS, "aggregates", "more"), {"max": "amount"}), ((*SHOPS, "key"), ["shop", "tid"])], False),
+        ([((*SHOPS, "aggregates", "more"), {"median": "amount"})], False),
+        ([((*CARDS, "aggregates", "more"), {"max": "amount"})], False),
+        ([(("engine",), "sql")], False),
+        ([], False),
+    ],
+)
+def test_panes_go_on_where_only_aggregates_of_native_windows_are_others(change, go_on):
+    spec = SPEC
+    for path, value in change:
+        spec = changed(path, value, spec)
+    wanted, running = (state_signature(Pipeline.parse(one)).marks() for one in (spec, SPEC))
+    assert panes_go_on(wanted, running) is go_on
+    if go_on:
+        assert state_outcome(wanted, running) == ("rewarms", ["shops_1 has other aggregates"])
+    assert not panes_go_on(wanted, None)
+    assert not panes_go_on(wanted, {})
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", text) for mark in wanted.items() for text in mark)
 
 
 def test_what_begins_anew():

@@ -7,13 +7,16 @@ import json
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hopsworks_flink.exceptions import PipelineError
+from devstack.hopsworks.home.certificates import write_certificates
+from hopsworks_flink.clients.registry import RegistryConnection, schema_of
+from hopsworks_flink.exceptions import KafkaError, PipelineError
 from hopsworks_flink.pipeline.decoding import UndecodableError, decoder
 from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
@@ -259,6 +262,47 @@ def test_a_registry_that_stumbles_is_asked_again(flink: JavaFormat, registry: Re
     found = flink.decode("avro", {"v": "bigint"}, [b"\0\0\0\0\4\2"], framed=True, registry=registry.url)
     assert found == [{"row": {"v": "1"}}]
     assert len(registry.requests) == 3
+
+
+def test_a_registry_behind_tls(flink: JavaFormat, tmp_path: Path) -> None:
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for folder, names in ((ours, ["127.0.0.1"]), (others, ["registry.example"])):
+        folder.mkdir()
+        write_certificates(folder, "nobody", names, names)
+    value, columns = b"\0\0\0\0\4\2", {"v": "bigint"}
+    with registry_stub(ours) as registry, registry_stub(others) as elsewhere:
+        registry.schemas = elsewhere.schemas = {4: one("long")}
+
+        def asked(stub: RegistryStub, ca: Path | None) -> tuple[dict[str, Any], Any]:
+            text = (ca / "ca.pem").read_text() if ca else None
+            (found,) = flink.decode("avro", columns, [value], framed=True, registry=stub.url, ca=text)
+            try:
+                return found, schema_of(RegistryConnection(stub.url, ca_path=ca and str(ca / "ca.pem")), 4)
+            except KafkaError as error:
+                return found, str(error)
+
+        assert asked(registry, ours) == ({"row": {"v": "1"}}, one("long"))
+        for stub, ca in ((registry, None), (registry, others), (elsewhere, others)):
+            found, error = asked(stub, ca)
+            assert found["failed"].startswith(f"Schema 4 of the registry {stub.url}: javax.net.ssl.SSL")
+            assert "cannot be read" in error
+            assert "certificate" in error.lower()
+
+
+def test_a_password_that_is_renewed(flink: JavaFormat) -> None:
+    columns, asked = {"v": "bigint"}, [b"\0\0\0\0\4\2"]
+    passwords = {"Basic old"}
+    with registry_stub(passwords=passwords) as registry:
+        registry.schemas = {4: one("long")}
+        old, new = (
+            {"framed": True, "registry": registry.url, "authorization": f"Basic {word}"} for word in ("old", "new")
+        )
+        assert flink.decode("avro", columns, asked, **old) == [{"row": {"v": "1"}}]
+        passwords.add("Basic new")
+        passwords.discard("Basic old")
+        failed = {"failed": f"Schema 4 of the registry {registry.url}: it answers 401"}
+        assert flink.decode("avro", columns, asked, **old) == [failed]
+        assert flink.decode("avro", columns, asked, **new) == [{"row": {"v": "1"}}]
 
 
 def test_framing_with_the_columns_or_a_schema_of_the_file(flink: JavaFormat) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, protobuf
 
 
 def shown(document: str) -> list[dict[str, Any]]:
@@ -29,4 +29,7 @@ def with_piece(piece: dict[str, Any], base: dict[str, Any] = BASE) -> dict[str, 
             data["feature_groups"][0] = {n: v for n, v in data["feature_groups"][0].items() if n not in WINDOWED}
         data["feature_groups"][0].update(group)
     data["source"].update(piece.get("source", {}))
+    if "descriptor" in data["source"]:
+        file = REPOSITORY / "dags" / "pipelines" / "examples" / data["source"]["descriptor"]
+        data["source"]["descriptor"] = protobuf.content(protobuf.read(file))
     return {**data, **{name: value for name, value in piece.items() if name not in ("source", "feature_groups")}}

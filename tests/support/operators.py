@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hopsworks_flink._compat import BaseOperator
-from hopsworks_flink.operators import flink, freshness, hopsworks, kafka, simulate
+from hopsworks_flink.operators import audit, flink, freshness, hopsworks, kafka, simulate
 from hopsworks_flink.sensors import flink as flink_sensors
 from hopsworks_flink.sensors import hopsworks as hopsworks_sensors
 
 OPERATORS: dict[type[BaseOperator], dict[str, Any]] = {
+    audit.AuditFeaturesOperator: {"pipeline": {"name": "p"}},
     flink.FlinkDeployJobOperator: {"job_name": "j", "program": "feature_pipeline"},
     flink.FlinkDeployFeaturePipelineOperator: {"pipeline": {"name": "p"}},
     flink.FlinkRecomputeFeaturesOperator: {"pipeline": {"name": "p"}},

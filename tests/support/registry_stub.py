@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -27,8 +29,12 @@ class RegistryStub:
 
 
 @contextmanager
-def registry_stub() -> Iterator[RegistryStub]:
-    """A registry that runs."""
+def registry_stub(certificates: Path | None = None, passwords: Collection[str] = ()) -> Iterator[RegistryStub]:
+    """A registry that runs.
+
+    :param certificates: folder with ``server.pem`` and ``server.key``, for TLS.
+    :param passwords: headers of those that it lets in, which may change; none: it asks for none.
+    """
     stub = RegistryStub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -36,7 +42,9 @@ def registry_stub() -> Iterator[RegistryStub]:
             stub.requests.append((self.path, self.headers.get("Authorization")))
             number = int(self.path.rpartition("/")[2])
             status, answer = 404, {"error_code": 40403, "message": "Schema not found"}
-            if stub.failures:
+            if passwords and self.headers.get("Authorization") not in passwords:
+                status = 401
+            elif stub.failures:
                 status = stub.failures.pop(0)
             elif number in stub.answers:
                 status, answer = 200, stub.answers[number]
@@ -53,6 +61,12 @@ def registry_stub() -> Iterator[RegistryStub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     stub.url = f"http://127.0.0.1:{server.server_port}"
+    if certificates is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
+        # Handshakes in the requests' own threads: one that fails must not end the server's.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        stub.url = f"https://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

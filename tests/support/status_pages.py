@@ -34,7 +34,7 @@ USERS = {"admin": "open-sesame", "guest": "only-a-look"}
 FOR_GUESTS = "clicks"
 #: It would be a script if a page did not escape it.
 SCRIPT = "<script>document.title = 'owned'</script>"
-VERBS = ("deploy", "supervise", "offline_backfill", "recompute", "simulate", "undeploy")
+VERBS = ("deploy", "supervise", "offline_backfill", "audit", "recompute", "simulate", "undeploy")
 JOB = "a3f0c2d17be94c5ab0d1e2f3a4b5c6d7"
 GROUPS = ({"name": "{}_10m_agg", "version": 1}, {"name": "{}_10m_agg", "version": 2})
 
@@ -218,6 +218,8 @@ def fill(now: float, more: int = 0) -> None:
                 serialize_json=True,
                 session=session,
             )
+            audit = {"at": now - 7200, "values": 80, "differ": 2, "causes": {"late_event": 2}}
+            Variable.set(f"hopsworks_flink.audit.{name}__features", audit, serialize_json=True, session=session)
             for group in status.groups:
                 asset = feature_group_asset(group["name"], group["version"])
                 model = AssetModel(name=asset.name, uri=asset.uri, group="asset")

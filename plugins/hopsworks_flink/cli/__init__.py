@@ -96,6 +96,21 @@ def make_parser() -> argparse.ArgumentParser:
     status.epilog = "Exit code: 0 all are healthy, 2 one is not, 1 error."
     status.set_defaults(run=_status)
 
+    why = _command(commands, "explain", "where one value comes from, and why places differ; changes nothing")
+    why.add_argument("--key", required=True, metavar="VALUE[,VALUE]", help="of the feature group, in its order")
+    why.add_argument("--at", required=True, metavar="TIME", help="ISO time, or epoch ms: the row valid then")
+    why.add_argument("--group", metavar="NAME_VERSION", help="only this feature group, e.g. cards_1")
+    why.add_argument(
+        "--margin",
+        metavar="DURATION",
+        help="how long after a row's time its events may arrive, e.g. 2h (default: an hour, max_disorder, and as "
+        "much as the topic's newest events lie behind their Kafka time)",
+    )
+    why.add_argument("--source-kafka-conn-id", metavar="ID", help="of a source topic not on Hopsworks' broker")
+    _connections(why)
+    why.epilog = "Needs DuckDB. Exit code: 0 the places agree, 2 a value differs, 1 error."
+    why.set_defaults(run=_explain)
+
     ending = commands.add_parser("undeploy", help="stop a pipeline's job, and delete what is named; shows it first")
     ending.description = (
         "Stops the job of a pipeline. Feature groups and topics stay, unless they are named. Shows what would happen, "
@@ -220,6 +235,28 @@ def _status(options: argparse.Namespace) -> int:
     rows = [asdict(line) for line in lines]
     print(as_json(rows) if options.json else as_table(rows))
     return DONE if all(line.is_well for line in lines) else CHANGES
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from hopsworks_flink.cli.output import as_json
+
+    with _quiet_airflow():
+        from hopsworks_flink.cli.explaining import Question, explain, to_text
+
+        question = Question(
+            options.file,
+            options.key,
+            options.at,
+            options.group,
+            options.margin,
+            options.hopsworks_conn_id,
+            options.flink_conn_id,
+            options.source_kafka_conn_id,
+        )
+        found = explain(question)
+    shown = as_json([one.to_dict() for one in found]) if options.json else "\n\n\n".join(map(to_text, found))
+    print(shown)
+    return CHANGES if any(one.differs for one in found) else DONE
 
 
 def _undeploy(options: argparse.Namespace) -> int:

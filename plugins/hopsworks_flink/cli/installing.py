@@ -197,7 +197,7 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
     ids = f"p_{re.sub('[^a-z0-9]+', '_', project.lower())}_{project_id}__{pipeline.name}"
     contents = {f"{pipeline.name}.yaml": path.read_text(encoding="utf-8")}
     for verb in sorted(source.stem for source in _dags().glob("*.py") if source.stem != "pipeline_errors"):
-        more = f', deploy_dag_id="{ids}__deploy"' if verb == "supervise" else ""
+        more = f', deploy_dag_id="{ids}__deploy"' if verb in ("audit", "supervise") else ""
         contents[f"{pipeline.name}__{verb}.py"] = _FLAT_DAG.format(
             verb=verb, name=pipeline.name, arguments=f'dag_id="{ids}__{verb}"{more}'
         )

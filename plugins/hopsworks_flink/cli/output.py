@@ -19,7 +19,7 @@ def as_json(value: Any) -> str:
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of equal keys below each other; null is empty."""
-    shown = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    shown = [{name: cell(value) for name, value in row.items()} for row in rows]
     return tabulate(shown, headers="keys", disable_numparse=True) if shown else "(none)"
 
 
@@ -33,7 +33,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value in a table; null is empty."""
     if value is None:
         return ""
     return str(value) if isinstance(value, (str, bool, int, float)) else str(_plain(value))

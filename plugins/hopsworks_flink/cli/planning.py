@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from hopsworks_flink.cli.estimating import estimates
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
-from hopsworks_flink.deployment.decision import StartPolicy, with_state
+from hopsworks_flink.deployment.decision import WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob, join_warnings
 from hopsworks_flink.exceptions import (
@@ -34,7 +35,7 @@ from hopsworks_flink.pipeline.resources import (
     source_topic_arguments,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.state import Outcome, state_outcome, state_signature
+from hopsworks_flink.pipeline.state import Outcome, panes_go_on, state_outcome, state_signature
 from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 
 Action = Literal["create", "change", "none"]
@@ -74,6 +75,7 @@ class Comparison:
     :param state_reasons: why, sentence parts.
     :param warnings: what would be lost in silence otherwise, sentences.
     :param left_to_sql: with ``engine: native`` the feature groups that SQL computes nevertheless, and why.
+    :param estimates: what the job takes of memory and CPU, sentence parts.
     """
 
     pipeline: str
@@ -82,6 +84,7 @@ class Comparison:
     state_reasons: Sequence[str]
     warnings: Sequence[str] = ()
     left_to_sql: Mapping[str, str] = field(default_factory=dict)
+    estimates: Sequence[str] = ()
 
     @property
     def changes(self) -> int:
@@ -97,6 +100,7 @@ class Comparison:
             "state": {"outcome": self.state, "reasons": list(self.state_reasons)},
             "warnings": list(self.warnings),
             "left_to_sql": dict(self.left_to_sql),
+            "estimates": list(self.estimates),
         }
 
     def to_text(self) -> str:
@@ -107,7 +111,8 @@ class Comparison:
         table = tabulate(lines, tablefmt="plain", disable_numparse=True)
         warnings = [f"warning: {warning}" for warning in self.warnings]
         left = [f"engine native: {name} is left to SQL: {why}" for name, why in self.left_to_sql.items()]
-        return "\n".join([table, *warnings, *left, f"state {self.state}{reasons}", verdict])
+        estimated = [f"estimate: {estimate}" for estimate in self.estimates]
+        return "\n".join([table, *warnings, *left, *estimated, f"state {self.state}{reasons}", verdict])
 
 
 def compare(file: str, deployment: Deployment) -> Comparison:
@@ -130,11 +135,18 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         outcome, reasons = _state(pipeline, deployment, marks)
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
-        if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
+        if (
+            outcome == "rewarms"
+            and deployment.state == "auto"
+            and panes_go_on(state_signature(pipeline).marks(), marks)
+        ):
+            outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
+        elif outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
     if missing:
         outcome, reasons = "refused", [*reasons, missing]
-    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, pipeline.left_to_sql)
+    sql, estimated = pipeline.left_to_sql, estimates(pipeline)
+    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, sql, estimated)
 
 
 def _without(data: dict[str, Any], name: str) -> dict[str, Any]:

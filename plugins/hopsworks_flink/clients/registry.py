@@ -22,11 +22,13 @@ class RegistryConnection:
     :param url: of its API, without a slash at the end.
     :param authorization: header of each request; None: none.
     :param ca_path: PEM file of those who vouch for its certificate; None: the well-known CAs.
+    :param user: whose authorization that is; None: a token's, or nobody's.
     """
 
     url: str
     authorization: str | None = field(default=None, repr=False)
     ca_path: str | None = None
+    user: str | None = None
 
     @classmethod
     def from_airflow(cls, connection: Any) -> RegistryConnection:
@@ -42,7 +44,7 @@ class RegistryConnection:
                 raise ConfigurationError(f"{where}: extra {name!r} must be a text.")
         if connection.login and extra.get("token"):
             raise ConfigurationError(f"{where}: has a login, and a token in the extra; leave one of them empty.")
-        return cls(url, _authorization(connection, extra), extra.get("ca_path") or None)
+        return cls(url, _authorization(connection, extra), extra.get("ca_path") or None, connection.login or None)
 
     def options(self) -> dict[str, str]:
         """What a job needs to reach it.
@@ -58,6 +60,14 @@ class RegistryConnection:
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigurationError(f"The registry's ca_path {self.ca_path} cannot be read: {error}") from None
         return found
+
+    def public(self) -> list[str]:
+        """What a job was given by which it could tell another registry or user; no secret, nor a trace of one.
+
+        :raises ConfigurationError: as `options`.
+        """
+        found = self.options()
+        return [found["url"], found.get("ca", ""), found.get("authorization", "").partition(" ")[0], self.user or ""]
 
 
 def _authorization(connection: Any, extra: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from hopsworks_flink.clients.flink.jobs import (
     newest,
     watermark_of,
 )
-from hopsworks_flink.pipeline.state import state_outcome
+from hopsworks_flink.pipeline.state import panes_go_on, state_outcome
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class StartPolicy:
     :param credentials: fingerprint of those that a new job would get; None: they are not compared.
     :param marks: what the new job says about its state.
     :param why: what makes a rewarm necessary that nobody asked for.
+    :param panes: whether the job can go on with the state where that rewarm is impossible: native windows then have no
+        value of what is new until their first whole window.
     """
 
     state: StatePolicy = "auto"
@@ -77,6 +79,7 @@ class StartPolicy:
     credentials: str | None = None
     marks: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    panes: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,15 @@ class NoOp:
 
 @dataclass(frozen=True)
 class Submit:
-    """Nothing runs: start the job."""
+    """Nothing runs: start the job.
+
+    :param panes: begin with this state if the source no longer holds what ``start`` needs.
+    """
 
     predecessor: FlinkJob | None
     start: Start
     reason: str
+    panes: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -130,21 +137,27 @@ class Replace:
 
     :param savepoint: stop it with a savepoint; otherwise it is cancelled.
     :param start: what the new job begins with; None: the savepoint.
+    :param panes: begin with the savepoint if the source no longer holds what ``start`` needs.
     """
 
     job: FlinkJob
     savepoint: bool
     start: Start | None
     reason: str
+    panes: bool = False
 
 
 @dataclass(frozen=True)
 class Recover:
-    """The desired job itself has failed, or does not recover: cancel it if need be, and start it again."""
+    """The desired job itself has failed, or does not recover: cancel it if need be, and start it again.
+
+    :param panes: as of `Submit`.
+    """
 
     job: FlinkJob
     start: Start
     reason: str
+    panes: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +181,10 @@ class Refuse:
 
 Decision = NoOp | Submit | Replace | Recover | Wait | Refuse
 
+#: Where a rewarm is impossible.
+WITH_PANES = (
+    "it goes on with the panes of the aggregates that it had; new ones have no value until their first whole window"
+)
 _BY_CHOICE = "its state is left behind because state='fresh'"
 _WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
 
@@ -239,10 +256,12 @@ def _decide_for_same(desired_hash: str, job: FlinkJob, facts: DeploymentFacts, p
 def _replace_by_rewarming(
     job: FlinkJob, facts: DeploymentFacts, known: KnownDeployment | None, policy: StartPolicy, why: str
 ) -> Decision:
-    start = _rewarm(facts, known, policy)
+    start, panes = _rewarm(facts, known, policy), policy.panes and job.state == "RUNNING"
+    if start is None and panes:
+        return Replace(job, True, None, f"{why}; {policy.why}, and {WITH_PANES}")
     if start is None:
         return Refuse(_no_watermark(policy, f"{why} and is {job.state}"))
-    return Replace(job, job.state == "RUNNING", start, f"{why}; {_rewarmed(policy)}")
+    return Replace(job, job.state == "RUNNING", start, f"{why}; {_rewarmed(policy)}", panes)
 
 
 _REWARM_WAYS_OUT = (
@@ -277,8 +296,12 @@ def with_state(policy: StartPolicy, running: Mapping[str, str] | None) -> StartP
     if policy.state not in ("auto", "restore"):
         return policy
     outcome, reasons = state_outcome(policy.marks, running)
-    why = "; ".join(reasons) if outcome == "rewarms" else ""
-    return replace(policy, state="rewarm" if why and policy.state == "auto" else "restore", why=why)
+    if outcome != "rewarms":
+        return replace(policy, state="restore", why="")
+    panes, why = panes_go_on(policy.marks, running), "; ".join(reasons)
+    if policy.state == "auto":
+        return replace(policy, state="rewarm", why=why, panes=panes)
+    return replace(policy, state="restore", why="" if panes else why)
 
 
 def _decide_without_job(
@@ -290,10 +313,10 @@ def _decide_without_job(
     else:
         ended = f"no job of this name runs; the last one, {previous.job_id}, is {previous.state}"
 
-    def begin(start: Start, suffix: str = "") -> Decision:
+    def begin(start: Start, suffix: str = "", panes: Start | None = None) -> Decision:
         if previous is not None and previous.state == "FAILED" and previous.deployment_hash == desired_hash:
-            return Recover(previous, start, ended + suffix)
-        return Submit(previous, start, ended + suffix)
+            return Recover(previous, start, ended + suffix, panes)
+        return Submit(previous, start, ended + suffix, panes)
 
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
@@ -302,8 +325,7 @@ def _decide_without_job(
     if policy.state == "rewarm":
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
-        start = _rewarm(facts, known, policy)
-        return begin(start, f"; {_rewarmed(policy)}") if start else Refuse(_no_watermark(policy, ended))
+        return _begin_rewarmed(_rewarm(facts, known, policy), left, policy, ended, begin)
     if left.path:
         if policy.why:
             return Refuse(_not_carried(policy, previous.job_id if previous else "of the last deployment"))
@@ -315,6 +337,18 @@ def _decide_without_job(
     if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
         return _after_forgotten(known, begin)
     return begin(Start(None, left.origin))
+
+
+def _begin_rewarmed(
+    start: Start | None, left: RestorePoint, policy: StartPolicy, ended: str, begin: Callable[..., Decision]
+) -> Decision:
+    """Rewarm; where that is impossible, with the panes in what was left."""
+    panes = _start_from(left) if policy.panes and left.path else None
+    if start is None and panes is None:
+        return Refuse(_no_watermark(policy, ended))
+    if start is None:
+        return begin(panes, f"; {policy.why}, and {WITH_PANES}")
+    return begin(start, f"; {_rewarmed(policy)}", panes)
 
 
 def _marks_before(

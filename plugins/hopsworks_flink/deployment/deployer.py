@@ -25,6 +25,7 @@ from hopsworks_flink.clients.flink.jobs import (
 )
 from hopsworks_flink.clients.flink.submission import delete_left_bundles
 from hopsworks_flink.deployment.decision import (
+    WITH_PANES,
     Decision,
     DeploymentFacts,
     NoOp,
@@ -235,7 +236,14 @@ class Deployer:
         old = decision.job
         watermark = watermark_of(self.hook.job_marks(old.job_id))
         replay = decision.start if decision.start and decision.start.replay else None
-        self.desired.check_start(decision.start)
+        try:
+            self.desired.check_start(decision.start)
+        except FlinkStateError as error:
+            if not decision.panes:
+                raise
+            self.log.warning("%s But %s.", error, WITH_PANES)
+            decision = replace(decision, start=None, reason=f"{decision.reason}, which it cannot be; {WITH_PANES}")
+            replay = None
         attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
         self.record.begin(attempt)
         try:
@@ -338,7 +346,13 @@ class Deployer:
     def _start(self, decision: Submit | Recover, facts: DeploymentFacts) -> DeploymentResult:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor
         start, unfinished = decision.start, self._unfinished(job)
-        self.desired.check_start(start)
+        try:
+            self.desired.check_start(start)
+        except FlinkStateError as error:
+            if decision.panes is None:
+                raise
+            self.log.warning("%s But %s.", error, WITH_PANES)
+            start = decision.panes
         if isinstance(decision, Recover) and not decision.job.is_terminal:
             self.hook.cancel(decision.job.job_id)
             self.log.info("Cancelled job %s.", decision.job.job_id)

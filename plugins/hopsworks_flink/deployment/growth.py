@@ -1,8 +1,11 @@
 """Where a job resumes after its feature groups gained features, and what to remember for that. Pure, no I/O.
 
-A new feature is a new accumulator, which Flink does not find in the old state: such a job always begins without state.
+A new feature is a new accumulator, which is not in the old state: such a job begins without state, so that every value
+is right, and goes on with the panes that native windows have where the topic no longer holds the events for that.
+
 Rows that were written with a group's older schema, and not materialized before the group grew, never reach the offline
-store. So all windows after the moment at which the last such job was stopped are computed once more.
+store. So all windows after the moment at which the last such job was stopped are computed once more, or for the first
+time.
 """
 
 from __future__ import annotations
@@ -24,14 +27,15 @@ _WAYS_OUT = (
 class Growth:
     """Feature groups that grow, from before their job is stopped until its successor is healthy. JSON-safe.
 
-    :param state: what the successor begins with, unless the task says otherwise.
+    :param state: what the successor begins with, unless the task says otherwise; ``restore``: with the panes of the
+        job that was stopped.
     :param watermark: windows ending by then have been emitted, in the older schemas; epoch milliseconds.
     :param groups: full name -> names of the features that it lacked.
     :param stage: how far it has come: from ``appending`` on, what the job before writes misses the offline store.
     :param materialized: full name -> how its rows of the older schema were materialized.
     """
 
-    state: Literal["rewarm", "fresh"]
+    state: Literal["rewarm", "restore", "fresh"]
     watermark: int | None
     groups: Mapping[str, list[str]]
     stage: Literal["stopping", "appending", "appended"] = "stopping"
@@ -51,7 +55,8 @@ class Growth:
         named = asked.savepoint_path or (asked.state == "rewarm" and asked.watermark is not None)
         if named or asked.state == "fresh":
             return asked
-        return StartPolicy(self.state, None, self.watermark, asked.patience, asked.credentials)
+        watermark = self.watermark if self.state == "rewarm" else None
+        return StartPolicy(self.state, None, watermark, asked.patience, asked.credentials)
 
 
 def grow(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES, FlinkJob
 from hopsworks_flink.clients.hopsworks.materialization import materialize
-from hopsworks_flink.deployment.decision import Start
+from hopsworks_flink.deployment.decision import WITH_PANES, Start
 from hopsworks_flink.deployment.growth import Growth, grow
-from hopsworks_flink.exceptions import FlinkAmbiguousJobError, FlinkError, HopsworksFlinkError
+from hopsworks_flink.exceptions import FlinkAmbiguousJobError, FlinkError, FlinkStateError, HopsworksFlinkError
 from hopsworks_flink.pipeline.resources import feature_group_arguments
+from hopsworks_flink.pipeline.state import panes_go_on
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -58,7 +59,7 @@ class FeatureGrowth:
         nothing_emitted = running is not None and self._deployer.has_emitted_nothing(running)
         growth = grow(dict(lacking), self._policy.start, facts, known, remembered, may_begin_anew=nothing_emitted)
         if growth.state == "rewarm":
-            self._deployer.desired.check_start(Start(None, "", replay=True, watermark=growth.watermark))
+            growth = self._possible(growth, running)
         self._refuse_recomputation()
         for name, features in growth.groups.items():
             self._log.info("Feature group %s gets %s.", name, ", ".join(features))
@@ -74,6 +75,21 @@ class FeatureGrowth:
         except HopsworksFlinkError as error:
             return self._undo(error)
         return None
+
+    def _possible(self, growth: Growth, running: FlinkJob | None) -> Growth:
+        """A rewarm; with ``restore``, or where the topic lacks the events, panes of native windows go on instead."""
+        desired, asked = self._deployer.desired, self._policy.state
+        panes = running is not None and asked in ("auto", "restore") and panes_go_on(desired.marks, running.marks)
+        if panes and asked == "restore":
+            return replace(growth, state="restore")
+        try:
+            desired.check_start(Start(None, "", replay=True, watermark=growth.watermark))
+        except FlinkStateError as error:
+            if not panes:
+                raise
+            self._log.warning("%s But %s.", error, WITH_PANES)
+            return replace(growth, state="restore")
+        return growth
 
     def finish(self, growth: Growth) -> None:
         """Do the rest where all features are there already, but their offline tables may not have followed."""

@@ -78,7 +78,7 @@ def _refusal(pipeline: Pipeline, registry: Schemas | None) -> Refusal:
         if (
             source.event_time.expression is None
             and source.event_time.column not in source.beside_columns
-            and (problem := _time_problem(source, event.get(source.event_time.column or ""), arrived))
+            and (problem := time_problem(source, event.get(source.event_time.column or ""), arrived))
         ):
             return problem
         missing = [next((column for column in key if event[column] is None), None) for key in keys]
@@ -87,7 +87,12 @@ def _refusal(pipeline: Pipeline, registry: Schemas | None) -> Refusal:
     return refusal
 
 
-def _time_problem(source: Source, value: int | datetime | None, arrived: int) -> str | None:
+def time_problem(source: Source, value: int | datetime | None, arrived: int) -> str | None:
+    """Why an event's time is refused; None if it is not.
+
+    :param value: of the column with the time; says nothing where that is not a column.
+    :param arrived: Kafka timestamp, epoch milliseconds.
+    """
     column = source.event_time.column
     if column is None:
         # Without a Kafka timestamp there is no event time.

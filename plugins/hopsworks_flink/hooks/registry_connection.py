@@ -37,6 +37,14 @@ def source_registry(pipeline: Pipeline) -> dict[str, str] | None:
     return registry_connection(pipeline.source.registry).options() if pipeline.source.registry else None
 
 
+def registry_shown(pipeline: Pipeline) -> list[str]:
+    """What tells another registry, CA or user of it from the one that a job was given; empty if the source has none.
+
+    :raises ConfigurationError: as `source_registry`.
+    """
+    return registry_connection(pipeline.source.registry).public() if pipeline.source.registry else []
+
+
 def source_schemas(pipeline: Pipeline) -> Callable[[int], Any] | None:
     """The schemas of a source's registry by their ids, as `hopsworks_flink.pipeline.decoding.decoder` takes them."""
     if pipeline.source.registry is None:

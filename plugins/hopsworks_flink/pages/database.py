@@ -21,6 +21,7 @@ from hopsworks_flink.health.status import OUTCOME, Status
 from hopsworks_flink.pages.known import Dag, Deployment, History, Known, Materialization
 
 _STATUS, _DAY, _FRESHNESS = "hopsworks_flink.status.", "hopsworks_flink.day.", "hopsworks_flink.freshness."
+_AUDIT = "hopsworks_flink.audit."
 _SUPERVISE = "__supervise"
 _TAG = "hopsworks"
 _DEPLOYMENTS = 15
@@ -65,19 +66,20 @@ def history(known: Known) -> History:
     """The past of one pipeline."""
     with create_session() as session:
         job_name = known.status.job_name if known.status else f"{known.name}__features"
-        keys = {name: f"{prefix}{of}" for name, prefix, of in (("d", _DAY, known.dag_id), ("f", _FRESHNESS, job_name))}
+        kept = (("d", _DAY, known.dag_id), ("f", _FRESHNESS, job_name), ("a", _AUDIT, job_name))
+        keys = {name: f"{prefix}{of}" for name, prefix, of in kept}
         values = _variables(session, keys.values())
         deploy = known.dags.get("deploy")
         deployments = _deployments(session, deploy.dag_id, job_name) if deploy else []
-    day, freshness = values.get(keys["d"]), values.get(keys["f"])
+    day, freshness, audit = (values.get(keys[name]) for name in "dfa")
     samples = freshness.get("samples") if isinstance(freshness, dict) else None
-    return History(day if isinstance(day, dict) else {}, samples or (), deployments)
+    return History(_mapping(day), samples or (), deployments, _mapping(audit))
 
 
 def _own_dags(supervise: str, dags: Mapping[str, Dag], status: Status | None) -> dict[str, Dag]:
     """The DAGs of one pipeline by their verbs."""
     prefix = f"{supervise.removesuffix(_SUPERVISE)}__"
-    verbs = ("deploy", "supervise", "offline_backfill", "recompute", "simulate", "undeploy")
+    verbs = ("deploy", "supervise", "offline_backfill", "audit", "recompute", "simulate", "undeploy")
     own = {verb: dags[f"{prefix}{verb}"] for verb in verbs if f"{prefix}{verb}" in dags}
     if status and status.deploy_dag_id and status.deploy_dag_id in dags:
         own["deploy"] = dags[status.deploy_dag_id]

@@ -83,8 +83,10 @@ class History:
     :param day: as `hopsworks_flink.health.status.day_after`.
     :param freshness: ``at``, ``seconds``, ``missed`` of each measurement.
     :param deployments: the newest first.
+    :param audit: what the last audit found, as `AuditFeaturesOperator` returns it, and ``at``; empty: there was none.
     """
 
     day: Mapping[str, Any] = field(default_factory=dict)
     freshness: Sequence[Mapping[str, Any]] = ()
     deployments: Sequence[Deployment] = ()
+    audit: Mapping[str, Any] = field(default_factory=dict)

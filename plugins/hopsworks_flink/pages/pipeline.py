@@ -32,6 +32,7 @@ _ACTIONS = (
     ("deploy", "Deploy"),
     ("supervise", "Look again"),
     ("offline_backfill", "Materialize"),
+    ("audit", "Audit"),
     ("recompute", "Recompute"),
     ("simulate", "Simulate events"),
     ("undeploy", "Undeploy"),
@@ -71,6 +72,7 @@ class Event:
 class PipelinePage:
     """The page; what is not for this user's eyes is empty.
 
+    :param audit: what the last audit found, and how long ago; empty: there was none.
     :param difference: lines of the difference between the deployed file and the newest, each with its sign.
     """
 
@@ -83,6 +85,7 @@ class PipelinePage:
     flow: Flow | None
     charts: Sequence[tuple[Chart, Markup]]
     consequence: str
+    audit: tuple[str, str] | tuple[()]
     difference: Sequence[str]
     groups: Sequence[FeatureGroupView]
     events: Sequence[Event]
@@ -112,6 +115,7 @@ def pipeline_page(known: Known, history: History, now: float, *, with_code: bool
         flow=_flow(known, status, now) if status else None,
         charts=[(chart, chart.svg(now)) for chart in _charts(status, history)] if status else (),
         consequence=_CONSEQUENCES.get(str(status.version.get("state")), "") if status else "",
+        audit=_audit(history.audit, now),
         difference=_difference(day) if with_code and status and status.version.get("same") is False else (),
         groups=[_group(group, status, known.materialized, now, with_rows) for group in status.groups] if status else (),
         events=_events(history, now),
@@ -126,6 +130,14 @@ def pipeline_page(known: Known, history: History, now: float, *, with_code: bool
         may_see_code=with_code,
         may_see_rows=with_rows,
     )
+
+
+def _audit(audit: Mapping[str, Any], now: float) -> tuple[str, str] | tuple[()]:
+    if "values" not in audit or "at" not in audit:
+        return ()
+    causes = ", ".join(f"{cause} {count}" for cause, count in (audit.get("causes") or {}).items())
+    differ = f"{audit.get('differ')} of {audit['values']} values differ: {causes}"
+    return (differ if causes else f"{audit['values']} values agree"), ago(audit["at"], now)
 
 
 def _charts(status: Status, history: History) -> list[Chart]:

@@ -150,14 +150,16 @@ def _text_of(group: FeatureGroup, name: str) -> str:
 def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
     """Avro schema of the source topic: every column nullable, null first, as Flink's Avro format reads it.
 
-    A topic of JSON objects, or whose records have schemas of a registry, has one as well, which names the columns: the
-    platform wants a schema for every topic.
+    A topic of JSON or Protobuf, or whose records have schemas of a registry, has one as well, which names the columns:
+    the platform wants a schema for every topic.
     Columns that older records lack have a default, as Avro wants it for such fields.
     """
     source = pipeline.source
     if source.avro_schema is not None:
         return source.avro_schema
     what = "JSON objects" if source.format == "json" else "Avro of a registry's schemas" if source.registry else None
+    if source.format == "protobuf":
+        what = f"Protobuf's messages {source.message}"
     note = {"doc": f"Records are {what}; these are the columns read."} if what else {}
     return {
         "type": "record",
@@ -180,8 +182,8 @@ def _written(column: Column) -> list[Any]:
 def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
     """Arguments of `HopsworksCreateTopicOperator` for the source topic.
 
-    A column more at the end leaves JSON records readable: what is missing is null. So it does plain Avro records, where
-    the source says that older ones lack it.
+    A column more at the end leaves records of JSON and Protobuf readable: what is missing is null. So it does
+    plain Avro records, where the source says that older ones lack it.
     """
     source = pipeline.source
     return {
@@ -189,7 +191,7 @@ def source_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
         "schema": source_avro_schema(pipeline),
         "partitions": source.partitions,
         "replication": source.replication,
-        "on_drift": "append" if source.format == "json" or source.registry or source.appended else "fail",
+        "on_drift": "append" if source.format != "avro" or source.registry or source.appended else "fail",
     }
 
 

@@ -25,6 +25,8 @@ _STATELESS_SOURCE = (
     "partitions",
     "framing",
     "avro_schema",
+    "descriptor",
+    "message",
     "registry",
     "schema_ids",
     "replication",
@@ -72,7 +74,8 @@ class StateSignature:
     """The parts of a pipeline that its job's state depends on, as digests.
 
     :param source: which events there are, and when they happened.
-    :param groups: full name of each feature group → key, windows and accumulators; in the file's order.
+    :param groups: full name of each feature group → key, windows and accumulators; in the file's order. Of native
+        windows two digests with a point between them: the second one is of the accumulators.
     """
 
     source: str
@@ -105,7 +108,7 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         # What a record says by them.
         source["columns"] = more
     return StateSignature(
-        _digest(source), {group.full_name: _digest(_group(pipeline, group)) for group in pipeline.feature_groups}
+        _digest(source), {group.full_name: _group(pipeline, group) for group in pipeline.feature_groups}
     )
 
 
@@ -118,22 +121,24 @@ def _versions(join: Join) -> dict[str, Any]:
     return {**facts, "taken": join.taken}
 
 
-def _group(pipeline: Pipeline, group: FeatureGroup) -> dict[str, Any]:
+def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     facts = group.model_dump(mode="json", exclude_defaults=True)
     for name in _STATELESS_GROUP:
         facts.pop(name, None)
     if "on_empty" in facts:
         # Which row it is makes no difference.
         facts["on_empty"] = True
-    facts["aggregates"] = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]
     if group.is_projection:
         # What rows are made of is no state; that there are some shapes the job.
         facts["projection"] = True
-    used = [*group.key, *(column for aggregate in group.aggregates.values() for column in aggregate.columns)]
-    facts["types"] = {name: _type(pipeline, name) for name in used}
+    facts["types"] = {name: _type(pipeline, name) for name in group.key}
+    facts.pop("aggregates", None)
+    kept = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]
+    used = [column for aggregate in group.aggregates.values() for column in aggregate.columns]
+    accumulators = {"kept": kept, "types": {name: _type(pipeline, name) for name in used}}
     if group in pipeline.native_groups:
-        facts["native"] = _NATIVE_STATE
-    return facts
+        return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest(accumulators)}"
+    return _digest({**facts, "accumulators": accumulators})
 
 
 def _accumulator(aggregate: Aggregate, group: FeatureGroup) -> dict[str, Any]:
@@ -167,8 +172,33 @@ def state_outcome(
         return "keeps", []
     if _SOURCE not in running:
         return "rewarms", ["the job does not say what its state was made for: another tool or version deployed it"]
-    found = _differences(wanted, running)
+    found = [*_differences(wanted, running), *(f"{name} has other aggregates" for name in _regrouped(wanted, running))]
     return ("rewarms", found) if found else ("keeps", [])
+
+
+def panes_go_on(wanted: Mapping[str, str], running: Mapping[str, str] | None) -> bool:
+    """Whether a job that would better be rewarmed can go on with the state all the same.
+
+    It can where nothing but aggregates of native windows has changed, which find their panes by what they are. A new
+    one has no value in the windows that hold a pane from before, and is exact from the first whole window on.
+
+    :param wanted: marks of the new job.
+    :param running: marks of the job that runs, or ran last; None: there is no such job.
+    """
+    if running is None or _SOURCE not in wanted or _SOURCE not in running:
+        return False
+    return bool(_regrouped(wanted, running)) and not _differences(wanted, running)
+
+
+def _regrouped(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[str]:
+    """Groups of native windows in which only the aggregates are others."""
+    ours, theirs = _groups(wanted), _groups(running)
+    return [name for name in ours if name in theirs and _only_aggregates(ours[name], theirs[name])]
+
+
+def _only_aggregates(ours: str, theirs: str) -> bool:
+    (windows, point, _), (others, _, _) = ours.partition("."), theirs.partition(".")
+    return ours != theirs and bool(point) and windows == others
 
 
 def _differences(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[str]:
@@ -179,7 +209,7 @@ def _differences(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[
     for name, digest in ours.items():
         if name not in theirs:
             found.append(f"{name} is new")
-        elif theirs[name] != digest:
+        elif theirs[name] != digest and not _only_aggregates(digest, theirs[name]):
             found.append(f"{name} has another key, other windows, other accumulators or another engine")
     found += [f"{name} is gone" for name in theirs if name not in ours]
     if not found and running.get(_GROUPS) != wanted[_GROUPS]:

@@ -108,7 +108,7 @@ def look_around(
             unknown.append(f"{what}: {str(error).rstrip('.')}")
             return otherwise
 
-    version = told("the deployed version", partial(_version, session, pipeline, marks, hopsworks_conn_id), {})
+    version = told("the deployed version", partial(deployed_version, session, pipeline, marks, hopsworks_conn_id), {})
     rows = conf.getint("hopsworks_flink", "status_sample_rows", fallback=0)
     groups = [
         {**facts, **told(f"feature group {group.full_name}", partial(_group, session, group, rows), {})}
@@ -121,10 +121,13 @@ def look_around(
     return replace(status, version=version, groups=groups, topics=topics, unknown=unknown)
 
 
-def _version(
+def deployed_version(
     session: Callable[[], HopsworksSession], pipeline: Pipeline, marks: Mapping[str, str], hopsworks_conn_id: str
 ) -> dict[str, Any]:
-    """The SQL that runs against that of the file."""
+    """The SQL that runs against that of the file: ``hash``, ``same``, and where it is not, ``differences``, ``state``.
+
+    :param marks: of the job, with `MARK_PLAN`.
+    """
     from hopsworks_flink.pipeline.state import state_outcome, state_signature
 
     found: dict[str, Any] = {"hash": marks.get(MARK_HASH)}

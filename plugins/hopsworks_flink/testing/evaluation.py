@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +49,9 @@ def evaluate(
     parsed = Pipeline.parse(pipeline if not isinstance(pipeline, Mapping) else dict(pipeline))
     _refuse_names_that_collide(parsed)
     with connect() as connection:
-        _load(connection, parsed, list(events))
-        _load_versions(connection, parsed, joined or {})
-        _execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
+        load(connection, parsed, list(events))
+        load_versions(connection, parsed, joined or {})
+        execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
         return {group.full_name: _rows(connection, parsed, group) for group in parsed.feature_groups}
 
 
@@ -84,13 +84,15 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: list[Mapping[str, Any]]) -> None:
+def load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: Sequence[Mapping[str, Any]]) -> None:
+    """Make table `queries.RAW` of events."""
     connection.register(queries.RAW, _table(pipeline.source, events, "events"))
 
 
-def _load_versions(
+def load_versions(
     connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, joined: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> None:
+    """Make a table of the versions of each join, `queries.raw_versions`."""
     import pyarrow as pa
 
     if unknown := [name for name in joined if name not in pipeline.source.join]:
@@ -110,7 +112,7 @@ def _load_versions(
         )
 
 
-def _table(source: Source, events: list[Mapping[str, Any]], what: str) -> Any:
+def _table(source: Source, events: Sequence[Mapping[str, Any]], what: str) -> Any:
     import pyarrow as pa
 
     columns = typed_columns(source, events, what)
@@ -144,7 +146,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     what = f"pipeline {pipeline.name}: feature group {group.full_name}"
     names = [*group.key, *group.aggregates, *group.features]
     rows = []
-    for *values, earliest, end in _execute(connection, queries.group_rows(pipeline, group), what):
+    for *values, earliest, end in execute(connection, queries.group_rows(pipeline, group), what):
         row = dict(zip(names, map(_with_zone, values), strict=True))
         for name, time in group.times.items():
             at = queries.window_start(group.window, earliest, end) if time is group.window_start else end
@@ -153,7 +155,8 @@ def _rows(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, group: Feat
     return rows
 
 
-def _execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -> list[tuple[Any, ...]]:
+def execute(connection: duckdb.DuckDBPyConnection, statement: str, what: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement; `what` begins the text of a PipelineError."""
     import duckdb
 
     try:

@@ -56,8 +56,8 @@ def _converter(column: Column, format_: str) -> Callable[[Any], Any]:
     own: Any = {"binary": (bytes, bytearray), "date": date, "timestamp": datetime}.get(kind.name, ())
 
     def convert(value: Any) -> Any:
-        # Avro has them; JSON has not.
-        if kind.is_floating and format_ == "avro" and isinstance(value, float) and not math.isfinite(value):
+        # JSON has none.
+        if kind.is_floating and format_ != "json" and isinstance(value, float) and not math.isfinite(value):
             return value
         if not isinstance(value, own) or (kind.name == "date" and isinstance(value, datetime)):
             return of_json(value)

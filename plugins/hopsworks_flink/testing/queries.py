@@ -78,6 +78,11 @@ def clean_events(pipeline: Pipeline) -> str:
     return f"CREATE TEMP TABLE {EVENTS} AS {query}"
 
 
+def passed(group: FeatureGroup) -> str:
+    """Query for the events of table `EVENTS`: place in the order of arrival, time, and a group's key."""
+    return f"SELECT {', '.join([ARRIVAL, TIME, *map(quoted, group.key)])} FROM {EVENTS}"
+
+
 def _without_duplicates(query: str, wanted: Deduplicate) -> str:
     """The events that no other one of the same name precedes within the time."""
     same = " AND ".join(f"other.{quoted(name)} = this.{quoted(name)}" for name in wanted.by)

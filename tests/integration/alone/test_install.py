@@ -45,7 +45,7 @@ def test_from_the_wheel_to_dags(tmp_path: Path) -> None:
     run(script, "init", "dags", cwd=tmp_path)
     shown = run(python, "-c", SHOW, cwd=tmp_path, AIRFLOW_HOME=str(tmp_path / "home"))
     (result,) = [line for line in shown.splitlines() if line.startswith("RESULT")]
-    verbs = ["deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy"]
+    verbs = ["audit", "deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy"]
     assert result == f"RESULT {{}} {[f'card_transactions__{verb}' for verb in verbs]}"
     compiled = run(script, "compile", "dags/pipelines/card_transactions.yaml", cwd=tmp_path)
     assert "INSERT INTO" in compiled

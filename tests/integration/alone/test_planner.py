@@ -1,4 +1,4 @@
-"""What Flink's planner makes of a plan. It runs in Flink's own environment, once, and without a cluster."""
+"""What Flink's planner makes of a plan of SQL. It runs in Flink's own environment, once, and without a cluster."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def job(path: Any) -> dict[str, Any]:
 
 
 def job_of(pipeline: Pipeline) -> dict[str, Any]:
+    pipeline = pipeline.model_copy(update={"engine": "sql"})
     ids = {group.full_name: 1 for group in pipeline.feature_groups}
     folders = [fetch(CONNECTORS_POM, CONNECTOR_JARS), fetch(JAVA_POM, JAVA_JARS)]
     return {

@@ -51,13 +51,13 @@ def check(cluster: Cluster, case: Case) -> None:
     cluster.produce(pipeline, case)
     if pipeline.late_topic:
         cluster.create_topic(pipeline.late_topic, 1)
-    native = pipeline.model_copy(update={"engine": "native"})
+    sql, native = (pipeline.model_copy(update={"engine": engine}) for engine in ("sql", "native"))
     assert native.native_groups
     rows = sum(map(len, wanted.values()))
     comparison = Comparison(pipeline, case)
     problems = []
     computed = {
-        "stream": cluster.stream(pipeline, f"sameness_{run}_stream", rows),
+        "sql": cluster.stream(sql, f"sameness_{run}_sql", rows),
         "native": cluster.stream(native, f"sameness_{run}_native", rows),
         "batch": cluster.batch(pipeline, f"sameness_{run}_batch"),
     }

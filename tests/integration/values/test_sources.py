@@ -1,5 +1,5 @@
-"""Topics as others write them: nested JSON, and Avro of a real schema registry whose producer changes. Values are held
-against a computation of their own, from what was sent."""
+"""Topics as others write them: nested JSON, Avro of a real schema registry whose producer changes, Protobuf. Values are
+held against a computation of their own, from what was sent."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import yaml
 from confluent_kafka import Producer
 
 from hopsworks_flink.clients.kafka.topics import Topic
+from hopsworks_flink.pipeline.decoding import value_check
 from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support import REPOSITORY
@@ -30,6 +31,7 @@ from tests.support.live.platform import eventually, records
 from tests.support.live.random_events import EPOCH
 from tests.support.live.registry import Registry, schema_registry
 from tests.support.live.sameness import Cluster, decoded
+from tests.support.protobuf import content, files, message_class, read
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -67,6 +69,8 @@ def example(name: str, source: dict[str, Any] | None = None, **aggregates: Any) 
         join["topic"] += f"_{RUN}"
     more = dict(source or {})
     spec["source"]["schema"].update(more.pop("schema", {}))
+    if "descriptor" in spec["source"]:
+        spec["source"]["descriptor"] = content(read(EXAMPLES / spec["source"]["descriptor"]))
     spec["source"].update(more)
     spec["feature_groups"][0]["aggregates"].update(aggregates)
     return Pipeline.parse(spec)
@@ -270,6 +274,99 @@ def test_readings_whose_producer_adds_a_field_and_drops_one(cluster: Cluster, re
     assert registry.url not in shown
     for secret in (PASSWORD, "Basic "):
         assert secret not in shown
+    again = found(pipeline, cluster.batch(pipeline, f"{pipeline.name}_again"))
+    assert_same({place: row for place, row in again.items() if place[0] != "end"}, wanted)
+
+
+NEWER = files(
+    "shop",
+    {
+        "Order": {
+            "order_id": "string",
+            "placed": "google.protobuf.Timestamp",
+            "customer": "Customer",
+            "items": "repeated Item",
+            "channel": "Channel",
+            "cents": "uint64",
+            "discount": "optional double",
+            "labels": "map<string,string>",
+            "courier": "string",
+            "stops": "repeated Customer",
+        },
+        "Customer": {"id": "string", "vip": "bool"},
+        "Item": {"sku": "string", "quantity": "uint32", "weight": "double"},
+    },
+    {"Channel": {"UNKNOWN": 0, "WEB": 1, "STORE": 2}},
+)
+
+
+def orders() -> list[dict[str, Any]]:
+    return [
+        {
+            "at": BEGIN + timedelta(seconds=number * 9, microseconds=number),
+            "customer": f"c{number % 4}",
+            "channel": ("UNKNOWN", "WEB", "STORE")[number % 3],
+            # More than 64 bits with a sign hold.
+            "cents": 2**64 - 1 - number if number % 10 == 0 else number * 100,
+            "items": [(f"s{number % 6}", number % 5), ("other", 1)][: number % 3],
+            "discount": None if number % 2 else float(number % 8) / 4,
+            "campaign": f"summer {number}" if number % 7 == 0 else None,
+        }
+        for number in range(200)
+    ]
+
+
+def order(event: dict[str, Any], number: int, kind: Any) -> bytes:
+    """As a library writes it: what is zero, false or empty is not there."""
+    message = kind(order_id=f"o{number}", channel=event["channel"], cents=event["cents"], discount=event["discount"])
+    message.placed.FromDatetime(event["at"])
+    message.customer.id = event["customer"]
+    for sku, quantity in event["items"]:
+        message.items.add(sku=sku, quantity=quantity)
+    if event["campaign"]:
+        message.labels.update({"campaign": event["campaign"], "a": "b"})
+    if number >= 100:
+        message.courier = "bike"
+        message.stops.add(id="x")
+    return b"\0\0\0\0\7\0" + bytes(message.SerializeToString())
+
+
+def order_row(inside: list[dict[str, Any]]) -> dict[str, Any]:
+    first = [event["items"][0] for event in inside if event["items"]]
+    discounts = [event["discount"] for event in inside if event["discount"] is not None]
+    return {
+        "orders": len(inside),
+        "web_orders": sum(event["channel"] == "WEB" for event in inside),
+        "cents": sum(event["cents"] for event in inside),
+        "pieces": sum(quantity for _, quantity in first) if first else None,
+        "skus": len({sku for sku, _ in first}),
+        "discounted": len(discounts),
+        "mean_discount": sum(discounts) / len(discounts) if discounts else None,
+        "last_campaign": next((event["campaign"] for event in reversed(inside) if event["campaign"]), None),
+    }
+
+
+def test_orders_in_protobuf_whose_producer_adds_fields(cluster: Cluster) -> None:
+    pipeline, events = example("customer_orders"), orders()
+    kinds = [message_class(made, "shop.Order") for made in (read(EXAMPLES / "protos" / "orders.desc"), NEWER)]
+    sent = [(event["at"], order(event, number, kinds[number >= 100])) for number, event in enumerate(events)]
+    # Cut off, of another message of its schema, and of another producer.
+    whole = sent[0][1]
+    wrong: list[tuple[datetime, bytes | None]] = [(BEGIN, whole[:-3]), (BEGIN, whole[:5] + b"\2\2" + whole[6:])]
+    wrong.append((BEGIN, b'{"order_id": "o1"}'))
+    last = {**events[-1], "at": BEGIN + timedelta(hours=2), "customer": "end"}
+    cluster.create_topic(pipeline.source.topic, 1)
+    cluster.create_topic(str(pipeline.quarantine_topic), 1)
+    send(cluster, pipeline, [*wrong, *sent, (last["at"], order(last, 0, kinds[0]))])
+    wanted = in_windows(events, "customer", timedelta(minutes=10), timedelta(minutes=5), order_row)
+    topic = cluster.stream(pipeline, f"{pipeline.name}_rows", len(wanted))
+    assert_same(found(pipeline, topic), wanted)
+    refused = records(cluster.conf["bootstrap.servers"], str(pipeline.quarantine_topic))
+    told = b"".join(record.value() for record in refused)
+    check = value_check(pipeline)
+    for _, value in wrong:
+        assert str(check(value)).encode() in told
+    assert len(refused) == 3
     again = found(pipeline, cluster.batch(pipeline, f"{pipeline.name}_again"))
     assert_same({place: row for place, row in again.items() if place[0] != "end"}, wanted)
 

@@ -228,8 +228,52 @@ def test_a_compacted_topic_is_refused_where_its_past_would_be_read(
     running = platform.the_job().job_id
     platform.grow()
     with pytest.raises(AirflowFailException, match=r"cleanup.policy=compact,delete.*cannot be rewarmed"):
+        platform.deploy(start="latest", state="rewarm")
+    platform.spec["engine"] = "sql"
+    with pytest.raises(AirflowFailException, match=r"cleanup.policy=compact,delete.*cannot be rewarmed"):
         platform.deploy(start="latest")
     assert (platform.steps, platform.the_job().job_id) == ([], running)
+
+
+@pytest.mark.parametrize("why", ["compacted", "restore"])
+def test_panes_go_on_where_groups_grow_and_the_past_cannot_be_read(
+    platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str], why: str
+) -> None:
+    first = platform.deploy()
+    if why == "compacted":
+        platform.compaction = "compact"
+    platform.grow()
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    assert compare(str(file), Deployment()).state == ("keeps" if why == "compacted" else "rewarms")
+    result = platform.deploy(**({"state": "restore"} if why == "restore" else {}))
+    assert ("new ones have no value until their first whole window" in capsys.readouterr().out) == (why == "compacted")
+    assert (result["state"], set(result["grown"])) == ("restore", {"spent_1", "spent_2"})
+    assert platform.the_job().restored_from == platform.flink.jobs[first["job_id"]].savepoint
+    assert platform.features() == [NEW, NEW]
+    for group in platform.spec["feature_groups"]:
+        group["aggregates"]["n"] = {"count": "*", "where": "amount > 0"}
+    file.write_text(json.dumps(platform.spec))
+    told = compare(str(file), Deployment())
+    second = platform.deploy()
+    assert (told.state, second["state"]) == (("keeps", "restore") if why == "compacted" else ("rewarms", "rewarm"))
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_panes_go_on_after_a_worker_died(platform: Platform, monkeypatch: pytest.MonkeyPatch, grows: bool) -> None:
+    first = platform.deploy()
+    platform.compaction = "compact"
+    if grows:
+        platform.grow()
+    else:
+        platform.spec["feature_groups"][0]["aggregates"]["n"] = {"count": "*", "where": "amount > 0"}
+    with monkeypatch.context() as patch:
+        die(patch, *((HopsworksSession, "append_features") if grows else (FlinkHook, "stop_with_savepoint")), True, 1)
+        with pytest.raises(Killed):
+            platform.deploy()
+    assert platform.deploy()["state"] == "restore"
+    assert platform.the_job().restored_from == platform.flink.jobs[first["job_id"]].savepoint
+    assert platform.features() == ([NEW, NEW] if grows else [OLD, OLD])
 
 
 def test_one_login_to_compare_and_one_to_grow_and_submit(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
 import java.util.ArrayList;
@@ -113,7 +114,13 @@ public final class Decode {
                         request.path("framed").asBoolean(),
                         ids,
                         request.hasNonNull("written") ? request.get("written").toString() : null,
-                        request.hasNonNull("registry") ? new Registry(request.get("registry").asText(), null, null) : null);
+                        request.hasNonNull("registry")
+                                ? new Registry(
+                                        request.get("registry").asText(),
+                                        request.path("authorization").asText(null),
+                                        request.path("ca").asText(null))
+                                : null,
+                        request.hasNonNull("message") ? request.get("message").toString() : null);
         int required = columns.size() - request.get("appended").asInt();
         EventsSchema schema =
                 new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, request.hasNonNull("unwrap"), true, false, null);
@@ -121,7 +128,12 @@ public final class Decode {
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {
             List<RowData> rows = new ArrayList<>();
-            schema.deserialize(Base64.getDecoder().decode(value.asText()), new ListCollector<>(rows));
+            try {
+                schema.deserialize(Base64.getDecoder().decode(value.asText()), new ListCollector<>(rows));
+            } catch (UncheckedIOException failed) {
+                answers.addObject().put("failed", failed.getCause().getMessage());
+                continue;
+            }
             if (rows.isEmpty()) {
                 answers.addObject();
                 continue;

@@ -36,7 +36,7 @@ BROKEN = [
         ["at"],
         r"source: appended must name the last columns of schema.*it has at, and schema ends with",
     ),
-    ("source.format", "csv", r"source\.format: must be one of 'avro' or 'json'"),
+    ("source.format", "csv", r"source\.format: must be one of 'avro', 'json' or 'protobuf'"),
     ("source.event_time", "datetime", r"source\.event_time: write \{column: …\} with a column.*or kafka_timestamp"),
     ("source.event_time.column", None, r"event_time: column must be a name; for Kafka's timestamp write"),
     ("source.late", "keep", r"source\.late: must be one of 'drop' or 'topic'"),

@@ -91,6 +91,7 @@ def test_sql(snapshot: Any) -> None:
     pipeline = Pipeline.parse(spec(refused="quarantine"))
     stream = compile_plan(pipeline, registered(pipeline))
     assert stream.statements[1] == snapshot
+    assert stream.statements[2] == {"share": {"table": "read", "view": "events", "event_time": "__event_time"}}
     interval = DAY
     partitions = [PartitionHistory(0, 0, 0, 1, None)]
     batch = compile_recompute(pipeline, registered(pipeline), recomputable(pipeline), interval, partitions)

@@ -1,4 +1,4 @@
-"""Plans with ``engine: native``: which groups leave SQL, and what stands in its place."""
+"""Plans with ``engine: native``, the default: which groups leave SQL, and what stands in its place."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def native(spec: dict[str, Any], **group: Any) -> Pipeline:
     return Pipeline.parse({**spec, "engine": "native"})
 
 
-def test_sql_is_the_engine_where_none_is_named(minimal: dict[str, Any]) -> None:
-    plain = Pipeline.parse(minimal)
-    named = Pipeline.parse({**minimal, "engine": "sql"})
-    assert not steps(plain)
+def test_windows_are_native_where_the_file_names_no_engine(minimal: dict[str, Any]) -> None:
+    plain, named, sql = Pipeline.parse(minimal), native(minimal), Pipeline.parse({**minimal, "engine": "sql"})
     assert compile_plan(plain, registered(plain)).hash == compile_plan(named, registered(named)).hash
-    assert (plain.native_groups, plain.left_to_sql) == ([], {})
+    assert (plain.native_groups, plain.left_to_sql) == (plain.feature_groups, {})
+    assert not steps(sql)
+    assert (sql.native_groups, sql.left_to_sql) == ([], {})
 
 
 def test_plan_of_native_windows(minimal: dict[str, Any], snapshot: Any) -> None:
@@ -84,6 +84,7 @@ def test_what_is_left_to_sql(minimal: dict[str, Any], group: dict[str, Any], rea
     assert reason in why
     assert f"engine native: {p.feature_groups[0].full_name} is left to SQL: {why}" in compiled_text(p)
     sql = Pipeline.parse({**minimal, "engine": "sql"})
+    assert not sql.left_to_sql
     assert compile_plan(p, registered(p)).hash == compile_plan(sql, registered(sql)).hash
 
 

@@ -29,7 +29,7 @@ LENGTHS = {
 
 def of(minimal, **group):
     minimal["feature_groups"][0].update({"window": {"size": "10m", "slide": "1m"}, **group})
-    return Pipeline.parse(minimal)
+    return Pipeline.parse({"engine": "sql", **minimal})
 
 
 def statements(pipeline):

@@ -187,7 +187,7 @@ def random_case(seed: int, groups: int = len(SHAPES), events: int = 300) -> Case
         "source": {
             "topic": f"sameness_{seed}",
             "partitions": partitions,
-            **random_writing(chance, chance.choice(["avro", "avro", "json"]), {"at": _kind_of(time), **COLUMNS}),
+            **random_writing(chance, chance.choice(["avro", "protobuf", "json"]), {"at": _kind_of(time), **COLUMNS}),
             "event_time": _event_time(time),
             "derive": {name: {"expression": text, "type": kind} for name, (text, kind) in derived.items()},
             "max_disorder": disorder,

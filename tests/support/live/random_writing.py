@@ -22,10 +22,26 @@ from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.spec.source.columns import path_of
 from hopsworks_flink.pipeline.spec.source.writing import Path, Pattern
 from hopsworks_flink.pipeline.types import STRING, avro_type
+from tests.support import protobuf
 
 SCHEMA_ID = 7
 PLACES = ["payload.{}", "payload.deep.{}", "moved_{}", "list[1].{}", "pair[0][2].{}"]
+# In Protobuf what is repeated is a message, and not itself repeated.
+PLACES_OF_PROTOBUF = [place for place in PLACES if "][" not in place]
 NAMES_OF_JSON = ["payload['a b'].{}", "@{}", "äöü.{}", "event-{}"]
+# A message beside columns, and types for the others: several are written alike.
+KINDS_OF_PROTOBUF = {
+    "boolean": ["bool", "google.protobuf.BoolValue"],
+    "tinyint": ["int32", "sint64", "sfixed32"],
+    "smallint": ["sint32", "int64"],
+    "int": ["int32", "sfixed64", "google.protobuf.Int32Value"],
+    "bigint": ["int64", "sint64", "sfixed64"],
+    "float": ["float"],
+    "double": ["double", "google.protobuf.DoubleValue"],
+    "binary": ["bytes"],
+    "timestamp": ["google.protobuf.Timestamp"],
+}
+MESSAGE = "sameness.Record"
 # Of what can say microseconds and needs no hour twice.
 TIMES: list[dict[str, str]] = [
     {},
@@ -48,33 +64,85 @@ class Record(NamedTuple):
 
 def random_writing(chance: random.Random, format_: str, columns: Mapping[str, str]) -> dict[str, Any]:
     """Settings of a source: how its columns are written, and in what."""
-    named = format_ == "json" or chance.random() < 0.5
+    named = format_ != "avro" or chance.random() < 0.5
     declared: dict[str, Any] = {}
     for name, kind in columns.items():
         more = chance.choice(TIMES) if kind == "timestamp" else {}
         if named and chance.random() < 0.4:
-            more = {**more, "path": chance.choice(PLACES + (NAMES_OF_JSON if format_ == "json" else [])).format(name)}
+            places = PLACES_OF_PROTOBUF if format_ == "protobuf" else PLACES
+            more = {**more, "path": chance.choice(places + (NAMES_OF_JSON if format_ == "json" else [])).format(name)}
         declared[name] = {"type": kind, **more} if more else kind
     for name, place in (("tiny", {"key": True}), ("shop", {"header": "shop"}), ("price", {"header": "the price"})):
         if chance.random() < 0.5:
             declared[name] = {"type": columns[name], **place}
     source: dict[str, Any] = {"format": format_, "schema": declared}
-    if format_ == "avro" and chance.random() < 0.5:
+    if format_ != "json" and chance.random() < 0.5:
         source |= {"framing": "confluent", "schema_ids": [SCHEMA_ID]}
     if named and chance.random() < 0.5:
         source["unwrap"] = "debezium"
     if format_ == "avro" and named:
         source["avro_schema"] = _schema(declared, source.get("unwrap"))
+    if format_ == "protobuf":
+        kinds = _kinds(declared, source.get("unwrap"), lambda column: _kind_of_protobuf(chance, column))
+        messages: dict[str, dict[str, str]] = {}
+        _messages(kinds, "Record", messages)
+        descriptor = protobuf.content(protobuf.files("sameness", messages))
+        source |= {"descriptor": descriptor, "message": MESSAGE}
     return source
+
+
+def _kinds(declared: Mapping[str, Any], unwrap: Any, kind: Callable[[Column], Any]) -> dict[Path, Any]:
+    """Types of what is written, by their places."""
+    columns = {name: Column.model_validate(column) for name, column in declared.items()}
+    kinds = {path_of(name, column, unwrap): kind(column) for name, column in columns.items() if not column.is_beside}
+    return kinds | ({("op",): "string"} if unwrap else {})
+
+
+def _kind_of_protobuf(chance: random.Random, column: Column) -> str:
+    if column.unit:
+        return "int64"
+    kinds = ["string"] if column.is_text else KINDS_OF_PROTOBUF.get(column.type.name, ["string"])
+    return chance.choice(kinds)
+
+
+def _messages(kinds: Mapping[Path, str], name: str, made: dict[str, dict[str, str]]) -> None:
+    """Messages that have columns where they say, each of them known to be absent."""
+    fields = made[name] = {}
+    for step in dict.fromkeys(path[0] for path in kinds):
+        below = {path[1:]: kind for path, kind in kinds.items() if path[0] == step}
+        kind = f"M{len(made)}"
+        if () in below:
+            fields[str(step)] = below[()] if below[()].startswith("google.") else f"optional {below[()]}"
+        elif any(isinstance(path[0], int) for path in below):
+            fields[str(step)] = f"repeated {kind}"
+            _messages({path[1:]: inner for path, inner in below.items()}, kind, made)
+        else:
+            fields[str(step)] = kind
+            _messages(below, kind, made)
+
+
+def _fill(message: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        field = message.DESCRIPTOR.fields_by_name[name]
+        if value is None:
+            continue
+        if isinstance(value, dict):
+            getattr(message, name).SetInParent()
+            _fill(getattr(message, name), value)
+        elif isinstance(value, list):
+            for item in value:
+                _fill(getattr(message, name).add(), item or {})
+        elif isinstance(value, datetime):
+            getattr(message, name).FromDatetime(value)
+        elif field.message_type is not None:
+            getattr(message, name).value = value
+        else:
+            setattr(message, name, str(value) if isinstance(value, date | Decimal) else value)
 
 
 def _schema(declared: Mapping[str, Any], unwrap: Any) -> dict[str, Any]:
     """A writer's schema that has the columns where they say, each nullable."""
-    columns = {name: Column.model_validate(column) for name, column in declared.items()}
-    kinds = {path_of(name, column, unwrap): _kind(column) for name, column in columns.items() if not column.is_beside}
-    if unwrap:
-        kinds[("op",)] = "string"
-    made: dict[str, Any] = _type(kinds, iter(range(1000)))
+    made: dict[str, Any] = _type(_kinds(declared, unwrap, _kind), iter(range(1000)))
     return made
 
 
@@ -106,6 +174,7 @@ def encoder(pipeline: Pipeline) -> Callable[[Mapping[str, Any]], Record]:
     places = {name: path_of(name, column, source.unwrap) for name, column in source.value_columns.items()}
     schema = fastavro.parse_schema(source_avro_schema(pipeline)) if source.format == "avro" else None
     framing = b"\0" + struct.pack(">I", SCHEMA_ID) if source.framing else b""
+    message = protobuf.message_of(str(source.descriptor), MESSAGE) if source.format == "protobuf" else None
 
     def encode(event: Mapping[str, Any]) -> Record:
         values = {places[name]: _held(column, event[name]) for name, column in source.value_columns.items()}
@@ -120,6 +189,12 @@ def encoder(pipeline: Pipeline) -> Callable[[Mapping[str, Any]], Record]:
                 key = text
             else:
                 headers.append((column.header, text))
+        if message is not None:
+            record = message()
+            _fill(record, nested(values))
+            # Framing says as well that it is the first message of its file.
+            indexes = b"\0" if source.framing else b""
+            return Record(framing + indexes + record.SerializeToString(), key, headers)
         if schema is None:
             return Record(_json(nested(values)).encode(), key, headers)
         buffer = io.BytesIO()

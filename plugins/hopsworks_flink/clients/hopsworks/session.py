@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from hopsworks_flink.exceptions import (
     KafkaError,
     KafkaSecurityError,
 )
+from hopsworks_flink.pipeline.times import in_utc
 
 if TYPE_CHECKING:
     from hopsworks_flink.pipeline.plan import FeatureGroupRef
@@ -340,6 +343,36 @@ class HopsworksSession:
                 raise HopsworksConnectionError(f"The online store does not answer: {type(error).__name__}.") from error
         return found.to_dict("records")
 
+    def rows_of(
+        self, group: Any, key: Mapping[str, Any], *, online: bool, within: tuple[EventTime, float, float] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of one key: feature -> value, as Python's own types, timestamps with the zone UTC.
+
+        :param key: key feature -> value.
+        :param within: event time, and between which times (epoch seconds, both included); None: whatever it is.
+        :raises HopsworksConnectionError: the store does not answer; the offline store is read by Arrow Flight.
+        """
+        from hopsworks.client.exceptions import FeatureStoreException
+        from pyarrow import ArrowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        store = "online" if online else "offline"
+        with translated(f"read feature group {group.name!r} {store}"), quiet():
+            conditions = [group.get_feature(name) == value for name, value in key.items()]
+            if within is not None:
+                event_time, first, last = within
+                feature = group.get_feature(event_time.name)
+                conditions += [feature >= event_time.at(math.floor(first)), feature <= event_time.at(last)]
+            query = group.select_all()
+            for condition in conditions:
+                query = query.filter(condition)
+            try:
+                found = query.read(online=online)
+            except (SQLAlchemyError, ArrowException, FeatureStoreException) as error:
+                text = f"The {store} store does not answer: {type(error).__name__}."
+                raise HopsworksConnectionError(text) from error
+        return [{name: plain_value(value) for name, value in row.items()} for row in found.to_dict("records")]
+
     def create_online_ingestion(self, group: Any) -> int:
         """Register an online ingestion of unknown length; the stream's records carry its id."""
         from hsfs.core.online_ingestion import OnlineIngestion
@@ -391,6 +424,20 @@ class HopsworksSession:
             raise
         except KafkaError as error:
             raise HopsworksConnectionError(f"The broker of topic {topic!r} does not answer: {error}") from error
+
+
+def plain_value(value: Any) -> Any:
+    """A value of pandas or NumPy as Python's own; NaN and NaT are None."""
+    if hasattr(value, "to_pydatetime"):
+        value = value.to_pydatetime()
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain_value(one) for one in value]
+    if isinstance(value, datetime):
+        # NaT is a datetime that is not equal to itself.
+        return in_utc(value) if value == value else None
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _tag_value(value: Any) -> Any:

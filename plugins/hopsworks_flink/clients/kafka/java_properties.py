@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,17 @@ def java_client_properties(conf: Mapping[str, Any]) -> dict[str, str]:
     return result
 
 
-def credentials_fingerprint(*confs: Mapping[str, Any]) -> str:
+def credentials_fingerprint(*confs: Mapping[str, Any], registry: Sequence[str] = ()) -> str:
     """A fingerprint of credentials that holds no secret: 16 hex digits.
 
-    Certificates, user names and protocols count; keys and passwords do not. Empty where nothing is secured.
+    Certificates, user names and protocols count; keys and passwords do not. Empty where nothing is secured, and no
+    registry is read.
 
     :param confs: librdkafka configurations.
+    :param registry: what may be shown of the schema registry that is read as well.
     :raises PipelineError: as :func:`java_client_properties`.
     """
-    shown = []
+    shown = [list(registry)] if registry else []
     for conf in confs:
         properties = java_client_properties(conf)
         if properties["security.protocol"] != "PLAINTEXT":

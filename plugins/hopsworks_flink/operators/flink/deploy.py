@@ -84,8 +84,9 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         an empty list: none (templated).
     :param state: ``auto`` continues from the state of the previous job where old and new job mean the same by it, and
         rewarms a feature pipeline otherwise; ``restore`` continues from it, and refuses a pipeline whose state means
-        something else; ``fresh`` leaves it behind; ``rewarm``, for feature pipelines, leaves it behind as well, but
-        reads again what the open windows need; default: ``auto`` (templated).
+        something else (of native windows with other aggregates those that stay go on); ``fresh`` leaves it behind;
+        ``rewarm``, for feature pipelines, leaves it behind as well, but reads again what the open windows need;
+        default: ``auto`` (templated).
     :param savepoint_path: start from this savepoint or retained checkpoint instead; None: as ``state`` says
         (templated).
     :param allow_non_restored_state: start also if the savepoint holds state that the job has no use for; default: false

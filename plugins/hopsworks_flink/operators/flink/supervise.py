@@ -257,12 +257,28 @@ def _online_rows(
     return found, reasons
 
 
+def _topics_gone(pipeline: Pipeline, broker: Callable[[], Mapping[str, Any]]) -> list[str]:
+    """Topics on the events' broker that somebody has deleted; empty if the broker does not tell."""
+    from hopsworks_flink.clients.kafka.client import KafkaClient
+
+    try:
+        known = KafkaClient(broker()).topics()
+    except HopsworksFlinkError:
+        # The job's own cause is told all the same.
+        return []
+    own = (pipeline.source.topic, pipeline.late_topic, pipeline.quarantine_topic)
+    return [topic for topic in own if topic and topic not in known]
+
+
 def _explained(
     hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, broker: Callable[[], Mapping[str, Any]]
 ) -> Verdict:
     """The verdict with what others than Flink know of the cause."""
     if verdict.kind == HEALTHY or not facts.job_id or not facts.cause:
         return verdict
+    if "UnknownTopicOrPartition" in facts.cause and (gone := _topics_gone(pipeline, broker)):
+        text = f"Kafka topic {' and '.join(gone)} does not exist any more; what it held and was not read is lost"
+        return verdict.rooted_in(Reason(SICK, "topic", f"{text}. Deploying again creates it", True))
     poison = explain_poison(hook, facts.job_id, pipeline, broker)
     # Every job that reads such a record fails at it.
     return verdict.rooted_in(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict

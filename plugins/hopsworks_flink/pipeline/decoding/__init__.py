@@ -14,13 +14,16 @@ from decimal import Decimal
 from typing import Any
 
 from hopsworks_flink.pipeline import json_values
-from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, shown, tree
+from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, bytes_are, looks_like_json, shown, tree
+from hopsworks_flink.pipeline.decoding.protobuf import decode_message
 from hopsworks_flink.pipeline.decoding.written import decode_written
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.source import Column, Source
 from hopsworks_flink.pipeline.spec.source.avro import AvroType, parse_schema
+from hopsworks_flink.pipeline.spec.source.columns import IMAGE, OPERATION, envelope_columns, path_of
+from hopsworks_flink.pipeline.spec.source.protobuf import Message
 from hopsworks_flink.pipeline.spec.source.writing import shown_path
-from hopsworks_flink.pipeline.types import STRING, TIMESTAMP
+from hopsworks_flink.pipeline.types import TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
@@ -29,10 +32,10 @@ Schemas = Callable[[int], Any]
 
 __all__ = ["Check", "Schemas", "UndecodableError", "decoder", "value_check"]
 
-# A change event's column beside the file's, and what it may say: create, read (of a snapshot), update; delete,
-# truncate, message.
-_OPERATION = "__op"
+# What a change may be: create, read (of a snapshot), update; delete, truncate, message.
 _TAKEN, _LEFT_OUT = ("c", "r", "u"), ("d", "t", "m")
+# What stands for a value that the database did not tell of, as it had not changed and lies elsewhere.
+_UNAVAILABLE = "__debezium_unavailable_value"
 _SPACE = " \t\n\r"
 _DEEPEST = 100
 _FRAMING = 5
@@ -74,13 +77,15 @@ def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes]
 
 
 def _unwrapping(source: Source, registry: Schemas | None) -> Callable[[bytes], dict[str, Any] | None]:
-    decode = _decoder(source, {**source.value_columns, _OPERATION: Column(type=STRING, path="$.op")}, registry)
+    decode = _decoder(source, envelope_columns(source.value_columns, source.unwrap), registry)
+    of_row = {name for name, column in source.value_columns.items() if path_of(name, column, source.unwrap)[0] == IMAGE}
 
     def unwrap(value: bytes) -> dict[str, Any] | None:
         event = decode(value)
-        operation = event.pop(_OPERATION)
+        operation = event.pop(OPERATION)
         if operation in _TAKEN:
-            return event
+            unavailable = (_UNAVAILABLE, _UNAVAILABLE.encode())
+            return {n: None if n in of_row and found in unavailable else found for n, found in event.items()}
         if operation in _LEFT_OUT:
             return None
         raise UndecodableError(
@@ -98,6 +103,8 @@ def _decoder(
     places = tree(columns, source.unwrap)
     if source.format == "json":
         return lambda value: _json_event(value, columns, places)
+    if (message := source.protobuf_message) is not None:
+        return lambda value: _message_event(value, source, message, columns)
     required = len(columns) - len(source.appended)
     fixed = parse_schema(source.avro_schema) if source.avro_schema is not None else None
     known: dict[int, AvroType] = {}
@@ -127,6 +134,13 @@ def _decoder(
     return decode
 
 
+def _message_event(value: bytes, source: Source, message: Message, columns: Mapping[str, Column]) -> dict[str, Any]:
+    if source.framing is None:
+        return decode_message(value, message, columns)
+    value, _ = _unframed(value, source.schema_ids)
+    return decode_message(value, message, columns, indexed=True)
+
+
 def _unframed(value: bytes, known: Sequence[int]) -> tuple[bytes, int]:
     """A record without the framing of a schema registry, and the schema's id."""
     if len(value) < _FRAMING or value[0] != 0:
@@ -152,7 +166,7 @@ def _avro_event(value: bytes, columns: Mapping[str, Column], required: int) -> d
         raise UndecodableError(f"{problem}; {_cause(value, columns, required, longer=False)}") from None
     if left := reader.left:
         cause = _cause(value, columns, required, longer=True)
-        raise UndecodableError(f"{left} {_bytes_are(left)} left after the record; {cause}")
+        raise UndecodableError(f"{bytes_are(left)} left after the record; {cause}")
     return event
 
 
@@ -177,8 +191,7 @@ def _cause(value: bytes, columns: Mapping[str, Column], required: int, *, longer
         return f"{_NULLABLE}: the first field reads as a plain {next(iter(columns.values())).type}"
     if reads(0, _NULL_LAST):
         return f"{_NULLABLE}: here null stands last"
-    stripped = value.strip(_SPACE.encode())
-    if len(stripped) > 1 and stripped.startswith(b"{") and stripped.endswith(b"}"):
+    if looks_like_json(value):
         return "it looks like JSON"
     return f"it was written with another schema: {_NULLABLE} in the order of the pipeline's schema"
 
@@ -238,7 +251,7 @@ class _AvroReader:
         kind = column.type
         length = self._number(name)
         if not 0 <= length <= self.left:
-            left = f"{self.left} {_bytes_are(self.left)}"
+            left = bytes_are(self.left)
             raise UndecodableError(f"column {name}: its length reads as {length}, and {left} left")
         found = self._take(length, name)
         if kind.name == "binary":
@@ -278,10 +291,6 @@ class _AvroReader:
     def _need(self, count: int, name: str) -> None:
         if self.left < count:
             raise UndecodableError(f"the record ends in column {name}")
-
-
-def _bytes_are(count: int) -> str:
-    return "byte is" if count == 1 else "bytes are"
 
 
 def _held(number: int, column: Column) -> Any:

@@ -48,3 +48,14 @@ def shown(found: Any) -> str:
     if not json_values.is_unicode(text):
         return "text with half a character"
     return text if isinstance(found, (json_values.Number, bool)) else f'"{text}"'
+
+
+def bytes_are(count: int) -> str:
+    """``3 bytes are``, for messages."""
+    return f"{count} byte is" if count == 1 else f"{count} bytes are"
+
+
+def looks_like_json(value: bytes) -> bool:
+    """Whether a record is probably an object of JSON."""
+    stripped = value.strip(b" \t\n\r")
+    return len(stripped) > 1 and stripped.startswith(b"{") and stripped.endswith(b"}")

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from hopsworks_flink.pipeline import json_values
-from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, shown
+from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, bytes_are, shown
 from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.spec.source.avro import TIMESTAMPS, AvroType, holds
 from hopsworks_flink.pipeline.types import TIMESTAMP
@@ -28,12 +28,8 @@ def decode_written(value: bytes, written: AvroType, columns: Mapping[str, Column
     reader = _Reader(value, columns)
     reader.read(written, places, "", 0)
     if left := reader.left:
-        raise UndecodableError(f"{_bytes(left)} left after the record")
+        raise UndecodableError(f"{bytes_are(left)} left after the record")
     return reader.event
-
-
-def _bytes(count: int) -> str:
-    return f"{count} byte is" if count == 1 else f"{count} bytes are"
 
 
 class _Reader:
@@ -84,7 +80,7 @@ class _Reader:
                 count = -count
                 self._number(where)
             if count > self.left:
-                raise UndecodableError(f"field {where}: it reads as {count} items, and {_bytes(self.left)} left")
+                raise UndecodableError(f"field {where}: it reads as {count} items, and {bytes_are(self.left)} left")
             for _ in range(count):
                 step: str | int = index
                 if written.kind == "map":
@@ -98,9 +94,9 @@ class _Reader:
             raise UndecodableError(f"column {name} is {column.type} and is written as {written}")
         found = self._raw(written, where)
         try:
-            return _held(found, written, column)
+            return held(found, written, column)
         except (ValueError, OverflowError):
-            raise UndecodableError(f"column {name} is {column.type} and holds {_shown(found, written)}") from None
+            raise UndecodableError(f"column {name} is {column.type} and holds {shown_written(found)}") from None
 
     def _raw(self, written: AvroType, where: str, *, skip: bool = False) -> Any:
         """A value as it is written, or some bytes in its place if it is skipped."""
@@ -135,7 +131,7 @@ class _Reader:
     def _sized(self, where: str) -> bytes:
         length = self._number(where)
         if not 0 <= length <= self.left:
-            raise UndecodableError(f"field {where}: its length reads as {length}, and {_bytes(self.left)} left")
+            raise UndecodableError(f"field {where}: its length reads as {length}, and {bytes_are(self.left)} left")
         return self._take(length, where)
 
     def _number(self, where: str) -> int:
@@ -157,8 +153,8 @@ class _Reader:
         return self._value[self._position - count : self._position]
 
 
-def _held(found: Any, written: AvroType, column: Column) -> Any:
-    """A written value as the column's; raises ValueError or OverflowError for one that it cannot hold."""
+def held(found: Any, written: AvroType, column: Column) -> Any:
+    """A value, written as a type of Avro, as the column's; raises ValueError or OverflowError if it does not fit."""
     kind = column.type
     if isinstance(found, str):
         return found if kind.name == "string" else json_values.reader(column)(found)
@@ -196,7 +192,8 @@ def _floating(found: float | int, column: Column) -> float:
     return number
 
 
-def _shown(found: Any, written: AvroType) -> str:
+def shown_written(found: Any) -> str:
+    """A value that a column cannot hold, for messages."""
     if isinstance(found, str):
         return shown(found)
     if isinstance(found, bytes):

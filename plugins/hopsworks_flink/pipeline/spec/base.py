@@ -19,6 +19,8 @@ FULL_NAME = r"^[a-z][a-z0-9_]*_[1-9][0-9]*$"
 FullName = Annotated[str, StringConstraints(pattern=FULL_NAME)]
 LONGEST_TOPIC = 249
 TOPIC_NAME = rf"^[A-Za-z0-9._-]{{1,{LONGEST_TOPIC}}}$"
+# Of Protobuf, with its package.
+MESSAGE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 Topic = Annotated[str, StringConstraints(pattern=TOPIC_NAME)]
 
 

@@ -1,4 +1,5 @@
-"""Reading a pipeline file: a regular file of sensible size, or an error; nothing that can hold up its reader."""
+"""Reading a pipeline file, or one that it names: regular, of sensible size, or an error; nothing that can hold up its
+reader."""
 
 from __future__ import annotations
 
@@ -19,10 +20,24 @@ _KINDS = {
 
 
 def read_text(path: str | Path, folder: str | Path | None = None) -> str:
-    """Content of a file as text.
+    """Content of a pipeline file as text.
+
+    :param folder: as for `read_bytes`.
+    :raises ValueError: as `read_bytes`, or it is not UTF-8.
+    """
+    content = read_bytes(path, folder, MOST_BYTES)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text: byte {error.start} is {content[error.start]:#04x}") from None
+
+
+def read_bytes(path: str | Path, folder: str | Path | None, most: int) -> bytes:
+    """Content of a file.
 
     :param folder: the file must lie in it, also after following links; None: anywhere.
-    :raises ValueError: it cannot be read, is no regular file, leads out of the folder, is too large, or is not UTF-8.
+    :param most: bytes that it may have.
+    :raises ValueError: it cannot be read, is no regular file, leads out of the folder, or is too large.
     """
     try:
         place = Path(path).resolve(strict=True)
@@ -36,20 +51,17 @@ def read_text(path: str | Path, folder: str | Path | None = None) -> str:
                 raise ValueError(f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
             with open(descriptor, "rb", closefd=False) as file:
                 # Counted as well: some of the system's files have content and no size, and a file may grow.
-                content = b"" if status.st_size > MOST_BYTES else file.read(MOST_BYTES + 1)
+                content = b"" if status.st_size > most else file.read(most + 1)
         finally:
             os.close(descriptor)
-        if max(status.st_size, len(content)) > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES} bytes, which no pipeline needs")
+        if max(status.st_size, len(content)) > most:
+            raise ValueError(f"it has more than {most} bytes, which no pipeline needs")
     except RuntimeError:
         # Of pathlib, before Python 3.13; later ones raise an OSError.
         raise ValueError("its links lead in a circle") from None
     except OSError as error:
         raise ValueError(error.strerror or type(error).__name__) from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 text: byte {error.start} is {content[error.start]:#04x}") from None
+    return content
 
 
 def shown_path(path: str | Path) -> str:

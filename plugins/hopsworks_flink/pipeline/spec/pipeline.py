@@ -16,12 +16,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec.base import HOPSWORKS_NAME, WINDOW_COLUMNS, Model, Name, Topic
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
-from hopsworks_flink.pipeline.spec.files import read_text, shown_path
+from hopsworks_flink.pipeline.spec.files import read_bytes, read_text, shown_path
 from hopsworks_flink.pipeline.spec.groups import FeatureGroup, Window
 from hopsworks_flink.pipeline.spec.loading import load_yaml
 from hopsworks_flink.pipeline.spec.paths import split_pattern
 from hopsworks_flink.pipeline.spec.problems import describe, problem_lines, refuse, salvaged
-from hopsworks_flink.pipeline.spec.source import Derived, EventTime, Source
+from hopsworks_flink.pipeline.spec.source import Derived, EventTime, Source, protobuf
 from hopsworks_flink.pipeline.spec.supervision import Supervision
 from hopsworks_flink.pipeline.types import FeatureType
 
@@ -94,8 +94,8 @@ class Pipeline(Model):
     :param name: names the job and its DAGs, ``[a-z][a-z0-9_]*``, at most 63 characters.
     :param source: the topic with the events.
     :param feature_groups: what is computed; all of them share one job and one scan of the topic.
-    :param engine: what computes the windows: ``sql``, Flink's SQL, or ``native``, this package's operators, which take
-        all groups but those that are `FeatureGroup.sql_only`. Both give the same rows.
+    :param engine: what computes the windows: ``native``, this package's operators, which take all groups but those that
+        are `FeatureGroup.sql_only`; or ``sql``, Flink's SQL. Both give the same rows.
     :param parallelism: of the streaming job: a number of parallel subtasks, each of which needs a slot of the cluster,
         or ``partitions``: as many as the source topic has.
     :param history: files with past events; None: the topic itself is the history.
@@ -108,7 +108,7 @@ class Pipeline(Model):
     description: str = ""
     source: Source
     feature_groups: list[FeatureGroup] = Field(min_length=1)
-    engine: Literal["sql", "native"] = "sql"
+    engine: Literal["native", "sql"] = "native"
     parallelism: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | Literal["partitions"] = 1
     history: History | None = None
     freshness: Duration | None = None
@@ -252,7 +252,11 @@ class Pipeline(Model):
             loaded = load_yaml(text)
         except ValueError as error:
             raise PipelineError(f"{what} is not valid YAML: {error}") from None
-        return cls._validate(loaded.data, what, loaded.problems)
+        try:
+            data = _with_descriptor(loaded.data, Path(path).parent, folder)
+        except ValueError as error:
+            raise PipelineError(describe(what, [*loaded.problems, f"source.descriptor: {error}"])) from None
+        return cls._validate(data, what, loaded.problems)
 
     @classmethod
     def parse(cls, pipeline: Pipeline | dict[str, Any] | str | Path) -> Pipeline:
@@ -295,6 +299,30 @@ class Pipeline(Model):
         for position, group in enumerate(groups):
             yield from (f"feature_groups[{position}]: {problem}" for problem in group.problems())
         yield from cls.model_construct(name="", source=source, feature_groups=groups).problems()
+
+
+def _with_descriptor(data: Any, beside: Path, folder: str | Path | None) -> Any:
+    """A file's data with the content of the descriptor that it names, which workers and jobs do without.
+
+    :raises ValueError: it cannot be read, or is none.
+    """
+    source = data.get("source") if isinstance(data, dict) else None
+    named = source.get("descriptor") if isinstance(source, dict) else None
+    if not isinstance(source, dict) or not isinstance(named, str) or named.startswith(protobuf.CONTENT):
+        return data
+    shown = shown_path(named)
+    if Path(named).is_absolute() or ".." in Path(named).parts:
+        raise ValueError(f"{shown} must be relative to the pipeline file's folder, and lie in it")
+    try:
+        content = read_bytes(beside / named, beside if folder is None else folder, protobuf.MOST_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{shown} cannot be read: {error}") from None
+    message = source.get("message")
+    try:
+        shipped = protobuf.shipped(content, message if isinstance(message, str) else None)
+    except ValueError as error:
+        raise ValueError(f"{shown} {error}") from None
+    return {**data, "source": {**source, "descriptor": shipped}}
 
 
 def _stand_ins(group: Any) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from hopsworks_flink.pipeline.spec.base import FULL_NAME, HOPSWORKS_NAME, TOPIC_NAME
+from hopsworks_flink.pipeline.spec.base import FULL_NAME, HOPSWORKS_NAME, MESSAGE_NAME, TOPIC_NAME
 
 _PATTERN_MEANING = {
     HOPSWORKS_NAME: (
         "must be lower case letters, digits and underscores, begin with a letter and have at most 63 characters"
     ),
     FULL_NAME: "must be a feature group with its version, such as orders_1",
+    MESSAGE_NAME: "must be the full name of a message, such as shop.Order",
     TOPIC_NAME: "must be letters, digits, dots, underscores and dashes, at most 249 characters",
 }
 # Of an address, which a message about it must not repeat.

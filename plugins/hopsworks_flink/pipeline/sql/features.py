@@ -221,6 +221,8 @@ def source_options(consumer_group: str, source: Source) -> dict[str, str]:
         options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
     if source.avro_schema is not None:
         options[f"{prefix}.schema"] = json.dumps(source.avro_schema, ensure_ascii=False)
+    if (message := source.protobuf_message) is not None:
+        options[f"{prefix}.message"] = json.dumps(message.options(), ensure_ascii=False)
     if source.appended:
         options[f"{prefix}.appended"] = str(len(source.appended))
     options |= column_options(prefix, source)

@@ -1,4 +1,4 @@
-"""Windows that are not SQL's: operators in Java (flink_jobs/java) between two views, for ``engine: native``.
+"""Windows that are not SQL's: operators in Java (flink_jobs/java) between two views, with ``engine: native``.
 
 The view before them makes one column of every expression that is aggregated, the INSERT behind them makes features of
 the aggregates: both are the SQL of the other windows, whose rules hold here as well. What lies between is a step of the

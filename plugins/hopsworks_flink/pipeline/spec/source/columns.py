@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_serializer, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.writing import Path, Pattern, check_zone, parse_path, shown_path
-from hopsworks_flink.pipeline.types import TIMESTAMP, FeatureType, Type
+from hopsworks_flink.pipeline.types import STRING, TIMESTAMP, FeatureType, Type
 
 #: An envelope that records are in.
 Unwrap = Literal["debezium"]
 #: Where the envelope has the row as it is after the change.
 IMAGE = "after"
+#: The column beside the file's that says what a change is.
+OPERATION = "__op"
+C = TypeVar("C")
 Unit = Literal["seconds", "milliseconds", "microseconds"]
 
 
@@ -131,6 +134,11 @@ def path_of(name: str, column: Column, unwrap: Unwrap | None = None) -> Path:
     if path[0] == "$" and len(path) > 1:
         return path[1:]
     return path if unwrap is None else (IMAGE, *path)
+
+
+def envelope_columns(columns: Mapping[str, C], unwrap: Unwrap | None) -> dict[str, C | Column]:
+    """The columns of a record, with what its envelope says of the change."""
+    return dict(columns) if unwrap is None else {**columns, OPERATION: Column(type=STRING, path="$.op")}
 
 
 def path_problems(columns: Mapping[str, Column | None], unwrap: Unwrap | None) -> Iterator[str]:

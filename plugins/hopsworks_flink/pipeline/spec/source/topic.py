@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Name, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, MESSAGE_NAME, Model, Name, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
+from hopsworks_flink.pipeline.spec.source import protobuf
 from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
 from hopsworks_flink.pipeline.spec.source.columns import Column, Unwrap, path_problems
 from hopsworks_flink.pipeline.spec.source.event_time import EventTime
@@ -49,15 +50,20 @@ class Derived(Model):
 
 
 class Source(Model):
-    """The Kafka topic that events arrive on, as records of Avro or as JSON objects.
+    """The Kafka topic that events arrive on, as records of Avro, as JSON objects, or as messages of Protobuf.
 
     :param topic: name of the topic; also the subject of its schema.
     :param partitions: number of partitions when the topic is created.
     :param replication: replication factor when the topic is created.
-    :param format: of the records' values: ``avro`` (plain binary, unless a setting below says more) or ``json``.
-    :param framing: ``confluent``: five bytes stand before each record, a zero byte and the schema's id in a registry.
+    :param format: of the records' values: ``avro`` (plain binary, unless a setting below says more), ``json`` or
+        ``protobuf``.
+    :param framing: ``confluent``: five bytes stand before each record, a zero byte and the schema's id in a registry;
+        with Protobuf, which message of the schema it is as well.
     :param avro_schema: the schema that records were written with, where they are not plain: then each column is read
         from the field of its name, or of its path.
+    :param descriptor: of the messages of Protobuf: the file beside this one that ``protoc --include_imports -o FILE``
+        has made. A pipeline that has been read holds its content, ``base64:…``.
+    :param message: full name of the message that records are, such as ``shop.Order``.
     :param registry: Airflow connection of the schema registry that has the schemas that records were written with.
     :param schema_ids: the ids that are right, in framing without a registry; empty: any.
     :param unwrap: ``debezium``: records are change events, of which the row after an insert or an update is the event;
@@ -85,9 +91,11 @@ class Source(Model):
     topic: Topic
     partitions: int = Field(default=1, ge=1, le=10_000)
     replication: int = Field(default=1, ge=1, le=100)
-    format: Literal["avro", "json"] = "avro"
+    format: Literal["avro", "json", "protobuf"] = "avro"
     framing: Literal["confluent"] | None = None
     avro_schema: dict[str, Any] | None = None
+    descriptor: str | None = Field(default=None, min_length=1, max_length=1_000_000)
+    message: str | None = Field(default=None, pattern=MESSAGE_NAME, max_length=1000)
     registry: str | None = Field(default=None, min_length=1, max_length=250)
     schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
     unwrap: Unwrap | None = None
@@ -142,12 +150,14 @@ class Source(Model):
 
     @property
     def has_names(self) -> bool:
-        """Whether the fields of records have names: those of JSON, and of Avro by the schema of its writer."""
-        return self.format == "json" or self.avro_schema is not None or self.registry is not None
+        """Whether the fields of records have names: not those of plain Avro."""
+        return self.format != "avro" or self.avro_schema is not None or self.registry is not None
 
     @property
     def is_ours(self) -> bool:
         """Whether records can be written by what the file says: JSON and plain Avro."""
+        if self.format == "protobuf":
+            return False
         return self.avro_schema is None and self.framing is None and self.unwrap is None
 
     @property
@@ -182,6 +192,7 @@ class Source(Model):
         if self.declared:
             yield from self._path_problems()
             yield from self._avro_problems()
+            yield from self._protobuf_problems()
             yield from self._appended_problems()
             yield from self._event_time_problems()
             yield from self._duplicate_problems()
@@ -216,7 +227,8 @@ class Source(Model):
 
     def _avro_problems(self) -> Iterator[str]:
         for name in ("framing", "avro_schema", "registry", "schema_ids"):
-            if getattr(self, name) and self.format != "avro":
+            protobuf_too = name in ("framing", "schema_ids") and self.format == "protobuf"
+            if getattr(self, name) and self.format != "avro" and not protobuf_too:
                 yield f"{name} is about Avro, and format is {self.format}; remove it"
                 return
         if self.unwrap is not None and not self.has_names:
@@ -238,6 +250,21 @@ class Source(Model):
                 yield f"avro_schema {error}"
             else:
                 yield from reading_problems(schema, self.value_columns, self.unwrap)
+
+    def _protobuf_problems(self) -> Iterator[str]:
+        if self.format == "protobuf":
+            yield from protobuf.reading_problems(self.descriptor, self.message, self.value_columns, self.unwrap)
+            return
+        for name in ("descriptor", "message"):
+            if getattr(self, name) is not None:
+                yield f"{name} is about Protobuf, and format is {self.format}; remove it, or write format: protobuf"
+
+    @property
+    def protobuf_message(self) -> protobuf.Message | None:
+        """What of a message of Protobuf is read; None: records are of another format."""
+        if self.descriptor is None or self.message is None:
+            return None
+        return protobuf.parse_message(self.descriptor, self.message, self.value_columns, self.unwrap)[0]
 
     def _appended_problems(self) -> Iterator[str]:
         if not self.appended:

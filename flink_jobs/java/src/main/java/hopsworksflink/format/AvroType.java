@@ -64,6 +64,11 @@ final class AvroType {
         this.kind = kind;
     }
 
+    /** A type that needs nothing else said. */
+    static AvroType of(Kind kind) {
+        return new AvroType(kind);
+    }
+
     /**
      * The type of a schema.
      *

@@ -30,12 +30,13 @@ import org.apache.flink.table.types.logical.LogicalTypeRoot;
  */
 public final class EventsFormatFactory implements DeserializationFormatFactory {
 
-    static final String AVRO = "avro";
+    static final String JSON = "json";
+    private static final String PROTOBUF = "protobuf";
     private static final String QUARANTINE = "quarantine";
     private static final String ROWS = "rows";
 
     private static final ConfigOption<String> ENCODING =
-            ConfigOptions.key("encoding").stringType().noDefaultValue().withDescription("avro or json.");
+            ConfigOptions.key("encoding").stringType().noDefaultValue().withDescription("avro, json or protobuf.");
     private static final ConfigOption<String> ON_ERROR =
             ConfigOptions.key("on-error").stringType().defaultValue("fail").withDescription("fail or quarantine.");
     private static final ConfigOption<Integer> APPENDED =
@@ -57,6 +58,8 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                     .defaultValues()
                     .withDescription("The ids that are right; none: any.");
     private static final ConfigOption<String> SCHEMA = text("schema", "The schema that records of Avro were written with.");
+    private static final ConfigOption<String> MESSAGE =
+            text("message", "JSON object: what is read of messages of Protobuf.");
     private static final ConfigOption<String> URL = text("registry.url", "Of the registry that has the schemas.");
     private static final ConfigOption<String> AUTHORIZATION =
             text("registry.authorization", "Header of each request to it.");
@@ -88,6 +91,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                 TOMBSTONES,
                 SCHEMA_IDS,
                 SCHEMA,
+                MESSAGE,
                 URL,
                 AUTHORIZATION,
                 CA);
@@ -97,7 +101,10 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
     public DecodingFormat<DeserializationSchema<RowData>> createDecodingFormat(
             DynamicTableFactory.Context context, ReadableConfig options) {
         FactoryUtil.validateFactoryOptions(this, options);
-        String encoding = oneOf(options, ENCODING, AVRO, "json");
+        String encoding = oneOf(options, ENCODING, "avro", JSON, PROTOBUF);
+        if (encoding.equals(PROTOBUF) != options.getOptional(MESSAGE).isPresent()) {
+            throw new ValidationException(MESSAGE.key() + " belongs to " + ENCODING.key() + " = " + PROTOBUF + ".");
+        }
         boolean quarantine = oneOf(options, ON_ERROR, "fail", QUARANTINE).equals(QUARANTINE);
         boolean tombstones = oneOf(options, TOMBSTONES, "skip", ROWS).equals(ROWS);
         if (quarantine && tombstones) {
@@ -138,7 +145,8 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                             options.getOptional(FRAMING).isPresent(),
                             Set.copyOf(options.get(SCHEMA_IDS)),
                             options.get(SCHEMA),
-                            registry());
+                            registry(),
+                            options.get(MESSAGE));
             return new EventsSchema(
                     encoding,
                     columns,

@@ -34,7 +34,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     /**
      * @param required a record of plain Avro may end behind so many of the columns.
      * @param unwrap whether records are change events of Debezium.
-     * @param framing what says how a record of Avro was written.
+     * @param framing what says how a record of Avro or Protobuf was written.
      * @param keepsTombstones whether a record without a value is a row of nulls, which its last column tells.
      */
     public EventsSchema(
@@ -58,9 +58,9 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
 
     @Override
     public void open(InitializationContext context) {
-        boolean avro = encoding.equals(EventsFormatFactory.AVRO);
+        boolean json = encoding.equals(EventsFormatFactory.JSON);
         Function<Column[], Decoder> decoders =
-                wanted -> avro ? framing.decoder(wanted, required, unwrap) : new JsonDecoder(wanted, unwrap);
+                wanted -> json ? new JsonDecoder(wanted, unwrap) : framing.decoder(wanted, required, unwrap);
         decoder = unwrap ? new Unwrapping(columns, decoders) : decoders.apply(columns);
         leftOut = context.getMetricGroup().counter("changesLeftOut");
         tombstones = context.getMetricGroup().counter("tombstones");

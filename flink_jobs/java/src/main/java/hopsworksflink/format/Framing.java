@@ -6,20 +6,30 @@ import java.util.Set;
 import java.util.stream.Collectors;
 
 /**
- * What says how a record of Avro was written: nothing, a schema of the table's options, or one of a registry, whose id
- * then stands in front of the record.
+ * What says how a record of Avro or Protobuf was written: nothing, a schema or message of the table's options, or a schema
+ * of a registry, whose id then stands in front of the record.
  *
  * @param isFramed whether a zero byte and the id of a schema stand there.
  * @param ids those that are right, empty: any.
  * @param schema that records were written with; null: another thing says it.
  * @param registry that has the schemas; null: there is none.
+ * @param message JSON: what is read of messages of Protobuf; null: records are Avro's.
  */
-public record Framing(boolean isFramed, Set<Long> ids, String schema, Registry registry) implements Serializable {
+public record Framing(boolean isFramed, Set<Long> ids, String schema, Registry registry, String message) implements Serializable {
 
     static final int SIZE = 5;
 
     /** The decoder of such records. */
     Decoder decoder(Column[] columns, int required, boolean enveloped) {
+        if (message != null) {
+            ProtobufDecoder protobuf = new ProtobufDecoder(columns, message);
+            return isFramed
+                    ? (value, row) -> {
+                        id(value);
+                        return protobuf.decode(value, SIZE, true, row);
+                    }
+                    : (value, row) -> protobuf.decode(value, 0, false, row);
+        }
         AvroDecoder plain = new AvroDecoder(columns, required);
         WrittenDecoder written = new WrittenDecoder(columns, enveloped);
         AvroType fixed = schema == null ? null : AvroType.parse(schema);

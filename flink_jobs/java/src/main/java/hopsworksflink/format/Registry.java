@@ -17,6 +17,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLException;
 import javax.net.ssl.TrustManagerFactory;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
@@ -119,6 +120,9 @@ public final class Registry implements Serializable {
                     }
                 } catch (IOException error) {
                     last = new IOException(what + error, error);
+                    if (error instanceof SSLException) {
+                        break; // another try meets the same certificate
+                    }
                 }
             }
         } catch (InterruptedException interrupted) {

@@ -207,8 +207,8 @@ final class WrittenDecoder {
         return position - count;
     }
 
-    /** A written value as the column's, null if it cannot hold it. */
-    private static Object held(Object found, AvroType written, Column column) {
+    /** A value, written as a type of Avro, as the column's; null if it cannot hold it. */
+    static Object held(Object found, AvroType written, Column column) {
         if (found instanceof String text) {
             if (column.kind() == Column.Kind.STRING) {
                 return StringData.fromString(text);
@@ -224,6 +224,9 @@ final class WrittenDecoder {
         }
         if (found instanceof Long number) {
             return number(number, written, column);
+        }
+        if (found instanceof BigInteger number) {
+            return beyond(number, column);
         }
         if (found instanceof Float || found instanceof Double) {
             double number = ((Number) found).doubleValue();
@@ -251,13 +254,30 @@ final class WrittenDecoder {
         };
     }
 
-    private static String shown(Object found) {
+    /** A whole number beyond those of 64 bits with a sign. */
+    private static Object beyond(BigInteger number, Column column) {
+        return switch (column.kind()) {
+            case DECIMAL -> column.decimal(new BigDecimal(number));
+            case DOUBLE -> {
+                double nearest = number.doubleValue();
+                yield new BigDecimal(nearest).compareTo(new BigDecimal(number)) == 0 ? (Object) nearest : null;
+            }
+            case FLOAT -> {
+                float nearest = number.floatValue();
+                yield new BigDecimal(nearest).compareTo(new BigDecimal(number)) == 0 ? (Object) nearest : null;
+            }
+            default -> null;
+        };
+    }
+
+    /** A value that a column cannot hold, for messages. */
+    static String shown(Object found) {
         if (found instanceof String text) {
             return '"' + Texts.excerpt(text) + '"';
         }
         if (found instanceof byte[] bytes) {
             return bytes.length == 0 ? "no bytes" : "more digits";
         }
-        return found instanceof Long ? found.toString() : "a number between two of them";
+        return found instanceof Long || found instanceof BigInteger ? found.toString() : "a number between two of them";
     }
 }

@@ -1,0 +1,406 @@
+"""Explains values of a pipeline: asks topics, stores and Flink, computes again, and has each difference named."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_ids
+from hopsworks_flink.clients.hopsworks.event_time import EventTime
+from hopsworks_flink.exceptions import HopsworksFlinkError
+from hopsworks_flink.health.explanation import COUNTED, Event, Explanation, Facts, Row, Store, Written, findings, iso
+from hopsworks_flink.hooks.registry_connection import source_schemas
+from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature
+from hopsworks_flink.tasks.group_topic import Key, Place, late_events, materialized, read_rows, row_of
+from hopsworks_flink.tasks.source_events import Seen, SourceEvents, read_events
+from hopsworks_flink.tasks.status import deployed_version
+from hopsworks_flink.testing import evaluate
+
+if TYPE_CHECKING:
+    from hopsworks_flink.clients.hopsworks.session import HopsworksSession
+    from hopsworks_flink.hooks.flink import FlinkHook
+    from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+
+T = TypeVar("T")
+# The row's time, in what is evaluated.
+_AT = "__at"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# Jobs of the name whose ingestion ids are asked for, the newest first.
+_JOBS = 20
+# Age of a row that is audited, milliseconds.
+_OLDEST = 86_400_000
+# Computations in the search for the events that a value lacks.
+_TRIES = 40
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One value to explain.
+
+    :param key: in the order of the group's key.
+    :param at: epoch milliseconds; the row that was valid then is explained.
+    :param stores: which ones are asked.
+    :param written_until: a row that was written later need not be offline yet, epoch milliseconds; None: it must be.
+    """
+
+    key: Key
+    at: int
+    stores: tuple[str, ...] = ("online", "offline")
+    written_until: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Flink knows of a pipeline's job.
+
+    :param known: whether it said anything.
+    :param job_id: of the one that runs; None: none does.
+    :param marks: of that one.
+    :param ingestions: full name of a group -> ingestion ids of all jobs of the name that Flink remembers.
+    """
+
+    known: bool = False
+    job_id: str | None = None
+    marks: Mapping[str, str] = field(default_factory=dict)
+    watermark: int | None = None
+    ingestions: Mapping[str, frozenset[int]] = field(default_factory=dict)
+
+
+class Explainer:
+    """Explains values of one pipeline, within one login.
+
+    :param source_conf: librdkafka settings of the source topic's broker.
+    :param margin: how long after a row's time its events may arrive; None: see
+        :func:`~hopsworks_flink.tasks.source_events.read_events`.
+    :param seconds: bound on the reading of one topic; None: a minute.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        session: HopsworksSession,
+        hook: FlinkHook,
+        source_conf: Mapping[str, Any],
+        *,
+        hopsworks_conn_id: str,
+        margin: timedelta | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        self.pipeline, self.session, self.hook, self.source_conf = pipeline, session, hook, source_conf
+        self.hopsworks_conn_id, self.margin, self.seconds = hopsworks_conn_id, margin, seconds
+        #: What could not be learned, and why, sentence parts.
+        self.unknown: list[str] = []
+
+    @cached_property
+    def job(self) -> Job:
+        """The pipeline's job, asked once."""
+        return self.told("the job in Flink", self._ask_flink, Job())
+
+    @cached_property
+    def differences(self) -> list[str]:
+        """How the file differs from what is deployed."""
+        if MARK_PLAN not in self.job.marks:
+            return []
+        parts = (lambda: self.session, self.pipeline, self.job.marks, self.hopsworks_conn_id)
+        version = self.told("the deployed version", lambda: deployed_version(*parts), dict[str, Any]())
+        return [] if version.get("same", True) else list(version["differences"])
+
+    def explain(self, group: FeatureGroup, asked: Sequence[Asked], *, always: bool = True) -> list[Explanation]:
+        """Explain rows of one feature group; each topic is read once for all of them.
+
+        :param always: read the group's topic in any case; else only where a value differs.
+        :raises HopsworksNotFoundError: the group is not registered.
+        :raises ConfigurationError: there is no source topic, or too much to hold.
+        :raises KafkaError: the source's broker does not answer.
+        """
+        registered = self.session.get_feature_group(group.name, group.version)
+        times = [one.at for one in asked]
+        # Without event time both stores have the newest row, whatever was asked for.
+        last = int(time.time() * 1000) if group.event_time is None else max(times)
+        found = read_events(
+            self.pipeline,
+            group,
+            self.source_conf,
+            source_schemas(self.pipeline),
+            {one.key for one in asked},
+            min(times),
+            last,
+            self.margin,
+            seconds=self.seconds,
+        )
+        late = self.told(
+            f"topic {self.pipeline.late_topic}",
+            lambda: late_events(self.pipeline, self.session.kafka_config(), found.span.since),
+            dict[tuple[int, int], int](),
+        )
+        values = [_Value(self, group, registered, one, found, late) for one in asked]
+        needed = values if always else [value for value in values if value.differs]
+        if needed:
+            self.told(f"topic {registered._online_topic_name}", lambda: self._read_rows(needed), None)
+        return [value.explanation() for value in values]
+
+    def rows_to_audit(self, group: FeatureGroup, key: Key, now: int, settled: int) -> list[Asked]:
+        """What of a key can be held against its events: the row that is online, and one that must be offline by now.
+
+        :param now: epoch milliseconds.
+        :param settled: the same: rows up to then must be offline.
+        """
+        if group.event_time is None:
+            return [Asked(key, now, written_until=settled)]
+        asked = [Asked(key, settled, ("offline",))] if group.offline else []
+        if group.online:
+            named = dict(zip(group.key, key, strict=True))
+            rows = self.session.rows_of(self.session.get_feature_group(group.name, group.version), named, online=True)
+            times = [row_of(group, row).time for row in rows]
+            # One of long ago is not worth reading the topic from there on.
+            asked += [Asked(key, at, ("online",)) for at in times if at is not None and at > now - _OLDEST]
+        return asked
+
+    def told(self, what: str, ask: Callable[[], T], otherwise: T) -> T:
+        """The answer; without one, what is not known is noted."""
+        try:
+            return ask()
+        except HopsworksFlinkError as error:
+            self.unknown.append(f"{what}: {str(error).rstrip('.')}")
+            return otherwise
+
+    def _read_rows(self, values: Sequence[_Value]) -> None:
+        """Read the group's topic for some values of one group."""
+        group, registered = values[0].group, values[0].registered
+        # A row is written when an event has come that lies behind its time, and no further ahead of its arrival.
+        since = max(0, min(value.at for value in values) - milliseconds(self.pipeline.source.max_future))
+        own = self.job.ingestions.get(group.full_name, frozenset()) if self.job.known else None
+        places = {value.place for value in values}
+        rows = read_rows(self.session, group, registered, places, since, own, seconds=self.seconds)
+        whole = "" if rows.span.complete else ", and no more in the time given: who wrote the rows is not known"
+        read = f"topic {rows.span.topic}, written since {iso(since)}: {rows.span.records} records{whole}"
+        offsets = None
+        if group.offline:
+            what = f"how far {group.full_name} is materialized"
+            offsets = self.told(what, lambda: materialized(self.session, registered), None)
+        for value in values:
+            value.read.append(read)
+            value.materialized = offsets
+            value.written = rows.found.get(value.place, []) if rows.span.complete else None
+
+    def _ask_flink(self) -> Job:
+        jobs = self.hook.jobs_named(self.pipeline.job_name)
+        running = next((job for job in jobs if not job.is_terminal), None)
+        ingestions: dict[str, set[int]] = {}
+        for job in jobs[:_JOBS]:
+            for name, number in ingestion_ids(job.marks or self.hook.job_marks(job.job_id)).items():
+                ingestions.setdefault(name, set()).add(number)
+        named = {name: frozenset(numbers) for name, numbers in ingestions.items()}
+        if running is None:
+            return Job(True, ingestions=named)
+        return Job(True, running.job_id, running.marks, self.hook.watermark(running.job_id), named)
+
+
+class _Value:
+    """One value on its way to an explanation."""
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        group: FeatureGroup,
+        registered: Any,
+        asked: Asked,
+        found: SourceEvents,
+        late: Mapping[tuple[int, int], int],
+    ) -> None:
+        self.explainer, self.pipeline, self.group, self.registered = explainer, explainer.pipeline, group, registered
+        self.asked, self.found, self.late = asked, found, late
+        self.key = dict(zip(group.key, asked.key, strict=True))
+        self.seen = [one for one in found.seen if one.key == asked.key]
+        self.read, self.unknown = [self._what_was_read()], list[str]()
+        if found.undecodable:
+            self.read.append(f"{found.undecodable} of them cannot be decoded; whose they are is not known")
+        self.written: list[Written] | None = None
+        self.materialized: Mapping[int, int] | None = None
+        rows = self._computed(self.seen)
+        online = self._stored("online", None) if group.online and "online" in asked.stores else None
+        self.at = _row_time(group, rows, online, asked.at, explainer.job.watermark)
+        self.recomputed = next((row for row in reversed(rows) if row.time == self.at), None)
+        self.online = None if online is None else Store(self._of_time(online) or next(reversed(online), None))
+        offline = self._stored("offline", self.at) if group.offline and "offline" in asked.stores else None
+        self.offline = None if offline is None else Store(self._of_time(offline))
+
+    @property
+    def place(self) -> Place:
+        """Where its rows are found in the group's topic."""
+        return self.asked.key, self.at if self.group.event_time is not None else None
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is something to name, before the group's topic is asked."""
+        return any(finding.differs for finding in findings(self._facts()))
+
+    def explanation(self) -> Explanation:
+        """With the cause of each difference."""
+        facts = self._facts()
+        if self._waits():
+            facts = replace(facts, offline=None)
+        facts = replace(facts, online=self._explained(facts, self.online), offline=self._explained(facts, self.offline))
+        if any(not facts.same(store.row, facts.recomputed) for store in (facts.online, facts.offline) if store):
+            facts = replace(facts, differences=self.explainer.differences)
+        return Explanation(
+            self.pipeline.name,
+            self.group.full_name,
+            self.key,
+            facts,
+            [self._event(one) for one in self.seen if self._concerns(one)],
+            findings(facts),
+            self.read,
+            [*self.explainer.unknown, *self.unknown],
+        )
+
+    def _facts(self) -> Facts:
+        job = self.explainer.job
+        watermark = job.watermark
+        if self.group.is_projection and job.job_id is not None:
+            # A row of one event alone waits for no watermark.
+            watermark = max(self.at, watermark or 0)
+        return Facts(
+            self.at,
+            self.group.feature_types(self.pipeline.source.all_columns),
+            self.recomputed,
+            self.online,
+            self.offline,
+            has_time=self.group.event_time is not None,
+            watermark=watermark,
+            job=job.job_id,
+            asked_flink=job.known,
+            written=self.written,
+            materialized=self.materialized,
+            gone=self.found.gone,
+            refused=[one.event for one in self.seen if one.event.is_refused],
+            unread=self.found.unread,
+        )
+
+    def _waits(self) -> bool:
+        """Whether the newest row is too young to be offline already."""
+        until = self.asked.written_until
+        return until is not None and any(one.timestamp > until for one in self.written or ())
+
+    def _what_was_read(self) -> str:
+        span = self.found.span
+        upto = "now" if span.until is None else iso(span.until)
+        whole = "" if span.complete else ", and no more in the time given"
+        return (
+            f"topic {span.topic}, Kafka time {iso(span.since)} to {upto}: {span.records} records{whole}, "
+            f"{len(self.seen)} of this key"
+        )
+
+    # --- places that have the value --------------------------------------------------------------------------------
+
+    def _computed(self, seen: Sequence[Seen]) -> list[Row]:
+        """Rows of the key that events come to, by their time."""
+        # With its time also where the group's rows do not carry it. The name is none that a file may have.
+        timed = EventTimeFeature.model_construct(
+            feature=_AT, type="bigint", is_="event" if self.group.by_event else "window_end"
+        )
+        group = self.group.model_copy(update={"event_time": timed, "order": []})
+        pipeline = self.pipeline.model_copy(update={"feature_groups": [group]})
+        (rows,) = evaluate(pipeline, [one.values for one in seen]).values()
+        own, found = self.group.event_time, []
+        for row in rows:
+            at = row.pop(_AT)
+            if own is not None:
+                row[own.feature] = at if own.type == "bigint" else _EPOCH + timedelta(milliseconds=at)
+            if tuple(row[name] for name in self.group.key) == self.asked.key:
+                found.append(Row(at, row))
+        return sorted(found, key=lambda row: row.time or 0)
+
+    def _stored(self, store: str, at: int | None) -> list[Row] | None:
+        """Rows of the key that a store has, by their time; None: it did not answer.
+
+        :param at: only those of this time, where rows have one.
+        """
+        within = None
+        if at is not None and self.group.event_time is not None:
+            event_time = EventTime(self.group.event_time.feature, self.group.event_time.type)
+            within = (event_time, at / 1000 - 1, at / 1000 + 1)
+        try:
+            rows = self.explainer.session.rows_of(self.registered, self.key, online=store == "online", within=within)
+        except HopsworksFlinkError as error:
+            self.unknown.append(f"the {store} store: {str(error).rstrip('.')}")
+            return None
+        return sorted((row_of(self.group, row) for row in rows), key=lambda row: row.time or 0)
+
+    def _of_time(self, rows: Sequence[Row]) -> Row | None:
+        """The row of the time; the only one, where rows have none."""
+        for row in rows:
+            if row.time in (None, self.at):
+                return row
+        # The online store keeps whole seconds.
+        near = [row for row in rows if self.group.by_event and row.time == self.at // 1000 * 1000]
+        return Row(self.at, near[0].values) if near else None
+
+    # --- events ----------------------------------------------------------------------------------------------------
+
+    def _concerns(self, one: Seen) -> bool:
+        """Whether an event belongs to the row, or counts nowhere."""
+        moment = one.event.time
+        if moment is None or one.event.is_refused:
+            return True
+        if self.group.is_projection:
+            return moment == self.at
+        begin = self.at - milliseconds(self.group.row_length)
+        return begin <= moment <= self.at if self.group.emit == "on_event" else begin <= moment < self.at
+
+    def _event(self, one: Seen) -> Event:
+        """With how far it came behind the watermark: by the job's own word, else as its partition tells."""
+        event = one.event
+        behind = self.late.get((event.partition, event.offset))
+        if behind is None and event.time is not None:
+            by_partition = one.certain - milliseconds(self.pipeline.source.max_disorder) - event.time
+            behind = by_partition if by_partition > 0 else None
+        return replace(event, behind=behind)
+
+    def _explained(self, facts: Facts, store: Store | None) -> Store | None:
+        """With the late events without which the same computation gives the store's value, if there are such."""
+        if store is None or facts.is_open or self.group.is_projection or facts.same(store.row, facts.recomputed):
+            return store
+        row = store.row if facts.holds(store) else None
+        for candidate in itertools.islice(self._candidates(absent=row is None), _TRIES):
+            left = [one for one in self.seen if one not in candidate]
+            value = next((row for row in self._computed(left) if row.time == self.at), None)
+            if facts.same(value, row):
+                return replace(store, lacking=[self._event(one) for one in candidate])
+        return store
+
+    def _candidates(self, *, absent: bool) -> Iterator[list[Seen]]:
+        """Sets of events that may have come too late, the most certain first."""
+        disorder = milliseconds(self.pipeline.source.max_disorder)
+        counted = [one for one in self.seen if one.event.outcome == COUNTED and self._concerns(one)]
+        told = [one for one in counted if (one.event.partition, one.event.offset) in self.late]
+        certain = [one for one in counted if one.is_late_for(self.at, disorder, certain=True)]
+        yield from (found for found in (told, certain) if found)
+        if absent:
+            # Without any event there is no row: that would prove nothing.
+            return
+        # Events of other partitions may have closed the window, at a moment that nobody has kept. And late is not lost:
+        # an event behind the watermark still counts in windows that are open.
+        possible = [one for one in counted if one in told or one.is_late_for(self.at, disorder, certain=False)]
+        for begin in range(len(possible)):
+            yield possible[begin:]
+
+
+def _row_time(
+    group: FeatureGroup, rows: Sequence[Row], online: Sequence[Row] | None, asked: int, watermark: int | None
+) -> int:
+    """Time of the row that was valid at a moment, epoch milliseconds."""
+    computed = [row.time for row in rows if row.time is not None]
+    if group.event_time is None:
+        return max((moment for moment in computed if watermark is None or moment - 1 <= watermark), default=asked)
+    if not group.by_event and group.window.gap is None:
+        pane = milliseconds(group.window.pane)
+        return asked // pane * pane
+    stored = [row.time for row in online or () if row.time is not None]
+    return max((moment for moment in computed or stored if moment <= asked), default=asked)

@@ -1,0 +1,60 @@
+"""How far events come: each one ends where the evaluation loses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.testing import evaluate
+from hopsworks_flink.testing.tracing import Stage, Trace, trace
+
+NOON = 1_780_056_000_000
+
+
+def pipeline(**source: Any) -> Pipeline:
+    return Pipeline.parse(
+        {
+            "name": "cards",
+            "source": {
+                "topic": "cards",
+                "schema": {"id": "string", "card": "bigint", "at": "bigint", "amount": "double"},
+                "event_time": {"column": "at"},
+                **source,
+            },
+            "feature_groups": [
+                {"name": "cards", "key": ["card"], "window": {"size": "1m"}, "aggregates": {"n": "count"}}
+            ],
+        }
+    )
+
+
+def event(name: str, after: int = 0, **more: Any) -> dict[str, Any]:
+    return {"id": name, "card": 1, "at": NOON + after, "amount": 2.0, "__kafka_timestamp": NOON, **more}
+
+
+def test_each_stage() -> None:
+    pipe = pipeline(deduplicate={"by": "id", "within": "1m"}, where="amount > 1")
+    events = [
+        event("a"),
+        event("a", 10),
+        event("b", amount=0.5),
+        event("c", at=None),
+        event("d", card=None),
+        event("a", 90_000),
+    ]
+    (group,) = pipe.feature_groups
+    assert trace(pipe, group, events) == [
+        Trace(Stage.COUNTED, NOON, (1,)),
+        Trace(Stage.DUPLICATE, NOON + 10, (1,)),
+        Trace(Stage.LEFT_OUT, NOON, (1,)),
+        Trace(Stage.REFUSED),
+        Trace(Stage.COUNTED, NOON, (None,)),
+        Trace(Stage.COUNTED, NOON + 90_000, (1,)),
+    ]
+    counted = sum(row["n"] for row in evaluate(pipe, events)["cards_1"])
+    assert counted == sum(way.stage is Stage.COUNTED and way.key != (None,) for way in trace(pipe, group, events))
+
+
+def test_nothing_to_trace() -> None:
+    pipe = pipeline()
+    assert trace(pipe, pipe.feature_groups[0], []) == []
