@@ -128,7 +128,7 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(group.same_rows for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
-        missing = _joined(session, pipeline, warnings)
+        warnings += _joined(session, pipeline)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
@@ -143,8 +143,6 @@ def compare(file: str, deployment: Deployment) -> Comparison:
             outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
         elif outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
-    if missing:
-        outcome, reasons = "refused", [*reasons, missing]
     sql, estimated = pipeline.left_to_sql, estimates(pipeline)
     return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, sql, estimated)
 
@@ -175,13 +173,13 @@ def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | No
         return None, False
 
 
-def _joined(session: HopsworksSession, pipeline: Pipeline, warnings: list[str]) -> str | None:
-    """Adds what joined topics lack; a sentence about one that does not exist."""
+def _joined(session: HopsworksSession, pipeline: Pipeline) -> list[str]:
+    """What joined topics lack, as far as they are on the feature store's broker."""
     try:
-        warnings += join_warnings(pipeline, [session.kafka_config()])
+        return join_warnings(pipeline, [session.kafka_config()])
     except ConfigurationError as error:
-        return str(error)
-    return None
+        # Where the source has a broker of its own, which plan is not told of, it may be there.
+        return [f"On the feature store's broker: {error}"]
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:

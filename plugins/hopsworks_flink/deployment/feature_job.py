@@ -221,7 +221,7 @@ def join_warnings(pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]]) -> l
         try:
             if topic not in KafkaClient(broker).topics(LOOK_SECONDS):
                 raise ConfigurationError(
-                    f"There is no Kafka topic {topic!r}, which source.join.{name} reads, and nothing was touched. "
+                    f"There is no Kafka topic {topic!r}, which source.join.{name} reads: a deployment is refused. "
                     "Create it (with cleanup.policy=compact, if its records have keys), or correct the file."
                 )
             kept = replaced_since(broker, topic, LOOK_SECONDS)

@@ -21,10 +21,15 @@ import requests
 import yaml
 from confluent_kafka import Producer
 
+from hopsworks_flink.clients.kafka.offsets import replaced_since
 from hopsworks_flink.clients.kafka.topics import Topic
+from hopsworks_flink.deployment.feature_job import join_warnings
+from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.decoding import value_check
 from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.tasks.joined import read_versions
+from hopsworks_flink.testing.queries import TOMBSTONE
 from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection
 from tests.support.live.platform import eventually, records
@@ -467,7 +472,15 @@ def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
     wanted = {(card, end): spending_row(inside, end) for (card, end), inside in wanted.items()}  # type: ignore[arg-type]
     cluster.create_topic(pipeline.source.topic, 2)
     cluster.topics.create(Topic(limits, 1, 1, {"cleanup.policy": "compact"}))
+    with pytest.raises(ConfigurationError, match=f"no Kafka topic 'nowhere_{RUN}', which source.join.limits reads"):
+        join_warnings(example("card_spending", {"join": {"limits": elsewhere(pipeline)}}), [cluster.conf])
     write(*LIMITS)
+    # A deployment has nothing to say, a recompute would: any version that has a newer one may be gone.
+    assert join_warnings(pipeline, [cluster.conf]) == []
+    assert replaced_since(cluster.conf, limits) == pytest.approx(time.time() * 1000, abs=60_000)
+    read = read_versions(pipeline, cluster.conf, {})["limits"]
+    assert [(one["card"], one.get("card_limit")) for one in read] == [(card, limit) for card, _, limit in LIMITS]
+    assert [TOMBSTONE in one for one in read] == [limit is None for _, _, limit in LIMITS]
     pay([event for event in events if event["at"] < later])
     job_id = cluster.start(pipeline, topic)
     try:
@@ -482,6 +495,10 @@ def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
     assert_same(found(pipeline, records(cluster.conf["bootstrap.servers"], topic)), wanted)
     again = found(pipeline, cluster.batch(pipeline, f"{pipeline.name}_again"))
     assert_same({place: row for place, row in again.items() if place[0] < 8}, wanted)
+
+
+def elsewhere(pipeline: Pipeline) -> dict[str, Any]:
+    return {**pipeline.to_dict()["source"]["join"]["limits"], "topic": f"nowhere_{RUN}"}
 
 
 def _assert_read(cluster: Cluster, job_id: str, versions: int) -> None:

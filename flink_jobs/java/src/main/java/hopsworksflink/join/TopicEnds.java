@@ -37,6 +37,7 @@ final class TopicEnds {
         // It reads beside the job's consumers, and commits nothing.
         properties.remove("group.id");
         properties.setProperty("enable.auto.commit", "false");
+        properties.setProperty("allow.auto.create.topics", "false");
         Map<Integer, Long> found = new HashMap<>();
         try (KafkaConsumer<byte[], byte[]> consumer =
                 new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
