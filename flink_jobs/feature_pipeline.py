@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PLAN_FORMAT = 1
+CATALOG, DATABASE = "table.builtin-catalog-name", "table.builtin-database-name"
 
 
 class JobError(Exception):
@@ -53,7 +54,11 @@ def build(plan: Mapping[str, Any], values: Mapping[str, str], jars: str | None) 
         raise JobError(f"plan.json has format {plan['format']}, this program reads format {PLAN_FORMAT}")
     # The mode is fixed by the environment's creation: setting execution.runtime-mode afterwards has no effect.
     batch = plan["runtime_mode"] == "batch"
-    settings = EnvironmentSettings.in_batch_mode() if batch else EnvironmentSettings.in_streaming_mode()
+    settings = EnvironmentSettings.new_instance()
+    settings = settings.in_batch_mode() if batch else settings.in_streaming_mode()
+    # So are the names under which its tables stand.
+    settings = settings.with_built_in_catalog_name(plan["table_config"].get(CATALOG, "default_catalog"))
+    settings = settings.with_built_in_database_name(plan["table_config"].get(DATABASE, "default_database")).build()
     if all(isinstance(statement, str) for statement in plan["statements"]):
         table_env = TableEnvironment.create(settings)
     else:
@@ -64,11 +69,13 @@ def build(plan: Mapping[str, Any], values: Mapping[str, str], jars: str | None) 
     if jars:
         # The planner looks for connectors here; `pipeline.jars` of the submission does not reach it.
         config.set("pipeline.jars", jars)
+    java = get_gateway().jvm.hopsworksflink
+    java.graph.InWords.of(table_env._j_tenv)
     for statement in plan["statements"]:
         if isinstance(statement, str):
             table_env.execute_sql(bind(statement, values))
         else:
-            get_gateway().jvm.hopsworksflink.window.Engine.run(table_env._j_tenv, json.dumps(statement))
+            java.window.Engine.run(table_env._j_tenv, json.dumps(statement))
     statements = table_env.create_statement_set()
     for statement in plan["inserts"]:
         statements.add_insert_sql(bind(statement, values))

@@ -16,7 +16,7 @@ def collect(*arguments: str) -> str:
     """What pytest shows of a collection, and the names of all modules that this has imported."""
     program = "import sys, pytest; pytest.main(sys.argv[1:]); print(*sys.modules)"
     command = [sys.executable, "-c", program, "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=400, check=True).stdout
 
 
 def test_what_needs_the_stack_is_left_out_and_nothing_else() -> None:

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowOptionalProviderFeatureException,
     AirflowSensorTimeout,
     AirflowSkipException,
     Asset,
@@ -60,10 +61,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context
 
 __all__ = [
+    "AIRFLOW_VERSION",
     "BROWSERS_SEND_TOKENS",
     "NEVER_EXPIRE",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowOptionalProviderFeatureException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "Asset",

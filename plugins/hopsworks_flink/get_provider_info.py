@@ -27,6 +27,7 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Apache Flink",
                 "python-modules": [
+                    "hopsworks_flink.operators.approve_deployment",
                     "hopsworks_flink.operators.audit",
                     "hopsworks_flink.operators.flink",
                     "hopsworks_flink.operators.freshness",
@@ -51,6 +52,14 @@ def get_provider_info() -> dict[str, Any]:
             "hopsworks_flink.links.FlinkExceptionsLink",
             "hopsworks_flink.links.FlinkJobLink",
             "hopsworks_flink.links.HopsworksExecutionLink",
+        ],
+        # Of Kafka's addresses the official provider takes care.
+        "asset-uris": [
+            {
+                "schemes": ["hopsworks"],
+                "handler": "hopsworks_flink.assets.normal_uri",
+                "to_openlineage_converter": "hopsworks_flink.tasks.lineage.dataset_of_asset",
+            }
         ],
         "connection-types": [_flink(), _hopsworks()],
         "config": {
@@ -77,6 +86,26 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "string",
                         "example": "my_platform.tokens.of_this_task",
                         "default": "",
+                    },
+                    "lineage_kafka": {
+                        "description": (
+                            "Host and port of the source topics' broker (the first of several), as other tools of "
+                            "OpenLineage call it: what the addresses of topics as assets and datasets begin with."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "broker-1.example:9092",
+                        "default": "kafka:9092",
+                    },
+                    "lineage_hopsworks": {
+                        "description": (
+                            "Host, and if need be port and project, of Hopsworks: what the addresses of feature groups "
+                            "as assets and datasets begin with."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "my-cluster.hopsworks.ai:443/fraud",
+                        "default": "hopsworks",
                     },
                     "status_sample_rows": {
                         "description": (

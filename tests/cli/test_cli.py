@@ -29,8 +29,8 @@ def events(*lines):
 
 def test_compile_shows_a_sql_script():
     text = run("compile", FILE)
-    assert "CREATE TEMPORARY TABLE `source`" in text
-    assert "INSERT INTO `card_transactions_10m_agg_2`" in text
+    assert "CREATE TEMPORARY TABLE `credit_card_transactions`" in text
+    assert "INSERT INTO `card_transactions_10m_agg v2`" in text
     bare = [line for line in text.splitlines() if not line.startswith("--")]
     assert "\n".join(bare).count(";") == text.count(";"), "comments end no statement"
     assert '--   primary_key: ["cc_num"]' in text

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hopsworks_flink.cli import main
+from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support import REPOSITORY
 from tests.support.airflow_names import DagBag
 
@@ -106,6 +107,14 @@ def test_files_for_the_airflow_inside_hopsworks(tmp_path: Path, capsys: pytest.C
     assert supervise.deploy_dag_id in bag.dags
     # Nothing waits in a triggerer, of which the platform has none.
     assert not [task for dag in bag.dags.values() for task in dag.tasks if getattr(task, "deferrable", False)]
+
+
+def test_the_descriptor_of_a_pipeline_goes_along(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    example = REPOSITORY / "dags" / "pipelines" / "examples" / "customer_orders.yaml"
+    arguments = ["init", str(tmp_path), "--hopsworks-airflow", "--project", "demo", "--project-id", "119"]
+    assert main([*arguments, "--pipeline", str(example)]) == 0
+    assert str(tmp_path / "protos" / "orders.desc") in capsys.readouterr().out
+    assert Pipeline.from_yaml(tmp_path / "customer_orders.yaml") == Pipeline.from_yaml(example)
 
 
 @pytest.mark.parametrize("airflow", ["3.0.6", "3.1.8", "3.3.2"])

@@ -166,15 +166,15 @@ def test_the_recompute_form_reaches_the_operator(bag, form, start, end):
     assert (task.arrival_margin, task.parallelism) == ("1h", 1)
 
 
-@pytest.mark.parametrize(("form", "keys", "settle"), [({}, "20", "1h"), ({"keys": 5, "settle": "90m"}, "5", "90m")])
-def test_the_audit_form_reaches_the_operator(bag, form, keys, settle):
+@pytest.mark.parametrize(("form", "sample", "settle"), [({}, "20", "1h"), ({"sample": 5, "settle": "90m"}, "5", "90m")])
+def test_the_audit_form_reaches_the_operator(bag, form, sample, settle):
     dag = bag.dags["card_transactions__audit"]
     assert dag.is_paused_upon_creation
     params = copy.deepcopy(dag.params)
     params.update(form)
     task = copy.copy(dag.task_dict["audit_values"])
     task.render_template_fields({"params": params.dump(), "dag": dag})
-    assert (task.keys, task.settle, task.deploy_dag_id) == (keys, settle, "card_transactions__deploy")
+    assert (task.sample, task.settle, task.deploy_dag_id) == (sample, settle, "card_transactions__deploy")
 
 
 OWN_FILE = """

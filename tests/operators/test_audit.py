@@ -47,7 +47,7 @@ def test_the_summary_counts_values_and_causes_and_names_no_key() -> None:
     assert "4444" not in json.dumps(found)
 
 
-@pytest.mark.parametrize(("argument", "text"), [({"keys": "0"}, "keys"), ({"settle": "soon"}, "settle 'soon'")])
+@pytest.mark.parametrize(("argument", "text"), [({"sample": "0"}, "sample"), ({"settle": "soon"}, "settle 'soon'")])
 def test_wrong_arguments_fail_for_good(argument: dict[str, Any], text: str) -> None:
     file = str(REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml")
     with pytest.raises(AirflowFailException, match=text):

@@ -129,7 +129,7 @@ def test_deployments_and_other_jobs_as_a_timeline() -> None:
 def test_a_pipeline_that_nobody_has_looked_at_has_a_page() -> None:
     page = page_of(None, History())
     assert (page.flow, page.charts, page.events) == (None, (), [])
-    assert len(page.actions) == 6
+    assert len(page.actions) == 7
 
 
 def test_a_day_has_an_end() -> None:

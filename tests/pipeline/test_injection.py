@@ -113,7 +113,7 @@ def test_texts_of_a_file_stay_literals(text):
 def test_what_the_platform_and_a_connection_say_stays_a_literal(topic, password):
     found = statements(MINIMAL, topic=topic, sink={**PLAIN, "ssl.key.password": password})
     assert same_but_for_texts(found, statements(MINIMAL, sink={**PLAIN, "ssl.key.password": "x"}))
-    sink = next(statement for statement in found if "`cards_10m_1` (" in statement and "WITH" in statement)
+    sink = next(statement for statement in found if "`cards_10m v1` (" in statement and "WITH" in statement)
     assert topic in texts(sink)
     assert password in texts(sink)
 

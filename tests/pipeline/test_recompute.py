@@ -222,7 +222,7 @@ def test_plan_is_the_streams_sql_in_batch_between_two_bounds(pipeline):
     assert "'properties.isolation.level' = 'read_committed'" in source
     # But for its bounds the source is the stream's, and so are the views and the sinks.
     assert source.partition("WITH")[0] == stream.statements[0].partition("WITH")[0]
-    assert plan.statements[1:] == [s for s in stream.statements[1:] if "cards_10m_2" not in s]
+    assert plan.statements[1:] == [s for s in stream.statements[1:] if "cards_10m v2" not in s]
     (insert,) = plan.inserts
     query = stream.inserts[0].partition("\n")[2]
     assert query.partition("MAP[")[0] in insert

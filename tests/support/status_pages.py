@@ -177,7 +177,7 @@ def fill(now: float, more: int = 0) -> None:
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
 
-    from hopsworks_flink.assets import feature_group_asset
+    from hopsworks_flink.assets import offline_table_asset
 
     def moment(at: float) -> datetime:
         return datetime.fromtimestamp(at, timezone.utc)
@@ -221,7 +221,7 @@ def fill(now: float, more: int = 0) -> None:
             audit = {"at": now - 7200, "values": 80, "differ": 2, "causes": {"late_event": 2}}
             Variable.set(f"hopsworks_flink.audit.{name}__features", audit, serialize_json=True, session=session)
             for group in status.groups:
-                asset = feature_group_asset(group["name"], group["version"])
+                asset = offline_table_asset(group["name"], group["version"])
                 model = AssetModel(name=asset.name, uri=asset.uri, group="asset")
                 session.add(model)
                 session.flush()

@@ -207,7 +207,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     flink_configuration = _pairs(options.flink_configuration)
     with _quiet_airflow():
-        from hopsworks_flink.cli.planning import Deployment, compare
+        from hopsworks_flink.tasks.planning import Deployment, compare
 
         comparison = compare(
             options.file,

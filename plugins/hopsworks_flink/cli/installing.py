@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import hopsworks_flink
@@ -170,7 +170,7 @@ def init(folder: str) -> list[str]:
     :raises ConfigurationError: one of them is there already; nothing is written then.
     """
     shipped = _dags()
-    contents = {path.name: path.read_text(encoding="utf-8") for path in sorted(shipped.glob("*.py"))}
+    contents: dict[str, str | bytes] = {p.name: p.read_text(encoding="utf-8") for p in sorted(shipped.glob("*.py"))}
     example = (shipped / "pipelines" / _EXAMPLE).read_text(encoding="utf-8")
     contents[f"pipelines/{_EXAMPLE}"] = f"{SCHEMA_LINE}\n{example}"
     contents[f"pipelines/{_SCHEMA}"] = schema_text()
@@ -191,11 +191,18 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
     :raises ConfigurationError: a file is there already; nothing is written then.
     """
     from hopsworks_flink.pipeline.spec import Pipeline
+    from hopsworks_flink.pipeline.spec.loading import load_yaml
+    from hopsworks_flink.pipeline.spec.source import protobuf
 
     path = Path(file) if file else _dags() / "pipelines" / _EXAMPLE
     pipeline = Pipeline.from_yaml(path)
     ids = f"p_{re.sub('[^a-z0-9]+', '_', project.lower())}_{project_id}__{pipeline.name}"
-    contents = {f"{pipeline.name}.yaml": path.read_text(encoding="utf-8")}
+    contents: dict[str, str | bytes] = {f"{pipeline.name}.yaml": path.read_text(encoding="utf-8")}
+    if pipeline.source.descriptor is not None:
+        # What has been read holds the content; the file beside the DAGs names another one again.
+        named = load_yaml(path.read_text(encoding="utf-8")).data["source"]["descriptor"]
+        if not named.startswith(protobuf.CONTENT):
+            contents[named] = (path.parent / named).read_bytes()
     for verb in sorted(source.stem for source in _dags().glob("*.py") if source.stem != "pipeline_errors"):
         more = f', deploy_dag_id="{ids}__deploy"' if verb in ("audit", "supervise") else ""
         contents[f"{pipeline.name}__{verb}.py"] = _FLAT_DAG.format(
@@ -211,12 +218,12 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _write_new(target: Path, contents: dict[str, str]) -> list[str]:
+def _write_new(target: Path, contents: Mapping[str, str | bytes]) -> list[str]:
     if there := [str(target / name) for name in contents if (target / name).exists()]:
         raise ConfigurationError(f"{', '.join(there)}: there already; nothing was written.")
-    for name, text in contents.items():
+    for name, content in contents.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(text, encoding="utf-8")
+        (target / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return [str(target / name) for name in contents]
 
 

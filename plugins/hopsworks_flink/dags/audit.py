@@ -25,7 +25,8 @@ from hopsworks_flink.operators.audit import AuditFeaturesOperator
 from hopsworks_flink.pipeline.spec import Pipeline
 
 PARAMS = {
-    "keys": number_field(20, 1, 1_000, title="Keys", description="how many are drawn from the newest events"),
+    # Not "keys": in a template that is a method of all fields.
+    "sample": number_field(20, 1, 1_000, title="Keys", description="how many are drawn from the newest events"),
     "settle": text_field(
         r"^(\d+(ms|[dhms]))+$",
         "a duration such as 90m or 1h30m",
@@ -52,7 +53,7 @@ def audit_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag_arg
         AuditFeaturesOperator(
             task_id="audit_values",
             pipeline=pipeline.to_dict(),
-            keys="{{ params.keys }}",
+            sample="{{ params.sample }}",
             settle="{{ params.settle }}",
             deploy_dag_id=deploy_dag_id or f"{pipeline.name}__deploy",
         )

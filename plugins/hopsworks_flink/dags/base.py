@@ -8,7 +8,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param
 
-from hopsworks_flink.assets import feature_group_asset
+from hopsworks_flink.assets import feature_group_asset, offline_table_asset
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
@@ -85,7 +85,8 @@ def materialize_task(group: FeatureGroup) -> HopsworksMaterializeFeatureGroupOpe
         task_id=f"materialize_{group.full_name}",
         name=group.name,
         version=group.version,
-        outlets=[feature_group_asset(group.name, group.version)],
+        inlets=[feature_group_asset(group.name, group.version)],
+        outlets=[offline_table_asset(group.name, group.version)],
         # Runs of a backfill do not count against max_active_runs; two materializations must not overlap.
         max_active_tis_per_dag=1,
     )

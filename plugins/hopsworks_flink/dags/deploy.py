@@ -15,17 +15,22 @@ it where its state still means the same. Otherwise it rewarms: it reads again wh
 value is exact. With `fresh` it begins without state, at `source.start`. If the new job does not become healthy, the
 previous one is brought back and the task fails.
 
+**Where it waits**: with `deploy_dag(…, approve=["rewarm", "fresh", "feature_group"])` in the DAG file, a person
+approves a deployment that leaves the job's state behind or changes a feature group, under *Required Actions*.
+Rejected, nothing is touched.
+
 **When it fails**: the log of the failed task says what is wrong and what to do. Then clear the task, or trigger the DAG
 again. A repeated deployment finds the job that an interrupted one has started; it never starts a second one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from hopsworks_flink.assets import flink_job_asset
+from hopsworks_flink.assets import feature_group_asset, flink_job_asset, topic_asset
 from hopsworks_flink.dags.base import RETRY_DELAY, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
@@ -34,6 +39,7 @@ from hopsworks_flink.pipeline.spec import MOST_PARALLEL, Pipeline
 from hopsworks_flink.pipeline.sql.late import late_topic_arguments
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_topic_arguments
 from hopsworks_flink.pipeline.times import ZONED_TIME
+from hopsworks_flink.tasks.arguments import one_of
 
 PARAMS = {
     "state": Param(
@@ -71,9 +77,18 @@ PARAMS = {
 }
 
 
-def deploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
+def deploy_dag(
+    pipeline: Pipeline,
+    *,
+    approve: Sequence[str] = (),
+    approval: Mapping[str, Any] | None = None,
+    **dag_arguments: Any,
+) -> DAG:
     """The DAG that creates what a pipeline needs and starts its job.
 
+    :param approve: what a person has to approve before anything is touched: ``rewarm``, ``fresh``, ``feature_group``
+        (see :class:`~hopsworks_flink.operators.approve_deployment.ApproveDeploymentOperator`). Airflow 3.1 or newer.
+    :param approval: other arguments of that task, such as ``notifiers`` or ``response_timeout``.
     :param dag_arguments: of the DAG, over the defaults; ``default_args`` are merged, ``tags`` added.
     """
     defaults = {"schedule": None, "params": PARAMS, "default_args": {"retries": 1, "retry_delay": RETRY_DELAY}}
@@ -96,21 +111,44 @@ def deploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
             rewarm_from="{{ params.rewarm_from or '' }}",
             savepoint_path="{{ params.savepoint_path or '' }}",
             on_drift="append",
-            # The deployment's record: the last healthy job and its state, for when the JobManager has lost them.
-            outlets=[flink_job_asset(pipeline.job_name)],
+            # The first is the deployment's record: the last healthy job and its state, for when the JobManager has
+            # lost them.
+            outlets=[
+                flink_job_asset(pipeline.job_name),
+                *(feature_group_asset(group.name, group.version) for group in pipeline.feature_groups),
+            ],
             # Before Airflow 3.3 the record is kept in the asset's events, and a task can read those of its inlets only.
-            inlets=[flink_job_asset(pipeline.job_name)],
+            inlets=[flink_job_asset(pipeline.job_name), topic_asset(pipeline.source.topic)],
         )
 
-        [create_topic, *create_feature_groups] >> deploy_job
+        first = [create_topic, *create_feature_groups]
+        first >> deploy_job
         if pipeline.late_topic:
             create_late_topic = HopsworksCreateTopicOperator(
                 task_id="create_late_topic", **late_topic_arguments(pipeline)
             )
             create_late_topic >> deploy_job
+            first.append(create_late_topic)
         if pipeline.quarantine_topic:
             create_quarantine_topic = HopsworksCreateTopicOperator(
                 task_id="create_quarantine_topic", **quarantine_topic_arguments(pipeline)
             )
             create_quarantine_topic >> deploy_job
+            first.append(create_quarantine_topic)
+        if approve:
+            # Only for it: a DAG without approvals parses as fast as before.
+            from hopsworks_flink.operators.approve_deployment import ApproveDeploymentOperator
+            from hopsworks_flink.tasks.planning import APPROVABLE
+
+            approve_deployment = ApproveDeploymentOperator(
+                **{
+                    "task_id": "approve_deployment",
+                    "pipeline": pipeline.to_dict(),
+                    "approve": [one_of(name, "approve", APPROVABLE) for name in approve],
+                    "parallelism": "{{ params.parallelism or '' }}",
+                    "state": "{{ params.state }}",
+                    **(approval or {}),
+                }
+            )
+            approve_deployment >> first
     return dag

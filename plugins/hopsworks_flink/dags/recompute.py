@@ -23,7 +23,7 @@ from airflow.providers.standard.sensors.date_time import DateTimeSensor
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from hopsworks_flink.assets import flink_job_asset
+from hopsworks_flink.assets import flink_job_asset, topic_asset
 from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.pipeline.interval import arrivals_over
@@ -119,6 +119,7 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
             allow_deleted="{{ params.allow_deleted }}",
             parallelism="{{ params.parallelism }}",
             timeout=24 * 3600,
+            inlets=[topic_asset(pipeline.source.topic)],
             outlets=[flink_job_asset(f"{pipeline.name}__recompute")],
             # One at a time: the streaming job needs the cluster's slots first.
             max_active_tis_per_dag=1,

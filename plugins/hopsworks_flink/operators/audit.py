@@ -46,7 +46,7 @@ class AuditFeaturesOperator(BaseOperator):
     The counts are kept in the Airflow Variable ``hopsworks_flink.audit.<job>``, for the status page.
 
     :param pipeline: the pipeline as a mapping, or the path of its file (templated).
-    :param keys: how many keys are drawn; default: 20 (templated).
+    :param sample: how many keys are drawn; default: 20 (templated).
     :param settle: how long after its time a row must be offline, such as ``1h``; default: 1h (templated).
     :param deploy_dag_id: DAG that deploys the pipeline; nothing is audited while it is at work; None: there is none
         (templated).
@@ -62,7 +62,7 @@ class AuditFeaturesOperator(BaseOperator):
 
     template_fields: Sequence[str] = (
         "pipeline",
-        "keys",
+        "sample",
         "settle",
         "deploy_dag_id",
         "source_kafka_conn_id",
@@ -75,7 +75,7 @@ class AuditFeaturesOperator(BaseOperator):
         self,
         *,
         pipeline: Mapping[str, Any] | str,
-        keys: int | str = 20,
+        sample: int | str = 20,
         settle: str = "1h",
         deploy_dag_id: str | None = None,
         source_kafka_conn_id: str | None = None,
@@ -85,7 +85,7 @@ class AuditFeaturesOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline
-        self.keys = keys
+        self.sample = sample
         self.settle = settle
         self.deploy_dag_id = deploy_dag_id
         self.source_kafka_conn_id = source_kafka_conn_id
@@ -98,10 +98,10 @@ class AuditFeaturesOperator(BaseOperator):
 
         with task_errors():
             pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
-            keys, settle = as_int(self.keys, "keys"), _settle(self.settle)
+            sample, settle = as_int(self.sample, "sample"), _settle(self.settle)
             if self.deploy_dag_id:
                 skip_while_deploying(context, self.deploy_dag_id)
-            found = self._explained(pipeline, keys, settle, random.Random(run_mark(context)))  # noqa: S311
+            found = self._explained(pipeline, sample, settle, random.Random(run_mark(context)))  # noqa: S311
         result = summary(found)
         Record.across_runs("audit", pipeline.job_name).write({**result, "at": round(time.time(), 3)})
         return self._judge(pipeline, found, result)

@@ -9,6 +9,7 @@ from hopsworks_flink._compat import BaseOperator
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic, compare
 from hopsworks_flink.exceptions import KafkaConflictError
 from hopsworks_flink.hooks.kafka_connection import kafka_connection
+from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import as_int, as_strings, as_text, one_of
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.links import KAFKA_COLOUR
@@ -63,6 +64,10 @@ class KafkaCreateTopicOperator(BaseOperator):
         self.config = config
         self.on_drift = on_drift
         self.kafka_conn_id = kafka_conn_id
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """The topic."""
+        return lineage.of_topic(self.topic)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the topic, or alter it as wanted."""

@@ -15,6 +15,7 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.pipeline.times import as_time
+from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import as_float, as_int
 from hopsworks_flink.tasks.context import task_errors
 
@@ -112,6 +113,10 @@ class FlinkSimulateEventsOperator(FlinkRunJobOperator):
             self.job_name = f"{parsed.name}__simulate"
             self.arguments = self._command_line(parsed, arguments)
             return self.run_job(context)
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """The topic, with its columns."""
+        return lineage.of_events(self.pipeline)
 
     def build_bundle(self) -> Bundle:
         """The simulator and the module it shares with the pipeline's runner."""

@@ -16,7 +16,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import func, select
 
-from hopsworks_flink.assets import feature_group_asset, flink_job_asset
+from hopsworks_flink.assets import flink_job_asset, offline_table_asset
 from hopsworks_flink.health.status import OUTCOME, Status
 from hopsworks_flink.pages.known import Dag, Deployment, History, Known, Materialization
 
@@ -130,7 +130,7 @@ def _materialization(at: Any, extra: Mapping[str, Any]) -> Materialization:
 
 
 def _uri(group: Mapping[str, Any]) -> str:
-    return feature_group_asset(group["name"], group["version"]).uri
+    return offline_table_asset(group["name"], group["version"]).uri
 
 
 def _of_groups(status: Status | None, materialized: Mapping[str, Materialization]) -> dict[str, Materialization]:

@@ -16,7 +16,7 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.sql import late, quarantine
+from hopsworks_flink.pipeline.sql import late, names, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
@@ -102,6 +102,7 @@ def compile_plan(pipeline: Pipeline, registered: Iterable[FeatureGroupRef]) -> J
     return JobPlan(
         job_name=pipeline.job_name,
         table_config={
+            **names.catalog(pipeline),
             "table.local-time-zone": "UTC",
             "pipeline.name": pipeline.job_name,
             # Chained operators hand rows on instead of copying them; none of Flink's SQL operators changes its input.

@@ -32,6 +32,7 @@ from hopsworks_flink.pipeline.plan import (
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import format_duration, milliseconds
 from hopsworks_flink.pipeline.sql import files as history_files
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.features import SOURCE_START
 from hopsworks_flink.pipeline.sql.joins import join_start
 from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
@@ -273,7 +274,7 @@ def compile_recompute(
     return JobPlan(
         job_name=name,
         runtime_mode="batch",
-        table_config={"table.local-time-zone": "UTC", "pipeline.name": name},
+        table_config={**names.catalog(pipeline), "table.local-time-zone": "UTC", "pipeline.name": name},
         statements=[*sources, *statements],
         inserts=[_within(text, group, interval) for text, group in zip(inserts, groups, strict=True)],
     )

@@ -131,16 +131,16 @@ def vertex(name: str, read: int = 0, write: int = 0, complete: bool = True) -> d
 
 def test_what_the_writer_sent_without_its_messages_to_the_committer() -> None:
     vertices = [
-        vertex("Source: KafkaSource-source -> Calc[2]", 4009, 1010),
-        vertex("Sort[8] -> Calc[10] -> cards_2[11]: Writer", 1010, 1012),
-        vertex("cards_2[11]: Committer", 2, 0),
+        vertex("Source: transactions -> events", 4009, 1010),
+        vertex("sorted -> rows (2) -> cards v2: Writer", 1010, 1012),
+        vertex("cards v2: Committer", 2, 0),
     ]
     assert rows_written(vertices, ["cards_2"]) == {"cards_2": 1010}
 
 
 def test_figures_that_tell_nothing() -> None:
-    shared = [vertex("Calc[1] -> (a_1[2]: Writer, b_1[3]: Writer)", 5, 12), vertex("a_1[2]: Committer", 1)]
+    shared = [vertex("rows -> (a v1: Writer, b v1: Writer)", 5, 12), vertex("a v1: Committer", 1)]
     assert rows_written(shared, ["a_1", "b_1"]) == {"a_1": None, "b_1": None}
-    unfinished = [vertex("a_1[2]: Writer", 1, 7, complete=False), vertex("a_1[2]: Committer", 1)]
+    unfinished = [vertex("a v1: Writer", 1, 7, complete=False), vertex("a v1: Committer", 1)]
     assert rows_written(unfinished, ["a_1"]) == {"a_1": None}
     assert rows_written([], ["a_1"]) == {"a_1": None}

@@ -81,7 +81,7 @@ class Path:
 @pytest.fixture(scope="module")
 def path(stack, tmp_path_factory):
     path = Path(stack, tmp_path_factory.mktemp("certificates"))
-    path.airflow.wait_for_dags({DEPLOY, BACKFILL, SIMULATE, "case_secrets"})
+    path.airflow.wait_for_dags({DEPLOY, BACKFILL, SIMULATE, "case_approval", "case_secrets"})
     with planted_in_airflow(path.airflow, stack) as path.markers:
         yield path
 
@@ -92,6 +92,10 @@ def test_deploy_makes_topic_groups_and_one_healthy_job(path):
     deployed = results["deploy_streaming_job"]
     assert deployed["action"] == "submitted"
     assert jobs(path.stack, JOB) == {deployed["job_id"]: "RUNNING"}
+    shown = requests.get(f"{path.stack.config.flink_url}/jobs/{deployed['job_id']}/plan", timeout=30).json()["plan"]
+    read = " ".join(node["description"] for node in shown["nodes"])
+    for words in ("credit_card_transactions<br/>+- events", "10 m every 1 m by cc_num", f"{GROUP} v2: Writer"):
+        assert words in read, "Flink's page says it as the pipeline file does"
     event = path.asset_events(path.first_run)["deploy_streaming_job"]
     assert {"job_id": deployed["job_id"], "action": "submitted"}.items() <= event.items()
     log = path.airflow.log(path.first_run, "deploy_streaming_job", 1)
@@ -195,7 +199,7 @@ def test_an_incompatible_file_is_rolled_back(path):
     good = path.file.read_text()
     (before,) = path.running()
     known = set(jobs(path.stack, JOB))
-    path.file.write_text(good.replace("{avg: amount}", "{max: amount}"))
+    path.file.write_text(good.replace("{size: 10m,", "{size: 20m,"))
     # By itself it would be rewarmed: somebody insists on a state that does not fit.
     state = savepoint(f"{path.stack.config.flink_url}/jobs/{before}/savepoints")
     run = path.airflow.wait(path.airflow.trigger(DEPLOY, {"savepoint_path": state}), timeout=400)
@@ -257,6 +261,35 @@ def test_simulated_events_become_features(path):
         assert sum(frame["cc_num"] > 4_000_000_000_000_000) == 5
 
     eventually(check)
+
+
+def test_a_person_is_asked_before_a_rewarm_and_not_before_nothing(path):
+    """The question holds the plan; rejected, nothing follows. Where nothing would change nobody is asked."""
+    run = path.airflow.trigger("case_approval", {"pipeline": str(path.file)})
+    path.runs.append(run)
+    place = f"/dags/{run.dag_id}/dagRuns/{run.run_id}"
+    eventually(lambda: _one(path.airflow.call("GET", f"{place}/hitlDetails")["hitl_details"]), 90)
+    question = _one(path.airflow.call("GET", f"{place}/hitlDetails")["hitl_details"])
+    assert question["task_instance"]["task_id"] == "asked"
+    assert question["subject"].startswith(f"Deploy {PIPELINE}: the job is rewarmed (")
+    assert "state rewarms" in question["body"]
+    assert f"{GROUP}_2" in question["body"]
+    answer = {"chosen_options": ["Reject"], "params_input": {}}
+    path.airflow.call("PATCH", f"{place}/taskInstances/asked/-1/hitlDetails", json=answer)
+    assert path.airflow.wait(run, timeout=120).state == "success"
+    states = {task["task_id"]: task["state"] for task in path.airflow.tasks(run)}
+    assert states == {
+        "asked": "success",
+        "after_asked": "skipped",
+        "unchanged": "success",
+        "after_unchanged": "success",
+    }
+    assert path.airflow.xcom(run, "unchanged")["reasons"] == []
+
+
+def _one(found):
+    assert len(found) == 1, found
+    return found[0]
 
 
 def test_no_secret_is_anywhere(path):

@@ -7,6 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
 from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, JAVA_JARS, JAVA_POM, fetch
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
@@ -51,12 +52,46 @@ RESERVED = [
     *("select", "from", "order", "case", "null", "true", "date", "timestamp", "interval"),
     *("user", "values", "row", "table", "value", "current_date"),
 ]
+# Field: the executor that Flink uses, or the one that Flink made, within it.
 EXPLAIN = f"""
 import json, sys
-from feature_pipeline import build
+from feature_pipeline import bind, build
+from pyflink.java_gateway import get_gateway
+
+def field(of, holder, name):
+    found = get_gateway().jvm.java.lang.Class.forName(holder, True, classes).getDeclaredField(name)
+    found.setAccessible(True)
+    return found.get(of)
+
+def graph(tables, inserts, executor):
+    operations = get_gateway().jvm.java.util.ArrayList()
+    for insert in inserts:
+        operations.add(tables.getParser().parse(insert).get(0))
+    pipeline = executor.createPipeline(tables.getPlanner().translate(operations), tables.getConfig(), "job")
+    return [
+        dict(
+            name=vertex.getName(),
+            shown=vertex.getOperatorPrettyName(),
+            ids=[
+                [str(one.getGeneratedOperatorID()), str(one.getUserDefinedOperatorID())]
+                for one in vertex.getOperatorIDs()
+            ],
+        )
+        for vertex in pipeline.getJobGraph().getVerticesSortedTopologicallyFromSources()
+    ]
+
 for job in json.load(sys.stdin):
-    text = build(job["plan"], job["values"], job["jars"]).explain()
+    statements = build(job["plan"], job["values"], job["jars"])
+    text = statements.explain()
     print(text.partition("== Optimized Execution Plan ==")[2], end={END!r})
+    tables = statements._t_env._j_tenv
+    classes = get_gateway().jvm.java.lang.Thread.currentThread().getContextClassLoader()
+    words = field(tables, "org.apache.flink.table.api.internal.TableEnvironmentImpl", "execEnv")
+    flinks = field(words, "hopsworksflink.graph.InWords", "flinks")
+    inserts = [bind(insert, job["values"]) for insert in job["plan"]["inserts"]]
+    # With the planner's names first: a step in Java keeps those of words.
+    graphs = [graph(tables, inserts, executor) for executor in (flinks, words)] if job.get("graph") else []
+    print(json.dumps(graphs), end={END!r})
 """
 
 
@@ -67,24 +102,26 @@ def plans() -> dict[str, str]:
     lengths = job_of(Pipeline.parse(LENGTHS))
     reserved = job_of(Pipeline.parse(named_by_words(RESERVED)))
     plain = json.loads(json.dumps(reference).replace(" OR COUNT(*) = 0", ""))
+    native = {**yaml.safe_load(REFERENCE.read_text()), "engine": "native"}
+    native["source"] |= {"late": "topic", "refused": "quarantine"}
+    native = {**job_of(Pipeline.parse(native)), "graph": True}
     flink_jobs = REPOSITORY / "flink_jobs"
     done = subprocess.run(
         [flink_jobs / ".venv" / "bin" / "python", "-c", EXPLAIN],
         cwd=flink_jobs,
-        input=json.dumps([reference, plain, everything, short, lengths, reserved]),
+        input=json.dumps([{**reference, "graph": True}, plain, everything, short, lengths, reserved, native]),
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return dict(
-        zip(
-            ("reference", "plain", "everything", "short", "lengths", "reserved", "rest"),
-            done.stdout.split(END),
-            strict=True,
-        )
+    names, printed = (
+        ("reference", "plain", "everything", "short", "lengths", "reserved", "native"),
+        done.stdout.split(END),
     )
+    graphs = {f"graphs of {name}": text for name, text in zip(names, printed[1::2], strict=True)}
+    return {**dict(zip(names, printed[0:-1:2], strict=True)), **graphs}
 
 
 def job(path: Any) -> dict[str, Any]:
@@ -163,3 +200,30 @@ def test_what_is_dear_is_computed_once(plans: dict[str, str]) -> None:
 def test_reserved_words_are_columns_to_flink_as_well(plans: dict[str, str]) -> None:
     for word in RESERVED[1:]:
         assert f"MAX({word})" in plans["reserved"], word
+
+
+def test_the_job_graph_reads_as_the_pipeline_does(plans: dict[str, str]) -> None:
+    """From topic by windows to feature group; nothing of what a connection says stands in it."""
+    (planned, told), (_, native) = (json.loads(plans[f"graphs of {name}"]) for name in ("reference", "native"))
+    group = "card_transactions_10m_agg"
+    assert [vertex["name"] for vertex in told] == [
+        "Source: credit_card_transactions -> events -> 10 m every 1 m by cc_num, combined",
+        "10 m every 1 m by cc_num -> ("
+        f"rows -> {group} v1: Writer -> {group} v1: Committer, "
+        f"rows (2) -> {group} v2: Writer -> {group} v2: Committer)",
+    ]
+    assert "GlobalWindowAggregate" in planned[1]["name"], "the planner does not say it in words by itself"
+    assert "10 m every 1 m by cc_num" in told[1]["shown"]
+    assert not any(word in vertex["shown"] for vertex in told for word in ("Aggregate(", "Calc(", "broker:9092"))
+    names = " ".join(vertex["name"] for vertex in native)
+    for one in ("credit_card_transactions", "card_transactions_late", "credit_card_transactions_quarantine"):
+        assert f"{one}: Writer" in names or f"Source: {one} -> " in names
+    assert " -> 10 m every 1 m by cc_num, combined" in names
+    assert native[1]["name"].startswith("10 m every 1 m by cc_num -> ")
+
+
+def test_state_is_found_again_whatever_operators_are_called(plans: dict[str, str]) -> None:
+    for name in ("reference", "native"):
+        planned, told = json.loads(plans[f"graphs of {name}"])
+        assert [vertex["ids"] for vertex in planned] == [vertex["ids"] for vertex in told]
+        assert all(vertex["ids"] for vertex in told)

@@ -5,8 +5,10 @@ import signal
 from pathlib import Path
 
 import pendulum
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Param
 
+from hopsworks_flink.operators.approve_deployment import ApproveDeploymentOperator
 from hopsworks_flink.operators.flink import FlinkDeployJobOperator, FlinkRunJobOperator
 from hopsworks_flink.operators.kafka import KafkaCreateTopicOperator
 
@@ -86,6 +88,13 @@ with case("case_topics"):
     ).expand(topic=["case_orders", "case_clicks"])
 
 # Every place that a secret can come from in Airflow; the last two fail, and their errors must not repeat it.
+with case("case_approval", pipeline=Param("", type="string")):
+    for name, parallelism in (("asked", "2"), ("unchanged", "")):
+        ask = ApproveDeploymentOperator(
+            task_id=name, pipeline="{{ params.pipeline }}", parallelism=parallelism, state="rewarm"
+        )
+        ask >> EmptyOperator(task_id=f"after_{name}")
+
 with case("case_secrets"):
     for login in ("scram", "keys", "wrong"):
         KafkaCreateTopicOperator(task_id=login, topic="case_secrets", kafka_conn_id=f"case_kafka_{login}", retries=0)

@@ -17,12 +17,12 @@ from confluent_kafka import Producer
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
-from hopsworks_flink.cli.planning import Comparison, Deployment, compare
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, FlinkSuperviseJobOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.tasks.planning import Comparison, Deployment, compare
 from tests.support.fixtures import set_connection, task_context, variables
 from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import eventually, jobs

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments, source_a
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.fixtures import set_connection, task_context, variables
 from tests.support.live.jobs import OFTEN
-from tests.support.live.platform import eventually, jobs, sdk_project
+from tests.support.live.platform import eventually, jobs
 
 __all__ = ["variables"]
 pytestmark = pytest.mark.timeout(300)
@@ -62,8 +63,9 @@ SPEC: dict[str, Any] = {
 
 
 class Explained:
-    def __init__(self, stack: Any, folder: Path, capsys: Any = None) -> None:
-        self.stack, self.folder, self.file = stack, folder, folder / f"{NAME}.yaml"
+    def __init__(self, stack: Any, session: Any, file: Path) -> None:
+        self.stack, self.file = stack, file
+        self.group = session.get_feature_group(NAME, 1)
         self.write(SPEC)
 
     def write(self, spec: dict[str, Any]) -> None:
@@ -78,9 +80,7 @@ class Explained:
         assert producer.flush(30) == 0
 
     def online(self) -> dict[int, dict[str, Any]]:
-        with sdk_project(self.stack, self.folder) as project:
-            frame = project.get_feature_store().get_feature_group(NAME, version=1).read(online=True)
-        return {row["card"]: row for row in frame.to_dict("records")}
+        return {row["card"]: row for row in self.group.read(online=True).to_dict("records")}
 
     def materialize(self) -> None:
         HopsworksMaterializeFeatureGroupOperator(task_id="t", name=NAME, version=1, poll_interval=0.5).execute(
@@ -91,16 +91,17 @@ class Explained:
 @pytest.fixture(scope="module")
 def explained(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Explained]:
     pipeline = Pipeline.parse(SPEC)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as opened:
         for conn_id in ("hopsworks_default", "flink_default"):
             set_connection(patch, conn_id, **stack.airflow_connections()[conn_id])
-        with HopsworksHook().session() as session:
-            session.topics.create(f"{NAME}_events", source_avro_schema(pipeline), partitions=1, replication=1)
-            session.create_feature_group(**feature_group_arguments(pipeline, pipeline.feature_groups[0]))
+        # One login for all.
+        session = opened.enter_context(HopsworksHook().session())
+        session.topics.create(f"{NAME}_events", source_avro_schema(pipeline), partitions=1, replication=1)
+        session.create_feature_group(**feature_group_arguments(pipeline, pipeline.feature_groups[0]))
         FlinkDeployFeaturePipelineOperator(
             task_id="t", pipeline=SPEC, grace_period=1, poll_interval=0.5, flink_configuration=OFTEN
         ).execute(task_context())
-        explained = Explained(stack, tmp_path_factory.mktemp("explained"))
+        explained = Explained(stack, session, tmp_path_factory.mktemp("explained") / f"{NAME}.yaml")
         explained.send(
             *((LATE, second * 1000, float(second)) for second in (10, 20, 30)),
             *((REFUSED, second * 1000, float(second)) for second in (11, 21)),
@@ -176,9 +177,7 @@ def test_a_silent_key(why: Any) -> None:
 
 def test_another_writer(explained: Explained, why: Any) -> None:
     row = {"card": FOREIGN, "n": 7, "mean": 1.0, "spread": 0.5, "window_end": pd.Timestamp(END, unit="ms", tz="UTC")}
-    with sdk_project(explained.stack, explained.folder) as project:
-        group = project.get_feature_store().get_feature_group(NAME, version=1)
-        group.insert(pd.DataFrame([row]), write_options={"start_offline_materialization": False})
+    explained.group.insert(pd.DataFrame([row]), write_options={"start_offline_materialization": False})
 
     def served() -> None:
         assert explained.online()[FOREIGN]["n"] == 7
@@ -202,7 +201,7 @@ def test_recomputed_since(explained: Explained, why: Any) -> None:
 
 def test_the_audit_counts_by_cause(explained: Explained, variables: dict[str, str]) -> None:
     settle = int(time.time()) - END // 1000 - 5
-    audit = AuditFeaturesOperator(task_id="t", pipeline=SPEC, keys=10, settle=f"{settle}s")
+    audit = AuditFeaturesOperator(task_id="t", pipeline=SPEC, sample=10, settle=f"{settle}s")
     with pytest.raises(AirflowFailException, match=f"{NAME}: of 9 values . differ"):
         audit.execute(task_context())
     kept = json.loads(variables[f"hopsworks_flink.audit.{NAME}__features"])
@@ -220,18 +219,12 @@ def test_another_file(explained: Explained, why: Any) -> None:
     explained.write(SPEC)
 
 
-def test_for_people(explained: Explained, capsys: pytest.CaptureFixture) -> None:
-    capsys.readouterr()
-    assert main(["explain", str(explained.file), "--key", str(LATE), "--at", str(END)]) == 2
-    text = capsys.readouterr().out
-    print(text)
-    assert max(map(len, text.splitlines())) <= 80
-    assert "late_event (online)" in text
-
-
-def test_events_that_are_gone(explained: Explained, why: Any) -> None:
+def test_events_that_are_gone(explained: Explained, capsys: pytest.CaptureFixture) -> None:
+    """As people see it."""
     admin = AdminClient({"bootstrap.servers": explained.stack.config.kafka_bootstrap})
     for done in admin.delete_records([TopicPartition(f"{NAME}_events", 0, 2)]).values():
         done.result()
-    causes, _ = why(LATE)
-    assert causes["events_gone"] == ["online", "offline"]
+    assert main(["explain", str(explained.file), "--key", str(LATE), "--at", str(END)]) == 2
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\nevents_gone (online, offline): topic" in text

@@ -21,7 +21,6 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from hopsworks_flink._compat import AirflowFailException
-from hopsworks_flink.cli.planning import Deployment, compare
 from hopsworks_flink.clients.kafka.offsets import (
     holds_more_than,
     newest_by_partition,
@@ -44,6 +43,7 @@ from hopsworks_flink.pipeline.decoding import value_check
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql import features
+from hopsworks_flink.tasks.planning import Deployment, compare
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import ends, eventually, jobs, offline_rows, records, sdk_project

@@ -503,5 +503,5 @@ def elsewhere(pipeline: Pipeline) -> dict[str, Any]:
 
 def _assert_read(cluster: Cluster, job_id: str, versions: int) -> None:
     vertices = requests.get(f"{cluster.hook.settings.url}/jobs/{job_id}", timeout=10).json()["vertices"]
-    (source,) = (vertex for vertex in vertices if "limits__topic" in vertex["name"])
+    (source,) = (vertex for vertex in vertices if "limits topic" in vertex["name"])
     assert source["metrics"]["write-records"] == versions

@@ -14,8 +14,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from devstack.hopsworks.metadata.models import new_commit
 from hopsworks_flink._compat import AirflowFailException
-from hopsworks_flink.cli import planning
-from hopsworks_flink.cli.planning import Deployment, compare
 from hopsworks_flink.clients.flink.jobs import MARK_WATERMARK, ingestion_ids
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.kafka import offsets
@@ -27,6 +25,8 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.tasks import planning
+from hopsworks_flink.tasks.planning import Deployment, compare
 from tests.support.deaths import Killed, die
 from tests.support.fixtures import Memory, task_context
 from tests.support.flink_stub import FlinkStub, Job

@@ -91,7 +91,7 @@ def test_sql(snapshot: Any) -> None:
     pipeline = Pipeline.parse(spec(refused="quarantine"))
     stream = compile_plan(pipeline, registered(pipeline))
     assert stream.statements[1] == snapshot
-    assert stream.statements[2] == {"share": {"table": "read", "view": "events", "event_time": "__event_time"}}
+    assert stream.statements[2] == {"share": {"table": "t read", "view": "t prepared", "event_time": "__event_time"}}
     interval = DAY
     partitions = [PartitionHistory(0, 0, 0, 1, None)]
     batch = compile_recompute(pipeline, registered(pipeline), recomputable(pipeline), interval, partitions)
@@ -110,7 +110,7 @@ def test_what_happened_before_is_read_as_well() -> None:
 
 def test_late_events_are_told_of_where_they_still_are() -> None:
     pipeline = Pipeline.parse(spec(late="topic"))
-    assert "FROM `source`\nWHERE" in compile_plan(pipeline, registered(pipeline)).inserts[-1]
+    assert f"FROM `{pipeline.source.topic}`\nWHERE" in compile_plan(pipeline, registered(pipeline)).inserts[-1]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,8 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
     assert rest == topics_rest
     end = "TO_TIMESTAMP_LTZ(1740873600000, 3)"
     stand_in = f"`__kafka_timestamp` AS {end}"
-    expected = topic.partition("\n) WITH (")[0].replace("`source`", "`source_files`")
+    name = pipeline.source.topic
+    expected = topic.partition("\n) WITH (")[0].replace(f"`{name}`", f"`{name} files`")
     expected = expected.replace("`__kafka_timestamp` TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL", stand_in)
     # Flink refuses a computed column that reads another one.
     expected = expected.replace("<= `__kafka_timestamp`", f"<= {end}")

@@ -97,7 +97,11 @@ def test_groups_with_the_same_windows_share_them(minimal: dict[str, Any]) -> Non
     minimal["feature_groups"] += others
     shared, same, longer = steps(native(minimal))
     assert list(shared) == ["share"]
-    assert (same["windows"]["name"], longer["windows"]["name"]) == (f"{group['name']}_1", f"{group['name']}_8")
+    assert (same["windows"]["view"], longer["windows"]["view"]) == (
+        f"{group['name']} v1 windows",
+        f"{group['name']} v8 windows",
+    )
+    assert (same["windows"]["name"], longer["windows"]["name"]) == ("10 m every 1 m by cc_num", "1 h by cc_num")
     calls = [(call["function"], call["column"]) for call in same["windows"]["aggregates"]]
     assert len(calls) == len(set(calls))
 
@@ -109,7 +113,7 @@ def test_events_are_read_once_for_all_who_read_them(minimal: dict[str, Any], cha
     plan = compile_plan(p, registered(p))
     assert [next(iter(step)) for step in steps(p)] == (["share", "windows"] if change else ["windows"])
     texts = [text for text in (*plan.statements, *plan.inserts) if isinstance(text, str)]
-    assert sum("FROM `source`" in text for text in texts) == 1
+    assert sum("FROM `transactions`\n" in f"{text}\n" for text in texts) == 1
 
 
 def test_history_is_computed_by_sql(minimal: dict[str, Any]) -> None:

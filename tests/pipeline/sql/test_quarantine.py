@@ -65,6 +65,7 @@ def test_the_age_of_a_timestamp_is_that_of_its_microseconds(minimal: dict[str, A
 def test_undecodable_records_pass_conditions_but_never_count(minimal: dict[str, Any], format_: str) -> None:
     p = source(minimal, on_decode_error="quarantine", format=format_, where="amount > 0")
     plan = compile_plan(p, registered(p))
+    topic = p.source.topic
     assert "'format' = 'hopsworks-events'" in plan.statements[0]
     assert f"'hopsworks-events.encoding' = '{format_}'" in plan.statements[0]
     assert "'hopsworks-events.on-error' = 'quarantine'" in plan.statements[0]
@@ -74,8 +75,8 @@ def test_undecodable_records_pass_conditions_but_never_count(minimal: dict[str, 
     assert lines[at + 1] == "`__problem` STRING,"
     assert all("METADATA" in line or " AS " in line for line in lines[at + 2 : lines.index(") WITH (")])
     views = {s.split("`")[1]: s for s in plan.statements[1:] if isinstance(s, str)}
-    assert views["read"].endswith("OR `__problem` IS NOT NULL")
-    by_key = views["events_by__cc_num"]
+    assert views[f"{topic} read"].endswith("OR `__problem` IS NOT NULL")
+    by_key = views[f"{topic} by cc_num"]
     assert "`__event_time` > TO_TIMESTAMP_LTZ(0, 3)" in by_key
     assert "WHEN `__problem` IS NOT NULL THEN 'undecodable'" in plan.inserts[-1]
 

@@ -35,8 +35,9 @@ MARK_CREDENTIALS = "credentials"
 # With a feature group's name behind it: the number under which Hopsworks counts the job's rows for it.
 _MARK_INGESTION = "online_ingestion."
 OWNER = "airflow-provider-hopsworks-flink"
-# Flink names a Kafka table's operators "cards_1[11]: Writer" and "cards_1[11]: Committer".
-_SINK = re.compile(r"(\w+)\[\d+\]: (Writer|Committer)")
+# A vertex is called after its chained operators, with arrows between; a feature group's are "cards v1: Writer" and
+# "cards v1: Committer".
+_SINK = re.compile(r"(\w+) v(\d+): (Writer|Committer)")
 #: The task run that a bounded job belongs to, and which of its clears.
 MARK_RUN = "run"
 MARK_EPOCH = "epoch"
@@ -214,13 +215,13 @@ def lowest_watermark(vertices: Iterable[Sequence[Mapping[str, Any]]]) -> int | N
 
 
 def rows_written(vertices: Iterable[Mapping[str, Any]], tables: Iterable[str]) -> dict[str, int | None]:
-    """Rows by sink table, out of ``GET /jobs/{id}`` of a finished job.
+    """Rows by feature group, out of ``GET /jobs/{id}`` of a finished job.
 
     A vertex counts what its writer has sent to Kafka together with the few messages it has sent to its committer, which
     counts these as read. Where one vertex writes several tables, the figures are common to them and tell nothing.
 
-    :param tables: names of the sink tables.
-    :return: None for a table that Flink's figures do not tell.
+    :param tables: their full names.
+    :return: None for one that Flink's figures do not tell.
     """
     sent: dict[str, int] = {}
     committed: dict[str, int] = {}
@@ -229,7 +230,8 @@ def rows_written(vertices: Iterable[Mapping[str, Any]], tables: Iterable[str]) -
         sinks = _SINK.findall(str(vertex.get("name")))
         if len(sinks) != 1:
             continue
-        table, part = sinks[0]
+        name, version, part = sinks[0]
+        table = f"{name}_{version}"
         if part == "Writer" and metrics.get("write-records-complete"):
             sent[table] = int(metrics["write-records"])
         elif part == "Committer" and metrics.get("read-records-complete"):

@@ -19,6 +19,7 @@ from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.hooks.registry_connection import source_registry
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
 from hopsworks_flink.pipeline.times import as_epoch_milliseconds
+from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import one_of
 from hopsworks_flink.tasks.poison import explain_poison
 
@@ -224,6 +225,10 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             raise
         except KafkaError as error:
             self.log.warning("Whether the job's broker can be trusted, Flink has to find out: %s", error)
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Topic and feature groups, with their columns."""
+        return lineage.of_pipeline(self.pipeline)
 
     def explain_failure(self, hook: FlinkHook, job_id: str) -> str | None:
         """Which records the job cannot decode, if that is the cause."""

@@ -18,6 +18,7 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.hooks.registry_connection import source_registry
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
+from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import as_bool, as_float
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.deferral import may_defer
@@ -118,6 +119,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         self.source_kafka_conn_id = source_kafka_conn_id
         self.hopsworks_conn_id = hopsworks_conn_id
         self._plan: JobPlan | None = None
+        self._rows: Mapping[str, int | None] = {}
         self._brokers: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -144,6 +146,14 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         result = super().execute_complete(context, event, **identity)
         with task_errors():
             return self._report(context, result)
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Topic or files, and feature groups, with their columns."""
+        return lineage.of_recompute(self.pipeline, self._names(), {})
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """The same, with the rows that were written."""
+        return lineage.of_recompute(self.pipeline, self._names(), self._rows)
 
     def _checked(self, context: Context) -> tuple[Pipeline, Interval]:
         """What the arguments say, before anything remote is touched."""
@@ -301,5 +311,6 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         return self._emitted(context, result)
 
     def _emitted(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        self._rows = result["rows"]
         emit(context, self, result)
         return result

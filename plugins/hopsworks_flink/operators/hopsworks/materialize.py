@@ -20,6 +20,7 @@ from hopsworks_flink.exceptions import HopsworksJobFailed
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink, HopsworksExecutionLink
 from hopsworks_flink.operators.hopsworks.base import HopsworksJobOperator
+from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import as_bool, as_float, as_int, as_text
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
 from hopsworks_flink.tasks.outlets import emit
@@ -81,6 +82,8 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         self.name = name
         self.version = version
         self.max_executions = max_executions
+        self._columns: list[tuple[str, str, str]] = []
+        self._rows: int | None = None
 
     def begin(self, context: Context, work: dict[str, Any]) -> dict[str, Any]:
         """Read the topic's end offsets, and materialize up to them."""
@@ -94,11 +97,21 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         self._take(work, event)
         return self._converge(context, work)
 
+    def get_openlineage_facets_on_start(self) -> Any:
+        """Feature group and offline table."""
+        return lineage.of_materialization(self.name, int(self.version), (), None)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """The same, with their columns and the rows that the offline table got."""
+        return lineage.of_materialization(self.name, int(self.version), self._columns, self._rows)
+
     def _converge(self, context: Context, work: dict[str, Any]) -> dict[str, Any]:
         while True:
             with HopsworksHook(self.hopsworks_conn_id).session() as session:
                 result = self._step(context, session, work)
             if result is not None:
+                if "rows_inserted" in result:
+                    self._rows = result["rows_inserted"] + result["rows_updated"]
                 emit(context, self, result)
                 return result
             if work["waiting"] is not None:
@@ -113,6 +126,7 @@ class HopsworksMaterializeFeatureGroupOperator(HopsworksJobOperator):
         """Observe and decide once; the result when nothing is left to do."""
         group = session.get_feature_group(work["group_name"], work["version"])
         job = session.jobs.materialization(group)
+        self._columns = [(one.name, one.type, one.description or "") for one in group.features]
         if "end" not in work:
             self._look_first(context, session, work, group, job)
         now = look(

@@ -12,6 +12,7 @@ from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.links import FeatureGroupLink
+from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import as_bool, as_int, as_text, one_of
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.links import HOPSWORKS_COLOUR
@@ -185,6 +186,11 @@ class HopsworksCreateFeatureGroupOperator(BaseOperator):
                 "url": url,
             }
 
+    def get_openlineage_facets_on_start(self) -> Any:
+        """The feature group, with its features."""
+        told = [(one["name"], one["type"], one.get("description") or one.get("meaning", "")) for one in self.features]
+        return lineage.of_feature_group(self.name, int(self.version), told)
+
     def _append(
         self, context: Context, session: HopsworksSession, group: Any, arguments: dict[str, Any]
     ) -> tuple[Any, list[str]]:
@@ -330,6 +336,10 @@ class HopsworksCreateTopicOperator(BaseOperator):
                 result["schema_id"],
             )
             return result
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """The topic, with its columns."""
+        return lineage.of_topic(self.topic, lineage.avro_columns(self.schema))
 
     def _schema(self) -> dict[str, Any]:
         schema: Any = self.schema

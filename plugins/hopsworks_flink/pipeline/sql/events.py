@@ -9,6 +9,7 @@ from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import ORDERED, POSITIONS
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Source
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     ORDER,
@@ -22,10 +23,6 @@ from hopsworks_flink.pipeline.types import FeatureType, sql_identifier, sql_inte
 # What is not SQL among a plan's statements: what the class Engine of flink_jobs/java is asked to do.
 Step = dict[str, Any]
 
-SOURCE_TABLE = "source"
-EVENTS = "events"
-# The events as they come from the source, where others share them.
-READ = "read"
 KAFKA_TIMESTAMP = "__kafka_timestamp"
 PARTITION = "__kafka_partition"
 OFFSET = "__kafka_offset"
@@ -55,12 +52,14 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool =
     :param bounded: whether they are read in batch mode.
     """
     prepared, result = _prepared(pipeline, bounded), list[str | Step]()
+    source = pipeline.source
+    read, events = names.read_view(source), names.prepared_view(source)
     if is_shared(pipeline):
-        prepared = prepared or f"SELECT * FROM {sql_identifier(_read_table(pipeline))}"
-        result.append(f"CREATE TEMPORARY VIEW {sql_identifier(READ)} AS\n{prepared}")
-        result.append({"share": {"table": READ, "view": EVENTS, "event_time": EVENT_TIME}})
+        prepared = prepared or f"SELECT * FROM {sql_identifier(names.unprepared(source))}"
+        result.append(f"CREATE TEMPORARY VIEW {sql_identifier(read)} AS\n{prepared}")
+        result.append({"share": {"table": read, "view": events, "event_time": EVENT_TIME}})
     elif prepared:
-        result.append(f"CREATE TEMPORARY VIEW {sql_identifier(EVENTS)} AS\n{prepared}")
+        result.append(f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\n{prepared}")
     for key in dict.fromkeys(tuple(group.key) for group in groups):
         result.append(_events_by_key(pipeline, key))
     return result
@@ -75,12 +74,8 @@ def is_shared(pipeline: Pipeline) -> bool:
 
 def events_table(pipeline: Pipeline) -> str:
     """Name of what holds all events with their derived columns."""
-    return EVENTS if _is_prepared(pipeline) or is_shared(pipeline) else _read_table(pipeline)
-
-
-def joined_view(name: str) -> str:
-    """Name of the view of the events with the columns of a join, and of those before it."""
-    return f"{name}__joined"
+    made = _is_prepared(pipeline) or is_shared(pipeline)
+    return names.prepared_view(pipeline.source) if made else names.unprepared(pipeline.source)
 
 
 def has_version(name: str) -> str:
@@ -94,24 +89,13 @@ def without_version(pipeline: Pipeline) -> dict[str, str]:
     return {name: f"NOT {sql_identifier(has_version(name))}" for name in required}
 
 
-def _read_table(pipeline: Pipeline) -> str:
-    """Name of what holds the events before anything is derived from their columns."""
-    *_, last = ["", *pipeline.source.join]
-    return joined_view(last) if last else SOURCE_TABLE
-
-
-def events_view_name(key: Sequence[str]) -> str:
-    """Name of the view for a key; feature groups with the same key share it."""
-    return "__".join(["events_by", *key])
-
-
 def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
     """View of the events without those that must not count: refused event times and null keys."""
     usable = [f"{sql_identifier(EVENT_TIME)} > TO_TIMESTAMP_LTZ(0, 3)"]
     usable += [f"{sql_identifier(column)} IS NOT NULL" for column in key]
     usable += [sql_identifier(has_version(name)) for name in without_version(pipeline)]
     counted = "\n  AND ".join(usable)
-    view, table = sql_identifier(events_view_name(key)), sql_identifier(events_table(pipeline))
+    view, table = sql_identifier(names.events_view(pipeline.source, key)), sql_identifier(events_table(pipeline))
     return f"CREATE TEMPORARY VIEW {view} AS\nSELECT * FROM {table}\nWHERE {counted}"
 
 
@@ -126,7 +110,7 @@ def _is_prepared(pipeline: Pipeline) -> bool:
 def _prepared(pipeline: Pipeline, bounded: bool) -> str | None:
     """Query for the events that count, with everything that is made of single ones; None if they are the source's."""
     source = pipeline.source
-    query, table = None, sql_identifier(_read_table(pipeline))
+    query, table = None, sql_identifier(names.unprepared(source))
     if not source.join:
         query = without_duplicates(pipeline, bounded)
     for selected in (*_order(pipeline), *_derived(source)):
@@ -151,7 +135,7 @@ def without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
         return None
     by = ", ".join(map(sql_identifier, wanted.by))
     unnamed = " OR ".join(f"{sql_identifier(name)} IS NULL" for name in wanted.by)
-    table, event_time = sql_identifier(SOURCE_TABLE), sql_identifier(EVENT_TIME)
+    table, event_time = sql_identifier(names.source_table(pipeline.source)), sql_identifier(EVENT_TIME)
     time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
     counted = f"{event_time} > TO_TIMESTAMP_LTZ(0, 3)"
     place = {PARTITION: 10, OFFSET: ORDER_OFFSET}

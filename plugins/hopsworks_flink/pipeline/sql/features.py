@@ -14,6 +14,7 @@ from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.spec.source.columns import path_of
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     OverAggregates,
@@ -26,16 +27,13 @@ from hopsworks_flink.pipeline.sql.events import (
     OFFSET,
     PARTITION,
     PROBLEM,
-    SOURCE_TABLE,
     UNDECODABLE,
-    events_view_name,
     needs_coordinates,
 )
 from hopsworks_flink.pipeline.sql.native import native_windows
 from hopsworks_flink.pipeline.sql.windows import (
     ends_decide,
     joined_features,
-    joined_view_name,
     sessions_of_batch,
     window_function,
 )
@@ -109,7 +107,9 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(source)} ms"
     registry = [SOURCE_REGISTRY] if source.registry else []
-    return create_table(SOURCE_TABLE, lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry]))
+    return create_table(
+        names.source_table(source), lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry])
+    )
 
 
 def discovery_milliseconds(source: Source) -> int:
@@ -271,7 +271,7 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
         "value.fields-include": "EXCEPT_KEY",
         **SINK_OPTIONS,
     }
-    return create_table(group.full_name, lines, options, SINK_KAFKA)
+    return create_table(names.group_table(group), lines, options, SINK_KAFKA)
 
 
 def insert(
@@ -291,7 +291,7 @@ def insert(
     if native:
         produced, view = dict(native.features[group.full_name]), native.view
     elif group.is_joined:
-        produced, view = joined_features(pipeline, group), joined_view_name(group)
+        produced, view = joined_features(pipeline, group), names.windows_view(group)
     else:
         columns = pipeline.source.all_columns
         produced = {name: window_aggregate(aggregate, columns) for name, aggregate in group.aggregates.items()}
@@ -323,7 +323,7 @@ def insert(
         having = f"{first} AND `window_end` <= `window_start` + {sql_interval(group.window.size)}"
     return (
         f"{select}\n"
-        f"FROM {sessions_of_batch(group) if group.window.gap and bounded else window_function(group)}\n"
+        f"FROM {(sessions_of_batch if group.window.gap and bounded else window_function)(pipeline, group)}\n"
         f"GROUP BY {keys}, `window_start`, `window_end`\n"
         f"HAVING {having}"
     )
@@ -346,7 +346,7 @@ def _select_into(
         selected.append(f"{expression} AS {alias}" if expression else alias)
     select_list = ",\n  ".join(selected)
     target = ", ".join(sql_identifier(name) for name in (KEY, HEADERS, *order))
-    return f"INSERT INTO {sql_identifier(group.full_name)} ({target})\nSELECT\n  {select_list}"
+    return f"INSERT INTO {sql_identifier(names.group_table(group))} ({target})\nSELECT\n  {select_list}"
 
 
 def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[str, str], order: Sequence[str]) -> str:
@@ -354,7 +354,7 @@ def _insert_of_events(pipeline: Pipeline, group: FeatureGroup, headers: Mapping[
     columns = pipeline.source.all_columns
     produced = {name: template_text(feature.parsed(columns).sql("flink")) for name, feature in group.features.items()}
     produced |= _event_times(group, _event_milliseconds(pipeline.source))
-    events = sql_identifier(events_view_name(group.key))
+    events = sql_identifier(names.events_view(pipeline.source, group.key))
     needed = "\n  AND ".join(f"{produced[name]} IS NOT NULL" for name in group.required)
     where = f"\nWHERE {needed}" if needed else ""
     return f"{_select_into(pipeline, group, headers, order, produced)}\nFROM {events}{where}"
@@ -369,7 +369,8 @@ def _insert_on_event(
         over.add(feature, aggregate, pipeline.source.all_columns)
     produced = dict(over.features)
     produced |= _event_times(group, epoch_milliseconds(sql_identifier(AT)))
-    keys, events = [sql_identifier(column) for column in group.key], sql_identifier(events_view_name(group.key))
+    keys = [sql_identifier(column) for column in group.key]
+    events = sql_identifier(names.events_view(pipeline.source, group.key))
     at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
     by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
     if bounded:

@@ -9,10 +9,10 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
 from hopsworks_flink.pipeline.spec.source import Column
 from hopsworks_flink.pipeline.sql import events as views
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.features import column_options
 from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
 
-_FILES_TABLE = "source_files"
 _KAFKA_TIMESTAMP = sql_identifier(views.KAFKA_TIMESTAMP)
 # What the topic's table takes from a record beside its value, and where its expressions read that.
 _METADATA = re.compile(rf"(`\w+`) \w+(?:\(\d\))? METADATA FROM '(\w+)' VIRTUAL|{_KAFKA_TIMESTAMP}")
@@ -65,7 +65,8 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
     body = _METADATA.sub(
         lambda found: f"{found[1]} AS {stand_ins[found[2]]}" if found[1] else stand_ins["timestamp"], body
     )
-    body = body.replace(sql_identifier(views.SOURCE_TABLE), sql_identifier(_FILES_TABLE), 1)
+    topic, files = (sql_identifier(make(pipeline.source)) for make in (names.source_table, names.files_table))
+    body = body.replace(topic, files, 1)
     folder, pattern = split_pattern(pipeline.history.path)
     options = {
         "connector": "filesystem",
@@ -82,7 +83,7 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
     event_time = sql_identifier(views.EVENT_TIME)
     # Before events are spread over their windows, of which a sliding window has many.
     view = (
-        f"CREATE TEMPORARY VIEW {sql_identifier(views.SOURCE_TABLE)} AS\nSELECT * FROM {sql_identifier(_FILES_TABLE)}\n"
+        f"CREATE TEMPORARY VIEW {topic} AS\nSELECT * FROM {files}\n"
         f"WHERE {event_time} >= TO_TIMESTAMP_LTZ({max(0, first)}, 3) AND {event_time} < TO_TIMESTAMP_LTZ({end}, 3)"
     )
     return [body + separator + "  " + settings.replace("$", "$$") + "\n)", view]

@@ -12,15 +12,14 @@ from datetime import timedelta
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Join, versions
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
 from hopsworks_flink.pipeline.sql.events import (
     KAFKA_TIMESTAMP,
     OFFSET,
     PARTITION,
-    SOURCE_TABLE,
     Step,
     has_version,
-    joined_view,
     without_duplicates,
 )
 from hopsworks_flink.pipeline.sql.features import (
@@ -37,8 +36,6 @@ from hopsworks_flink.pipeline.sql.features import (
 )
 from hopsworks_flink.pipeline.types import sql_identifier
 
-# Events that are not joined yet, where duplicates of them are left out before.
-_UNJOINED = "unjoined"
 _TOMBSTONE, _SINCE, _UNTIL = map(sql_identifier, ("__tombstone", "__since", "__until"))
 # A late event may ask for a version that was replaced meanwhile.
 _SHORTEST_MEMORY = timedelta(days=1)
@@ -51,15 +48,17 @@ def join_statements(pipeline: Pipeline, *, bounded: bool = False) -> list[str | 
     """
     if not pipeline.source.join:
         return []
-    statements, events = list[str | Step](), SOURCE_TABLE
+    source, statements = pipeline.source, list[str | Step]()
+    events = names.source_table(source)
     if query := without_duplicates(pipeline, bounded):
-        statements.append(f"CREATE TEMPORARY VIEW {sql_identifier(_UNJOINED)} AS\n{query}")
-        events = _UNJOINED
-    for name, join in pipeline.source.join.items():
+        events = names.unjoined_view(source)
+        statements.append(f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\n{query}")
+    for name, join in source.join.items():
         statements.append(_table(pipeline, name, join, bounded))
         statements.append(_versions(name, join, bounded))
-        statements.append(_intervals(name, join, events) if bounded else _step(pipeline, name, join, events))
-        events = joined_view(name)
+        make = _intervals if bounded else _step
+        statements.append(make(pipeline, name, join, events))
+        events = names.joined_view(source, name)
     return statements
 
 
@@ -87,7 +86,9 @@ def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(pipeline.source)} ms"
     kafka = SOURCE_KAFKA if join.broker == "source" else SINK_KAFKA
-    return create_table(_topic(name), lines, options, ",\n  ".join(["${" + join_start(name) + "}", kafka]))
+    return create_table(
+        names.versions_table(name), lines, options, ",\n  ".join(["${" + join_start(name) + "}", kafka])
+    )
 
 
 def _versions(name: str, join: Join, bounded: bool) -> str:
@@ -98,7 +99,7 @@ def _versions(name: str, join: Join, bounded: bool) -> str:
     selected = [f"{sql_identifier(column)} AS {sql_identifier(alias)}" for alias, column in by.items()]
     selected += [f"{sql_identifier(column)} AS {sql_identifier(alias)}" for alias, column in join.taken.items()]
     selected += [f"{_since(join)} AS {_SINCE}", _TOMBSTONE, *map(sql_identifier, (PARTITION, OFFSET))]
-    query = f"SELECT\n  {_listed(selected)}\nFROM {sql_identifier(_topic(name))}"
+    query = f"SELECT\n  {_listed(selected)}\nFROM {sql_identifier(names.versions_table(name))}"
     if bounded:
         keys = [sql_identifier(alias) for alias in by]
         counted = " AND ".join(f"{known} IS NOT NULL" for known in (*keys, _SINCE))
@@ -109,15 +110,7 @@ def _versions(name: str, join: Join, bounded: bool) -> str:
             f"SELECT *, ROW_NUMBER() OVER ({same}, {sql_identifier(OFFSET)} DESC) AS `__number` FROM (\n{query})\n"
             f"WHERE {counted})\nWHERE `__number` = 1"
         )
-    return f"CREATE TEMPORARY VIEW {sql_identifier(_versions_view(name))} AS\n{query}"
-
-
-def _topic(name: str) -> str:
-    return f"{name}__topic"
-
-
-def _versions_view(name: str) -> str:
-    return f"{name}__versions"
+    return f"CREATE TEMPORARY VIEW {sql_identifier(names.versions_view(name))} AS\n{query}"
 
 
 def _since(join: Join) -> str:
@@ -137,9 +130,9 @@ def _step(pipeline: Pipeline, name: str, join: Join, events: str) -> Step:
         "join": {
             "name": name,
             "events": events,
-            "versions": _versions_view(name),
-            "topic": _topic(name),
-            "view": joined_view(name),
+            "versions": names.versions_view(name),
+            "topic": names.versions_table(name),
+            "view": names.joined_view(pipeline.source, name),
             "by": list(join.by),
             "event_time": EVENT_TIME,
             "told": has_version(name),
@@ -148,17 +141,18 @@ def _step(pipeline: Pipeline, name: str, join: Join, events: str) -> Step:
     }
 
 
-def _intervals(name: str, join: Join, events: str) -> str:
+def _intervals(pipeline: Pipeline, name: str, join: Join, events: str) -> str:
     """View of the events with their versions, each of which holds until the next one."""
-    event, version = sql_identifier(events), sql_identifier(_versions_view(name))
+    event, version = sql_identifier(events), sql_identifier(names.versions_view(name))
     time = epoch_milliseconds(f"{event}.{sql_identifier(EVENT_TIME)}")
     on = [f"{event}.{sql_identifier(column)} = {version}.`__by_{number}`" for number, column in enumerate(join.by)]
     on += [f"{time} >= {version}.{_SINCE}", f"({version}.{_UNTIL} IS NULL OR {time} < {version}.{_UNTIL})"]
     on.append(f"NOT {version}.{_TOMBSTONE}")
     selected = [f"{event}.*", *(f"{version}.{sql_identifier(alias)}" for alias in join.taken)]
     selected.append(f"{version}.{_SINCE} IS NOT NULL AS {sql_identifier(has_version(name))}")
+    view = sql_identifier(names.joined_view(pipeline.source, name))
     return (
-        f"CREATE TEMPORARY VIEW {sql_identifier(joined_view(name))} AS\nSELECT\n  {_listed(selected)}\n"
+        f"CREATE TEMPORARY VIEW {view} AS\nSELECT\n  {_listed(selected)}\n"
         f"FROM {event} LEFT JOIN {version}\nON " + "\n  AND ".join(on)
     )
 

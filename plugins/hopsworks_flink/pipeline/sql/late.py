@@ -6,12 +6,11 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import LATE_COLUMNS, Pipeline
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
-from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, SOURCE_TABLE, events_table
+from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, events_table
 from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table
 from hopsworks_flink.pipeline.types import FeatureType, avro_type, sql_identifier
-
-LATE_TABLE = "late"
 
 
 def late_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def late_table(pipeline: Pipeline) -> str:
         "sink.delivery-guarantee": "at-least-once",
     }
     lines = [f"{sql_identifier(name)} {kind}" for name, kind in kinds.items()]
-    return create_table(LATE_TABLE, lines, options, SINK_KAFKA)
+    return create_table(str(pipeline.late_topic), lines, options, SINK_KAFKA)
 
 
 def late_insert(pipeline: Pipeline) -> str:
@@ -69,9 +68,9 @@ def late_insert(pipeline: Pipeline) -> str:
     selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in made.items()]
     select_list = ",\n  ".join(selected)
     # Where duplicates are looked for, late events are gone.
-    table = SOURCE_TABLE if pipeline.source.deduplicate else events_table(pipeline)
+    table = names.source_table(pipeline.source) if pipeline.source.deduplicate else events_table(pipeline)
     return (
-        f"INSERT INTO {sql_identifier(LATE_TABLE)}\nSELECT\n  {select_list}\n"
+        f"INSERT INTO {sql_identifier(str(pipeline.late_topic))}\nSELECT\n  {select_list}\n"
         f"FROM {sql_identifier(table)}\n"
         f"WHERE {event_time} > TO_TIMESTAMP_LTZ(0, 3)\n"
         f"  AND {watermark} IS NOT NULL\n  AND {event_time} <= {watermark}"

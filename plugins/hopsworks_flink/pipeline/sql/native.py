@@ -14,6 +14,7 @@ from typing import Any
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import MOMENTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import (
     EVENT_TIME,
     Columns,
@@ -23,7 +24,7 @@ from hopsworks_flink.pipeline.sql.aggregates import (
     with_default,
     within,
 )
-from hopsworks_flink.pipeline.sql.events import Step, events_view_name
+from hopsworks_flink.pipeline.sql.events import Step
 from hopsworks_flink.pipeline.types import DOUBLE, sql_identifier
 
 
@@ -37,9 +38,9 @@ class NativeWindows:
     """
 
     def __init__(self, pipeline: Pipeline, groups: Sequence[FeatureGroup]) -> None:
-        self.first = groups[0]
+        self.first, self.source = groups[0], pipeline.source
         self.on_event = self.first.emit == "on_event"
-        self.view = f"{self.first.full_name}__windows"
+        self.view = names.windows_view(self.first)
         self.values: dict[str, str] = {}
         self.calls: dict[str, tuple[str, str | None]] = {}
         columns = pipeline.source.all_columns
@@ -79,18 +80,18 @@ class NativeWindows:
     def steps(self) -> list[str | Step]:
         """What makes the view: one of SQL, which the operators read, and the operators."""
         group, window = self.first, self.first.window
-        events = f"{group.full_name}__events"
+        values = names.values_view(group)
         selected = [sql_identifier(name) for name in (*group.key, EVENT_TIME)]
         selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in self.values.items()]
         select_list = ",\n  ".join(selected)
         view = (
-            f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\nSELECT\n  {select_list}\n"
-            f"FROM {sql_identifier(events_view_name(group.key))}"
+            f"CREATE TEMPORARY VIEW {sql_identifier(values)} AS\nSELECT\n  {select_list}\n"
+            f"FROM {sql_identifier(names.events_view(self.source, group.key))}"
         )
         step = {
-            "table": events,
+            "table": values,
             "view": self.view,
-            "name": group.full_name,
+            "name": names.windows_in_words(group),
             "keys": len(group.key),
             # The window's length before an event belongs to it, and so does the event's own millisecond.
             "pane": 1 if self.on_event else milliseconds(window.pane),

@@ -24,7 +24,6 @@ from hopsworks_flink.pipeline.sql.events import (
 from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, fixed, time_value, too_old
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
 
-QUARANTINE_TABLE = "quarantine"
 UNDECODED = "undecodable"
 #: Why an event counts nowhere, by the name of the column.
 NULL = "{} is null"
@@ -81,7 +80,7 @@ def quarantine_table(pipeline: Pipeline) -> str:
         "format": "avro",
         "sink.delivery-guarantee": "at-least-once",
     }
-    return create_table(QUARANTINE_TABLE, lines, options, SINK_KAFKA)
+    return create_table(str(pipeline.quarantine_topic), lines, options, SINK_KAFKA)
 
 
 def quarantine_insert(pipeline: Pipeline) -> str:
@@ -106,7 +105,7 @@ def quarantine_insert(pipeline: Pipeline) -> str:
     selected = ",\n  ".join(f"{expression} AS {sql_identifier(name)}" for name, expression in made.items())
     refused = [f"{sql_identifier(EVENT_TIME)} <= TO_TIMESTAMP_LTZ(0, 3)", *_missing(pipeline).values()]
     return (
-        f"INSERT INTO {sql_identifier(QUARANTINE_TABLE)}\nSELECT\n  {selected}\n"
+        f"INSERT INTO {sql_identifier(str(pipeline.quarantine_topic))}\nSELECT\n  {selected}\n"
         f"FROM {sql_identifier(events_table(pipeline))}\nWHERE " + "\n  OR ".join(refused)
     )
 

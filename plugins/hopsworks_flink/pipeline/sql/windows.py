@@ -13,9 +13,9 @@ from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import COUNTS
-from hopsworks_flink.pipeline.spec.durations import format_duration, milliseconds
+from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds, window_value, with_default
-from hopsworks_flink.pipeline.sql.events import events_view_name
 from hopsworks_flink.pipeline.types import sql_identifier, sql_interval
 
 # The end of a window less a millisecond, as Flink's event time of its row.
@@ -24,12 +24,13 @@ ROW_TIME = "__row_time"
 EMPTY = "__empty"
 
 
-def window_function(group: FeatureGroup, length: timedelta | None = None) -> str:
+def window_function(pipeline: Pipeline, group: FeatureGroup, length: timedelta | None = None) -> str:
     """Windowing table-valued function over the group's events.
 
     :param length: of the windows; None: the group's own.
     """
-    table, time = f"TABLE {sql_identifier(events_view_name(group.key))}", f"DESCRIPTOR({sql_identifier(EVENT_TIME)})"
+    events = sql_identifier(names.events_view(pipeline.source, group.key))
+    table, time = f"TABLE {events}", f"DESCRIPTOR({sql_identifier(EVENT_TIME)})"
     window, length, data = group.window, length or group.window.size, f"{table}, {time}"
     if window.gap is not None:
         keys = ", ".join(map(sql_identifier, group.key))
@@ -51,11 +52,11 @@ def ends_decide(group: FeatureGroup) -> bool:
     return on_event or group.window.is_cumulating or group.is_joined or group.window.gap is not None
 
 
-def sessions_of_batch(group: FeatureGroup) -> str:
+def sessions_of_batch(pipeline: Pipeline, group: FeatureGroup) -> str:
     """The group's events with the session of each one, as `window_function` has them: batch mode has no SESSION."""
     assert group.window.gap is not None
     keys, time = ", ".join(map(sql_identifier, group.key)), epoch_milliseconds(sql_identifier(EVENT_TIME))
-    gap = milliseconds(group.window.gap)
+    gap, events = milliseconds(group.window.gap), sql_identifier(names.events_view(pipeline.source, group.key))
     by_time = f"PARTITION BY {keys} ORDER BY `__milliseconds`"
     begins = f"`__milliseconds` - LAG(`__milliseconds`) OVER ({by_time}) <= {gap}"
     return f"""(
@@ -66,17 +67,12 @@ def sessions_of_batch(group: FeatureGroup) -> str:
   FROM (
     SELECT *, SUM(`__begins`) OVER ({by_time} RANGE UNBOUNDED PRECEDING) AS `__session` FROM (
       SELECT *, CASE WHEN {begins} THEN 0 ELSE 1 END AS `__begins` FROM (
-        SELECT *, {time} AS `__milliseconds` FROM {sql_identifier(events_view_name(group.key))}
+        SELECT *, {time} AS `__milliseconds` FROM {events}
       )
     )
   )
   WINDOW w AS (PARTITION BY {keys}, `__session`)
 )"""
-
-
-def joined_view_name(group: FeatureGroup) -> str:
-    """Name of the view with the rows of a group that is made of windows of several lengths."""
-    return f"{group.full_name}__windows"
 
 
 def joined_views(pipeline: Pipeline, group: FeatureGroup, order: Sequence[str]) -> list[str]:
@@ -89,7 +85,7 @@ def joined_views(pipeline: Pipeline, group: FeatureGroup, order: Sequence[str]) 
     # So that the plan stays what it is when features change their places in the file.
     aggregates = {name: group.aggregates[name] for name in order if name in group.aggregates}
     group = group.model_copy(update={"aggregates": aggregates})
-    views = {length: f"{group.full_name}__{format_duration(length)}" for length in group.lengths}
+    views = {length: names.windows_view(group, length) for length in group.lengths}
     return [
         *(_of_length(pipeline, group, length, name) for length, name in views.items()),
         _join(group, [sql_identifier(name) for name in views.values()]),
@@ -124,7 +120,7 @@ def _of_length(pipeline: Pipeline, group: FeatureGroup, length: timedelta, name:
     select_list = ",\n  ".join(selected)
     return (
         f"CREATE TEMPORARY VIEW {sql_identifier(name)} AS\nSELECT\n  {select_list}\n"
-        f"FROM {window_function(group, length)}\n"
+        f"FROM {window_function(pipeline, group, length)}\n"
         f"GROUP BY {', '.join(keys)}, `window_start`, `window_end`, `window_time`"
     )
 
@@ -147,7 +143,7 @@ def _join(group: FeatureGroup, views: Sequence[str]) -> str:
         )
         joined += f"\nLEFT JOIN (\n  SELECT * FROM {_by_end(group, view)}\n) AS {view}\nON {same}"
     select_list = ",\n  ".join(selected)
-    name = sql_identifier(joined_view_name(group))
+    name = sql_identifier(names.windows_view(group))
     return f"CREATE TEMPORARY VIEW {name} AS\nSELECT\n  {select_list}\nFROM {joined}"
 
 

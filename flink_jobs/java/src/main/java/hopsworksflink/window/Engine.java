@@ -128,11 +128,11 @@ public final class Engine {
         TypeInformation<Tuple2<RowData, Panes>> combined =
                 new TupleTypeInfo<>(keyInfo, new PanesType(new PanesSerializer(layout.form(shape))));
         DataStream<Tuple2<RowData, Panes>> combiner = chained(
-                events.transform("Combine[" + name + "]", combined, new Combiner(keyType, layout, shape))
+                events.transform(name + ", combined", combined, new Combiner(keyType, layout, shape))
                         .uid("combine " + of));
         return chained(combiner
                 .keyBy(new OfKey(), keyInfo)
-                .transform("Windows[" + name + "]", InternalTypeInfo.of(output), new Windows(layout, shape))
+                .transform(name, InternalTypeInfo.of(output), new Windows(layout, shape))
                 .uid("windows " + of));
     }
 

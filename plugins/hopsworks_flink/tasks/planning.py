@@ -1,4 +1,5 @@
-"""``hopsworks-flink plan``: what a deployment of a file would create and change. Looks, and changes nothing."""
+"""What a deployment of a pipeline would create and change, for ``hopsworks-flink plan`` and those who are asked to
+approve it. Looks, and changes nothing."""
 
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ from hopsworks_flink.pipeline.state import Outcome, panes_go_on, state_outcome, 
 from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 
 Action = Literal["create", "change", "none"]
+#: What a deployment may need an approval for.
+APPROVABLE = ("rewarm", "fresh", "feature_group")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Comparison:
     :param warnings: what would be lost in silence otherwise, sentences.
     :param left_to_sql: with ``engine: native`` the feature groups that SQL computes nevertheless, and why.
     :param estimates: what the job takes of memory and CPU, sentence parts.
+    :param job_is_known: whether Flink knows a job of the name, running or ended.
     """
 
     pipeline: str
@@ -85,6 +89,7 @@ class Comparison:
     warnings: Sequence[str] = ()
     left_to_sql: Mapping[str, str] = field(default_factory=dict)
     estimates: Sequence[str] = ()
+    job_is_known: bool = False
 
     @property
     def changes(self) -> int:
@@ -115,12 +120,14 @@ class Comparison:
         return "\n".join([table, *warnings, *left, *estimated, f"state {self.state}{reasons}", verdict])
 
 
-def compare(file: str, deployment: Deployment) -> Comparison:
-    """Compare a pipeline file with what is registered in Hopsworks and runs in Flink.
+def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment) -> Comparison:
+    """Compare a pipeline with what is registered in Hopsworks and runs in Flink.
+
+    :param pipeline: itself, its data, or the path of its file.
 
     :raises HopsworksFlinkError: the file or a connection is wrong, or somebody does not answer.
     """
-    pipeline = Pipeline.from_yaml(file)
+    pipeline = Pipeline.parse(pipeline)  # type: ignore[arg-type]
     with HopsworksHook(deployment.hopsworks_conn_id).session() as session:
         groups, warnings = _feature_groups(session, pipeline)
         resources = [_topic(session, pipeline), *groups]
@@ -144,7 +151,27 @@ def compare(file: str, deployment: Deployment) -> Comparison:
         elif outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
     sql, estimated = pipeline.left_to_sql, estimates(pipeline)
-    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, sql, estimated)
+    known = marks is not None
+    return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, sql, estimated, known)
+
+
+def approval_reasons(comparison: Comparison, approve: Sequence[str]) -> list[str]:
+    """Why a deployment needs an approval, sentence parts; empty: it needs none.
+
+    What a deployment refuses it refuses by itself, and a job of which nothing is known leaves nothing behind.
+
+    :param approve: which of `APPROVABLE` need one.
+    """
+    found = []
+    because = f" ({'; '.join(comparison.state_reasons)})" if comparison.state_reasons else ""
+    if "rewarm" in approve and comparison.state == "rewarms":
+        found.append(f"the job is rewarmed{because}")
+    if "fresh" in approve and comparison.state == "resets" and comparison.job_is_known:
+        found.append(f"the job starts fresh{because}")
+    if "feature_group" in approve:
+        changed = [one for one in comparison.resources if one.kind == "feature_group" and one.action == "change"]
+        found += [f"feature group {one.name} changes" for one in changed]
+    return found
 
 
 def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
