@@ -18,8 +18,7 @@ from hopsworks_flink.hooks.registry_connection import source_schemas
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature
 from hopsworks_flink.tasks.group_topic import Key, Place, late_events, materialized, read_rows, row_of
-from hopsworks_flink.tasks.joined import Versions, read_versions
-from hopsworks_flink.tasks.source_events import Seen, SourceEvents, read_events
+from hopsworks_flink.tasks.source_events import Joined, Seen, SourceEvents, read_events, read_versions
 from hopsworks_flink.tasks.status import deployed_version
 from hopsworks_flink.testing import evaluate
 
@@ -104,7 +103,7 @@ class Explainer:
         return self.told("the job in Flink", self._ask_flink, Job())
 
     @cached_property
-    def versions(self) -> Versions:
+    def versions(self) -> Joined:
         """What the joined topics hold, read once."""
         return read_versions(self.pipeline, self.source_conf, self.session.kafka_config(), self.seconds)
 

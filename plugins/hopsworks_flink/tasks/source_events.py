@@ -1,4 +1,6 @@
-"""The events of some keys, out of a bounded span of the source topic, each with what became of it."""
+"""The events of some keys, out of a bounded span of the source topic, each with what became of it; and the versions of
+joined topics.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hopsworks_flink.clients.kafka.newest import take_newest
 from hopsworks_flink.clients.kafka.offsets import kept_since
 from hopsworks_flink.clients.kafka.span import Span, read_span
-from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError
 from hopsworks_flink.health.explanation import COUNTED, DUPLICATE, LEFT_OUT, Event, iso
 from hopsworks_flink.health.refusal import time_problem
 from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
+from hopsworks_flink.pipeline.spec.source import versions
 from hopsworks_flink.pipeline.sql.quarantine import NO_VERSION
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
+from hopsworks_flink.testing.queries import TOMBSTONE
 from hopsworks_flink.testing.tracing import Stage, Trace, trace
 
 if TYPE_CHECKING:
@@ -304,3 +308,35 @@ def _gone(conf: Mapping[str, Any], span: Span) -> str | None:
     if not earliest:
         return None
     return f"topic {span.topic} has lost its records before {iso(earliest)}; needed are those since {iso(span.since)}"
+
+
+def read_versions(
+    pipeline: Pipeline, source_conf: Mapping[str, Any], store_conf: Mapping[str, Any], seconds: float | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """All that the joined topics hold, by the name of the join.
+
+    :param source_conf: librdkafka settings of the source topic's broker; ``store_conf``: of the feature store's.
+    :param seconds: how long the reading of one topic may take; None: a minute.
+    :raises ConfigurationError: there is no such topic.
+    :raises KafkaError: a broker does not answer, or not in time.
+    """
+    found = {}
+    for name, join in pipeline.source.join.items():
+        records = versions(join)
+        decode, read = decoder(records), list[tuple[int, int, dict[str, Any]]]()
+
+        def take(record: Any, decode: Any = decode, records: Any = records, read: Any = read) -> None:
+            values: dict[str, Any] = {TOMBSTONE: True}
+            if record.value() is not None:
+                try:
+                    values = decode(record.value())
+                except UndecodableError:
+                    return  # it has failed the job
+            at = {KAFKA_TIMESTAMP: record.timestamp()[1]}
+            read.append((record.partition(), record.offset(), {**values, **beside(records, record), **at}))
+
+        conf = store_conf if join.broker == "feature_store" else source_conf
+        if not read_span(conf, join.topic, 0, None, take, seconds=seconds).complete:
+            raise KafkaError(f"Topic {join.topic} could not be read to its end in the time given.")
+        found[name] = [row for _, _, row in sorted(read, key=lambda one: one[:2])]
+    return found

@@ -28,7 +28,7 @@ from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.decoding import value_check
 from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.tasks.joined import read_versions
+from hopsworks_flink.tasks.source_events import read_versions
 from hopsworks_flink.testing.queries import TOMBSTONE
 from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection

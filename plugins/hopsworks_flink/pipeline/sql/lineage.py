@@ -1,4 +1,4 @@
-"""Which columns of the source topic, and of joined ones, a feature is made of, and how: what OpenLineage calls column lineage. Pure."""
+"""Which columns of the source topic and of joined ones a feature is made of: OpenLineage's column lineage. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Origin:
 
 
 def feature_origins(pipeline: Pipeline, group: FeatureGroup) -> dict[str, list[Origin]]:
-    """Feature → columns of the source's schema, and of joined topics, that it is made of; of a count of events only those
+    """Feature → columns of the schema, and of joined topics, that it is made of; of a count of events only those
     that decide.
     """
     source = pipeline.source
