@@ -19,19 +19,21 @@ _HARNESS = Path(__file__).parent / "harness"
 
 
 class Harness:
-    """A JVM that answers one request after the other."""
+    """A JVM that answers one request after the other.
 
-    def __init__(self, folder: Path) -> None:
+    :param name: of the program, in the package of the operators, which are nobody else's.
+    """
+
+    def __init__(self, folder: Path, name: str = "hopsworksflink.window.WindowHarness") -> None:
         harness = jars.fetch(_HARNESS / "pom.xml", jars.CACHE / "harness")
         classes = f"{folder}:{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*:{harness}/*"
-        # Into the package of the operators, which are nobody else's.
-        source = str(_HARNESS / "WindowHarness.java")
+        source = str(_HARNESS / f"{name.rpartition('.')[2]}.java")
         subprocess.run([jars.java("javac"), "-d", str(folder), "-cp", classes, source], check=True, timeout=120)
-        command = [jars.java(), "-Xmx512m", "-XX:+UseSerialGC", "-cp", classes, "hopsworksflink.window.WindowHarness"]
+        command = [jars.java(), "-Xmx512m", "-XX:+UseSerialGC", "-cp", classes, name]
         self._program = JavaProgram(command, subprocess.DEVNULL)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a request, as WindowHarness.java describes both."""
+        """The answer to a request, as the program describes both."""
         return dict(self._program.ask(request))
 
     def close(self) -> None:

@@ -19,11 +19,13 @@ from hopsworks_flink.operators.kafka import KafkaCreateTopicOperator
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support import REPOSITORY
 from tests.support.pipelines import EVERYTHING, MINIMAL, REFERENCE
 
-pytest.importorskip("airflow.providers.openlineage", reason="it is no dependency")
+pytest.importorskip("airflow.providers.openlineage", reason="only the newest Airflow is tested with it")
 pytestmark = pytest.mark.airflow
 
+EXAMPLES = REPOSITORY / "dags" / "pipelines" / "examples"
 KAFKA, HOPSWORKS = "kafka://kafka:9092", "hopsworks://hopsworks"
 
 
@@ -103,6 +105,17 @@ def test_columns_that_are_derived_and_conditions_lead_to_the_topics_columns() ->
     for output in event["outputs"][:-1]:
         assert {column for found in origins(output).values() for column, _, _ in found} <= set(known)
         assert set(origins(output)) <= set(columns(output))
+
+
+def test_joined_columns_lead_to_their_topic() -> None:
+    event = told(deployment(str(EXAMPLES / "card_spending.yaml")))
+    _, limits = event["inputs"]
+    assert (limits["name"], columns(limits)["card_limit"]) == ("card_limits", "double")
+    found = event["outputs"][0]["facets"]["columnLineage"]
+    made = {(one["name"], one["field"]) for one in found["fields"]["used_1h"]["inputFields"]}
+    assert made == {("card_limits", "card_limit"), ("credit_card_transactions", "amount")}
+    decided = {(one["transformations"][0]["subtype"], one["name"], one["field"]) for one in found["dataset"]}
+    assert ("JOIN", "credit_card_transactions", "cc_num") in decided
 
 
 def test_features_of_single_events() -> None:

@@ -53,7 +53,12 @@ def test_every_piece_of_a_file_is_evaluated(piece, tmp_path, capsys):
         event[source.event_time.column] = NOON if source.event_time.unit == "milliseconds" else NOON // 1000
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(pipeline.to_dict(), sort_keys=False))
     (tmp_path / "events.jsonl").write_text(json.dumps({**event, "__kafka_timestamp": NOON}) + "\n")
-    code = main(["evaluate", str(tmp_path / "pipeline.yaml"), "--events", str(tmp_path / "events.jsonl"), "--json"])
+    words = ["evaluate", str(tmp_path / "pipeline.yaml"), "--events", str(tmp_path / "events.jsonl"), "--json"]
+    for name, join in source.join.items():
+        version = {column: written(of) for column, of in join.declared.items()}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({**version, "__kafka_timestamp": NOON}) + "\n")
+        words += ["--join", f"{name}={tmp_path / name}.jsonl"]
+    code = main(words)
     assert code == 0
     for name, rows in json.loads(capsys.readouterr().out).items():
         assert rows, name

@@ -55,6 +55,15 @@ def test_each_stage() -> None:
     assert counted == sum(way.stage is Stage.COUNTED and way.key != (None,) for way in trace(pipe, group, events))
 
 
+def test_an_event_without_the_version_that_it_needs() -> None:
+    limits = {"topic": "limits", "schema": {"card": "bigint", "most": "double"}, "by": "card", "required": True}
+    pipe = pipeline(join={"limits": limits}, where="amount < most")
+    versions = {"limits": [{"card": 1, "most": 5.0, "__kafka_timestamp": NOON + 5}]}
+    events = [event("a"), event("b", 10), event("c", 10, amount=7.0), event("d", at=None)]
+    stages = [way.stage for way in trace(pipe, pipe.feature_groups[0], events, versions)]
+    assert stages == [Stage.WITHOUT_VERSION, Stage.COUNTED, Stage.LEFT_OUT, Stage.REFUSED]
+
+
 def test_nothing_to_trace() -> None:
     pipe = pipeline()
     assert trace(pipe, pipe.feature_groups[0], []) == []

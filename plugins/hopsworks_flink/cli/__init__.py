@@ -60,6 +60,13 @@ def make_parser() -> argparse.ArgumentParser:
     evaluation.add_argument(
         "--events", required=True, metavar="FILE", help="JSON lines, one event each, in order of arrival; - for stdin"
     )
+    evaluation.add_argument(
+        "--join",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="versions of a join of the file, as events; a tombstone has key, __kafka_timestamp and __tombstone: true",
+    )
     evaluation.add_argument("--group", metavar="NAME_VERSION", help="only this feature group, e.g. cards_1")
     evaluation.set_defaults(run=_evaluate)
 
@@ -187,7 +194,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from hopsworks_flink.cli.evaluating import evaluated
     from hopsworks_flink.cli.output import as_json, as_table
 
-    found = evaluated(options.file, options.events, options.group)
+    found = evaluated(options.file, options.events, options.group, options.join)
     if options.json:
         print(as_json(found))
     else:

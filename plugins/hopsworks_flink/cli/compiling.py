@@ -16,6 +16,10 @@ from hopsworks_flink.pipeline.sql.events import Step
 
 # The platform names a project's feature store after it; nothing in the job depends on this name.
 _FEATURE_STORE = "project_featurestore"
+_JOINED = (
+    "with either engine by this package's operator, as Flink's temporal join lets a quiet topic hold the watermark "
+    "back; in a recompute by SQL"
+)
 
 
 def unregistered_plan(pipeline: Pipeline) -> JobPlan:
@@ -43,6 +47,7 @@ def compiled(pipeline: Pipeline) -> dict[str, Any]:
         "job_name": plan.job_name,
         "plan_hash": plan.hash,
         "left_to_sql": pipeline.left_to_sql,
+        "joins": {name: _JOINED for name in pipeline.source.join},
         "statements": plan.statements,
         "inserts": plan.inserts,
         "source": {"topic": pipeline.source.topic, "avro_schema": source_avro_schema(pipeline)},
@@ -64,6 +69,7 @@ def compiled_text(pipeline: Pipeline) -> str:
         f"-- plan hash {facts['plan_hash']}\n"
         "-- The platform's ids stand here as 0, and ${…} is filled in at each start: a deployed plan has another hash.",
         *(f"-- engine native: {name} is left to SQL: {why}" for name, why in facts["left_to_sql"].items()),
+        *(f"-- join {name}: {how}" for name, how in facts["joins"].items()),
         _comment(f"Avro schema of topic {pipeline.source.topic}", facts["source"]["avro_schema"]),
     ]
     for group in facts["feature_groups"]:

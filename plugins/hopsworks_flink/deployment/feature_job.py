@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
-from hopsworks_flink.exceptions import FlinkStateError, KafkaError
+from hopsworks_flink.exceptions import ConfigurationError, FlinkStateError, KafkaError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.registry_connection import registry_shown, source_registry
 
@@ -127,10 +127,13 @@ class FeatureJob:
 
         :param start: None: with the state that the job before leaves.
         :raises FlinkStateError: records were deleted, or compacted away, that windows need.
+        :raises ConfigurationError: a joined topic does not exist.
         """
         from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
         from hopsworks_flink.pipeline.recompute import compacted
 
+        for warning in join_warnings(self.pipeline, self.brokers):
+            log.warning("%s", warning)
         topic, broker = self.pipeline.source.topic, self.brokers[0]
         if start is not None and start.replay:
             self._check_replay(start)
@@ -200,6 +203,35 @@ class FeatureJob:
             source_registry=source_registry(pipeline),
         )
         return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
+
+
+def join_warnings(pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a job would lack in the topics that are joined, sentences.
+
+    :param brokers: as of `FeatureJob`.
+    :raises ConfigurationError: there is no such topic.
+    """
+    from hopsworks_flink.clients.kafka.client import KafkaClient
+    from hopsworks_flink.clients.kafka.offsets import partition_histories, replaced_since
+    from hopsworks_flink.pipeline.recompute import lost_versions
+
+    warnings = []
+    for name, join in pipeline.source.join.items():
+        broker, topic = brokers[-1 if join.broker == "feature_store" else 0], join.topic
+        try:
+            if topic not in KafkaClient(broker).topics(LOOK_SECONDS):
+                raise ConfigurationError(
+                    f"There is no Kafka topic {topic!r}, which source.join.{name} reads: a deployment is refused. "
+                    "Create it (with cleanup.policy=compact, if its records have keys), or correct the file."
+                )
+            kept = replaced_since(broker, topic, LOOK_SECONDS)
+            # What compaction took had a successor.
+            lost = None if kept is not None else lost_versions(topic, partition_histories(broker, topic, 0), None)
+        except KafkaError as error:
+            warnings.append(f"Whether topic {topic} holds all versions, Kafka does not tell from here: {error}")
+        else:
+            warnings += [lost] if lost else []
+    return warnings
 
 
 def registered_groups(

@@ -121,7 +121,7 @@ class AuditFeaturesOperator(BaseOperator):
             now, found = int(time.time() * 1000), []
             settled = now - settle // timedelta(milliseconds=1)
             for group in pipeline.feature_groups:
-                known = sorted(newest_keys(pipeline, group, broker, schemas), key=repr)
+                known = sorted(newest_keys(pipeline, group, broker, schemas, explainer.versions), key=repr)
                 drawn = chance.sample(known, min(number, len(known)))
                 if asked := [one for key in drawn for one in explainer.rows_to_audit(group, key, now, settled)]:
                     found += explainer.explain(group, asked, always=False)

@@ -20,6 +20,7 @@ from hopsworks_flink.pipeline.sql import late, names, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
+from hopsworks_flink.pipeline.sql.joins import join_start, join_statements
 from hopsworks_flink.pipeline.sql.native import window_steps
 from hopsworks_flink.pipeline.sql.windows import ends_decide, joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
@@ -139,7 +140,8 @@ def feature_statements(
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
-    statements = [*java_functions(used), *views(pipeline, groups, bounded=bounded), *window_steps(pipeline)]
+    statements = [*java_functions(used), *join_statements(pipeline, bounded=bounded)]
+    statements += [*views(pipeline, groups, bounded=bounded), *window_steps(pipeline)]
     inserts = []
     for group in groups:
         ref = by_name[group.full_name]
@@ -297,6 +299,8 @@ def begin_values(pipeline: Pipeline, begin: Begin) -> dict[str, str]:
     if begin.replay and begin.watermark is not None:
         since = replay_since(pipeline, begin.watermark)
         mode = {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(since)}
+    # Versions of any age may hold still.
+    values |= {join_start(name): "'scan.startup.mode' = 'earliest-offset'" for name in pipeline.source.join}
     values["source_start"] = ",\n  ".join(f"{sql_literal(key)} = {sql_literal(value)}" for key, value in mode.items())
     return values
 

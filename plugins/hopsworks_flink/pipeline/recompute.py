@@ -34,6 +34,7 @@ from hopsworks_flink.pipeline.spec.durations import format_duration, millisecond
 from hopsworks_flink.pipeline.sql import files as history_files
 from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.features import SOURCE_START
+from hopsworks_flink.pipeline.sql.joins import join_start
 from hopsworks_flink.pipeline.types import sql_identifier, sql_literal
 
 #: The first version of the platform whose online store leaves out records marked ``storage=offline``.
@@ -192,6 +193,44 @@ def refuse_deleted(
         )
 
 
+def lost_versions(topic: str, partitions: Iterable[PartitionHistory], kept_since: int | None) -> str | None:
+    """Sentence about a joined topic that does not hold every version any more; None: it does.
+
+    :param kept_since: versions that were replaced before then may have been compacted away, milliseconds; None: none.
+    """
+    lost = [f"{one.low} of partition {one.partition}" for one in partitions if one.low]
+    if kept_since is None and lost:
+        return (
+            f"Topic {topic} has lost its records before offset {', '.join(lost)}: the versions of keys that have not "
+            "changed since. Keep them (cleanup.policy=compact, or retention.ms=-1), and write each key once more."
+        )
+    if kept_since is not None:
+        return (
+            f"Topic {topic} is compacted: versions that were replaced before {_iso(kept_since)} may be gone "
+            "(min.compaction.lag.ms)."
+        )
+    return None
+
+
+def refuse_lost_versions(
+    topic: str, partitions: Iterable[PartitionHistory], kept_since: int | None, interval: Interval, first: int
+) -> None:
+    """Refuse an interval whose events may lack the versions that held at their time.
+
+    :param kept_since: as for `lost_versions`.
+    :param first: time of the first event that matters, milliseconds.
+    :raises ConfigurationError: they may; the text says how to keep them.
+    """
+    if kept_since is not None and kept_since <= first:
+        return
+    if lost := lost_versions(topic, partitions, kept_since):
+        raise ConfigurationError(
+            f"{lost} The interval {interval} needs those since {_iso(first)}. Raise min.compaction.lag.ms if the topic "
+            "is compacted. allow_deleted recomputes nevertheless: events before the first version that is left of "
+            "their key then have none."
+        )
+
+
 def _iso(epoch_milliseconds: int) -> str:
     return (_EPOCH + timedelta(milliseconds=epoch_milliseconds)).isoformat()
 
@@ -210,11 +249,13 @@ def compile_recompute(
     groups: Sequence[FeatureGroup],
     interval: Interval,
     partitions: Sequence[PartitionHistory] | None,
+    joined: Mapping[str, Sequence[PartitionHistory]] | None = None,
 ) -> JobPlan:
     """Plan of the job that recomputes an interval: the stream's statements in batch mode, between two bounds.
 
     :param registered: the platform's view of ``groups``.
     :param partitions: which records of the topic to read; None: the pipeline's files are the history.
+    :param joined: the same of each joined topic, by the join's name.
     :raises PipelineError: a group is not registered with the pipeline's features, or files cannot be its history.
     """
     read = pipeline if partitions is not None else history_files.readable(pipeline)
@@ -226,6 +267,9 @@ def compile_recompute(
     else:
         first = interval.start_ms - milliseconds(max(group.reach for group in groups) + pipeline.source.look_back)
         sources = history_files.source_tables(read, source, first, interval.end_ms)
+    for join, versions in (joined or {}).items():
+        start = "${" + join_start(join) + "}"
+        statements = [text.replace(start, _offsets(versions)) if isinstance(text, str) else text for text in statements]
     name = job_name(pipeline, interval)
     return JobPlan(
         job_name=name,

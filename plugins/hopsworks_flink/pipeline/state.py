@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
+from hopsworks_flink.pipeline.spec.source import Join
+from hopsworks_flink.pipeline.sql.events import needs_coordinates
 
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
@@ -97,12 +99,26 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["refused"] = "quarantine"
     for name in _STATELESS_SOURCE:
         source.pop(name, None)
+    if pipeline.source.join:
+        # Events wait for their versions with all their columns.
+        source["join"] = {name: _versions(join) for name, join in pipeline.source.join.items()}
+        source["events"] = [[name, str(kind)] for name, kind in pipeline.source.columns.items()]
+        source["beside"] = [pipeline.source.on_decode_error, needs_coordinates(pipeline)]
     if more := {name: column.more for name, column in pipeline.source.declared.items() if column.more}:
         # What a record says by them.
         source["columns"] = more
     return StateSignature(
         _digest(source), {group.full_name: _group(pipeline, group) for group in pipeline.feature_groups}
     )
+
+
+def _versions(join: Join) -> dict[str, Any]:
+    facts = join.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    for name in _STATELESS_SOURCE:
+        facts.pop(name, None)
+    columns = [*join.by.values(), *join.taken.values()]
+    facts["columns"] = {name: join.declared[name].model_dump(mode="json") for name in columns}
+    return {**facts, "taken": join.taken}
 
 
 def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
@@ -189,7 +205,7 @@ def _differences(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[
     ours, theirs = _groups(wanted), _groups(running)
     found = []
     if running[_SOURCE] != wanted[_SOURCE]:
-        found.append("the source decides otherwise which events count, or when they happened")
+        found.append("the source decides otherwise which events count, when they happened, or what is joined to them")
     for name, digest in ours.items():
         if name not in theirs:
             found.append(f"{name} is new")

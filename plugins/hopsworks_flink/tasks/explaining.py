@@ -18,7 +18,7 @@ from hopsworks_flink.hooks.registry_connection import source_schemas
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature
 from hopsworks_flink.tasks.group_topic import Key, Place, late_events, materialized, read_rows, row_of
-from hopsworks_flink.tasks.source_events import Seen, SourceEvents, read_events
+from hopsworks_flink.tasks.source_events import Joined, Seen, SourceEvents, read_events, read_versions
 from hopsworks_flink.tasks.status import deployed_version
 from hopsworks_flink.testing import evaluate
 
@@ -103,6 +103,11 @@ class Explainer:
         return self.told("the job in Flink", self._ask_flink, Job())
 
     @cached_property
+    def versions(self) -> Joined:
+        """What the joined topics hold, read once."""
+        return read_versions(self.pipeline, self.source_conf, self.session.kafka_config(), self.seconds)
+
+    @cached_property
     def differences(self) -> list[str]:
         """How the file differs from what is deployed."""
         if MARK_PLAN not in self.job.marks:
@@ -132,6 +137,7 @@ class Explainer:
             min(times),
             last,
             self.margin,
+            joined=self.versions,
             seconds=self.seconds,
         )
         late = self.told(
@@ -221,6 +227,9 @@ class _Value:
         self.read, self.unknown = [self._what_was_read()], list[str]()
         if found.undecodable:
             self.read.append(f"{found.undecodable} of them cannot be decoded; whose they are is not known")
+        for name, versions in explainer.versions.items():
+            topic = self.pipeline.source.join[name].topic
+            self.read.append(f"topic {topic}: {len(versions)} versions, as if all of them had been there in time")
         self.written: list[Written] | None = None
         self.materialized: Mapping[int, int] | None = None
         rows = self._computed(self.seen)
@@ -307,7 +316,7 @@ class _Value:
         )
         group = self.group.model_copy(update={"event_time": timed, "order": []})
         pipeline = self.pipeline.model_copy(update={"feature_groups": [group]})
-        (rows,) = evaluate(pipeline, [one.values for one in seen]).values()
+        (rows,) = evaluate(pipeline, [one.values for one in seen], self.explainer.versions).values()
         own, found = self.group.event_time, []
         for row in rows:
             at = row.pop(_AT)

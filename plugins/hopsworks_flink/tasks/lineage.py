@@ -51,7 +51,8 @@ def of_pipeline(pipeline: Any) -> OperatorLineage:
         for group in parsed.feature_groups
     ]
     beside = [topic for topic in (parsed.late_topic, parsed.quarantine_topic) if topic]
-    return _lineage([_input(asset, _events(parsed))], [*outputs, *(_output(topic_asset(topic)) for topic in beside)])
+    inputs = [_input(asset, _events(parsed)), *_joined(parsed)]
+    return _lineage(inputs, [*outputs, *(_output(topic_asset(topic)) for topic in beside)])
 
 
 def of_recompute(pipeline: Any, groups: Sequence[str] | None, rows: Mapping[str, int | None]) -> OperatorLineage:
@@ -75,7 +76,7 @@ def of_recompute(pipeline: Any, groups: Sequence[str] | None, rows: Mapping[str,
         )
         for group in select_groups(parsed, list(groups) if groups is not None else None)
     ]
-    return _lineage([_input(source, _events(parsed))], outputs)
+    return _lineage([_input(source, _events(parsed)), *_joined(parsed)], outputs)
 
 
 def of_materialization(name: str, version: int, columns: Columns, rows: int | None) -> OperatorLineage:
@@ -85,7 +86,7 @@ def of_materialization(name: str, version: int, columns: Columns, rows: int | No
     :param rows: how many the offline table got; None: not known.
     """
     group, columns = feature_group_asset(name, version), list(columns)
-    same = {column: [(column, "DIRECT", "IDENTITY", "")] for column, _, _ in columns}
+    same = {column: [(column, "DIRECT", "IDENTITY", "", None)] for column, _, _ in columns}
     output = _output(offline_table_asset(name, version), columns, group, same, {}, rows=rows)
     return _lineage([_input(group, columns)], [output])
 
@@ -121,6 +122,12 @@ def _events(pipeline: Pipeline) -> Columns:
     return [(name, str(kind), "") for name, kind in pipeline.source.columns.items()]
 
 
+def _joined(pipeline: Pipeline) -> Iterable[InputDataset]:
+    for join in pipeline.source.join.values():
+        columns = [(name, str(column.type), "") for name, column in join.declared.items()]
+        yield _input(topic_asset(join.topic), columns)
+
+
 def _made(pipeline: Pipeline, group: FeatureGroup, source: Any) -> tuple[Any, ...]:
     """The features of a group, and which columns of the source they are made of, for `_output`."""
     from hopsworks_flink.pipeline.resources import features
@@ -128,7 +135,16 @@ def _made(pipeline: Pipeline, group: FeatureGroup, source: Any) -> tuple[Any, ..
 
     columns = [(one.name, one.type, one.description or one.meaning) for one in features(pipeline, group)]
     origins = {
-        feature: [(o.column, "DIRECT" if o.is_direct else "INDIRECT", o.how, o.words) for o in found]
+        feature: [
+            (
+                o.column,
+                "DIRECT" if o.is_direct else "INDIRECT",
+                o.how,
+                o.words,
+                topic_asset(o.topic) if o.topic else None,
+            )
+            for o in found
+        ]
         for feature, found in feature_origins(pipeline, group).items()
     }
     return columns, source, origins, deciding_columns(pipeline, group)
@@ -153,7 +169,7 @@ def _output(
     source: Asset,
     columns: Columns = (),
     origin: Any = None,
-    origins: Mapping[str, Sequence[tuple[str, str, str, str]]] | None = None,
+    origins: Mapping[str, Sequence[tuple[str, str, str, str, Asset | None]]] | None = None,
     deciding: Mapping[str, Sequence[str]] | None = None,
     *,
     rows: int | None = None,
@@ -163,9 +179,9 @@ def _output(
     from openlineage.client.facet_v2 import column_lineage_dataset as lineage
     from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
 
-    def read(column: str, kind: str, how: str, words: str) -> lineage.InputField:
+    def read(column: str, kind: str, how: str, words: str, elsewhere: Asset | None = None) -> lineage.InputField:
         done = lineage.Transformation(type=kind, subtype=how, description=words, masking=False)
-        at, called = _names(origin)
+        at, called = _names(elsewhere or origin)
         return lineage.InputField(namespace=at, name=called, field=column, transformations=[done])
 
     namespace, name = _names(source)

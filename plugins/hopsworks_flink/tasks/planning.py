@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
-from hopsworks_flink.cli.estimating import estimates
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
@@ -18,8 +17,10 @@ from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
 from hopsworks_flink.deployment.decision import WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
-from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob
+from hopsworks_flink.deployment.estimating import estimates
+from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob, join_warnings
 from hopsworks_flink.exceptions import (
+    ConfigurationError,
     FlinkAmbiguousJobError,
     HopsworksConflictError,
     HopsworksNotFoundError,
@@ -134,6 +135,7 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(group.same_rows for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
+        warnings += _joined(session, pipeline)
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
@@ -196,6 +198,15 @@ def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | No
         return policy, bool(policy) and any(end_offsets(broker, topic).values())
     except KafkaError:
         return None, False
+
+
+def _joined(session: HopsworksSession, pipeline: Pipeline) -> list[str]:
+    """What joined topics lack, as far as they are on the feature store's broker."""
+    try:
+        return join_warnings(pipeline, [session.kafka_config()])
+    except ConfigurationError as error:
+        # Where the source has a broker of its own, which plan is not told of, it may be there.
+        return [f"On the feature store's broker: {error}"]
 
 
 def _topic(session: HopsworksSession, pipeline: Pipeline) -> Resource:

@@ -37,9 +37,11 @@ def explain_poison(
     from hopsworks_flink.hooks.registry_connection import source_schemas
     from hopsworks_flink.pipeline.decoding import value_check
 
-    topic = pipeline.source.topic
+    topic, read = _read(pipeline, stack)
+    if read is None:
+        return f"The job cannot decode a record of topic {topic}. {remedy(pipeline, topic)}"
     try:
-        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(pipeline, source_schemas(pipeline)))
+        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(read, source_schemas(read)))
     except HopsworksFlinkError as error:
         return f"The job cannot decode a record of topic {topic}, which could not be looked for: {error}"
     if not found.records:
@@ -49,11 +51,34 @@ def explain_poison(
             f"{searched}: it may have been deleted, or only Flink rejects it."
         )
     named = "; ".join(str(record) for record in found.records)
-    return f"The job cannot decode {named}. {remedy(pipeline)}"
+    return f"The job cannot decode {named}. {remedy(pipeline, topic)}"
 
 
-def remedy(pipeline: Pipeline) -> str:
-    """The remedy for records that do not match the pipeline's schema."""
+def _read(pipeline: Pipeline, stack: str) -> tuple[str, Pipeline | None]:
+    """The topic that the stack trace tells of, and the pipeline as if that were its source; None: its broker is
+    another.
+    """
+    from hopsworks_flink.pipeline.spec.source import versions
+
+    for join in pipeline.source.join.values():
+        if f"topic {join.topic}, partition" in stack:
+            read = pipeline.model_copy(update={"source": versions(join)})
+            return join.topic, read if join.broker == "source" else None
+    return pipeline.source.topic, pipeline
+
+
+def remedy(pipeline: Pipeline, topic: str | None = None) -> str:
+    """The remedy for records that do not match the pipeline's schema.
+
+    :param topic: that holds them; None: the source's.
+    """
+    for name, join in pipeline.source.join.items():
+        if topic == join.topic:
+            return (
+                "It fails there again and again. If the topic's records have changed, correct "
+                f"source.join.{name}.schema; if it is a stray record, write the versions into another topic, name that "
+                "there, and deploy."
+            )
     # Otherwise the job gets another shape, for which its state is not.
     state = "" if pipeline.quarantine_topic else " with state='rewarm'"
     return (

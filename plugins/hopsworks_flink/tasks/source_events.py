@@ -1,4 +1,6 @@
-"""The events of some keys, out of a bounded span of the source topic, each with what became of it."""
+"""The events of some keys, out of a bounded span of the source topic, each with what became of it; and the versions of
+joined topics.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hopsworks_flink.clients.kafka.newest import take_newest
 from hopsworks_flink.clients.kafka.offsets import kept_since
 from hopsworks_flink.clients.kafka.span import Span, read_span
-from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError
 from hopsworks_flink.health.explanation import COUNTED, DUPLICATE, LEFT_OUT, Event, iso
 from hopsworks_flink.health.refusal import time_problem
 from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
+from hopsworks_flink.pipeline.spec.source import versions
+from hopsworks_flink.pipeline.sql.quarantine import NO_VERSION
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
+from hopsworks_flink.testing.queries import TOMBSTONE
 from hopsworks_flink.testing.tracing import Stage, Trace, trace
 
 if TYPE_CHECKING:
-    from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+    from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 
 Key = tuple[Any, ...]
+Joined = Mapping[str, Sequence[Mapping[str, Any]]]
 #: Events that are held at the most.
 MOST = 500_000
 _OUTCOMES = {Stage.COUNTED: COUNTED, Stage.DUPLICATE: DUPLICATE, Stage.LEFT_OUT: LEFT_OUT}
@@ -119,7 +125,7 @@ class Reading:
             return
         if values is None:
             return
-        values |= beside(self.pipeline, record)
+        values |= beside(self.pipeline.source, record)
         before = self.newest.get(partition, 0)
         if self.wanted(values):
             if len(self.held) >= MOST:
@@ -144,6 +150,7 @@ def read_events(
     last: int,
     margin: timedelta | None = None,
     *,
+    joined: Joined | None = None,
     seconds: float | None = None,
 ) -> SourceEvents:
     """Read what the rows of some keys can be made of.
@@ -155,6 +162,7 @@ def read_events(
     :param first: the earliest time of a row, epoch milliseconds; ``last``: the latest.
     :param margin: how long after a row's time its events may still arrive; None: an hour and ``max_disorder``, and as
         much more as the topic's newest records lie behind their Kafka timestamps.
+    :param joined: versions of each join, as for `evaluate`.
     :raises ConfigurationError: there is no such topic, or DuckDB is not installed.
     :raises KafkaError: the broker does not answer.
     """
@@ -167,18 +175,25 @@ def read_events(
         until = None
     reading = Reading(pipeline, wanted_of(pipeline, group, keys), registry)
     span = read_span(conf, source.topic, since, until, reading.take, seconds=seconds)
-    return SourceEvents(span, seen_of(pipeline, group, reading, keys), reading.undecodable, _gone(conf, span))
+    return SourceEvents(span, seen_of(pipeline, group, reading, keys, joined), reading.undecodable, _gone(conf, span))
 
 
-def newest_keys(pipeline: Pipeline, group: FeatureGroup, conf: Mapping[str, Any], registry: Schemas | None) -> set[Key]:
+def newest_keys(
+    pipeline: Pipeline,
+    group: FeatureGroup,
+    conf: Mapping[str, Any],
+    registry: Schemas | None,
+    joined: Joined | None = None,
+) -> set[Key]:
     """Keys of the newest events, without the one that is reserved for canaries.
 
+    :param joined: versions of each join, as for `evaluate`.
     :raises KafkaError: the broker does not answer.
     """
     reading = Reading(pipeline, lambda values: True, registry)
     take_newest(conf, pipeline.source.topic, reading.take)
     events = [{**one.values, KAFKA_TIMESTAMP: one.timestamp} for one in reading.held]
-    ways = trace(pipeline, group, events) if events else []
+    ways = trace(pipeline, group, events, joined) if events else []
     reserved = set(RESERVED_KEYS.values())
     counted = (way.key for way in ways if way.stage is Stage.COUNTED)
     return {key for key in counted if key is not None and None not in key and not reserved & set(key)}
@@ -198,9 +213,9 @@ def event_milliseconds(pipeline: Pipeline, values: Mapping[str, Any], arrived: i
     return {"seconds": value * 1000, "milliseconds": value, "microseconds": value // 1000}[source.event_time.unit]
 
 
-def beside(pipeline: Pipeline, record: Any) -> dict[str, Any]:
+def beside(source: Source, record: Any) -> dict[str, Any]:
     """Columns that are the record's key or one of its headers."""
-    columns = pipeline.source.beside_columns
+    columns = source.beside_columns
     headers = dict(record.headers() or ()) if columns else {}
     found: dict[str, Any] = {}
     for name, column in columns.items():
@@ -234,7 +249,9 @@ def wanted_of(pipeline: Pipeline, group: FeatureGroup, keys: Collection[Key]) ->
     return lambda values: tuple(values.get(name) for name in group.key) in keys
 
 
-def seen_of(pipeline: Pipeline, group: FeatureGroup, reading: Reading, keys: Collection[Key]) -> list[Seen]:
+def seen_of(
+    pipeline: Pipeline, group: FeatureGroup, reading: Reading, keys: Collection[Key], joined: Joined | None = None
+) -> list[Seen]:
     """The events of some keys among those that were read, in the order of their arrival, and what became of each.
 
     :raises ConfigurationError: DuckDB is not installed.
@@ -247,7 +264,7 @@ def seen_of(pipeline: Pipeline, group: FeatureGroup, reading: Reading, keys: Col
         most = reached[second] = max(most, reading.by_second[second])
     seconds = sorted(reached)
     found = []
-    for one, values, way in zip(held, events, trace(pipeline, group, events) if events else (), strict=True):
+    for one, values, way in zip(held, events, trace(pipeline, group, events, joined) if events else (), strict=True):
         key = way.key if way.key is not None else tuple(one.values.get(name) for name in group.key)
         if key not in keys:
             continue
@@ -257,6 +274,8 @@ def seen_of(pipeline: Pipeline, group: FeatureGroup, reading: Reading, keys: Col
 
 
 def _outcome(pipeline: Pipeline, one: _Held, way: Trace) -> str:
+    if way.stage is Stage.WITHOUT_VERSION:
+        return NO_VERSION.format(" or join.".join(name for name, join in pipeline.source.join.items() if join.required))
     if way.stage is not Stage.REFUSED:
         return _OUTCOMES[way.stage]
     source = pipeline.source
@@ -289,3 +308,35 @@ def _gone(conf: Mapping[str, Any], span: Span) -> str | None:
     if not earliest:
         return None
     return f"topic {span.topic} has lost its records before {iso(earliest)}; needed are those since {iso(span.since)}"
+
+
+def read_versions(
+    pipeline: Pipeline, source_conf: Mapping[str, Any], store_conf: Mapping[str, Any], seconds: float | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """All that the joined topics hold, by the name of the join.
+
+    :param source_conf: librdkafka settings of the source topic's broker; ``store_conf``: of the feature store's.
+    :param seconds: how long the reading of one topic may take; None: a minute.
+    :raises ConfigurationError: there is no such topic.
+    :raises KafkaError: a broker does not answer, or not in time.
+    """
+    found = {}
+    for name, join in pipeline.source.join.items():
+        records = versions(join)
+        decode, read = decoder(records), list[tuple[int, int, dict[str, Any]]]()
+
+        def take(record: Any, decode: Any = decode, records: Any = records, read: Any = read) -> None:
+            values: dict[str, Any] = {TOMBSTONE: True}
+            if record.value() is not None:
+                try:
+                    values = decode(record.value())
+                except UndecodableError:
+                    return  # it has failed the job
+            at = {KAFKA_TIMESTAMP: record.timestamp()[1]}
+            read.append((record.partition(), record.offset(), {**values, **beside(records, record), **at}))
+
+        conf = store_conf if join.broker == "feature_store" else source_conf
+        if not read_span(conf, join.topic, 0, None, take, seconds=seconds).complete:
+            raise KafkaError(f"Topic {join.topic} could not be read to its end in the time given.")
+        found[name] = [row for _, _, row in sorted(read, key=lambda one: one[:2])]
+    return found

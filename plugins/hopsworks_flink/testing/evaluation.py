@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
-from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
+from hopsworks_flink.pipeline.spec.source import versions
 from hopsworks_flink.pipeline.types import FeatureType
 from hopsworks_flink.testing import queries
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP, typed_columns
@@ -20,7 +21,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def evaluate(
-    pipeline: Pipeline | Mapping[str, Any] | str | Path, events: Iterable[Mapping[str, Any]]
+    pipeline: Pipeline | Mapping[str, Any] | str | Path,
+    events: Iterable[Mapping[str, Any]],
+    joined: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Compute every feature group of a pipeline over events, as the streaming job and a recompute do.
 
@@ -29,6 +32,9 @@ def evaluate(
         timestamps, decimals and bytes are Python's, or texts: ISO (UTC without a zone), digits, base64.
         ``__kafka_timestamp`` is the record's timestamp, epoch milliseconds or a datetime; without it an event is
         never too far in the future or past.
+    :param joined: versions by the name of their join, as events in the order of the topic, with `__kafka_timestamp`
+        where that is the time since which they hold; one with ``__tombstone: true`` has nothing but key and timestamp.
+        All of them are known before any event comes. Without any a join has no versions.
     :return: full name of the feature group (``cards_1``) → the rows that it emits, by window end and key; those of
         single events by arrival. Timestamps
         carry the zone UTC. A group without event time has one row for each window as well; the last one of a key
@@ -44,6 +50,7 @@ def evaluate(
     _refuse_names_that_collide(parsed)
     with connect() as connection:
         load(connection, parsed, list(events))
+        load_versions(connection, parsed, joined or {})
         execute(connection, queries.clean_events(parsed), f"pipeline {parsed.name}: source")
         return {group.full_name: _rows(connection, parsed, group) for group in parsed.feature_groups}
 
@@ -79,13 +86,40 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 def load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: Sequence[Mapping[str, Any]]) -> None:
     """Make table `queries.RAW` of events."""
+    connection.register(queries.RAW, _table(pipeline.source, events, "events"))
+
+
+def load_versions(
+    connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, joined: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> None:
+    """Make a table of the versions of each join, `queries.raw_versions`."""
     import pyarrow as pa
 
-    columns = typed_columns(pipeline.source, events)
-    arrays = {name: pa.array(columns[name], _arrow_type(kind)) for name, kind in pipeline.source.columns.items()}
+    if unknown := [name for name in joined if name not in pipeline.source.join]:
+        raise PipelineError(
+            f"pipeline {pipeline.name} has no join {unknown[0]!r}; it has {', '.join(pipeline.source.join) or 'none'}"
+        )
+    for name, join in pipeline.source.join.items():
+        rows = list(joined.get(name, ()))
+        gone = [isinstance(row, Mapping) and row.get(queries.TOMBSTONE) is True for row in rows]
+        values = [
+            {column: value for column, value in row.items() if column != queries.TOMBSTONE} if is_gone else row
+            for row, is_gone in zip(rows, gone, strict=True)
+        ]
+        table = _table(versions(join), values, f"joined.{name}")
+        connection.register(
+            queries.raw_versions(name), table.append_column(queries.TOMBSTONE, pa.array(gone, pa.bool_()))
+        )
+
+
+def _table(source: Source, events: Sequence[Mapping[str, Any]], what: str) -> Any:
+    import pyarrow as pa
+
+    columns = typed_columns(source, events, what)
+    arrays = {name: pa.array(columns[name], _arrow_type(kind)) for name, kind in source.columns.items()}
     arrays[KAFKA_TIMESTAMP] = pa.array(columns[KAFKA_TIMESTAMP], pa.int64())
     arrays[queries.ARRIVAL] = pa.array(range(len(events)), pa.int64())
-    connection.register(queries.RAW, pa.table(arrays))
+    return pa.table(arrays)
 
 
 def _arrow_type(kind: FeatureType) -> Any:

@@ -18,9 +18,10 @@ KAFKA_TIMESTAMP = "__kafka_timestamp"
 _EPOCH = datetime(1970, 1, 1)
 
 
-def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def typed_columns(source: Source, events: Sequence[Mapping[str, Any]], what: str = "events") -> dict[str, list[Any]]:
     """The events' values column by column, and their Kafka timestamps (epoch milliseconds); absent values are None.
 
+    :param what: the events are, in errors.
     :raises PipelineError: an event has an unknown column, or a value that its column cannot hold.
     """
     converters = {name: _converter(column, source.format) for name, column in source.declared.items()}
@@ -28,11 +29,11 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
     columns: dict[str, list[Any]] = {name: [] for name in converters}
     for number, event in enumerate(events):
         if not isinstance(event, Mapping):
-            raise PipelineError(f"events[{number}] must be a mapping of columns to values, not {event!r}")
+            raise PipelineError(f"{what}[{number}] must be a mapping of columns to values, not {event!r}")
         unknown = [name for name in event if name not in converters]
         if unknown:
             raise PipelineError(
-                f"events[{number}] has {unknown[0]!r}, which is not a column of the source: "
+                f"{what}[{number}] has {unknown[0]!r}, which is not a column of the source: "
                 f"{', '.join(source.columns)} (and {KAFKA_TIMESTAMP})"
             )
         for name, convert in converters.items():
@@ -40,10 +41,10 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]]) -> dict[s
             try:
                 columns[name].append(None if value is None else convert(value))
             except (ValueError, OverflowError) as error:
-                raise PipelineError(f"events[{number}].{name}: {error} (found: {value!r})") from None
+                raise PipelineError(f"{what}[{number}].{name}: {error} (found: {value!r})") from None
         if source.event_time.is_kafka_timestamp and columns[KAFKA_TIMESTAMP][-1] is None:
             raise PipelineError(
-                f"events[{number}] has no {KAFKA_TIMESTAMP}, which is the event time of this pipeline "
+                f"{what}[{number}] has no {KAFKA_TIMESTAMP}, which is the event time of this pipeline "
                 "(epoch milliseconds or a datetime)"
             )
     return columns

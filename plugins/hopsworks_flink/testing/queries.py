@@ -6,11 +6,13 @@ grouped. That is slow beside Flink's slices, and plain enough to trust.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from hopsworks_flink.pipeline.expressions import Expression
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.projection import Projection
-from hopsworks_flink.pipeline.spec.source import Deduplicate
+from hopsworks_flink.pipeline.spec.source import Deduplicate, Join, versions
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
 from hopsworks_flink.testing.aggregates import ARRIVAL, END, TIME, Feature, quoted, type_name
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -18,6 +20,8 @@ from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 RAW = "__raw"
 EVENTS = "__events"
 ROW = "__row"
+TOMBSTONE = "__tombstone"
+_SINCE = "__since"
 
 # The last moment of year 9999 in milliseconds: what lies beyond is no time that Flink can represent.
 _LAST_MOMENT = 253_402_300_799_999
@@ -61,7 +65,9 @@ def clean_events(pipeline: Pipeline) -> str:
     query = f"SELECT * FROM (SELECT *, {event_time(source)} AS {TIME} FROM {RAW}) WHERE {TIME} IS NOT NULL"
     if source.deduplicate is not None:
         query = _without_duplicates(query, source.deduplicate)
-    known = dict(source.columns)
+    for name, join in source.join.items():
+        query = _joined(query, name, join)
+    known = source.joined_columns
     for name, derived in source.derive.items():
         value = Expression.parse(derived.expression, known).cast(derived.type).sql("duckdb")
         # Spelt out once more: what an expression gives in DuckDB may be a wider type.
@@ -85,6 +91,36 @@ def _without_duplicates(query: str, wanted: Deduplicate) -> str:
         f"WITH timed AS ({query}) SELECT * FROM timed AS this WHERE NOT EXISTS (SELECT 1 FROM timed AS other "
         f"WHERE {same} AND other.{TIME} BETWEEN {earliest} AND this.{TIME} "
         f"AND (other.{TIME} < this.{TIME} OR other.{ARRIVAL} < this.{ARRIVAL}))"
+    )
+
+
+def raw_versions(name: str) -> str:
+    """Name of the table with the records of a joined topic."""
+    return f"__raw_{name}"
+
+
+def _joined(query: str, name: str, join: Join) -> str:
+    """The events with the version that began last, not after them; of versions of one time the one that came last."""
+    records, kafka = versions(join), quoted(KAFKA_TIMESTAMP)
+    # Since when a version holds has no bounds by its arrival.
+    since = event_time(records.model_copy(update={"max_future": timedelta(days=4_000_000)}))
+    since = f"CASE WHEN {TOMBSTONE} THEN (CASE WHEN {kafka} > 0 THEN {kafka} END) ELSE {since} END"
+    by = [quoted(column) for column in join.by.values()]
+    timed = f"SELECT *, {since} AS {_SINCE} FROM {raw_versions(name)}"
+    last = (
+        f"SELECT * FROM ({timed}) WHERE {_SINCE} IS NOT NULL "
+        f"QUALIFY row_number() OVER (PARTITION BY {', '.join([*by, _SINCE])} ORDER BY {ARRIVAL} DESC) = 1"
+    )
+    taken = [
+        f"CASE WHEN NOT version.{TOMBSTONE} THEN version.{quoted(column)} END AS {quoted(alias)}"
+        for alias, column in join.taken.items()
+    ]
+    same = [f"event.{quoted(one)} = version.{quoted(other)}" for one, other in join.by.items()]
+    on = " AND ".join([*same, f"event.{TIME} >= version.{_SINCE}"])
+    required = f" WHERE NOT version.{TOMBSTONE}" if join.required else ""
+    return (
+        f"SELECT {', '.join(['event.*', *taken])} FROM ({query}) AS event "
+        f"ASOF LEFT JOIN ({last}) AS version ON {on}{required}"
     )
 
 

@@ -15,6 +15,7 @@ class Stage(Enum):
 
     REFUSED = "refused"
     DUPLICATE = "duplicate"
+    WITHOUT_VERSION = "without version"
     LEFT_OUT = "left out"
     COUNTED = "counted"
 
@@ -31,16 +32,23 @@ class Trace(NamedTuple):
     key: tuple[Any, ...] | None = None
 
 
-def trace(pipeline: Pipeline, group: FeatureGroup, events: Sequence[Mapping[str, Any]]) -> list[Trace]:
+def trace(
+    pipeline: Pipeline,
+    group: FeatureGroup,
+    events: Sequence[Mapping[str, Any]],
+    joined: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> list[Trace]:
     """Each event's way, in their order.
 
-    :param events: as for `evaluate`.
+    :param events: as for `evaluate`, as is ``joined``.
     :raises PipelineError: as `evaluate`.
     :raises ConfigurationError: DuckDB is not installed.
     """
     source = pipeline.source
+    joins = {name: join.model_copy(update={"required": False}) for name, join in source.join.items()}
     steps = (
-        (Stage.DUPLICATE, source.model_copy(update={"where": None, "deduplicate": None})),
+        (Stage.DUPLICATE, source.model_copy(update={"where": None, "join": joins, "deduplicate": None})),
+        (Stage.WITHOUT_VERSION, source.model_copy(update={"where": None, "join": joins})),
         (Stage.LEFT_OUT, source.model_copy(update={"where": None})),
         (Stage.COUNTED, source),
     )
@@ -48,6 +56,7 @@ def trace(pipeline: Pipeline, group: FeatureGroup, events: Sequence[Mapping[str,
     what = f"pipeline {pipeline.name}: source"
     with evaluation.connect() as connection:
         evaluation.load(connection, pipeline, events)
+        evaluation.load_versions(connection, pipeline, joined or {})
         # What passes one step and not the next has ended there.
         for stage, reached in steps:
             evaluation.execute(connection, queries.clean_events(pipeline.model_copy(update={"source": reached})), what)

@@ -5,6 +5,8 @@ The tests build on each other and run in order.
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import time
 from datetime import datetime, timedelta, timezone
 
@@ -23,6 +25,7 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, 
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live import events as simulated
 from tests.support.live.jobs import OFTEN
@@ -227,6 +230,22 @@ def test_a_late_event_counts_in_a_recompute_of_its_part(past):
             assert len(changed) >= 10
         # Nothing is served that the stream had not computed.
         assert [online(store, v) for v in (1, 2)] == served
+
+
+def test_a_model_is_trained_on_the_offline_rows(past):
+    """The documentation's example, on these rows: it finds the plane on which they would lie best."""
+    spec = importlib.util.spec_from_file_location("train", REPOSITORY / "docs" / "examples" / "train_on_new_rows.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.GROUP, example.VERSION = NAME, 2
+    model = example.train.function()
+    with past.project() as project:
+        rows = [row for row in offline(project.get_feature_store(), 2) if row["stdev_amt_per_10m"] is not None]
+    rows = [row for row in rows if not math.isnan(row["stdev_amt_per_10m"])]
+    assert model["rows"] == len(rows) > 100
+    assert len(model["weights"]) == 3
+    amounts = [row["avg_amt_per_10m"] for row in rows]
+    assert 0 < model["error"] < max(amounts) - min(amounts)
 
 
 def test_an_interval_without_records_starts_no_job(past):

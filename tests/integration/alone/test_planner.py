@@ -102,9 +102,9 @@ def plans() -> dict[str, str]:
     lengths = job_of(Pipeline.parse(LENGTHS))
     reserved = job_of(Pipeline.parse(named_by_words(RESERVED)))
     plain = json.loads(json.dumps(reference).replace(" OR COUNT(*) = 0", ""))
-    native = {**yaml.safe_load(REFERENCE.read_text()), "engine": "native"}
+    native = yaml.safe_load(REFERENCE.read_text())
     native["source"] |= {"late": "topic", "refused": "quarantine"}
-    native = {**job_of(Pipeline.parse(native)), "graph": True}
+    native = {**job_of(Pipeline.parse(native), "native"), "graph": True}
     flink_jobs = REPOSITORY / "flink_jobs"
     done = subprocess.run(
         [flink_jobs / ".venv" / "bin" / "python", "-c", EXPLAIN],
@@ -112,7 +112,7 @@ def plans() -> dict[str, str]:
         input=json.dumps([{**reference, "graph": True}, plain, everything, short, lengths, reserved, native]),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -129,8 +129,8 @@ def job(path: Any) -> dict[str, Any]:
     return job_of(Pipeline.from_yaml(path))
 
 
-def job_of(pipeline: Pipeline) -> dict[str, Any]:
-    pipeline = pipeline.model_copy(update={"engine": "sql"})
+def job_of(pipeline: Pipeline, engine: str = "sql") -> dict[str, Any]:
+    pipeline = pipeline.model_copy(update={"engine": engine})
     ids = {group.full_name: 1 for group in pipeline.feature_groups}
     folders = [fetch(CONNECTORS_POM, CONNECTOR_JARS), fetch(JAVA_POM, JAVA_JARS)]
     return {

@@ -22,6 +22,7 @@ from tests.support.fixtures import set_connection
 from tests.support.live.platform import records
 from tests.support.live.random_events import EPOCH, HORIZON
 from tests.support.live.random_pipelines import Case, random_case
+from tests.support.live.random_versions import with_join
 from tests.support.live.sameness import Cluster, Comparison, decoded, time_of
 
 OTHERS = random.Random(os.environ.get("SAMENESS_SEED")).sample(
@@ -39,16 +40,19 @@ def cluster(stack: Any) -> Iterator[Cluster]:
 def check(cluster: Cluster, case: Case) -> None:
     run = f"{time.time_ns() // 1_000_000}"
     case.spec["name"], case.spec["source"]["topic"] = f"sameness_{run}", f"sameness_{run}_events"
+    for name, join in case.spec["source"].get("join", {}).items():
+        join["topic"] = f"sameness_{run}_{name}"
     pipeline = Pipeline.parse(case.spec)
     last = EPOCH + timedelta(milliseconds=HORIZON)
     groups = {group.full_name: group for group in pipeline.feature_groups}
     wanted = {
         name: [row for row in rows if time_of(groups[name], row) < last]
-        for name, rows in evaluate(pipeline, case.events).items()
+        for name, rows in evaluate(pipeline, case.events, case.versions).items()
     }
     assert all(wanted.values()), "every group has rows"
     cluster.create_topic(pipeline.source.topic, pipeline.source.partitions)
     cluster.produce(pipeline, case)
+    cluster.produce_versions(pipeline, case)
     if pipeline.late_topic:
         cluster.create_topic(pipeline.late_topic, 1)
     sql, native = (pipeline.model_copy(update={"engine": engine}) for engine in ("sql", "native"))
@@ -80,4 +84,5 @@ def check(cluster: Cluster, case: Case) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, *OTHERS])
 def test_stream_batch_and_duckdb_agree(cluster: Cluster, seed: int) -> None:
-    check(cluster, random_case(seed))
+    case = random_case(seed)
+    check(cluster, with_join(case) if seed % 3 else case)

@@ -21,11 +21,18 @@ import requests
 import yaml
 from confluent_kafka import Producer
 
+from hopsworks_flink.clients.kafka.offsets import replaced_since
+from hopsworks_flink.clients.kafka.topics import Topic
+from hopsworks_flink.deployment.feature_job import join_warnings
+from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.decoding import value_check
+from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.tasks.source_events import read_versions
+from hopsworks_flink.testing.queries import TOMBSTONE
 from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection
-from tests.support.live.platform import records
+from tests.support.live.platform import eventually, records
 from tests.support.live.random_events import EPOCH
 from tests.support.live.registry import Registry, schema_registry
 from tests.support.live.sameness import Cluster, decoded
@@ -59,10 +66,12 @@ def cluster(stack: Any, registry: Registry) -> Iterator[Cluster]:
 
 
 def example(name: str, source: dict[str, Any] | None = None, **aggregates: Any) -> Pipeline:
-    """An example, with a topic and a name of this run, and more of its source and features if that is wanted."""
+    """An example, with topics and a name of this run, and more of its source and features if that is wanted."""
     spec = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())
     spec["name"] = f"{name}_{RUN}"
     spec["source"]["topic"] = f"{name}_{RUN}"
+    for join in spec["source"].get("join", {}).values():
+        join["topic"] += f"_{RUN}"
     more = dict(source or {})
     spec["source"]["schema"].update(more.pop("schema", {}))
     if "descriptor" in spec["source"]:
@@ -372,3 +381,127 @@ def _all_that_flink_shows(cluster: Cluster, job_id: str) -> str:
     url = cluster.hook.settings.url
     pages = ("", "/plan", "/config", "/exceptions", "/checkpoints/config", "/jobmanager/config")
     return "".join(requests.get(f"{url}/jobs/{job_id}{page}", timeout=10).text for page in pages)
+
+
+Limit = tuple[int, datetime, float | None]
+
+
+def payments() -> list[dict[str, Any]]:
+    """For two hours, of cards of which one goes quiet after twenty minutes."""
+    return [
+        {"card": card, "at": BEGIN + timedelta(seconds=40 * number + card), "amount": 10.0 * (1 + number % 23)}
+        for number in range(180)
+        for card in range(5)
+        if card != 4 or number < 30
+    ]
+
+
+#: Card, since when, and the limit, in the order in which they are written. A card without one, one whose first comes
+#: late, one that is raised, once with a time that lies before that of the version before; one that is withdrawn.
+LIMITS: list[Limit] = [
+    (1, BEGIN + timedelta(minutes=31), 120.0),
+    (2, BEGIN - timedelta(days=400), 100.0),
+    (2, BEGIN + timedelta(minutes=50), 300.0),
+    (2, BEGIN + timedelta(minutes=20), 200.0),
+    (3, BEGIN - timedelta(hours=1), 80.0),
+    (3, BEGIN + timedelta(minutes=40), None),
+    (4, BEGIN - timedelta(hours=1), 50.0),
+]
+#: Written when the job has run for a while, and its topic has been quiet.
+RAISED: Limit = (1, BEGIN + timedelta(minutes=100), 240.0)
+
+
+def limit_at(card: int, at: datetime) -> float | None:
+    held = [(since, limit) for of, since, limit in (*LIMITS, RAISED) if of == card and since <= at]
+    return max(held, key=lambda version: version[0])[1] if held else None
+
+
+def spending_row(inside: list[dict[str, Any]], end: datetime) -> dict[str, Any]:
+    def used(minutes: int) -> list[float]:
+        recent = [event for event in inside if event["at"] >= end - timedelta(minutes=minutes)]
+        return [event["amount"] / event["limit"] for event in recent if event["limit"]]
+
+    def number(minutes: int) -> int:
+        return sum(event["at"] >= end - timedelta(minutes=minutes) for event in inside)
+
+    limits = [event["limit"] for event in inside if event["limit"]]
+    row = {
+        "transactions_1h": len(inside),
+        "transactions_30m": number(30),
+        "transactions_10m": number(10),
+        "above_limit_1h": sum(share > 1 for share in used(60)),
+        "used_1h": sum(used(60)) if used(60) else None,
+        "used_30m": sum(used(30)) if used(30) else None,
+        "most_used_10m": max(used(10), default=None),
+        "last_limit": limits[-1] if limits else None,
+    }
+    return row if inside else {name: value or 0.0 for name, value in row.items()}
+
+
+def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
+    pipeline = example("card_spending")
+    topic, limits = f"{pipeline.name}_rows", pipeline.source.join["limits"].topic
+    hour, slide, later = timedelta(hours=1), timedelta(minutes=5), BEGIN + timedelta(minutes=95)
+    producer = Producer({**cluster.conf, "enable.idempotence": True})
+
+    def write(*versions: Limit) -> None:
+        for card, since, limit in versions:
+            value = None if limit is None else json.dumps({"limit": limit, "since": since.isoformat()}).encode()
+            producer.produce(limits, value, str(card), partition=0, timestamp=int(since.timestamp() * 1000))
+        assert producer.flush(30) == 0
+
+    def pay(events: list[dict[str, Any]]) -> None:
+        schema = fastavro.parse_schema(source_avro_schema(pipeline))
+        for event in events:
+            buffer, at = io.BytesIO(), int(event["at"].timestamp() * 1000)
+            record = {"tid": "", "datetime": at, "cc_num": event["card"], "amount": event["amount"]}
+            fastavro.schemaless_writer(buffer, schema, record)
+            # Each partition has the times of the others: no event is late.
+            producer.produce(pipeline.source.topic, buffer.getvalue(), partition=event["card"] % 2, timestamp=at)
+        assert producer.flush(30) == 0
+
+    events = payments()
+    for event in events:
+        event["limit"] = limit_at(event["card"], event["at"])
+    assert {event["limit"] for event in events} == {None, 50, 80, 100, 120, 200, 240, 300}
+    wanted = in_windows(events, "card", hour, slide, list)
+    for card in range(5):
+        # A slide after the last row a card with no event in its window has one more.
+        last = max(end for of, end in wanted if of == card)
+        wanted[card, last + slide] = []  # type: ignore[assignment]
+    wanted = {(card, end): spending_row(inside, end) for (card, end), inside in wanted.items()}  # type: ignore[arg-type]
+    cluster.create_topic(pipeline.source.topic, 2)
+    cluster.topics.create(Topic(limits, 1, 1, {"cleanup.policy": "compact"}))
+    with pytest.raises(ConfigurationError, match=f"no Kafka topic 'nowhere_{RUN}', which source.join.limits reads"):
+        join_warnings(example("card_spending", {"join": {"limits": elsewhere(pipeline)}}), [cluster.conf])
+    write(*LIMITS)
+    # A deployment has nothing to say, a recompute would: any version that has a newer one may be gone.
+    assert join_warnings(pipeline, [cluster.conf]) == []
+    assert replaced_since(cluster.conf, limits) == pytest.approx(time.time() * 1000, abs=60_000)
+    read = read_versions(pipeline, cluster.conf, {})["limits"]
+    assert [(one["card"], one.get("card_limit")) for one in read] == [(card, limit) for card, _, limit in LIMITS]
+    assert [TOMBSTONE in one for one in read] == [limit is None for _, _, limit in LIMITS]
+    pay([event for event in events if event["at"] < later])
+    job_id = cluster.start(pipeline, topic)
+    try:
+        cluster.wait_for(job_id, topic, sum(end < later - slide for _, end in wanted))
+        write(RAISED)
+        eventually(lambda: _assert_read(cluster, job_id, len(LIMITS) + 1))
+        end = [{"card": card, "at": BEGIN + 6 * hour, "amount": 0.0} for card in (8, 9)]
+        pay([*(event for event in events if event["at"] >= later), *end])
+        cluster.wait_for(job_id, topic, len(wanted))
+    finally:
+        cluster.hook.cancel(job_id)
+    assert_same(found(pipeline, records(cluster.conf["bootstrap.servers"], topic)), wanted)
+    again = found(pipeline, cluster.batch(pipeline, f"{pipeline.name}_again"))
+    assert_same({place: row for place, row in again.items() if place[0] < 8}, wanted)
+
+
+def elsewhere(pipeline: Pipeline) -> dict[str, Any]:
+    return {**pipeline.to_dict()["source"]["join"]["limits"], "topic": f"nowhere_{RUN}"}
+
+
+def _assert_read(cluster: Cluster, job_id: str, versions: int) -> None:
+    vertices = requests.get(f"{cluster.hook.settings.url}/jobs/{job_id}", timeout=10).json()["vertices"]
+    (source,) = (vertex for vertex in vertices if "limits topic" in vertex["name"])
+    assert source["metrics"]["write-records"] == versions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.live.random_events import COLUMNS, MINUTE, SECOND, Times, random_events
@@ -164,12 +164,14 @@ class Case:
 
     :param events: in the order of arrival, as `hopsworks_flink.testing.evaluate` takes them.
     :param partitions: of each event.
+    :param versions: of each join, in the order of its topic.
     """
 
     seed: int
     spec: dict[str, Any]
     events: list[dict[str, Any]]
     partitions: list[int]
+    versions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"random_case({self.seed})"

@@ -32,8 +32,10 @@ from hopsworks_flink.pipeline.recompute import (
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.group.projection import Projection
+from hopsworks_flink.pipeline.spec.source import versions
 from hopsworks_flink.pipeline.types import FeatureType, avro_type
 from hopsworks_flink.testing import evaluate
+from hopsworks_flink.testing.queries import TOMBSTONE
 from tests.support.live.platform import records
 from tests.support.live.random_events import EPOCH, HORIZON
 from tests.support.live.random_pipelines import Case
@@ -124,7 +126,14 @@ class Cluster:
         ends = self.end_offsets(source.topic, source.partitions)
         partitions = [PartitionHistory(number, 0, 0, end, None) for number, end in enumerate(ends)]
         interval = Interval(EPOCH, EPOCH + timedelta(milliseconds=HORIZON))
-        plan = compile_recompute(pipeline, registered(pipeline, topic), recomputable(pipeline), interval, partitions)
+        joined = {
+            name: [
+                PartitionHistory(number, 0, 0, end, None) for number, end in enumerate(self.end_offsets(join.topic, 1))
+            ]
+            for name, join in source.join.items()
+        }
+        refs, groups = registered(pipeline, topic), recomputable(pipeline)
+        plan = compile_recompute(pipeline, refs, groups, interval, partitions, joined)
         registry = source_registry(pipeline)
         values = history_bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, source_registry=registry)
         job_id = self.submit(plan, values)
@@ -144,6 +153,19 @@ class Cluster:
             ]
         finally:
             consumer.close()
+
+    def produce_versions(self, pipeline: Pipeline, case: Case) -> None:
+        """To the joined topics, which are made."""
+        producer = Producer({**self.conf, "enable.idempotence": True})
+        for name, join in pipeline.source.join.items():
+            self.create_topic(join.topic, 1)
+            encode = encoder(pipeline.model_copy(update={"source": versions(join)}))
+            for version in case.versions[name]:
+                gone = version.get(TOMBSTONE, False)
+                record = encode({**dict.fromkeys(join.declared), **version})._asdict() if not gone else {}
+                record |= {"value": None, "key": str(version["card"])} if gone else {}
+                producer.produce(join.topic, **record, partition=0, timestamp=version["__kafka_timestamp"])
+        assert producer.flush(60) == 0
 
     def produce(self, pipeline: Pipeline, case: Case, events: slice = slice(None)) -> None:
         encode = encoder(pipeline)
@@ -285,7 +307,7 @@ def largest(pipeline: Pipeline, case: Case) -> dict[str, float]:
     ends = {f"{end}_{name}": {end: name, **_summed(kinds[name], name)} for name in numeric for end in ("min", "max")}
     spec["feature_groups"] = [{"name": "ends", "key": ["every"], "window": {"size": "3650d"}, "aggregates": ends}]
     found = defaultdict(float)
-    for row in evaluate(spec, case.events)["ends_1"]:
+    for row in evaluate(spec, case.events, case.versions)["ends_1"]:
         for end, value in row.items():
             found[end[4:]] = max(found[end[4:]], abs(float(value or 0)))
     return found

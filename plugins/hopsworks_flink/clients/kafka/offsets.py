@@ -256,6 +256,17 @@ def compaction(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -
     return policy if "compact" in policy.split(",") else None
 
 
+def replaced_since(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -> int | None:
+    """Kafka timestamp since which a compacted topic keeps records also where there are newer ones; None: it keeps all.
+
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    values = _settings(conf, topic, seconds)
+    if "compact" not in (values.get("cleanup.policy") or "").split(","):
+        return None
+    return max(0, int(time.time() * 1000) - int(values.get("min.compaction.lag.ms") or 0))
+
+
 def _settings(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -> dict[str, str | None]:
     """Empty without the topic, and where the broker does not tell this client, which is logged."""
     from confluent_kafka import KafkaError as Code

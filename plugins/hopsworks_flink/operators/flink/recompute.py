@@ -221,19 +221,21 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             registered = registered_groups(session, pipeline, groups)
             self._brokers = self._ask_brokers(session)
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
+        needs = history.reach(pipeline, groups, interval, self._margin())
+        joined = self._versions(pipeline, needs, interval)
         if pipeline.history:
             self.file_formats = (OWN_JARS, *(("parquet",) if pipeline.history.format == "parquet" else ()))
             self._facts.update(files=pipeline.history.path, offsets={}, records_read=None)
             self.log.info("Interval %s: reading %s.", interval, pipeline.history.path)
-            return history.compile_recompute(pipeline, registered, groups, interval, None)
+            return history.compile_recompute(pipeline, registered, groups, interval, None, joined)
         self.file_formats = (OWN_JARS,)
-        partitions = self._partitions(pipeline, history.reach(pipeline, groups, interval, self._margin()), interval)
+        partitions = self._partitions(pipeline, needs, interval)
         offsets = {str(one.partition): [one.first, one.end] for one in partitions}
         self._facts.update(
             files=None, offsets=offsets, records_read=sum(end - first for first, end in offsets.values())
         )
         self.log.info("Interval %s: reading %s of %s.", interval, offsets, pipeline.source.topic)
-        return history.compile_recompute(pipeline, registered, groups, interval, partitions)
+        return history.compile_recompute(pipeline, registered, groups, interval, partitions, joined)
 
     def _partitions(self, pipeline: Pipeline, needs: Reach, interval: Interval) -> list[PartitionHistory]:
         """Which records to read, after making sure that they are there."""
@@ -250,6 +252,28 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         ends = {one.partition: one.end for one in partitions if one.first < one.end}
         wait_until_stable(broker, topic, ends, self.open_transaction_seconds)
         return partitions
+
+    def _versions(self, pipeline: Pipeline, needs: Reach, interval: Interval) -> dict[str, list[PartitionHistory]]:
+        """Which records of joined topics to read: all, so that versions count that were written afterwards."""
+        from hopsworks_flink.clients.kafka.offsets import partition_histories, replaced_since, wait_until_stable
+        from hopsworks_flink.pipeline.recompute import refuse_lost_versions
+
+        assert self._brokers is not None
+        found = {}
+        for name, join in pipeline.source.join.items():
+            broker, topic = self._brokers[1 if join.broker == "feature_store" else 0], join.topic
+            # What was stamped later is of no interest where that is the time since which a version holds.
+            until = needs.until if join.event_time.is_kafka_timestamp else None
+            partitions = partition_histories(broker, topic, 0, until)
+            if not as_bool(self.allow_deleted, "allow_deleted"):
+                kept = replaced_since(broker, topic)
+                refuse_lost_versions(topic, partitions, kept, interval, needs.since)
+            wait_until_stable(
+                broker, topic, {one.partition: one.end for one in partitions}, self.open_transaction_seconds
+            )
+            found[name] = partitions
+            self.log.info("Versions of %s: %s.", topic, {one.partition: [one.first, one.end] for one in partitions})
+        return found
 
     def build_bundle(self) -> Bundle:
         """The runner with the plan beside it."""

@@ -133,7 +133,7 @@ class Pipeline(Model):
             if group.name and group.full_name in seen:
                 yield f"{at}: {group.name} version {group.version} is declared twice"
             seen.add(group.full_name)
-            if not columns:
+            if not columns or None in self.source.join.values():
                 continue
             yield from (f"{at}.{problem}" for problem in _column_problems(group, columns))
         if self.late_topic:
@@ -150,6 +150,11 @@ class Pipeline(Model):
             yield (
                 "freshness: source.where would leave the canary's event out, which has nothing but key and time; "
                 "remove one of them"
+            )
+        elif names := [name for name, join in self.source.join.items() if join.required]:
+            yield (
+                f"freshness: the canary's event has no version in join.{names[0]}, which is required, and would be "
+                "left out; remove one of them"
             )
         elif not self.canary_groups:
             yield (

@@ -55,7 +55,7 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool =
     source = pipeline.source
     read, events = names.read_view(source), names.prepared_view(source)
     if is_shared(pipeline):
-        prepared = prepared or f"SELECT * FROM {sql_identifier(names.source_table(source))}"
+        prepared = prepared or f"SELECT * FROM {sql_identifier(names.unprepared(source))}"
         result.append(f"CREATE TEMPORARY VIEW {sql_identifier(read)} AS\n{prepared}")
         result.append({"share": {"table": read, "view": events, "event_time": EVENT_TIME}})
     elif prepared:
@@ -75,13 +75,25 @@ def is_shared(pipeline: Pipeline) -> bool:
 def events_table(pipeline: Pipeline) -> str:
     """Name of what holds all events with their derived columns."""
     made = _is_prepared(pipeline) or is_shared(pipeline)
-    return names.prepared_view(pipeline.source) if made else names.source_table(pipeline.source)
+    return names.prepared_view(pipeline.source) if made else names.unprepared(pipeline.source)
+
+
+def has_version(name: str) -> str:
+    """Name of the column that says whether an event has a version of a join."""
+    return f"__has_{name}"
+
+
+def without_version(pipeline: Pipeline) -> dict[str, str]:
+    """Conditions for an event that is refused because a join has nothing for it, by the join's name."""
+    required = [name for name, join in pipeline.source.join.items() if join.required]
+    return {name: f"NOT {sql_identifier(has_version(name))}" for name in required}
 
 
 def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
     """View of the events without those that must not count: refused event times and null keys."""
     usable = [f"{sql_identifier(EVENT_TIME)} > TO_TIMESTAMP_LTZ(0, 3)"]
     usable += [f"{sql_identifier(column)} IS NOT NULL" for column in key]
+    usable += [sql_identifier(has_version(name)) for name in without_version(pipeline)]
     counted = "\n  AND ".join(usable)
     view, table = sql_identifier(names.events_view(pipeline.source, key)), sql_identifier(events_table(pipeline))
     return f"CREATE TEMPORARY VIEW {view} AS\nSELECT * FROM {table}\nWHERE {counted}"
@@ -90,14 +102,17 @@ def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
 def _is_prepared(pipeline: Pipeline) -> bool:
     """Whether `_prepared` has a query."""
     source = pipeline.source
-    made = bool(source.derive) or source.where is not None or source.deduplicate is not None
+    made = bool(source.derive) or source.where is not None
+    made = made or (source.deduplicate is not None and not source.join)
     return made or uses_order(pipeline)
 
 
 def _prepared(pipeline: Pipeline, bounded: bool) -> str | None:
     """Query for the events that count, with everything that is made of single ones; None if they are the source's."""
     source = pipeline.source
-    query, table = _without_duplicates(pipeline, bounded), sql_identifier(names.source_table(source))
+    query, table = None, sql_identifier(names.unprepared(source))
+    if not source.join:
+        query = without_duplicates(pipeline, bounded)
     for selected in (*_order(pipeline), *_derived(source)):
         query = f"SELECT\n  {selected}\nFROM {table if query is None else f'({query})'}"
     if source.where is not None:
@@ -109,7 +124,7 @@ def _prepared(pipeline: Pipeline, bounded: bool) -> str | None:
     return query
 
 
-def _without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
+def without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
     """Query for the source's events without those that another one of the same name precedes; None if all count.
 
     Of events at the same time the one of the lower partition and offset counts, so that the order in which they are
@@ -167,7 +182,7 @@ def _derived(source: Source) -> list[str]:
         return []
     from hopsworks_flink.pipeline.expressions import Expression
 
-    known: dict[str, FeatureType] = dict(source.columns)
+    known: dict[str, FeatureType] = source.joined_columns
     level: dict[str, int] = dict.fromkeys(known, 0)
     layers: dict[int, list[str]] = {}
     for name, column in source.derive.items():

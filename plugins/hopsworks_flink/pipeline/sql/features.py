@@ -91,28 +91,28 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     if needs_coordinates(pipeline):
         lines.append(f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL")
         lines.append(f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL")
-    beside = source.beside_columns
+    others = source.beside_columns
     if source.has_key_column:
         lines.insert(0, f"{sql_identifier(RECORD_KEY)} BYTES")
-    if any(column.header is not None for column in beside.values()):
+    if any(column.header is not None for column in others.values()):
         lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
-    lines += [f"{sql_identifier(name)} AS {_beside(column)}" for name, column in beside.items()]
+    lines += [f"{sql_identifier(name)} AS {beside(column)}" for name, column in others.items()]
     lines += [
         f"{event_time} AS {guarded}",
         # An event at the watermark is late: one that is just as late as it may be must lie above.
         f"WATERMARK FOR {event_time} AS {event_time} - {sql_interval(source.max_disorder + timedelta(milliseconds=1))}",
     ]
     # Where to begin is the affair of one run, and only of one that brings no state along.
-    options = _source_options(pipeline.consumer_group, source)
+    options = source_options(pipeline.consumer_group, source)
     if not bounded:
-        options["scan.topic-partition-discovery.interval"] = f"{_discovery_milliseconds(source)} ms"
+        options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(source)} ms"
     registry = [SOURCE_REGISTRY] if source.registry else []
     return create_table(
         names.source_table(source), lines, options, ",\n  ".join([SOURCE_START, SOURCE_KAFKA, *registry])
     )
 
 
-def _discovery_milliseconds(source: Source) -> int:
+def discovery_milliseconds(source: Source) -> int:
     """How often partitions are looked for that were added to the topic. Flink reads them from their beginning.
 
     By then other partitions may have moved the watermark on: what is new there must not be late for being found late.
@@ -134,7 +134,7 @@ def guarded_event_time(source: Source) -> str:
     if source.event_time.is_kafka_timestamp:
         # Records that carry no timestamp show one before 1970.
         return f"CASE WHEN {arrived} > {_EPOCH} THEN {arrived} ELSE {_EPOCH} END"
-    within, value = _within_calendar(source)
+    within, value = within_calendar(source)
     counted = f"{within} AND {_moment(f'{value} - {milliseconds(source.max_future)}')} <= {arrived}"
     if source.max_past is not None:
         counted += f" AND {_moment(f'{value} + {milliseconds(source.max_past)}')} >= {arrived}"
@@ -145,12 +145,12 @@ def too_old(source: Source) -> str | None:
     """Condition over the events for a time further behind the Kafka timestamp than `max_past`; None: none is."""
     if source.event_time.is_kafka_timestamp or source.max_past is None:
         return None
-    within, value = _within_calendar(source)
+    within, value = within_calendar(source)
     arrived = sql_identifier(KAFKA_TIMESTAMP)
     return f"{within} AND {_moment(f'{value} + {milliseconds(source.max_past)}')} < {arrived}"
 
 
-def _within_calendar(source: Source) -> tuple[str, str]:
+def within_calendar(source: Source) -> tuple[str, str]:
     """Condition for an event time that is in Flink's calendar, and expression for its milliseconds."""
     time, unit = time_value(source)
     value = {
@@ -168,7 +168,7 @@ def time_value(source: Source) -> tuple[str, str]:
         column = source.declared[event_time.column]
         kind: FeatureType | None = column.type
         # A computed column cannot read another one.
-        text = _beside(column) if column.is_beside else sql_identifier(event_time.column)
+        text = beside(column) if column.is_beside else sql_identifier(event_time.column)
     else:
         from hopsworks_flink.pipeline.expressions import Expression
 
@@ -178,7 +178,7 @@ def time_value(source: Source) -> tuple[str, str]:
     return text, "microseconds" if kind == TIMESTAMP else event_time.unit
 
 
-def _beside(column: Column) -> str:
+def beside(column: Column) -> str:
     """SQL of a column that is the record's key or a header, as an expression over texts has it."""
     raw = sql_identifier(RECORD_KEY)
     if column.header is not None:
@@ -195,7 +195,8 @@ def _moment(epoch_milliseconds: str) -> str:
     return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
 
 
-def _source_options(consumer_group: str, source: Source) -> dict[str, str]:
+def source_options(consumer_group: str, source: Source) -> dict[str, str]:
+    """Options of a table over a topic: how its records are read, and when partitions are idle."""
     options = {
         "connector": "kafka",
         "topic": source.topic,
@@ -409,7 +410,7 @@ def _event_milliseconds(source: Source) -> str:
     """Milliseconds of an event that counts: from its own column, as EXTRACT costs as much as decoding the event."""
     if source.event_time.column is None:
         return epoch_milliseconds(sql_identifier(EVENT_TIME))
-    return _within_calendar(source)[1]
+    return within_calendar(source)[1]
 
 
 def _named(expressions: Mapping[str, str], behind: str = "") -> list[str]:

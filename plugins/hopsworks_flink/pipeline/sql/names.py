@@ -43,6 +43,32 @@ def prepared_view(source: Source) -> str:
     return f"{source.topic} prepared"
 
 
+def unjoined_view(source: Source) -> str:
+    """The events without those that are sent twice, before anything is joined to them."""
+    return f"{source.topic} once"
+
+
+def versions_table(join: str) -> str:
+    """The topic of a join."""
+    return f"{join} topic"
+
+
+def versions_view(join: str) -> str:
+    """Its records as versions."""
+    return f"{join} versions"
+
+
+def joined_view(source: Source, join: str) -> str:
+    """The events with the columns of a join, and of those before it: ``orders with limits``."""
+    return f"{source.topic} with {join}"
+
+
+def unprepared(source: Source) -> str:
+    """The events with all that is joined to them, before anything is derived from their columns."""
+    *_, last = ["", *source.join]
+    return joined_view(source, last) if last else source_table(source)
+
+
 def events_view(source: Source, key: Sequence[str]) -> str:
     """The events that have a key: ``orders by shop``; feature groups with the same key share it."""
     return f"{source.topic} by {', '.join(key)}"

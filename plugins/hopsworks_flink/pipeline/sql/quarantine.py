@@ -19,6 +19,7 @@ from hopsworks_flink.pipeline.sql.events import (
     PROBLEM,
     UNDECODABLE,
     events_table,
+    without_version,
 )
 from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table, fixed, time_value, too_old
 from hopsworks_flink.pipeline.types import DATE, FeatureType, avro_type, sql_identifier, sql_literal
@@ -28,6 +29,7 @@ UNDECODED = "undecodable"
 NULL = "{} is null"
 NOT_AFTER_1970 = "{} is not after 1970"
 TOO_OLD = "{} is further behind the Kafka timestamp than max_past"
+NO_VERSION = "join.{} has no version"
 TOO_FAR_AHEAD = "{} is further ahead of the Kafka timestamp than max_future"
 
 # Feature types as in a schema. `event` is JSON, `value` the bytes of a record that could not be decoded.
@@ -124,19 +126,20 @@ def _reasons(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         if old := too_old(source):
             yield old, TOO_OLD.format(name)
         yield refused, TOO_FAR_AHEAD.format(name)
-    for needed, condition in _missing(pipeline).items():
-        yield condition, NULL.format(needed)
+    for reason, condition in _missing(pipeline).items():
+        yield condition, reason
 
 
 def _missing(pipeline: Pipeline) -> dict[str, str]:
-    """Conditions for what an event has to have, by its name: a key column, or a feature with its group."""
+    """Conditions for an event that lacks what it has to have, by the reason: a key column, a version, a feature."""
     keys = [column for group in pipeline.feature_groups for column in group.key]
-    missing = {column: f"{sql_identifier(column)} IS NULL" for column in keys}
+    missing = {NULL.format(column): f"{sql_identifier(column)} IS NULL" for column in keys}
+    missing |= {NO_VERSION.format(name): condition for name, condition in without_version(pipeline).items()}
     columns = pipeline.source.all_columns
     for group in pipeline.feature_groups:
         for name in group.required:
             value = template_text(group.features[name].parsed(columns).sql("flink"))
-            missing[f"{group.full_name}.{name}"] = f"{value} IS NULL"
+            missing[NULL.format(f"{group.full_name}.{name}")] = f"{value} IS NULL"
     return missing
 
 

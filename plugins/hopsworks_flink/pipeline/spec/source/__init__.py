@@ -1,13 +1,18 @@
 """Where events come from: the topic, its columns, and what is made of them before they are aggregated."""
 
 from hopsworks_flink.pipeline.spec.source.columns import Column
-from hopsworks_flink.pipeline.spec.source.topic import (
-    KAFKA_TIMESTAMP,
-    Deduplicate,
-    Derived,
-    EventTime,
-    Source,
-    expression_problem,
-)
+from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
+from hopsworks_flink.pipeline.spec.source.join import Join
+from hopsworks_flink.pipeline.spec.source.topic import Deduplicate, Derived, Source, expression_problem, versions
 
-__all__ = ["KAFKA_TIMESTAMP", "Column", "Deduplicate", "Derived", "EventTime", "Source", "expression_problem"]
+__all__ = [
+    "KAFKA_TIMESTAMP",
+    "Column",
+    "Deduplicate",
+    "Derived",
+    "EventTime",
+    "Join",
+    "Source",
+    "expression_problem",
+    "versions",
+]

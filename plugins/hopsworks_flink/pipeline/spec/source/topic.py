@@ -7,63 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema, field_validator, model_serializer, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, MESSAGE_NAME, Model, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, MESSAGE_NAME, Model, Name, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source import protobuf
 from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
-from hopsworks_flink.pipeline.spec.source.columns import Column, Unit, Unwrap, path_problems
+from hopsworks_flink.pipeline.spec.source.columns import Column, Unwrap, path_problems
+from hopsworks_flink.pipeline.spec.source.event_time import EventTime
+from hopsworks_flink.pipeline.spec.source.join import RECORDS, Join
 from hopsworks_flink.pipeline.types import BOOLEAN, TIMESTAMP, FeatureType, Type
-
-KAFKA_TIMESTAMP = "kafka_timestamp"
-
-
-class EventTime(Model):
-    """What says when an event happened: a column, an expression, or the record (``kafka_timestamp``).
-
-    :param column: an ``int`` or ``bigint`` column holding time since the epoch (UTC), or a ``timestamp`` column.
-    :param expression: SQL over the columns of the schema, of one of these types, in place of a column.
-    :param unit: what an integer counts; says nothing about the others.
-    """
-
-    column: str | None
-    expression: str | None = Field(default=None, min_length=1, max_length=10_000)
-    unit: Unit = "milliseconds"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _word(cls, data: Any) -> Any:
-        if data == KAFKA_TIMESTAMP:
-            return {"column": None}
-        if isinstance(data, str):
-            raise ValueError("write {column: …} with a column of the schema, {expression: …}, or kafka_timestamp")
-        if isinstance(data, Mapping):
-            if data.get("column", "") is None:
-                raise ValueError("column must be a name; for Kafka's timestamp write event_time: kafka_timestamp")
-            if "expression" in data:
-                if "column" in data:
-                    raise ValueError("has column and expression; remove one of them")
-                return {**data, "column": None}
-        return data
-
-    @model_serializer
-    def _as_written(self) -> str | dict[str, str]:
-        if self.is_kafka_timestamp:
-            return KAFKA_TIMESTAMP
-        what = {"column": self.column} if self.column is not None else {"expression": str(self.expression)}
-        return what if self.unit == "milliseconds" else {**what, "unit": self.unit}
-
-    @property
-    def is_kafka_timestamp(self) -> bool:
-        """Whether it is the record's own timestamp."""
-        return self.column is None and self.expression is None
-
-    @property
-    def name(self) -> str:
-        """What reasons call it."""
-        return self.column if self.column is not None else "event_time"
 
 
 class Deduplicate(Model):
@@ -119,6 +73,7 @@ class Source(Model):
         what it ends before. For plain Avro; JSON records may lack any column.
     :param event_time: what says when an event happened.
     :param deduplicate: which events count once, however often they are sent; None: each event counts.
+    :param join: topics with versions of what belongs to an event's key, by a name: their columns become the event's.
     :param derive: columns computed from these, in order.
     :param where: SQL condition; an event for which it is not true is left out, though it moves the watermark.
     :param max_disorder: how late an event may arrive behind the newest one and still count.
@@ -148,6 +103,7 @@ class Source(Model):
     appended: list[str] = Field(default_factory=list)
     event_time: EventTime
     deduplicate: Deduplicate | None = None
+    join: dict[Name, Join] = Field(default_factory=dict, max_length=10)
     derive: dict[str, Derived] = Field(default_factory=dict)
     where: str | None = Field(default=None, min_length=1, max_length=10_000)
     max_disorder: Duration = timedelta(seconds=5)
@@ -182,9 +138,15 @@ class Source(Model):
         return any(column.key for column in self.beside_columns.values())
 
     @property
+    def joined_columns(self) -> dict[str, FeatureType]:
+        """Columns of the topic and those that are joined, with their types: what derived ones may name."""
+        joined = {name: kind for join in self.join.values() if join for name, kind in join.types.items()}
+        return {**self.columns, **joined}
+
+    @property
     def all_columns(self) -> dict[str, FeatureType]:
-        """Columns of the topic and derived ones, with their types: what keys, aggregates and conditions may name."""
-        return {**self.columns, **{name: _type_of(column) for name, column in self.derive.items()}}
+        """Columns of the topic, joined and derived ones, with types: what keys, aggregates and conditions may name."""
+        return {**self.joined_columns, **{name: _type_of(column) for name, column in self.derive.items()}}
 
     @property
     def has_names(self) -> bool:
@@ -234,6 +196,7 @@ class Source(Model):
             yield from self._appended_problems()
             yield from self._event_time_problems()
             yield from self._duplicate_problems()
+            yield from self._join_problems()
             yield from self._expression_problems()
         if self.on_decode_error == "quarantine" and self.refused == "drop" and "refused" in self.model_fields_set:
             yield "refused: drop contradicts on_decode_error: quarantine, which writes both; remove it"
@@ -358,6 +321,14 @@ class Source(Model):
             elif (kind := self.columns[name]) is not None and (kind.is_floating or kind.name == "binary"):
                 yield f"deduplicate.by {name!r} is {kind}; it needs values that compare exactly"
 
+    def _join_problems(self) -> Iterator[str]:
+        known = dict(self.columns)
+        for name, join in self.join.items():
+            if join:
+                problems = (*versions(join).problems(), *join.problems(known))
+                yield from (f"join.{name}.{problem}" for problem in problems)
+                known.update(join.types)
+
     @property
     def look_back(self) -> timedelta:
         """How much earlier events decide whether one counts."""
@@ -376,15 +347,24 @@ class Source(Model):
         return _problem(text, self.columns, check)
 
     def _expression_problems(self) -> Iterator[str]:
-        known = dict(self.columns)
+        known = self.joined_columns
+        if None in self.join.values():
+            return  # what it would bring is not known
         for name, derived in self.derive.items():
-            if name in known:
+            if name in self.columns:
                 yield f"derive.{name}: a column of the schema has that name already"
+            elif name in known:
+                yield f"derive.{name}: a joined column has that name already; rename one, in join.….columns or here"
             elif derived and (problem := expression_problem(derived.expression, known, derived.type)):
                 yield f"derive.{name}: {problem}"
             known[name] = _type_of(derived)
         if self.where is not None and (problem := expression_problem(self.where, known, None)):
             yield f"where: {problem}"
+
+
+def versions(join: Join) -> Source:
+    """How the records of a joined topic are read: a source of nothing but these."""
+    return Source.model_construct(max_past=None, idle_timeout=None, **{name: getattr(join, name) for name in RECORDS})
 
 
 def _type_of(derived: Derived | None) -> Any:

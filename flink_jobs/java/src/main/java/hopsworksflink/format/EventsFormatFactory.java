@@ -24,12 +24,16 @@ import org.apache.flink.table.types.logical.LogicalTypeRoot;
  * row ({@code quarantine}). The last two columns of the table are then this format's own: a BYTES column for the value
  * of such a record, and a STRING column that says why. Both are null for all other records, and all other columns are
  * null for these. It works inside the source, so watermarks and state do not depend on {@code on-error}.
+ *
+ * <p>With {@code tombstones} = {@code rows} a record without a value is a row as well, and the last column, a BOOLEAN,
+ * says which ones these are.
  */
 public final class EventsFormatFactory implements DeserializationFormatFactory {
 
     static final String JSON = "json";
     private static final String PROTOBUF = "protobuf";
     private static final String QUARANTINE = "quarantine";
+    private static final String ROWS = "rows";
 
     private static final ConfigOption<String> ENCODING =
             ConfigOptions.key("encoding").stringType().noDefaultValue().withDescription("avro, json or protobuf.");
@@ -45,6 +49,8 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
             text("framing", "confluent: a zero byte and a schema's id in a registry stand in front of each record.");
     private static final ConfigOption<String> UNWRAP =
             text("unwrap", "debezium: records are its change events, of which inserts and updates are events.");
+    private static final ConfigOption<String> TOMBSTONES =
+            ConfigOptions.key("tombstones").stringType().defaultValue("skip").withDescription("skip or rows.");
     private static final ConfigOption<List<Long>> SCHEMA_IDS =
             ConfigOptions.key("schema-ids")
                     .longType()
@@ -82,6 +88,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                 APPENDED,
                 FRAMING,
                 UNWRAP,
+                TOMBSTONES,
                 SCHEMA_IDS,
                 SCHEMA,
                 MESSAGE,
@@ -99,7 +106,11 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
             throw new ValidationException(MESSAGE.key() + " belongs to " + ENCODING.key() + " = " + PROTOBUF + ".");
         }
         boolean quarantine = oneOf(options, ON_ERROR, "fail", QUARANTINE).equals(QUARANTINE);
-        return new Format(encoding, quarantine, options);
+        boolean tombstones = oneOf(options, TOMBSTONES, "skip", ROWS).equals(ROWS);
+        if (quarantine && tombstones) {
+            throw new ValidationException("tombstones = rows needs on-error = fail.");
+        }
+        return new Format(encoding, quarantine, tombstones, options);
     }
 
     private static String oneOf(ReadableConfig options, ConfigOption<String> option, String... values) {
@@ -109,19 +120,23 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
         return options.get(option);
     }
 
-    private record Format(String encoding, boolean quarantine, ReadableConfig options)
+    private record Format(String encoding, boolean quarantine, boolean tombstones, ReadableConfig options)
             implements DecodingFormat<DeserializationSchema<RowData>> {
 
         @Override
         public DeserializationSchema<RowData> createRuntimeDecoder(
                 DynamicTableSource.Context context, DataType produced) {
             var fields = DataType.getFields(produced);
-            int own = quarantine ? fields.size() - 2 : fields.size();
+            int own = fields.size() - (quarantine ? 2 : tombstones ? 1 : 0);
             if (quarantine
                     && (own < 1
                             || !fields.get(own).getDataType().getLogicalType().is(LogicalTypeRoot.VARBINARY)
                             || !fields.get(own + 1).getDataType().getLogicalType().is(LogicalTypeRoot.VARCHAR))) {
                 throw new ValidationException("The last two columns must be BYTES and STRING with on-error = quarantine.");
+            }
+            if (tombstones
+                    && (own < 1 || !fields.get(own).getDataType().getLogicalType().is(LogicalTypeRoot.BOOLEAN))) {
+                throw new ValidationException("The last column must be BOOLEAN with tombstones = rows.");
             }
             Column[] columns = Column.of(fields.subList(0, own), options);
             int required = own - options.get(APPENDED);
@@ -139,6 +154,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                     framing,
                     options.getOptional(UNWRAP).isPresent(),
                     quarantine,
+                    tombstones,
                     context.createTypeInformation(produced));
         }
 

@@ -24,6 +24,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     private final Framing framing;
     private final boolean unwrap;
     private final boolean quarantine;
+    private final boolean keepsTombstones;
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
     private transient Counter undecodable;
@@ -34,6 +35,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
      * @param required a record of plain Avro may end behind so many of the columns.
      * @param unwrap whether records are change events of Debezium.
      * @param framing what says how a record of Avro or Protobuf was written.
+     * @param keepsTombstones whether a record without a value is a row of nulls, which its last column tells.
      */
     public EventsSchema(
             String encoding,
@@ -42,6 +44,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
             Framing framing,
             boolean unwrap,
             boolean quarantine,
+            boolean keepsTombstones,
             TypeInformation<RowData> produced) {
         this.encoding = encoding;
         this.columns = columns;
@@ -49,6 +52,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
         this.framing = framing;
         this.unwrap = unwrap;
         this.quarantine = quarantine;
+        this.keepsTombstones = keepsTombstones;
         this.produced = produced;
     }
 
@@ -66,10 +70,13 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     @Override
     public void deserialize(byte[] value, Collector<RowData> out) throws IOException {
         if (value == null) {
-            tombstones.inc(); // no event
-            return;
+            tombstones.inc();
+            if (keepsTombstones) {
+                out.collect(row(true));
+            }
+            return; // else no event
         }
-        GenericRowData row = new GenericRowData(quarantine ? columns.length + 2 : columns.length);
+        GenericRowData row = row(false);
         try {
             if (!decoder.decode(value, row)) {
                 leftOut.inc();
@@ -85,6 +92,15 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
             row.setField(columns.length + 1, StringData.fromString(problem.getMessage()));
         }
         out.collect(row);
+    }
+
+    /** An empty row, with the columns that are this format's own. */
+    private GenericRowData row(boolean isTombstone) {
+        GenericRowData row = new GenericRowData(columns.length + (quarantine ? 2 : keepsTombstones ? 1 : 0));
+        if (keepsTombstones) {
+            row.setField(columns.length, isTombstone);
+        }
+        return row;
     }
 
     @Override

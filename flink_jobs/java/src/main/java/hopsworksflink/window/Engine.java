@@ -1,5 +1,6 @@
 package hopsworksflink.window;
 
+import hopsworksflink.join.Joins;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiFunction;
@@ -19,6 +20,7 @@ import org.apache.flink.table.api.Table;
 import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
 import org.apache.flink.table.catalog.Column;
 import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.operations.SourceQueryOperation;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
 import org.apache.flink.table.types.DataType;
 import org.apache.flink.table.types.logical.LogicalType;
@@ -28,7 +30,7 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeUtils;
 import org.apache.flink.table.types.utils.TypeConversions;
 
 /**
- * The steps of a plan that are not SQL (see pipeline/sql/native.py): each reads a view and makes another one. Flink
+ * The steps of a plan that are not SQL (see pipeline/sql/native.py and joins.py): each reads a view and makes another one. Flink
  * keeps everything that a view is made of, so whoever reads it shares it.
  */
 public final class Engine {
@@ -43,13 +45,15 @@ public final class Engine {
     /**
      * Carry out one step.
      *
-     * @param step JSON: {@code {"share": …}} or {@code {"windows": …}}.
+     * @param step JSON: {@code {"share": …}}, {@code {"join": …}} or {@code {"windows": …}}.
      */
     public static void run(StreamTableEnvironment tables, String step) throws Exception {
         JsonNode parsed = JSON.readTree(step);
         Engine engine = new Engine(tables);
         if (parsed.has("share")) {
             engine.share(parsed.get("share"));
+        } else if (parsed.has("join")) {
+            engine.join(parsed.get("join"));
         } else {
             engine.windows(parsed.get("windows"));
         }
@@ -61,6 +65,31 @@ public final class Engine {
         Table table = tables.from(quoted(step.get("table").asText()));
         Schema schema = schema(table).watermark(time, "SOURCE_WATERMARK()").build();
         tables.createTemporaryView(quoted(step.get("view").asText()), rows(table), schema);
+    }
+
+    /** A view of the events with columns of the versions that held at their times. */
+    private void join(JsonNode step) {
+        Table events = tables.from(quoted(step.get("events").asText()));
+        Table versions = tables.from(quoted(step.get("versions").asText()));
+        List<String> by = new ArrayList<>();
+        step.get("by").forEach(column -> by.add(column.asText()));
+        Joins join = new Joins(
+                step.get("name").asText(),
+                (RowType) type(events).getLogicalType(),
+                (RowType) type(versions).getLogicalType(),
+                by,
+                step.get("told").asText());
+        SourceQueryOperation topic = (SourceQueryOperation)
+                tables.from(quoted(step.get("topic").asText())).getQueryOperation();
+        String time = step.get("event_time").asText();
+        DataStream<RowData> stream = join.of(
+                rows(events),
+                rows(versions),
+                topic.getContextResolvedTable().getTable().getOptions(),
+                time,
+                step.get("keep").asLong());
+        Schema schema = schema(join.output()).watermark(time, "SOURCE_WATERMARK()").build();
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema);
     }
 
     private void windows(JsonNode step) {
@@ -88,10 +117,7 @@ public final class Engine {
         RowType output = new RowType(fields);
         String name = step.get("name").asText();
         DataStream<RowData> stream = windows(rows(table), keyType, layout, shape, output, name);
-        Schema.Builder schema = Schema.newBuilder();
-        output.getFields().forEach(
-                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
-        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema.build());
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema(output).build());
     }
 
     private static DataStream<RowData> windows(
@@ -129,6 +155,13 @@ public final class Engine {
     private static Schema.Builder schema(Table table) {
         Schema.Builder schema = Schema.newBuilder();
         columns(table, (name, type) -> schema.column(name, type));
+        return schema;
+    }
+
+    private static Schema.Builder schema(RowType rows) {
+        Schema.Builder schema = Schema.newBuilder();
+        rows.getFields().forEach(
+                field -> schema.column(field.getName(), TypeConversions.fromLogicalToDataType(field.getType())));
         return schema;
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hopsworks_flink.cli.estimating import estimates
+from hopsworks_flink.deployment.estimating import estimates
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.pipelines import REFERENCE
 

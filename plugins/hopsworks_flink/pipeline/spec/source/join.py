@@ -1,0 +1,149 @@
+"""A second, slowly changing source: what was known of an event's key when the event happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
+
+from hopsworks_flink.pipeline.spec.base import Model, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.problems import refuse
+from hopsworks_flink.pipeline.spec.source.columns import Column
+from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
+from hopsworks_flink.pipeline.types import FeatureType
+
+_NAMES = {
+    "type": ["string", "array", "object"],
+    "items": {"type": "string"},
+    "additionalProperties": {"type": "string"},
+}
+#: Settings that say how records are read, as they do for events.
+RECORDS = ("topic", "format", "framing", "avro_schema", "schema_ids", "declared", "appended", "event_time")
+
+# What a source has and versions have not, and what to do.
+_ELSEWHERE = {
+    "registry": "a joined topic is read by one schema: give avro_schema, with framing: confluent",
+    "unwrap": "change events are no versions: let the connector write the row alone (ExtractNewRecordState)",
+    "idle_timeout": "a joined topic holds no watermark back, however long it is quiet; remove it",
+    "deduplicate": "of versions since the same time the last one counts; remove it",
+    "where": "write a condition over the joined columns in source.where",
+    "derive": "write it in source.derive, where joined columns are known",
+    "on_decode_error": "a version that cannot be decoded fails the job: else events would get an older one; remove it",
+}
+
+
+class Join(Model):
+    """A topic with versions of what belongs to a key, such as a card's limit: an event gets the columns of the version
+    that held at its time. A record without a value (a tombstone) says that from its Kafka timestamp on there is none.
+
+    :param topic: name of the topic; compacted, or not. Nothing creates it.
+    :param broker: where it is: on the broker of the ``source``'s topic, or of the ``feature_store``, such as another
+        pipeline's feature group that has a topic of its own.
+    :param format: of the records' values, as for the source.
+    :param framing: ``confluent``, as for the source.
+    :param avro_schema: the schema that records were written with, as for the source.
+    :param schema_ids: as for the source.
+    :param declared: (``schema`` in the file) columns, as for the source.
+    :param appended: as for the source.
+    :param event_time: since when a version holds; by default the record's Kafka timestamp.
+    :param by: which version belongs to an event: the events' column and the topic's; a name alone where both are called
+        so.
+    :param columns: what an event gets: its name for it and the topic's column; a name alone where both are the same.
+        By default all columns but those of `by`.
+    :param required: whether an event without a version is refused, as one without key is.
+    """
+
+    topic: Topic
+    broker: Literal["source", "feature_store"] = "source"
+    format: Literal["avro", "json"] = "avro"
+    framing: Literal["confluent"] | None = None
+    avro_schema: dict[str, Any] | None = None
+    schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
+    declared: dict[str, Column] = Field(alias="schema", min_length=1)
+    appended: list[str] = Field(default_factory=list)
+    event_time: EventTime = EventTime.model_validate(KAFKA_TIMESTAMP)
+    by: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(min_length=1)
+    columns: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(default_factory=dict)
+    required: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_of_versions(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            refuse(f"{name}: {why}" for name, why in _ELSEWHERE.items() if name in data)
+        return data
+
+    @field_validator("topic")
+    @classmethod
+    def _topic(cls, topic: str) -> str:
+        if topic in (".", ".."):
+            raise ValueError("Kafka reserves the names '.' and '..'")
+        return topic
+
+    @field_validator("declared")
+    @classmethod
+    def _column_names(cls, columns: dict[str, Any]) -> dict[str, Any]:
+        for name in columns:
+            check_column_name(name)
+        return columns
+
+    @field_validator("by", "columns", mode="before")
+    @classmethod
+    def _names(cls, names: Any) -> Any:
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return names
+        if len(set(names)) < len(names):
+            raise ValueError("a column is named twice")
+        return dict(zip(names, names, strict=True))
+
+    @field_validator("columns")
+    @classmethod
+    def _joined_names(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name in columns:
+            check_column_name(name)
+        return columns
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Join:
+        refuse(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        known = f"not in its schema, which has {', '.join(self.declared)}"
+        for name in self.by.values():
+            if name not in self.declared:
+                yield f"by: {name!r} is {known}"
+            elif (kind := self.declared[name].type).is_floating or kind.name == "binary":
+                yield f"by: {name!r} is {kind}; it needs values that compare exactly"
+        for name in self.columns.values():
+            if name not in self.declared:
+                yield f"columns: {name!r} is {known}"
+        if not self.taken:
+            yield "columns: an event would get none; schema needs a column beside those of by"
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """What an event gets: its name for it, and the topic's column."""
+        keys = self.by.values()
+        return self.columns or {name: name for name in self.declared if name not in keys}
+
+    @property
+    def types(self) -> dict[str, FeatureType]:
+        """Types of what an event gets, by its names for it."""
+        return {name: self.declared[column].type for name, column in self.taken.items() if column in self.declared}
+
+    def problems(self, known: Mapping[str, FeatureType]) -> Iterator[str]:
+        """What is wrong with it beside the columns of the events; None as the type of one that is wrong itself."""
+        for name, column in self.by.items():
+            if name not in known:
+                yield f"by: {name!r} is no column of the events, which have {', '.join(known)}"
+            elif known[name] is not None and known[name] != self.declared[column].type:
+                yield (
+                    f"by: {name!r} is {known[name]}, and {column!r} in its schema {self.declared[column].type}; "
+                    "declare both as the same type"
+                )
+        for name, column in self.taken.items():
+            if name in known:
+                yield f"columns: the events have a column {name!r} already; give it another one: {{other: {column}}}"
