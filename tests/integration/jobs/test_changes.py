@@ -208,7 +208,7 @@ class Change:
 
 HOP, TUMBLE, CUMULATE = window(size="30s", slide="10s"), window(size="20s"), window(size="40s", step="10s")
 CHANGES = {
-    "size-up": Change("a longer window", window(size="40s")),
+    "size-up": Change("a longer window", window(size="40s"), often=True),
     "size-down": Change("a shorter window", window(size="10s")),
     "hop-size": Change("size of an overlapping window", window(size="40s", slide="10s"), before=HOP),
     "hop-slide": Change("slide", window(size="30s", slide="15s"), before=HOP),
@@ -265,7 +265,6 @@ CHANGES = {
         aggregate("y", {"min": "v"}),
         "restores",
         before=HOP,
-        often=True,
         deploy={"state": "restore"},
         unknown="y",
     ),
