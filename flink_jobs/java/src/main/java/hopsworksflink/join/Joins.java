@@ -59,7 +59,7 @@ public final class Joins {
         // Kafka's classes are there when the job runs, not while it is built.
         Map<String, String> options = new HashMap<>(topic);
         DataStream<RowData> read = versions.transform(
-                        "Versions[" + name + "]",
+                        "versions of " + name,
                         InternalTypeInfo.of(version),
                         new CatchUp(() -> TopicEnds.of(options), needed, from + 2))
                 .uid("versions " + name)
@@ -78,7 +78,7 @@ public final class Joins {
                         new ByKey(key, getters(event, by)),
                         new ByKey(key, getters(version, first)),
                         InternalTypeInfo.of(key))
-                .transform("Join[" + name + "]", InternalTypeInfo.of(output()), operator)
+                .transform("with " + name, InternalTypeInfo.of(output()), operator)
                 .uid("join " + name);
     }
 
