@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hopsworks as hopsworks_sdk
@@ -21,6 +22,7 @@ from hopsworks_flink.deployment import growth_steps as _growth
 from hopsworks_flink.exceptions import FlinkError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.operators.approve_deployment import ApproveDeploymentOperator
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
@@ -143,6 +145,44 @@ def platform(hopsworks: LocalHopsworks, flink: FlinkStub, monkeypatch: pytest.Mo
 
 
 OLD, NEW = ["card", "n"], ["card", "n", "most"]
+
+
+def test_a_person_is_asked_about_what_was_named_and_about_nothing_else(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer reaches the task in tests/integration/airflow/test_feature_path.py."""
+    asked: list[dict[str, Any]] = []
+    # It needs Airflow's supervisor.
+    monkeypatch.setattr(
+        "airflow.providers.standard.operators.hitl.upsert_hitl_detail", lambda **told: asked.append(told)
+    )
+
+    def approve(**arguments: Any) -> Any:
+        context = {**task_context(), "task_instance": SimpleNamespace(id="0195a000")}
+        return ApproveDeploymentOperator(task_id="approve", pipeline=platform.spec, **arguments).execute(context)
+
+    def waits(**arguments: Any) -> bool:
+        try:
+            approve(**arguments)
+        except BaseException as signal:
+            if type(signal).__name__ not in ("TaskAwaitingInput", "TaskDeferred"):
+                raise
+            return True
+        return False
+
+    assert approve()["reasons"] == [], "the first deployment"
+    platform.deploy()
+    assert approve(state="rewarm")["reasons"] == [], "nothing would change"
+    assert waits(state="rewarm", parallelism="2")
+    assert asked[0]["subject"] == "Deploy cards: the job is rewarmed (state='rewarm' was asked for)"
+    assert "state rewarms: state='rewarm' was asked for" in asked[0]["body"]
+    assert approve(state="rewarm", parallelism="2", approve=["feature_group"])["reasons"] == []
+    platform.grow()
+    assert waits(approve=["feature_group"])
+    assert asked[1]["subject"] == "Deploy cards: feature group spent_1 changes; feature group spent_2 changes"
+    assert len(asked) == 2
+    with pytest.raises(AirflowFailException, match="approve must be one of rewarm, fresh, feature_group, not 'all'"):
+        approve(approve=["all"])
 
 
 def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Path) -> None:
