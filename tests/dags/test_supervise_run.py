@@ -37,7 +37,7 @@ def test_a_missing_job_is_deployed_once_and_judged_again_afterwards(tmp_path: Pa
     assert json.loads(told["PAGE"]) == {
         "verdict": "missing",
         "deploying": True,
-        "dags": ["deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy"],
+        "dags": ["audit", "deploy", "offline_backfill", "recompute", "simulate", "supervise", "undeploy"],
         "looks": [0, 3],
         "deployments": ["queued"],
     }
