@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
@@ -203,3 +204,19 @@ def test_a_job_that_somebody_cancels_is_missing_and_comes_back(stack: Stack, dep
     assert again["action"] == "submitted"
     assert again["savepoint_path"]
     assert supervise()["verdict"] == "healthy"
+
+
+def test_a_topic_that_somebody_deletes_is_named(stack: Stack, deployed: dict[str, Any]) -> None:
+    topic = SPEC["source"]["topic"]
+    admin = AdminClient({"bootstrap.servers": stack.config.kafka_bootstrap})
+    admin.delete_topics([topic])[topic].result(30)
+
+    def told() -> None:
+        try:
+            text = str(supervise()["reasons"])
+        except AirflowFailException as error:
+            # It was deployed again too often by then.
+            text = str(error)
+        assert f"Kafka topic {topic} does not exist any more" in text
+
+    eventually(told)
