@@ -16,7 +16,6 @@ from hopsworks_flink.health.explanation import Explanation, fails, iso
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
-from hopsworks_flink.hooks.registry_connection import source_schemas
 from hopsworks_flink.pipeline.spec.durations import parse_duration
 from hopsworks_flink.tasks.arguments import as_int
 from hopsworks_flink.tasks.context import run_mark, skip_while_deploying, task_errors
@@ -112,8 +111,6 @@ class AuditFeaturesOperator(BaseOperator):
         from hopsworks_flink.tasks.explaining import Explainer
         from hopsworks_flink.tasks.source_events import newest_keys
 
-        schemas = source_schemas(pipeline)
-
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
             broker = source_kafka(self.source_kafka_conn_id, session)
             hook = FlinkHook(self.flink_conn_id)
@@ -121,7 +118,7 @@ class AuditFeaturesOperator(BaseOperator):
             now, found = int(time.time() * 1000), []
             settled = now - settle // timedelta(milliseconds=1)
             for group in pipeline.feature_groups:
-                known = sorted(newest_keys(pipeline, group, broker, schemas, explainer.versions), key=repr)
+                known = sorted(newest_keys(pipeline, group, broker, explainer.schemas, explainer.versions), key=repr)
                 drawn = chance.sample(known, min(number, len(known)))
                 if asked := [one for key in drawn for one in explainer.rows_to_audit(group, key, now, settled)]:
                     found += explainer.explain(group, asked, always=False)

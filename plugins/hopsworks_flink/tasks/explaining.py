@@ -15,6 +15,7 @@ from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.explanation import COUNTED, Event, Explanation, Facts, Row, Store, Written, findings, iso
 from hopsworks_flink.hooks.registry_connection import source_schemas
+from hopsworks_flink.pipeline.decoding import Schemas
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature
 from hopsworks_flink.tasks.group_topic import Key, Place, late_events, materialized, read_rows, row_of
@@ -96,11 +97,17 @@ class Explainer:
         self.hopsworks_conn_id, self.margin, self.seconds = hopsworks_conn_id, margin, seconds
         #: What could not be learned, and why, sentence parts.
         self.unknown: list[str] = []
+        self._groups: dict[str, Any] = {}
 
     @cached_property
     def job(self) -> Job:
         """The pipeline's job, asked once."""
         return self.told("the job in Flink", self._ask_flink, Job())
+
+    @cached_property
+    def schemas(self) -> Schemas | None:
+        """Of the source's registry, by their ids; None: it has none."""
+        return source_schemas(self.pipeline)
 
     @cached_property
     def versions(self) -> Joined:
@@ -124,7 +131,7 @@ class Explainer:
         :raises ConfigurationError: there is no source topic, or too much to hold.
         :raises KafkaError: the source's broker does not answer.
         """
-        registered = self.session.get_feature_group(group.name, group.version)
+        registered = self._registered(group)
         times = [one.at for one in asked]
         # Without event time both stores have the newest row, whatever was asked for.
         last = int(time.time() * 1000) if group.event_time is None else max(times)
@@ -132,7 +139,7 @@ class Explainer:
             self.pipeline,
             group,
             self.source_conf,
-            source_schemas(self.pipeline),
+            self.schemas,
             {one.key for one in asked},
             min(times),
             last,
@@ -162,7 +169,7 @@ class Explainer:
         asked = [Asked(key, settled, ("offline",))] if group.offline else []
         if group.online:
             named = dict(zip(group.key, key, strict=True))
-            rows = self.session.rows_of(self.session.get_feature_group(group.name, group.version), named, online=True)
+            rows = self.session.rows_of(self._registered(group), named, online=True)
             times = [row_of(group, row).time for row in rows]
             # One of long ago is not worth reading the topic from there on.
             asked += [Asked(key, at, ("online",)) for at in times if at is not None and at > now - _OLDEST]
@@ -175,6 +182,12 @@ class Explainer:
         except HopsworksFlinkError as error:
             self.unknown.append(f"{what}: {str(error).rstrip('.')}")
             return otherwise
+
+    def _registered(self, group: FeatureGroup) -> Any:
+        """The SDK's feature group, asked for once: an audit needs it for each key."""
+        if group.full_name not in self._groups:
+            self._groups[group.full_name] = self.session.get_feature_group(group.name, group.version)
+        return self._groups[group.full_name]
 
     def _read_rows(self, values: Sequence[_Value]) -> None:
         """Read the group's topic for some values of one group."""

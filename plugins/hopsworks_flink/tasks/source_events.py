@@ -170,9 +170,8 @@ def read_events(
     since = max(0, first - milliseconds(group.reach + source.look_back + source.max_future))
     if margin is None:
         margin = timedelta(hours=1) + source.max_disorder + _delay(pipeline, conf, registry)
-    until: int | None = last + milliseconds(margin)
-    if until is not None and until > time.time() * 1000:
-        until = None
+    end = last + milliseconds(margin)
+    until = end if end <= time.time() * 1000 else None
     reading = Reading(pipeline, wanted_of(pipeline, group, keys), registry)
     span = read_span(conf, source.topic, since, until, reading.take, seconds=seconds)
     return SourceEvents(span, seen_of(pipeline, group, reading, keys, joined), reading.undecodable, _gone(conf, span))
