@@ -59,7 +59,7 @@ WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 # Much of a test with the stack is waiting. Which ones share a process, and with it a stack: tests/conftest.py.
 # Hypothesis draws the same examples each time: what new ones find is the business of `make check`, not of a run that
 # decides on a change.
-EVERYTHING := -n 4 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1 --hypothesis-profile ci
+EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1 --hypothesis-profile ci
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest

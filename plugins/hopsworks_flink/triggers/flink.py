@@ -17,6 +17,7 @@ from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.wait import ERROR, TIMEOUT, Wait, until_ended, until_healthy, until_stopped
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
+from hopsworks_flink.triggers._pace import not_at_once
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.flink.connection import FlinkConnection
@@ -74,8 +75,10 @@ class FlinkTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait and report once."""
+        begun = time.monotonic()
         try:
             event = await self.report()
+            await not_at_once(begun, self.poll_interval)
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL and self.kill_job_id and await task_was_killed(self):
                 await self.on_kill()

@@ -15,6 +15,7 @@ from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_set
 from hopsworks_flink.clients.retry import ask
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
+from hopsworks_flink.triggers._pace import not_at_once
 
 # Airflow gives on_kill 30 s.
 _KILL_SECONDS = 25.0
@@ -81,9 +82,20 @@ class HopsworksExecutionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait and report once."""
+        begun = time.monotonic()
+        try:
+            event = await self._watched()
+            await not_at_once(begun, self.poll_interval)
+        except asyncio.CancelledError:
+            if not TRIGGERS_HAVE_ON_KILL and self.stop_on_kill and await task_was_killed(self):
+                await self.on_kill()
+            raise
+        yield TriggerEvent(event)
+
+    async def _watched(self) -> dict[str, Any]:
         watch = ExecutionWatch(self.job_name, self.execution_id, self.deadline)
         try:
-            event = await follow(
+            return await follow(
                 await async_settings(self.hopsworks_conn_id),
                 watch,
                 project_id=self.project_id,
@@ -92,13 +104,8 @@ class HopsworksExecutionTrigger(BaseTrigger):
                 log=self.log,
                 max_errors=self.max_errors,
             )
-        except asyncio.CancelledError:
-            if not TRIGGERS_HAVE_ON_KILL and self.stop_on_kill and await task_was_killed(self):
-                await self.on_kill()
-            raise
         except ConfigurationError as error:
-            event = watch.ended_by(error, time.time())
-        yield TriggerEvent(event)
+            return watch.ended_by(error, time.time())
 
     async def on_kill(self) -> None:
         """Stop the execution, by id: a user marked or cleared the deferred task (Airflow calls it since 3.3)."""

@@ -274,6 +274,8 @@ def test_a_person_is_asked_before_a_rewarm_and_not_before_nothing(path):
     assert question["subject"].startswith(f"Deploy {PIPELINE}: the job is rewarmed (")
     assert "state rewarms" in question["body"]
     assert f"{GROUP}_2" in question["body"]
+    # A person reads first. Airflow retries what is answered before its scheduler has seen the task wait.
+    time.sleep(5)
     answer = {"chosen_options": ["Reject"], "params_input": {}}
     path.airflow.call("PATCH", f"{place}/taskInstances/asked/-1/hitlDetails", json=answer)
     assert path.airflow.wait(run, timeout=120).state == "success"

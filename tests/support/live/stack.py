@@ -5,6 +5,7 @@ Each process of pytest-xdist has a stack of its own: what one module does to a b
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,14 @@ PARTS_BESIDE = ("kafka", "flink-jobmanager", "flink-taskmanager", "hopsworks", "
 JAVA_OPTIONS = "-XX:TieredStopAtLevel=1"
 
 
+@contextmanager
+def one_after_the_other() -> Iterator[None]:
+    """A run's processes start their stacks in turn: the JVMs of all at once hold each other up past every deadline."""
+    with (REPOSITORY / ".devstack-test.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """All parts but Airflow, healthy, on an empty state. ``DEVSTACK_TEST_REUSE=1`` keeps a stack from run to run."""
@@ -48,7 +57,8 @@ def stack() -> Iterator[Stack]:
     for folder in (REPOSITORY / "dags", REPOSITORY / "tests" / "integration" / "dags"):
         shutil.copytree(folder, stack.config.dags_folder, dirs_exist_ok=True)
     try:
-        stack.up(parts)
+        with one_after_the_other():
+            stack.up(parts)
         yield stack
     finally:
         if not reuse:
@@ -71,7 +81,8 @@ def stack_beside(name: str, **settings: Any) -> Iterator[Stack]:
     stack = Stack(config)
     stack.down(wipe=True)
     try:
-        stack.up(PARTS_BESIDE)
+        with one_after_the_other():
+            stack.up(PARTS_BESIDE)
         yield stack
     finally:
         stack.down()
@@ -80,4 +91,5 @@ def stack_beside(name: str, **settings: Any) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def with_airflow(stack: Stack) -> None:
     """Airflow beside the other parts, for the modules that use this fixture."""
-    stack.up()
+    with one_after_the_other():
+        stack.up()

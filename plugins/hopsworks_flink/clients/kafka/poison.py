@@ -81,7 +81,7 @@ def find_poison(
     """
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    metadata = KafkaClient(conf).topics().get(topic)
+    metadata = KafkaClient(conf).topics(SEARCH_SECONDS).get(topic)
     if metadata is None:
         raise ConfigurationError(f"There is no Kafka topic {topic!r}.")
     places = [TopicPartition(topic, partition) for partition in sorted(metadata.partitions)]
