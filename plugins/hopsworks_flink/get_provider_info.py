@@ -109,9 +109,9 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "status_sample_rows": {
                         "description": (
-                            "So many online rows of each feature group supervision keeps for the status page, where "
-                            "those see them who may read the DAG's XComs. They are data of yours in Airflow's "
-                            "database: 0 keeps none."
+                            "So many online rows of each feature group, and late and refused records, supervision "
+                            "keeps for the status page, where those see them who may read the DAG's XComs. They are "
+                            "data of yours in Airflow's database: 0 keeps none."
                         ),
                         "version_added": "0.1.0",
                         "type": "integer",

@@ -102,9 +102,13 @@ def test_what_differs_and_what_a_deployment_would_do() -> None:
 
 def test_code_and_rows_are_for_those_who_may_read_them() -> None:
     history = History(day_of(WELL, NOW, deployed=True))
-    assert page_of(WELL, history).groups[0].sample
+    shown = page_of(WELL, history)
+    assert shown.groups[0].sample
+    assert [place for _, _, place, *_ in shown.topics[0].newest] == ["0:81204", "1:79001"]
     guest = page_of(replace(WELL, version={"same": False}), history, with_code=False, with_rows=False)
     assert (guest.file, guest.sql, guest.difference, guest.groups[0].sample) == ("", "", (), [])
+    assert guest.topics[0].newest == []
+    assert guest.topics[0].reasons == "undecodable (9), cc_num is null (5)"
 
 
 def test_deployments_and_other_jobs_as_a_timeline() -> None:

@@ -84,7 +84,31 @@ def healthy(name: str, at: float, description: str = "Fraud features of credit c
             {**group, "name": group["name"].format(name), "online": True, "offline": True, "url": url, "sample": sample}
             for group in GROUPS
         ],
-        topics={"quarantine": {"name": f"{name}_quarantine", "records": 14}},
+        topics={
+            "quarantine": {
+                "name": f"{name}_quarantine",
+                "records": 14,
+                "reasons": {"undecodable": 9, "cc_num is null": 5},
+                "newest": [
+                    {
+                        "at": at - 130.0,
+                        "partition": 0,
+                        "offset": 81_204,
+                        "reason": "undecodable",
+                        "detail": "the record ends inside field amount",
+                        "value": "\\x02\\x9e\\xd0\\x0f<not for people>",
+                    },
+                    {
+                        "at": at - 3_900.0,
+                        "partition": 1,
+                        "offset": 79_001,
+                        "reason": "cc_num is null",
+                        "detail": "",
+                        "value": '{"tid": "t-17", "cc_num": null, "amount": 12.5}',
+                    },
+                ],
+            }
+        },
         flink_url=f"https://flink.example/#/job/running/{JOB}/overview",
         limits={"lag": 1000, "checkpoint": 300.0},
         deploy_dag_id=f"{name}__deploy",

@@ -34,7 +34,9 @@ class Status:
         deployment would do with the state), ``hash``; empty: not known.
     :param freshness: ``p50``, ``p99``, ``measured`` and ``missed`` of a day and the ``limit``; empty: not measured.
     :param groups: ``name``, ``version``, ``online``, ``offline``, ``url`` and ``sample`` (rows) of each feature group.
-    :param topics: role (``late``, ``quarantine``) -> ``name`` and ``records``, how many were ever written.
+    :param topics: role (``late``, ``quarantine``) -> ``name``, ``records`` (how many were ever written; None: unknown),
+        ``reasons`` (of the newest, with how many) and ``newest``: ``at``, ``partition`` and ``offset`` in the source
+        topic, ``reason``, ``detail``, ``value``.
     :param flink_url: the job in Flink's web UI.
     :param limits: ``lag``, ``checkpoint`` (seconds): the bounds on what is drawn.
     :param unknown: what could not be learned, and why, sentences.

@@ -69,6 +69,21 @@ class Event:
 
 
 @dataclass(frozen=True)
+class TopicView:
+    """A topic beside the features.
+
+    :param role: ``late`` or ``quarantine``.
+    :param newest: time, age, partition and offset in the source topic, reason, detail and value of some records.
+    """
+
+    role: str
+    name: str
+    records: str
+    reasons: str
+    newest: Sequence[tuple[str, str, str, str, str, str]]
+
+
+@dataclass(frozen=True)
 class PipelinePage:
     """The page; what is not for this user's eyes is empty.
 
@@ -89,7 +104,7 @@ class PipelinePage:
     difference: Sequence[str]
     groups: Sequence[FeatureGroupView]
     events: Sequence[Event]
-    topics: Sequence[tuple[str, str, str]]
+    topics: Sequence[TopicView]
     file: str
     sql: str
     may_see_code: bool
@@ -119,12 +134,7 @@ def pipeline_page(known: Known, history: History, now: float, *, with_code: bool
         difference=_difference(day) if with_code and status and status.version.get("same") is False else (),
         groups=[_group(group, status, known.materialized, now, with_rows) for group in status.groups] if status else (),
         events=_events(history, now),
-        topics=[
-            (role, topic["name"], "not known" if topic.get("records") is None else number(topic["records"]))
-            for role, topic in status.topics.items()
-        ]
-        if status
-        else (),
+        topics=[_topic(role, topic, now, with_rows) for role, topic in status.topics.items()] if status else (),
         file=_yaml(data) if data else "",
         sql=_sql(json.dumps(data, sort_keys=True)) if data else "",
         may_see_code=with_code,
@@ -235,6 +245,23 @@ def _group(
     columns = list(sample[0]) if sample else []
     values = [[str(row.get(column, "")) for column in columns] for row in sample]
     return FeatureGroupView(f"{group['name']} v{group['version']}", web_url(group.get("url")), rows, columns, values)
+
+
+def _topic(role: str, topic: Mapping[str, Any], now: float, with_rows: bool) -> TopicView:
+    records = "not known" if topic.get("records") is None else number(topic["records"])
+    reasons = [f"{reason} ({number(count)})" for reason, count in (topic.get("reasons") or {}).items()]
+    newest = [
+        (
+            clock(one["at"]),
+            ago(one["at"], now),
+            f"{one['partition']}:{one['offset']}",
+            one["reason"],
+            one["detail"],
+            one["value"],
+        )
+        for one in (topic.get("newest") or () if with_rows else ())
+    ]
+    return TopicView(role, topic["name"], records, ", ".join(reasons) if role == "quarantine" else "", newest)
 
 
 def _events(history: History, now: float) -> list[Event]:

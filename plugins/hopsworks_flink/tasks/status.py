@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -117,7 +120,8 @@ def look_around(
     topics = {}
     for role, topic in (("late", pipeline.late_topic), ("quarantine", pipeline.quarantine_topic)):
         if topic:
-            topics[role] = {"name": topic, "records": told(f"topic {topic}", partial(_records, session, topic), None)}
+            ask = partial(_topic, session, pipeline, role, topic, rows)
+            topics[role] = {"name": topic, "records": None, **told(f"topic {topic}", ask, {})}
     return replace(status, version=version, groups=groups, topics=topics, unknown=unknown)
 
 
@@ -144,9 +148,71 @@ def deployed_version(
     return {**found, "same": False, "differences": [*(grown or ["the SQL differs"]), *reasons], "state": outcome}
 
 
-def _records(session: Callable[[], HopsworksSession], topic: str) -> int:
-    """How many records were ever written to a topic."""
-    return sum(session().topic_end_offsets(topic).values())
+def _topic(
+    session: Callable[[], HopsworksSession], pipeline: Pipeline, role: str, topic: str, rows: int
+) -> dict[str, Any]:
+    """How many records were ever written to a topic, why the newest were, and some of these."""
+    from hopsworks_flink.clients.kafka.newest import take_newest
+
+    found: list[dict[str, Any]] = []
+    records = sum(session().topic_end_offsets(topic).values())
+    if records:
+        read = _reader(pipeline, role)
+        take_newest(session().kafka_config(), topic, lambda record: found.extend(read(record.value())))
+    newest = sorted(found, key=lambda one: one["at"], reverse=True)
+    reasons = Counter(one["reason"] for one in newest)
+    return {"records": records, "reasons": dict(reasons.most_common()), "newest": newest[: max(0, rows)]}
+
+
+def _reader(pipeline: Pipeline, role: str) -> Callable[[bytes | None], list[dict[str, Any]]]:
+    """From a record's value to what the page shows of it; to nothing if it is not of this pipeline."""
+    import fastavro
+
+    from hopsworks_flink.pipeline.sql.late import late_avro_schema
+    from hopsworks_flink.pipeline.sql.quarantine import quarantine_avro_schema
+
+    schema: Any = fastavro.parse_schema(
+        late_avro_schema(pipeline) if role == "late" else quarantine_avro_schema(pipeline)
+    )
+
+    def read(value: bytes | None) -> list[dict[str, Any]]:
+        buffer = io.BytesIO(value or b"")
+        try:
+            row: Any = fastavro.schemaless_reader(buffer, schema, None)
+        except (EOFError, IndexError, OverflowError, ValueError):
+            return []
+        # A late event of a file with other columns. All pipelines over a source topic share its quarantine topic.
+        if buffer.read(1) or row.get("pipeline", pipeline.name) != pipeline.name:
+            return []
+        return [_late(row) if role == "late" else _refused(row)]
+
+    return read
+
+
+def _late(row: Mapping[str, Any]) -> dict[str, Any]:
+    from hopsworks_flink.pipeline.spec import LATE_COLUMNS
+
+    event = {name: value for name, value in row.items() if name not in LATE_COLUMNS}
+    detail = f"{row['lateness_ms'] / 1000:g} s behind the watermark"
+    return {**_place(row), "reason": "late", "detail": detail, "value": _short(json.dumps(event, default=str))}
+
+
+def _refused(row: Mapping[str, Any]) -> dict[str, Any]:
+    text = row["event"] if row["event"] is not None else repr(row["value"] or b"")[2:-1]
+    return {**_place(row), "reason": row["reason"], "detail": row["detail"] or "", "value": _short(text)}
+
+
+def _place(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the record lies in the source topic, and when it came there."""
+    return {
+        "at": row["kafka_timestamp"].timestamp(),
+        "partition": row["kafka_partition"],
+        "offset": row["kafka_offset"],
+    }
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def _group(session: Callable[[], HopsworksSession], group: FeatureGroup, rows: int) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowSensorTimeout
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN
 from hopsworks_flink.clients.kafka.newest import newest_records
 from hopsworks_flink.clients.kafka.poison import Search, find_poison
 from hopsworks_flink.exceptions import ConfigurationError, FlinkJobFailed, FlinkSavepointError
 from hopsworks_flink.health.refusal import refused_of
 from hopsworks_flink.hooks.flink import FlinkHook
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.decoding import value_check
@@ -31,6 +33,7 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments, source_a
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_avro_schema, quarantine_topic_arguments
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
+from hopsworks_flink.tasks.status import StatusRecord, look_around
 from tests.pipeline.strict_format import CASES, value_of
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.jobs import OFTEN
@@ -310,6 +313,29 @@ def test_supervision_s_sample_is_judged_as_the_job_judges(events: Topic) -> None
     assert len(newest) == 10
     assert {arrived for _, arrived in newest} == {BASE}
     assert newest_records(events.conf, events.name, BASE + 1) == []
+
+
+def test_the_status_page_has_the_newest_with_their_reasons(events: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline.parse(spec(on_decode_error="quarantine"))
+    found = quarantined(events)
+
+    def told(rows: str) -> Any:
+        monkeypatch.setenv("AIRFLOW__HOPSWORKS_FLINK__STATUS_SAMPLE_ROWS", rows)
+        with HopsworksHook().session() as session:
+            before = StatusRecord("poisoned__supervise", pipeline, None).blank("healthy")
+            return look_around(before, lambda: session, pipeline, {MARK_PLAN: "another"}, "hopsworks_default")
+
+    status = told("2")
+    topic = status.topics["quarantine"]
+    assert set(topic["reasons"]) == {row["reason"] for row in found.values()}
+    assert topic["records"] >= sum(topic["reasons"].values()) >= len(found)
+    assert len(topic["newest"]) == 2
+    for one in topic["newest"]:
+        row = found[one["partition"], one["offset"]]
+        assert (one["reason"], one["detail"]) == (row["reason"], row["detail"] or "")
+        assert one["at"] == row["kafka_timestamp"].timestamp()
+    json.dumps(status.to_json())
+    assert told("0").topics["quarantine"] == {**topic, "newest": []}
 
 
 def test_back_to_failing_no_window_is_lost(stack: Stack, events: Topic, tmp_path: Any) -> None:
