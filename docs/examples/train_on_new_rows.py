@@ -12,7 +12,6 @@ import pendulum
 from airflow.sdk import DAG, task
 
 from hopsworks_flink.assets import offline_table_asset
-from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
 GROUP, VERSION = "card_transactions_10m_agg", 2
 LABEL, FEATURES = "avg_amt_per_10m", ["num_trans_per_10m", "stdev_amt_per_10m"]
@@ -35,13 +34,12 @@ with DAG(
         told = [event.extra for events in (triggering_asset_events or {}).values() for event in events]
         return sum((extra.get("rows_inserted") or 0) + (extra.get("rows_updated") or 0) for extra in told)
 
-    @task
-    def train() -> dict[str, Any]:
+    @task.hopsworks
+    def train(feature_store: Any = None) -> dict[str, Any]:
         """Least squares on the offline rows; the newest fifth is kept to judge it."""
         import numpy
 
-        with HopsworksHook().session() as session:
-            rows = session.get_feature_group(GROUP, VERSION).read()
+        rows = feature_store.get_feature_group(GROUP, version=VERSION).read()
         rows = rows.dropna(subset=[LABEL, *FEATURES]).sort_values("window_end")
         kept = len(rows) // 5
         if not kept:

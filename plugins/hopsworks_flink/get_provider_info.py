@@ -53,6 +53,9 @@ def get_provider_info() -> dict[str, Any]:
             "hopsworks_flink.links.FlinkJobLink",
             "hopsworks_flink.links.HopsworksExecutionLink",
         ],
+        "task-decorators": [
+            {"name": "hopsworks", "class-name": "hopsworks_flink.operators.hopsworks.task.hopsworks_task"},
+        ],
         # Of Kafka's addresses the official provider takes care.
         "asset-uris": [
             {
