@@ -170,7 +170,7 @@ docs: $(ROOT_ENV) ## the documentation as a site, in site/; fails at a link that
 lint: $(ROOT_ENV) ## ruff and mypy
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
-	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/mypy --no-error-summary --num-workers 2
 
 .PHONY: audit
 audit: $(filter .uv/%,$(UV)) ## known vulnerabilities of the locked Python packages; says so where no database can be reached

@@ -51,13 +51,14 @@ def belonging_to(home: Path) -> list[psutil.Process]:
 
 def _session(home: Path) -> int | None:
     """The session of this stack's last supervisord: its process id, unless another process has that id now."""
-    file = home / "supervisord.pid"
-    if not file.is_file():
+    try:
+        pid = int((home / "supervisord.pid").read_text())
+    except (FileNotFoundError, ValueError):  # a supervisord that ends removes its file meanwhile
         return None
-    pid = int(file.read_text())
-    if psutil.pid_exists(pid) and _marker(psutil.Process(pid)) != str(home):
-        return None
-    return pid
+    try:
+        return pid if _marker(psutil.Process(pid)) == str(home) else None
+    except psutil.NoSuchProcess:
+        return pid
 
 
 def _is_in(session: int | None, process: psutil.Process) -> bool:

@@ -83,7 +83,7 @@ def settings(config: DevstackConfig, keys: dict[str, str]) -> dict[str, dict[str
             "secret_key": keys["secret_key"],
         },
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
-        "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 15, "parsing_processes": 1},
+        "dag_processor": {"refresh_interval": 15, "min_file_process_interval": 30, "parsing_processes": 1},
         "scheduler": {"scheduler_heartbeat_sec": 2, "enable_health_check": False},
         "triggerer": {"capacity": 100},
         # Nobody's data: the status page may show some.

@@ -91,6 +91,11 @@ def test_a_foreign_process_with_the_id_of_an_old_supervisord_is_not_ours(tmp_pat
         foreign.kill()
 
 
+def test_a_supervisord_that_is_writing_its_file_or_removes_it(tmp_path: Path) -> None:
+    (tmp_path / "supervisord.pid").touch()
+    assert processes.belonging_to(tmp_path) == []
+
+
 def test_memory_of_a_tree_and_of_one_that_is_gone() -> None:
     assert processes.memory_bytes(processes.tree(os.getpid())) > 2**20
     assert processes.tree(2**22 + 1) == []

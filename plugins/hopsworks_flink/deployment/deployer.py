@@ -46,6 +46,7 @@ from hopsworks_flink.exceptions import (
     FlinkAmbiguousJobError,
     FlinkDuplicateJobId,
     FlinkError,
+    FlinkJobFailed,
     FlinkJobIdTaken,
     FlinkSavepointError,
     FlinkStateError,
@@ -102,6 +103,7 @@ class Deployer:
         :raises FlinkStateError: state is unavailable or does not fit, and a start without it was not requested.
         :raises FlinkSavepointError: the running job could not be stopped with a savepoint; it runs on.
         :raises FlinkSubmissionError: the job did not start; carries the savepoint of the one that it was to replace.
+        :raises FlinkJobFailed: the running job neither recovered nor ended in time.
         """
         self._deadline = time.monotonic() + self.policy.timeout
         duplicates = 0
@@ -208,7 +210,8 @@ class Deployer:
             return self._adopt(decision)
         if isinstance(decision, Wait):
             if time.monotonic() > self._deadline:
-                raise FlinkError(f"Nothing could be deployed within {self.policy.timeout:g} s: {decision.reason}.")
+                text = f"Nothing could be deployed within {self.policy.timeout:g} s: {decision.reason}."
+                raise FlinkJobFailed(text, decision.job.job_id, decision.job.state)
             time.sleep(self.policy.poll_interval)
             return None
         if isinstance(decision, Replace):

@@ -172,6 +172,8 @@ class RolloutSteps:
             if back is None:
                 raise
             return back
+        except FlinkJobFailed as error:
+            raise FlinkJobFailed(f"{self._with_cause(error.job_id, str(error))}.", error.job_id, error.state) from error
         return Rollout("new", result.job_id, deadline, result)
 
     def undo(self, failure: str) -> Rollout | None:
@@ -252,9 +254,13 @@ class RolloutSteps:
     def _failure(self, result: DeploymentResult, health: HealthResult) -> str:
         what = f"was not healthy within {self._policy.timeout:g} s" if health.verdict == "late" else "is not healthy"
         text = f"Job {result.job_id} ({result.job_name}) {what}: {health.reason}"
-        cause = self._hook.failure(result.job_id) if health.state != NOT_FOUND else None
+        return self._with_cause(result.job_id, text) if health.state != NOT_FOUND else text
+
+    def _with_cause(self, job_id: str, text: str) -> str:
+        """A sentence about a job, with what Flink and the pipeline know of its failure; without the last full stop."""
+        text, cause = text.rstrip("."), self._hook.failure(job_id)
         text = f"{text} (cause: {cause})" if cause and cause not in text else text
-        explained = self._explain(result.job_id) if health.state != NOT_FOUND else None
+        explained = self._explain(job_id)
         return f"{text}. {explained.rstrip('.')}" if explained else text
 
     def _give_up(self, result: DeploymentResult, health: HealthResult, text: str) -> FlinkError:

@@ -92,7 +92,7 @@ class HopsworksExecutionTrigger(BaseTrigger):
             raise
         yield TriggerEvent(event)
 
-    async def _watched(self) -> dict[str, Any]:
+    async def _watched(self) -> dict[str, Any] | None:
         watch = ExecutionWatch(self.job_name, self.execution_id, self.deadline)
         try:
             return await follow(

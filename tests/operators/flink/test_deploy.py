@@ -138,6 +138,18 @@ def test_job_that_goes_on_restarting_is_recovered(make: Make, flink: FlinkStub, 
     assert job.state == "CANCELED"
 
 
+def test_a_job_that_neither_recovers_nor_ends_is_told_with_its_cause(
+    make: Make, flink: FlinkStub, memory: Memory
+) -> None:
+    first = make().execute(memory.context())
+    job = flink.jobs[first["job_id"]]
+    job.state, job.exception = "RESTARTING", "java.lang.ArithmeticException: / by zero"
+    told = r"Nothing could be deployed within 0.5 s: .* RESTARTING by itself \(cause: java\.lang\.ArithmeticException"
+    with pytest.raises(FlinkJobFailed, match=told) as caught:
+        make(timeout=0.5, grace_period=10.0).execute(memory.context())
+    assert (caught.value.job_id, caught.value.state) == (job.job_id, "RESTARTING")
+
+
 def test_checkpoints_that_would_be_deleted_protect_the_job(make: Make, flink: FlinkStub, memory: Memory) -> None:
     job = flink.add(state="RESTARTING", checkpoint="chk", retained=False)
     with pytest.raises(AirflowFailException, match=r"not touched.*would delete.*savepoint_path=…"):
