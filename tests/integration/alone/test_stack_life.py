@@ -14,13 +14,14 @@ from devstack import processes
 from devstack.config import HOST, DevstackConfig, DevstackError
 from devstack.stack import Stack
 from devstack.supervision import Supervisor
-from tests.support.live.stack import HOME, PORT_BASE
+from tests.support.live.stack import HOME, JAVA_OPTIONS, PORT_BASE
 
 
 @pytest.fixture
 def stack() -> Iterator[Stack]:
     """A second stack for what must not be done to the common one."""
-    stack = Stack(DevstackConfig(home=HOME.with_name(f"{HOME.name}-light"), port_base=PORT_BASE + 400))
+    home = HOME.with_name(f"{HOME.name}-light")
+    stack = Stack(DevstackConfig(home=home, port_base=PORT_BASE + 400, java_options=JAVA_OPTIONS))
     stack.down(wipe=True)
     try:
         yield stack

@@ -82,6 +82,7 @@ def test_a_whole_life_without_a_triggerer(stack: Stack, airflow: AirflowClient) 
     # What waits long waits without a slot, and beside it there is room for what runs.
     soon = datetime.now(timezone.utc) - timedelta(minutes=1)
     interval = {"start": (soon - timedelta(hours=1)).isoformat(), "end": soon.isoformat()}
+    empty = rows(stack)
     waiting = airflow.trigger(dag_id("recompute"), interval)
     simulated = airflow.trigger(dag_id("simulate"), {"events": 200, "rate": 200})
     materialized = airflow.trigger(dag_id("offline_backfill"))
@@ -95,6 +96,10 @@ def test_a_whole_life_without_a_triggerer(stack: Stack, airflow: AirflowClient) 
     eventually(gave_its_slot_back)
     airflow.call("PATCH", f"/dags/{waiting.dag_id}/dagRuns/{waiting.run_id}", json={"state": "failed"})
 
+    def windows_are_written() -> None:
+        assert rows(stack) > empty
+
+    eventually(windows_are_written)
     before = rows(stack)
     # Each event was decoded, or the job would have failed; what is open yet is emitted at the end.
     airflow.run(dag_id("undeploy"), {"mode": "drain"}, timeout=200)
