@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowFailException, PokeReturnValue
@@ -15,8 +16,8 @@ from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.sensors._base import TIMEOUT, DeferrableSensor
 from hopsworks_flink.tasks.arguments import as_float, as_int, check_name_or_id
 from hopsworks_flink.tasks.context import task_errors
+from hopsworks_flink.tasks.failures import cause_of
 from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
-from hopsworks_flink.tasks.poison import explain_poison
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -164,15 +165,15 @@ class FlinkJobHealthSensor(DeferrableSensor):
         return pipeline.job_name if pipeline else None
 
     def _explained(self, facts: Mapping[str, Any]) -> str:
-        """The record that the job cannot decode, if that is the cause; begins with a blank."""
+        """What Kafka knows of the cause: a record, or a topic that is gone; begins with a blank."""
         pipeline, job_id = self._parsed(), facts.get("job_id")
         if pipeline is None or job_id is None:
             return ""
-        explained = explain_poison(FlinkHook(self.flink_conn_id), job_id, pipeline, self._source_broker)
-        return f" {explained}" if explained else ""
-
-    def _source_broker(self) -> Mapping[str, Any]:
-        return source_kafka(self.source_kafka_conn_id, self.hopsworks_conn_id)
+        source, store = (
+            partial(source_kafka, conn_id, self.hopsworks_conn_id) for conn_id in (self.source_kafka_conn_id, None)
+        )
+        cause = cause_of(FlinkHook(self.flink_conn_id), job_id, pipeline, source, store)
+        return f" {cause.text}" if cause else ""
 
     def _tell(self, context: Context, hook: FlinkHook, found: Mapping[str, Any]) -> None:
         """Log and show a changed verdict; fail if the job cannot become healthy any more."""

@@ -15,12 +15,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from devstack.stack import Stack
-from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
+from hopsworks_flink._compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, FlinkSuperviseJobOperator
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
 from tests.support.fixtures import set_connection, task_context, variables
 from tests.support.live.jobs import OFTEN
 from tests.support.live.platform import eventually, jobs
@@ -220,3 +221,10 @@ def test_a_topic_that_somebody_deletes_is_named(stack: Stack, deployed: dict[str
         assert f"Kafka topic {topic} does not exist any more" in text
 
     eventually(told)
+    sensor = FlinkJobHealthSensor(
+        task_id="health", pipeline=SPEC, max_restarts=0, poke_interval=0.5, timeout=5, deferrable=False
+    )
+    with pytest.raises(
+        (AirflowFailException, AirflowSensorTimeout), match=f"Kafka topic {topic} does not exist any mo"
+    ):
+        sensor.execute(task_context())

@@ -21,7 +21,7 @@ from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
 from hopsworks_flink.pipeline.times import as_epoch_milliseconds
 from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import one_of
-from hopsworks_flink.tasks.poison import explain_poison
+from hopsworks_flink.tasks.failures import cause_of
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -231,8 +231,10 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         return lineage.of_pipeline(self.pipeline)
 
     def explain_failure(self, hook: FlinkHook, job_id: str) -> str | None:
-        """Which records the job cannot decode, if that is the cause."""
-        return explain_poison(hook, job_id, self.job.pipeline, lambda: self.job.brokers[0])
+        """Which records the job cannot decode, or which topic was deleted, if that is the cause."""
+        source, store = self.job.brokers[0], self.job.brokers[-1]
+        cause = cause_of(hook, job_id, self.job.pipeline, lambda: source, lambda: store)
+        return cause.text if cause else None
 
     def build_bundle(self) -> Bundle:
         """The runner with the plan beside it."""

@@ -33,8 +33,8 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.links import FlinkExceptionsLink, FlinkJobLink
 from hopsworks_flink.tasks.context import skip_while_deploying, task_errors
+from hopsworks_flink.tasks.failures import Broker, cause_of
 from hopsworks_flink.tasks.links import FLINK_COLOUR, push_links
-from hopsworks_flink.tasks.poison import explain_poison
 from hopsworks_flink.tasks.status import StatusRecord, look_around
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         if facts.job_id:
             push_links(context, self, hook, facts.job_id)
         verdict = judge(pipeline.job_name, facts, before, bounds).because(*unknown)
-        verdict = _explained(hook, pipeline, facts, verdict, source_broker)
+        verdict = _explained(hook, pipeline, facts, verdict, source_broker, lambda: session().kafka_config())
         if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
             verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS, source_broker))
         status = replace(
@@ -257,31 +257,14 @@ def _online_rows(
     return found, reasons
 
 
-def _topics_gone(pipeline: Pipeline, broker: Callable[[], Mapping[str, Any]]) -> list[str]:
-    """Topics on the events' broker that somebody has deleted; empty if the broker does not tell."""
-    from hopsworks_flink.clients.kafka.client import KafkaClient
-
-    try:
-        known = KafkaClient(broker()).topics()
-    except HopsworksFlinkError:
-        # The job's own cause is told all the same.
-        return []
-    own = (pipeline.source.topic, pipeline.late_topic, pipeline.quarantine_topic)
-    return [topic for topic in own if topic and topic not in known]
-
-
 def _explained(
-    hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, broker: Callable[[], Mapping[str, Any]]
+    hook: FlinkHook, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, source: Broker, store: Broker
 ) -> Verdict:
     """The verdict with what others than Flink know of the cause."""
     if verdict.kind == HEALTHY or not facts.job_id or not facts.cause:
         return verdict
-    if "UnknownTopicOrPartition" in facts.cause and (gone := _topics_gone(pipeline, broker)):
-        text = f"Kafka topic {' and '.join(gone)} does not exist any more; what it held and was not read is lost"
-        return verdict.rooted_in(Reason(SICK, "topic", f"{text}. Deploying again creates it", True))
-    poison = explain_poison(hook, facts.job_id, pipeline, broker)
-    # Every job that reads such a record fails at it.
-    return verdict.rooted_in(Reason(SICK, "poison", poison.rstrip("."))) if poison else verdict
+    cause = cause_of(hook, facts.job_id, pipeline, source, store)
+    return verdict.rooted_in(Reason(SICK, cause.kind, cause.text.rstrip("."), cause.redeploy)) if cause else verdict
 
 
 def bounds_of(settings: Supervision) -> Bounds:

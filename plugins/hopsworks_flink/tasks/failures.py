@@ -1,9 +1,10 @@
-"""Finds the record that a failing job cannot decode, for logs and error texts."""
+"""Why a job fails, as Kafka knows it: for error texts and verdicts."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.failures import stack_trace
@@ -13,7 +14,59 @@ if TYPE_CHECKING:
     from hopsworks_flink.hooks.flink import FlinkHook
     from hopsworks_flink.pipeline.spec import Pipeline
 
+Broker = Callable[[], Mapping[str, Any]]
+_TOPIC_GONE = "UnknownTopicOrPartition"
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a failing job follows from.
+
+    :param kind: ``topic`` (one was deleted) or ``poison`` (a record cannot be decoded).
+    :param text: sentences, with the remedy.
+    :param redeploy: whether a deployment of the same file mends it.
+    """
+
+    kind: str
+    text: str
+    redeploy: bool
+
+
+def cause_of(hook: FlinkHook, job_id: str, pipeline: Pipeline, source: Broker, store: Broker) -> Cause | None:
+    """The cause that Kafka tells; None if the job fails for another reason. Never raises: a failure is being reported.
+
+    :param source: returns librdkafka settings of the source topic's broker, ``store`` those of the feature store's;
+        both are called only when needed.
+    """
+    try:
+        lost = _TOPIC_GONE in stack_trace(hook.client.exceptions(job_id))
+        gone = _topics_gone(pipeline, source, store) if lost else []
+    except HopsworksFlinkError:
+        # The job's own cause is told all the same.
+        gone = []
+    if gone:
+        text = f"Kafka topic {' and '.join(gone)} does not exist any more; what it held and was not read is lost."
+        own = not {join.topic for join in pipeline.source.join.values()}.intersection(gone)
+        return Cause("topic", f"{text} {'Deploying again creates it' if own else 'Make it again, and deploy'}.", own)
+    poison = explain_poison(hook, job_id, pipeline, source)
+    # Every job that reads such a record fails at it.
+    return Cause("poison", poison, False) if poison else None
+
+
+def _topics_gone(pipeline: Pipeline, source: Broker, store: Broker) -> list[str]:
+    """Topics that somebody has deleted, of those that the job reads, or writes beside the features."""
+    from hopsworks_flink.clients.kafka.client import KafkaClient
+
+    joins = pipeline.source.join.values()
+    there = [pipeline.source.topic, *(join.topic for join in joins if join.broker == "source")]
+    beside = [topic for topic in (pipeline.late_topic, pipeline.quarantine_topic) if topic]
+    here = [*(join.topic for join in joins if join.broker == "feature_store"), *beside]
+    gone = []
+    for broker, topics in ((source, there), (store, here)):
+        known = KafkaClient(broker()).topics() if topics else {}
+        gone += [topic for topic in topics if topic not in known]
+    return gone
 
 
 def explain_poison(

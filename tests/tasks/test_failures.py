@@ -9,7 +9,7 @@ import pytest
 from hopsworks_flink.exceptions import KafkaError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.tasks.poison import explain_poison
+from hopsworks_flink.tasks.failures import explain_poison
 from tests.support.flink_stub import FlinkStub
 from tests.support.pipelines import MINIMAL
 
