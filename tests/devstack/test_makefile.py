@@ -106,8 +106,29 @@ def test_the_run_of_ci_ends_with_the_summary_of_all_tests_and_their_verdict(code
     environment = {**os.environ, "PATH": f"{recorder.parent}:{os.environ['PATH']}"}
     run = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=30, check=False)
     lines = run.stdout.splitlines()
-    assert (lines[0], lines[-1], run.returncode) == ("test", summary, code)
+    assert (lines[0], lines[-1], run.returncode) == ("test AGAIN=1", summary, code)
     assert ("the broker's last words" in lines) is bool(code)
+
+
+@pytest.mark.parametrize(("before", "again"), [("", True), ("failed with Airflow 3.0.6", False)])
+def test_modules_that_failed_are_run_again_alone(before: str, again: bool, tmp_path: Path) -> None:
+    """Those of the main run; what fails on an older Airflow, even when it is run again, is final."""
+    script, recorder, first = tmp_path / ".ci/run", tmp_path / "bin/make", tmp_path / "first"
+    for file in (script, recorder):
+        file.parent.mkdir()
+    shutil.copy(REPOSITORY / ".ci/run", script)
+    failed = "FAILED tests/a.py::test_one - no\\nERROR tests/b.py::test_two - no"
+    recorder.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@"; [ -e {first} ] && {{ echo "== 2 passed in 1.00s =="; exit 0; }}; touch {first}\n'
+        f"printf 'FAILED tests/older.py::test - once\\n{before}\\ntesting everything\\n{failed}\\n'\n"
+        'echo "== 2 failed in 2.00s =="; exit 1\n'
+    )
+    recorder.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{recorder.parent}:{os.environ['PATH']}"}
+    run = subprocess.run([script], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ("test AGAIN=1 ARGS=tests/a.py tests/b.py" in run.stdout.splitlines()) is again
+    assert (run.returncode == 0) is again
 
 
 def test_wipe_is_asked_for() -> None:

@@ -29,7 +29,7 @@ def make(program: Path, memory: Memory) -> Make:
     from hopsworks_flink.operators.flink import FlinkDeployJobOperator
 
     def operator(**kwargs: Any) -> FlinkDeployJobOperator:
-        quick = {"grace_period": 0.01, "poll_interval": 0.01, "timeout": 2.0, "outlets": [memory.asset]}
+        quick = {"grace_period": 0.01, "poll_interval": 0.01, "timeout": 10.0, "outlets": [memory.asset]}
         return FlinkDeployJobOperator(task_id="deploy", job_name="cards", program=str(program), **{**quick, **kwargs})
 
     return operator
