@@ -47,11 +47,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def place(item: pytest.Item) -> int:
-    """First what needs no stack: one that waits takes a fifth of a core. Then what shares a stack: it takes longest."""
+    """First what needs no stack, then what has its own, or none for long: a shared one stays up to the end of the run,
+    and one that waits takes a fifth of a core.
+    """
     if item.get_closest_marker("integration") is None:
         return 0
     group = group_of(item.nodeid)
-    return 1 + (SHARING.index(group) if group in SHARING else len(SHARING))
+    if group in SHARING:
+        return 2 + SHARING.index(group)
+    return 2 + len(SHARING) if "stack" in getattr(item, "fixturenames", ()) else 1
 
 
 # First: pytest's own selection by -m comes among these hooks as well, and has to see the marker.

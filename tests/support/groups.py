@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-#: What shares a stack, in the order in which it begins. Other modules have a stack of their own, or none.
+#: What shares a stack, in the order in which it begins. Other modules, with a stack of their own or none, come before.
 SHARING = tuple(f"tests/integration/{folder}" for folder in ("jobs", "airflow", "values", "platform"))
 
 
