@@ -53,9 +53,7 @@ def place(item: pytest.Item) -> int:
     if item.get_closest_marker("integration") is None:
         return 0
     group = group_of(item.nodeid)
-    if group in SHARING:
-        return 2 + SHARING.index(group)
-    return 2 + len(SHARING) if "stack" in getattr(item, "fixturenames", ()) else 1
+    return 2 + SHARING.index(group) if group in SHARING else 1
 
 
 # First: pytest's own selection by -m comes among these hooks as well, and has to see the marker.
