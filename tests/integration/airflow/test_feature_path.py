@@ -62,10 +62,13 @@ class Path:
         self.events += batch
 
     def asset_events(self, run):
-        """What the run's tasks said about their assets, by task."""
+        """What the run's tasks said about their assets, by task; in whatever order Airflow lists its assets."""
         answer = self.airflow.call("GET", "/assets/events", params={"source_dag_id": run.dag_id, "limit": 100})
-        own = [event for event in answer["asset_events"] if event["source_run_id"] == run.run_id]
-        return {event["source_task_id"]: event["extra"] for event in own}
+        told = {}
+        for event in answer["asset_events"]:
+            if event["source_run_id"] == run.run_id:
+                told.setdefault(event["source_task_id"], {}).update(event["extra"])
+        return told
 
     def feature_groups(self):
         return sdk_project(self.stack, self.certificates)
