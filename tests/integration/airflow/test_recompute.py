@@ -238,7 +238,7 @@ def test_a_model_is_trained_on_the_offline_rows(past):
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     example.GROUP, example.VERSION = NAME, 2
-    model = example.dag.task_dict["train"].execute_callable()
+    model = example.dag.task_dict["train"].execute(task_context())
     with past.project() as project:
         rows = [row for row in offline(project.get_feature_store(), 2) if row["stdev_amt_per_10m"] is not None]
     rows = [row for row in rows if not math.isnan(row["stdev_amt_per_10m"])]
