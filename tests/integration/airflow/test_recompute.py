@@ -197,7 +197,8 @@ def backfill(airflow, dag):
         try:
             airflow.call("POST", "/backfills", json=request)
         except DevstackError as error:
-            assert "Database is locked" not in str(error)
+            if "Database is locked" in str(error):
+                raise AssertionError(str(error)) from error
             raise
 
     eventually(begun, 60)
