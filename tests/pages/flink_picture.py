@@ -25,7 +25,7 @@ def main() -> None:
     if not running:
         raise SystemExit(f"No job {JOB} runs at {url}: run `make demo` first.")
     with browser() as chromium:
-        page = chromium.new_context(viewport={"width": 1240, "height": 620}).new_page()
+        page = chromium.new_context(viewport={"width": 1240, "height": 900}).new_page()
         page.goto(f"{url}/#/job/running/{running[0]}/overview")
         page.get_by_text("card_transactions_10m_agg v2").first.wait_for(timeout=_SECONDS * 1000)
         page.wait_for_timeout(2000)
