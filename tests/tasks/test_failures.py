@@ -9,7 +9,7 @@ import pytest
 from hopsworks_flink.exceptions import KafkaError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.tasks.failures import explain_poison
+from hopsworks_flink.tasks.failures import cause_of
 from tests.support.flink_stub import FlinkStub
 from tests.support.pipelines import MINIMAL
 
@@ -32,7 +32,10 @@ def test_a_record_of_a_joined_topic(flink: FlinkStub, broker: str) -> None:
         def kafka() -> None:
             raise KafkaError("the broker is away")
 
-        return explain_poison(FlinkHook(), job.job_id, pipeline, kafka) or ""
+        cause = cause_of(FlinkHook(), job.job_id, pipeline, kafka, kafka)
+        assert cause is not None
+        assert (cause.kind, cause.redeploy) == ("poison", False)
+        return cause.text
 
     assert "record of topic transactions, which could not be looked for: the broker is away" in explained(
         "transactions"

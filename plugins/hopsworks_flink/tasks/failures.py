@@ -40,22 +40,23 @@ def cause_of(hook: FlinkHook, job_id: str, pipeline: Pipeline, source: Broker, s
         both are called only when needed.
     """
     try:
-        lost = _TOPIC_GONE in stack_trace(hook.client.exceptions(job_id))
-        gone = _topics_gone(pipeline, source, store) if lost else []
-    except HopsworksFlinkError:
-        # The job's own cause is told all the same.
-        gone = []
-    if gone:
+        stack = stack_trace(hook.client.exceptions(job_id))
+    except FlinkError as error:
+        log.warning("The job's exceptions cannot be read: %s", error)
+        return None
+    if _TOPIC_GONE in stack and (gone := _topics_gone(pipeline, source, store)):
         text = f"Kafka topic {' and '.join(gone)} does not exist any more; what it held and was not read is lost."
         own = not {join.topic for join in pipeline.source.join.values()}.intersection(gone)
         return Cause("topic", f"{text} {'Deploying again creates it' if own else 'Make it again, and deploy'}.", own)
-    poison = explain_poison(hook, job_id, pipeline, source)
+    poison = _poison(stack, pipeline, source)
     # Every job that reads such a record fails at it.
     return Cause("poison", poison, False) if poison else None
 
 
 def _topics_gone(pipeline: Pipeline, source: Broker, store: Broker) -> list[str]:
-    """Topics that somebody has deleted, of those that the job reads, or writes beside the features."""
+    """Topics that somebody has deleted, of those that the job reads, or writes beside the features; none if a broker
+    does not tell: the job's own cause is told all the same.
+    """
     from hopsworks_flink.clients.kafka.client import KafkaClient
 
     joins = pipeline.source.join.values()
@@ -63,28 +64,22 @@ def _topics_gone(pipeline: Pipeline, source: Broker, store: Broker) -> list[str]
     beside = [topic for topic in (pipeline.late_topic, pipeline.quarantine_topic) if topic]
     here = [*(join.topic for join in joins if join.broker == "feature_store"), *beside]
     gone = []
-    for broker, topics in ((source, there), (store, here)):
-        known = KafkaClient(broker()).topics() if topics else {}
-        gone += [topic for topic in topics if topic not in known]
+    try:
+        for broker, topics in ((source, there), (store, here)):
+            known = KafkaClient(broker()).topics() if topics else {}
+            gone += [topic for topic in topics if topic not in known]
+    except HopsworksFlinkError:
+        return []
     return gone
 
 
-def explain_poison(
-    hook: FlinkHook, job_id: str, pipeline: Pipeline, kafka: Callable[[], Mapping[str, Any]]
-) -> str | None:
+def _poison(stack: str, pipeline: Pipeline, kafka: Broker) -> str | None:
     """The records that the job cannot decode, and the remedy; None if the job fails for another reason.
 
-    It adds to a failure that is being reported, so it never raises: problems of the search become a sentence.
-
-    :param kafka: returns librdkafka settings of the source topic's broker; called only when needed.
+    Problems of the search become a sentence.
     """
     from hopsworks_flink.clients.kafka.poison import find_poison, is_decoding_failure
 
-    try:
-        stack = stack_trace(hook.client.exceptions(job_id))
-    except FlinkError as error:
-        log.warning("The job's exceptions cannot be read: %s", error)
-        return None
     if not is_decoding_failure(stack):
         return None
     from hopsworks_flink.hooks.registry_connection import source_schemas

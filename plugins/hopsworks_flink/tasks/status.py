@@ -152,13 +152,16 @@ def _topic(
     session: Callable[[], HopsworksSession], pipeline: Pipeline, role: str, topic: str, rows: int
 ) -> dict[str, Any]:
     """How many records were ever written to a topic, why the newest were, and some of these."""
-    from hopsworks_flink.clients.kafka.newest import take_newest
+    from hopsworks_flink.clients.kafka.newest import MOST, take_newest
 
     found: list[dict[str, Any]] = []
-    records = sum(session().topic_end_offsets(topic).values())
-    if records:
+    ends = session().topic_end_offsets(topic)
+    records = sum(ends.values())
+    # Late events all have one reason: no more are read than are shown, wherever these lie.
+    most = rows * len(ends) if role == "late" else MOST
+    if records and most > 0:
         read = _reader(pipeline, role)
-        take_newest(session().kafka_config(), topic, lambda record: found.extend(read(record.value())))
+        take_newest(session().kafka_config(), topic, lambda record: found.extend(read(record.value())), most=most)
     newest = sorted(found, key=lambda one: one["at"], reverse=True)
     reasons = Counter(one["reason"] for one in newest)
     return {"records": records, "reasons": dict(reasons.most_common()), "newest": newest[: max(0, rows)]}

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from hopsworks_flink.clients.flink.jobs import TERMINAL_STATES
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator, FlinkSuperviseJobOperator
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
@@ -90,9 +91,6 @@ def traffic(stack: Stack) -> Iterator[None]:
     done.set()
     thread.join()
     producer.flush(10)
-
-
-ENDED = ("FINISHED", "FAILED", "CANCELED")
 
 
 def supervise() -> dict[str, Any]:
@@ -224,7 +222,8 @@ def test_a_topic_that_somebody_deletes_is_named(stack: Stack, deployed: dict[str
         assert f"Kafka topic {topic} does not exist any more" in text
 
     eventually(told)
-    (job_id,) = [job for job, state in jobs(stack, Pipeline.parse(SPEC).job_name).items() if state not in ENDED]
+    known = jobs(stack, Pipeline.parse(SPEC).job_name)
+    (job_id,) = [job for job, state in known.items() if state not in TERMINAL_STATES]
     found = {"status": "timeout", "reason": "it restarts", "facts": {"job_id": job_id}}
     with pytest.raises(AirflowSensorTimeout, match=f"Kafka topic {topic} does not exist any more.*Deploying again"):
         FlinkJobHealthSensor(task_id="health", pipeline=SPEC).execute_complete(task_context(), found)
