@@ -11,11 +11,8 @@ import pytest
 from airflow.triggers.base import BaseTrigger
 
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from hopsworks_flink.triggers import _kill
-from hopsworks_flink.triggers import flink as triggers_module
-from hopsworks_flink.triggers.flink import (
-    FlinkJobTrigger,
-)
+from hopsworks_flink.triggers import _waiting
+from hopsworks_flink.triggers.flink import FlinkJobTrigger
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub
 from tests.support.waiting import JOB, job_trigger, only_event, until
@@ -112,7 +109,7 @@ def test_kill_before_airflow_3_3(
     """There, a trigger is only cancelled, and has to ask for the task's state to know why."""
     from airflow.sdk.execution_time import task_runner
 
-    monkeypatch.setattr(triggers_module, "TRIGGERS_HAVE_ON_KILL", False)
+    monkeypatch.setattr(_waiting, "TRIGGERS_HAVE_ON_KILL", False)
     job = flink.add()
 
     async def scenario() -> None:
@@ -133,7 +130,7 @@ def test_without_a_supervisor_nothing_is_cancelled_before_airflow_3_3(
     """The whole triggerer goes down."""
     from airflow.sdk.execution_time import task_runner
 
-    monkeypatch.setattr(triggers_module, "TRIGGERS_HAVE_ON_KILL", False)
+    monkeypatch.setattr(_waiting, "TRIGGERS_HAVE_ON_KILL", False)
     monkeypatch.delattr(task_runner, "SUPERVISOR_COMMS", raising=False)
     job = flink.add()
     trigger = job_trigger(job.job_id, kill_job_id=job.job_id)
@@ -143,7 +140,7 @@ def test_without_a_supervisor_nothing_is_cancelled_before_airflow_3_3(
 
 
 def test_kill_is_airflows_own_since_3_3() -> None:
-    assert hasattr(BaseTrigger, "on_kill") is _kill.TRIGGERS_HAVE_ON_KILL
+    assert hasattr(BaseTrigger, "on_kill") is _waiting.TRIGGERS_HAVE_ON_KILL
 
 
 def test_connections_are_closed(flink: FlinkStub) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hopsworks_flink.clients import retry
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from hopsworks_flink.triggers._pace import LEAST
+from hopsworks_flink.triggers._waiting import LEAST
 from hopsworks_flink.triggers.flink import (
     FlinkSavepointTrigger,
     FlinkTrigger,

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from hopsworks_flink.clients import retry
-from hopsworks_flink.triggers import hopsworks as module
 from hopsworks_flink.triggers.hopsworks import HopsworksExecutionTrigger
 from tests.support.airflow_names import through_the_database
 from tests.support.fixtures import set_connection
@@ -59,7 +58,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_round_trip_through_airflows_serialisation() -> None:
     path, arguments = trigger(7, stop_on_kill=True).serialize()
-    assert path == f"{module.__name__}.HopsworksExecutionTrigger"
+    assert path == "hopsworks_flink.triggers.hopsworks.HopsworksExecutionTrigger"
     again = HopsworksExecutionTrigger(**through_the_database(arguments))
     assert again.serialize() == (path, arguments)
 
@@ -168,7 +167,9 @@ def test_missing_connection() -> None:
 @pytest.mark.parametrize("stop", [True, False])
 def test_kill_stops_this_execution_only(hopsworks: LocalHopsworks, stop: bool) -> None:
     number, other = hopsworks.start_execution(), hopsworks.start_execution("other")
-    asyncio.run(trigger(number, stop_on_kill=stop).on_kill())
+    ours = trigger(number, stop_on_kill=stop)
+    assert ours.ends_with_task is stop
+    asyncio.run(ours.on_kill())
     assert hopsworks.stop_was_requested(number) is stop
     assert not hopsworks.stop_was_requested(other)
 
@@ -193,27 +194,6 @@ def test_a_triggerer_that_stops_leaves_the_execution_alone(hopsworks: LocalHopsw
 
     asyncio.run(scenario())
     assert not hopsworks.stop_was_requested(number)
-
-
-def test_before_airflow_3_3_a_cancelled_trigger_asks_for_its_task(
-    hopsworks: LocalHopsworks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def killed(_: Any) -> bool:
-        return True
-
-    monkeypatch.setattr(module, "TRIGGERS_HAVE_ON_KILL", False)
-    monkeypatch.setattr(module, "task_was_killed", killed)
-    number = hopsworks.start_execution()
-
-    async def scenario() -> None:
-        task = asyncio.create_task(only_event(trigger(number, stop_on_kill=True)))
-        await until(lambda: bool(hopsworks.faults.requests))
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(scenario())
-    assert hopsworks.stop_was_requested(number)
 
 
 def test_twenty_waits_in_one_loop(hopsworks: LocalHopsworks) -> None:

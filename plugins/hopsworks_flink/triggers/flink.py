@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from hopsworks_flink.clients.flink.http import is_transient
 from hopsworks_flink.clients.retry import ask
@@ -16,17 +12,13 @@ from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.wait import ERROR, TIMEOUT, Wait, until_ended, until_healthy, until_stopped
 from hopsworks_flink.hooks.flink_async import AsyncFlinkHook
-from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
-from hopsworks_flink.triggers._pace import not_at_once
+from hopsworks_flink.triggers._waiting import KILL_SECONDS, WaitingTrigger
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.flink.connection import FlinkConnection
 
-# Airflow gives on_kill 30 s.
-_KILL_SECONDS = 25.0
 
-
-class FlinkTrigger(BaseTrigger):
+class FlinkTrigger(WaitingTrigger):
     """Base of the triggers that watch one Flink cluster; not for use in DAGs.
 
     A subclass names its arguments in ``serialize`` and waits in :meth:`watch`. Whatever happens, one event comes:
@@ -49,11 +41,9 @@ class FlinkTrigger(BaseTrigger):
         max_errors: int = 10,
         kill_job_id: str | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(poll_interval, max_errors)
         self.flink_conn_id = flink_conn_id
         self.deadline = deadline
-        self.poll_interval = poll_interval
-        self.max_errors = max_errors
         self.kill_job_id = kill_job_id
 
     def arguments(self) -> dict[str, Any]:
@@ -73,17 +63,10 @@ class FlinkTrigger(BaseTrigger):
         :return: the event's content, JSON.
         """
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait and report once."""
-        begun = time.monotonic()
-        try:
-            event = await self.report()
-            await not_at_once(begun, self.poll_interval)
-        except asyncio.CancelledError:
-            if not TRIGGERS_HAVE_ON_KILL and self.kill_job_id and await task_was_killed(self):
-                await self.on_kill()
-            raise
-        yield TriggerEvent(event)
+    @property
+    def ends_with_task(self) -> bool:
+        """Whether there is a job to cancel with the task."""
+        return self.kill_job_id is not None
 
     async def report(self, settings: FlinkConnection | None = None) -> dict[str, Any]:
         """Wait, and return the event's content; a worker that does not defer calls this.
@@ -106,7 +89,7 @@ class FlinkTrigger(BaseTrigger):
             return
         self.log.info("The task was killed: cancelling Flink job %s.", job_id)
         async with AsyncFlinkHook(self.flink_conn_id) as flink:
-            deadline = time.time() + _KILL_SECONDS
+            deadline = time.time() + KILL_SECONDS
             await ask(lambda: flink.client.cancel(job_id), deadline, first_pause=0.5, longest_pause=4.0)
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from hopsworks_flink.clients.hopsworks.executions import ExecutionWatch
 from hopsworks_flink.clients.hopsworks.rest import AsyncHopsworksRest, async_settings, follow
 from hopsworks_flink.clients.retry import ask
 from hopsworks_flink.exceptions import ConfigurationError
-from hopsworks_flink.triggers._kill import TRIGGERS_HAVE_ON_KILL, task_was_killed
-from hopsworks_flink.triggers._pace import not_at_once
-
-# Airflow gives on_kill 30 s.
-_KILL_SECONDS = 25.0
+from hopsworks_flink.triggers._waiting import KILL_SECONDS, WaitingTrigger
 
 
-class HopsworksExecutionTrigger(BaseTrigger):
+class HopsworksExecutionTrigger(WaitingTrigger):
     """Waits for the end of one execution; only looks, because after a failover it may run twice at once.
 
     One event comes: ``status`` is ``SUCCEEDED``, ``FAILED``, ``KILLED``, ``NOT_FOUND`` (Hopsworks does not know the
@@ -52,15 +44,13 @@ class HopsworksExecutionTrigger(BaseTrigger):
         max_errors: int = 10,
         stop_on_kill: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(poll_interval, max_errors)
         self.hopsworks_conn_id = hopsworks_conn_id
         self.project_id = project_id
         self.job_name = job_name
         self.job_type = job_type
         self.execution_id = execution_id
         self.deadline = deadline
-        self.poll_interval = poll_interval
-        self.max_errors = max_errors
         self.stop_on_kill = stop_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -80,19 +70,13 @@ class HopsworksExecutionTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait and report once."""
-        begun = time.monotonic()
-        try:
-            event = await self._watched()
-            await not_at_once(begun, self.poll_interval)
-        except asyncio.CancelledError:
-            if not TRIGGERS_HAVE_ON_KILL and self.stop_on_kill and await task_was_killed(self):
-                await self.on_kill()
-            raise
-        yield TriggerEvent(event)
+    @property
+    def ends_with_task(self) -> bool:
+        """Whether the execution is stopped with the task."""
+        return self.stop_on_kill
 
-    async def _watched(self) -> dict[str, Any] | None:
+    async def report(self) -> dict[str, Any] | None:
+        """Wait for the end of the execution, and return the event's content."""
         watch = ExecutionWatch(self.job_name, self.execution_id, self.deadline)
         try:
             return await follow(
@@ -114,4 +98,4 @@ class HopsworksExecutionTrigger(BaseTrigger):
         self.log.info("The task was killed: stopping execution %d of job %s.", self.execution_id, self.job_name)
         async with AsyncHopsworksRest(await async_settings(self.hopsworks_conn_id)) as hopsworks:
             stop = partial(hopsworks.stop, self.project_id, self.job_name, self.execution_id)
-            await ask(stop, time.time() + _KILL_SECONDS, max_errors=self.max_errors)
+            await ask(stop, time.time() + KILL_SECONDS, max_errors=self.max_errors)
