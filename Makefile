@@ -56,11 +56,10 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
 WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
-# As many as there are cores: more hold each other up past every deadline, and each has a stack. Which tests share a
-# process, and with it a stack: tests/conftest.py.
+# Which tests share a process, and with it a stack, and how many stacks there are: tests/conftest.py.
 # Hypothesis draws the same examples each time: what new ones find is the business of `make check`, not of a run that
 # decides on a change.
-EVERYTHING := -n 2 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1 --hypothesis-profile ci
+EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1 --hypothesis-profile ci
 
 .PHONY: check
 check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest

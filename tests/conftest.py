@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import tests.support.airflow_home  # noqa: F401 - before anything imports Airflow
-from tests.support.groups import SHARING, group_of
+from tests.support.groups import SHARING, STACKS, group_of
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
@@ -42,6 +42,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
+
+        def _reschedule(self, node: Any) -> None:
+            # Tests without a stack often wait, and a third process uses that time. It does not start a stack.
+            following = next(iter(self.workqueue), "")
+            if following.startswith("tests/integration/") and self.nodes.index(node) >= STACKS:
+                node.shutdown()
+            else:
+                super()._reschedule(node)
 
     return ByGroup(config, log)
 

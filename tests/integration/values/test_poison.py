@@ -19,13 +19,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowSensorTimeout
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN
 from hopsworks_flink.clients.kafka.newest import newest_records
 from hopsworks_flink.clients.kafka.poison import Search, find_poison
 from hopsworks_flink.exceptions import ConfigurationError, FlinkJobFailed, FlinkSavepointError
 from hopsworks_flink.health.refusal import refused_of
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.decoding import value_check
@@ -33,11 +31,10 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments, source_a
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.quarantine import quarantine_avro_schema, quarantine_topic_arguments
 from hopsworks_flink.sensors.flink import FlinkJobHealthSensor
-from hopsworks_flink.tasks.status import StatusRecord, look_around
 from tests.pipeline.strict_format import CASES, value_of
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.jobs import OFTEN
-from tests.support.live.platform import eventually, jobs, records, sdk_project
+from tests.support.live.platform import eventually, jobs, looked_around, records, sdk_project
 from tests.support.undecodable import EVENT, SCHEMA, avro
 
 pytestmark = pytest.mark.timeout(400)
@@ -321,9 +318,7 @@ def test_the_status_page_has_the_newest_with_their_reasons(events: Topic, monkey
 
     def told(rows: str) -> Any:
         monkeypatch.setenv("AIRFLOW__HOPSWORKS_FLINK__STATUS_SAMPLE_ROWS", rows)
-        with HopsworksHook().session() as session:
-            before = StatusRecord("poisoned__supervise", pipeline, None).blank("healthy")
-            return look_around(before, lambda: session, pipeline, {MARK_PLAN: "another"}, "hopsworks_default")
+        return looked_around(pipeline)
 
     status = told("2")
     topic = status.topics["quarantine"]

@@ -28,7 +28,7 @@ from hopsworks_flink.pipeline.sql.late import late_avro_schema, late_topic_argum
 from hopsworks_flink.testing import evaluate
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.jobs import OFTEN
-from tests.support.live.platform import ends, eventually, jobs, records, sdk_project
+from tests.support.live.platform import ends, eventually, jobs, looked_around, records, sdk_project
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -348,7 +348,9 @@ def test_bytes_keys_and_headers_are_the_sdks(wide: Wide, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["avro", "json"])
-def test_a_late_event_is_in_the_late_topic_with_its_coordinates(wide: Wide, form: str) -> None:
+def test_a_late_event_is_in_the_late_topic_with_its_coordinates(
+    wide: Wide, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline = wide.pipelines[form]
     assert pipeline.late_topic
     wide.produce(form, [{**LATE, "shop": "no'where"}, LATE])
@@ -367,3 +369,12 @@ def test_a_late_event_is_in_the_late_topic_with_its_coordinates(wide: Wide, form
         assert row["lateness_ms"] == (watermark - START - timedelta(seconds=1)) // timedelta(milliseconds=1)
 
     eventually(check, 30)
+    # The status page shows it.
+    monkeypatch.setenv("AIRFLOW__HOPSWORKS_FLINK__STATUS_SAMPLE_ROWS", "2")
+    topic = looked_around(pipeline).topics["late"]
+    (shown,) = topic["newest"]
+    assert (topic["records"], topic["reasons"]) == (1, {"late": 1})
+    assert (shown["partition"], shown["offset"]) == (0, len(wide.events) + 1)
+    assert shown["at"] == (START + timedelta(seconds=1)).timestamp()
+    assert shown["detail"] == "3593.999 s behind the watermark"
+    assert shown["value"].startswith('{"id": "late", ')

@@ -14,6 +14,11 @@ import requests
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from devstack.stack import Stack
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN
+from hopsworks_flink.health.status import Status
+from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.tasks.status import StatusRecord, look_around
 
 
 @contextmanager
@@ -93,6 +98,13 @@ def jobs(stack: Stack, name: str) -> dict[str, str]:
     """Ids and states of Flink's jobs of a name."""
     overview = requests.get(f"{stack.config.flink_url}/jobs/overview", timeout=30).json()["jobs"]
     return {job["jid"]: job["state"] for job in overview if job["name"] == name}
+
+
+def looked_around(pipeline: Pipeline) -> Status:
+    """What the status page has of topics and feature groups, of a job whose plan is another."""
+    with HopsworksHook().session() as session:
+        before = StatusRecord(f"{pipeline.name}__supervise", pipeline, None).blank("healthy")
+        return look_around(before, lambda: session, pipeline, {MARK_PLAN: "another"}, "hopsworks_default")
 
 
 def eventually(check: Callable[[], None], timeout: float = 90.0) -> None:
