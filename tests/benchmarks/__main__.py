@@ -15,13 +15,13 @@ from typing import Any
 import pygal.style  # noqa: F401  which the report needs: what is missing shall show before the measurements
 
 import tests.support.airflow_home  # noqa: F401  before anything imports Airflow
-from tests.benchmarks import deployment, latency, materialization, parsing, profile, report, throughput
+from tests.benchmarks import deployment, growth, latency, materialization, parsing, profile, report, throughput
 from tests.benchmarks.cluster import PORT_BASE, TASKMANAGER_MEMORY, Cluster, build_java
 from tests.benchmarks.variants import VARIANTS
 
-PARTS = ("throughput", "profile", "latency", "deployment", "materialization", "parsing")
-# All parts together are meant to take less than 25 minutes; the others need about nine of them.
-THROUGHPUT_MINUTES = 14.0
+PARTS = ("throughput", "growth", "profile", "latency", "deployment", "materialization", "parsing")
+# All parts together are meant to take about an hour; the others need some twenty minutes of it.
+THROUGHPUT_MINUTES = 40.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     quick = options.quick
     events = options.events or (1_000_000 if quick else 4_000_000)
-    rounds = options.rounds or (1 if quick else 3)
+    rounds = options.rounds or (1 if quick else 5)
     variants = throughput.by_names(VARIANTS, options.variants)
     overrides = dict(pair.split("=", 1) for pair in options.flink)
     began = time.monotonic()
@@ -59,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     on_the_cluster: dict[str, Callable[[], Any]] = {
         "throughput": lambda: throughput.collect(measured, measurements),
+        "growth": lambda: growth.measure(cluster, quick=quick, tell=tell),
         "profile": lambda: profile.measure(cluster, events=events, tell=tell),
         "latency": lambda: latency.measure(cluster, seconds=15 if quick else 45, tell=tell),
         "deployment": lambda: deployment.measure(cluster, tell=tell),
@@ -122,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of a million events: a smoke test")
     parser.add_argument("--events", type=int, help="events of a warm run (default 4,000,000)")
-    parser.add_argument("--rounds", type=int, help="rounds of throughput (default 3)")
+    parser.add_argument("--rounds", type=int, help="rounds of throughput (default 5)")
     parser.add_argument(
-        "--minutes", type=float, default=THROUGHPUT_MINUTES, help="no further round would end after these (default 14)"
+        "--minutes", type=float, default=THROUGHPUT_MINUTES, help="no further round would end after these (default 40)"
     )
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help=",".join(PARTS))
     parser.add_argument("--variants", type=lambda text: text.split(","), default=[], help="of throughput; default all")

@@ -145,6 +145,13 @@ class Cluster:
                 raise TimeoutError(f"job {job['name']} was still {job['state']} after {timeout:.0f} s")
             time.sleep(0.2)
 
+    def checkpoints(self, job_id: str) -> tuple[float | None, int | None]:
+        """The longest checkpoint of a job in seconds, and its largest state in bytes; None where it took none."""
+        told = self.flink(f"/jobs/{job_id}/checkpoints")
+        if not told["counts"]["completed"]:
+            return None, None
+        return told["summary"]["end_to_end_duration"]["max"] / 1000, told["summary"]["state_size"]["max"]
+
     def cancel(self, job_id: str) -> None:
         self.flink(f"/jobs/{job_id}?mode=cancel", "PATCH")
 

@@ -38,6 +38,7 @@ class Run:
     source: str
     sink: str
     configuration: Mapping[str, str] = field(default_factory=dict)
+    parallelism: int = 1
 
     @property
     def options(self) -> dict[str, str]:
@@ -45,7 +46,7 @@ class Run:
 
 
 def reference_pipeline(
-    topic: str, groups: int = 1, source: Mapping[str, Any] | None = None, engine: str = "sql", **changes: Any
+    topic: str, groups: int = 1, source: Mapping[str, Any] | None = None, engine: str = "native", **changes: Any
 ) -> Pipeline:
     """The pipeline that the repository ships, over another topic, with its first feature groups only, changed.
 
@@ -125,6 +126,7 @@ def submit_plan(cluster: Cluster, pipeline: Pipeline, plan: JobPlan, run: Run) -
         job_name=plan.job_name,
         job_id=uuid.uuid4().hex,
         jars=hook.find_jars(formats=(OWN_JARS,)),
+        parallelism=run.parallelism,
         flink_configuration=run.options,
     )
 

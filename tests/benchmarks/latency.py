@@ -1,4 +1,6 @@
-"""From an event that is produced to its row that can be read in the online store, at 1,000 events a second."""
+"""From an event that is produced to its row: at 1,000 events a second up to the local online store, where it can be
+read, and at 10,000 a second up to the topic of features, which is where the package's part ends.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from devstack.hopsworks.home.layout import Layout
 from tests.benchmarks.cluster import Cluster
 from tests.benchmarks.platform import Deployed
 from tests.benchmarks.results import percentile
 
-RATE = 1_000
+RATE, HIGH_RATE = 1_000, 10_000
 CARDS = 1_000
 WARM_UP_SECONDS = 15
 _TICK = 0.005
@@ -35,11 +38,69 @@ def measure(cluster: Cluster, *, seconds: int, tell: Callable[[str], None]) -> d
     for mode, group in MODES.items():
         found[mode] = _measure(cluster, mode, group, seconds)
         tell(f"latency {mode}: {found[mode]}")
+    found["on_event_into_the_topic"] = _into_the_topic(cluster, seconds)
+    tell(f"latency on_event into the topic: {found['on_event_into_the_topic']}")
     return found
 
 
 def _measure(cluster: Cluster, mode: str, group: dict[str, Any], seconds: int) -> dict[str, Any]:
     name = f"latency_{mode}_{int(time.time())}"
+    deployed = _deployed(cluster, name, group)
+    events = _Events(deployed, seconds + WARM_UP_SECONDS, RATE)
+    try:
+        latencies = _watch(cluster, f"{name}_1", events, seconds)
+    finally:
+        events.join()
+        deployed.end()
+    return _told(latencies)
+
+
+def _into_the_topic(cluster: Cluster, seconds: int) -> dict[str, Any]:
+    """By the time at which the broker appends each row: nobody has to look at ten thousand rows a second meanwhile."""
+    name = f"latency_topic_{int(time.time())}"
+    deployed = _deployed(cluster, name, {**MODES["on_event"]})
+    try:
+        topic = deployed.online_topic
+        brokers = {"bootstrap.servers": cluster.config.kafka_bootstrap}
+        _stamp_when_appended(AdminClient(brokers), topic)
+        consumer = Consumer({**brokers, "group.id": name})
+        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ends = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=30)[1] for number in partitions]
+        events = _Events(deployed, seconds + WARM_UP_SECONDS, HIGH_RATE)
+        began = time.time()
+        events.join()
+        consumer.assign([TopicPartition(topic, number, end) for number, end in zip(partitions, ends, strict=True)])
+        latencies = []
+        while rows := consumer.consume(5_000, timeout=5):
+            for row in rows:
+                if error := row.error():
+                    raise KafkaException(error)
+                newest = deployed.decode(row.value())["newest"]
+                if newest > (began + WARM_UP_SECONDS) * 1000:
+                    latencies.append(float(row.timestamp()[1] - newest))
+        consumer.close()
+    finally:
+        deployed.end()
+    assert len(latencies) > 0.9 * HIGH_RATE * seconds, f"only {len(latencies)} rows of {HIGH_RATE * seconds} events"
+    return _told(latencies)
+
+
+def _stamp_when_appended(admin: AdminClient, topic: str) -> None:
+    entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin.incremental_alter_configs([resource])[resource].result(30)
+
+
+def _told(latencies: list[float]) -> dict[str, Any]:
+    return {
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
+        "largest_ms": max(latencies),
+        "events": len(latencies),
+    }
+
+
+def _deployed(cluster: Cluster, name: str, group: dict[str, Any]) -> Deployed:
     deployed = Deployed(
         cluster,
         {
@@ -68,26 +129,15 @@ def _measure(cluster: Cluster, mode: str, group: dict[str, Any], seconds: int) -
     )
     deployed.register()
     deployed.deploy("submitted")
-    events = _Events(deployed, seconds + WARM_UP_SECONDS)
-    try:
-        latencies = _watch(cluster, f"{name}_1", events, seconds)
-    finally:
-        events.join()
-        deployed.end()
-    return {
-        "p50_ms": percentile(latencies, 50),
-        "p99_ms": percentile(latencies, 99),
-        "largest_ms": max(latencies),
-        "events": len(latencies),
-    }
+    return deployed
 
 
 class _Events(threading.Thread):
     """Produces at a steady rate; remembers of each card which events are not seen yet."""
 
-    def __init__(self, deployed: Deployed, seconds: float) -> None:
+    def __init__(self, deployed: Deployed, seconds: float, rate: int) -> None:
         super().__init__(daemon=True)
-        self._deployed, self._seconds = deployed, seconds
+        self._deployed, self._seconds, self._rate = deployed, seconds, rate
         self.waiting: list[deque[tuple[int, float]]] = [deque() for _ in range(CARDS)]
         self.start()
 
@@ -95,9 +145,9 @@ class _Events(threading.Thread):
         producer = Producer({"bootstrap.servers": self._deployed.cluster.config.kafka_bootstrap, "linger.ms": 1})
         began, number = time.monotonic(), 0
         while (passed := time.monotonic() - began) < self._seconds:
-            for number in range(number, int(passed * RATE)):  # noqa: B020  goes on where the last tick ended
+            for number in range(number, int(passed * self._rate)):  # noqa: B020  goes on where the last tick ended
                 self._produce(producer, number)
-            number = int(passed * RATE)
+            number = int(passed * self._rate)
             producer.poll(0)
             time.sleep(_TICK)
         producer.flush(30)

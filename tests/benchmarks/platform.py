@@ -7,13 +7,18 @@ import json
 import logging
 import os
 import time
+from functools import cached_property
 from typing import Any
 
 import fastavro
 
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
-from hopsworks_flink.pipeline.resources import feature_group_arguments, source_avro_schema
+from hopsworks_flink.pipeline.resources import (
+    feature_group_arguments,
+    feature_group_avro_schema,
+    source_avro_schema,
+)
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.benchmarks.cluster import Cluster
 from tests.support.fixtures import Memory, task_context
@@ -32,7 +37,7 @@ class Deployed:
         job = f"{spec['name']}__features"
         self._asset = Asset(name=f"flink_job.{job}", uri=f"x-flink://benchmark/{job}")
         self._memory = Memory(self._asset)
-        self.job_id = ""
+        self.job_id = self.online_topic = ""
         for conn_id, fields in cluster.stack.airflow_connections().items():
             os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
         logging.getLogger("airflow").setLevel(logging.ERROR)
@@ -53,7 +58,8 @@ class Deployed:
         ).execute(task_context())
         for group in self.pipeline.feature_groups:
             arguments = feature_group_arguments(self.pipeline, group)
-            HopsworksCreateFeatureGroupOperator(task_id=group.full_name, **arguments).execute(task_context())
+            told = HopsworksCreateFeatureGroupOperator(task_id=group.full_name, **arguments).execute(task_context())
+            self.online_topic = told["topic"]
         return time.monotonic() - began
 
     def deploy(self, action: str) -> float:
@@ -77,11 +83,18 @@ class Deployed:
         fastavro.schemaless_writer(buffer, self._schema, event)
         return buffer.getvalue()
 
-    @property
+    def decode(self, row: bytes) -> dict[str, Any]:
+        """A row of the first feature group as its topic holds it."""
+        return dict(fastavro.schemaless_reader(io.BytesIO(row), self._row_schema, None))  # type: ignore[arg-type]
+
+    @cached_property
     def _schema(self) -> Any:
-        if not hasattr(self, "_parsed"):
-            self._parsed = fastavro.parse_schema(source_avro_schema(self.pipeline))
-        return self._parsed
+        return fastavro.parse_schema(source_avro_schema(self.pipeline))
+
+    @cached_property
+    def _row_schema(self) -> Any:
+        group = self.pipeline.feature_groups[0]
+        return fastavro.parse_schema(feature_group_avro_schema(self.pipeline, group, "demo_featurestore"))
 
     def end(self) -> None:
         if self.job_id:

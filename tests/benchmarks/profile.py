@@ -12,7 +12,6 @@ from devstack import jars
 from tests.benchmarks.cluster import BUILD, Cluster
 from tests.benchmarks.jobs import Run, run_compiled
 from tests.benchmarks.topics import Topics
-from tests.benchmarks.variants import EVENTS_PER_CARD_AND_MINUTE
 
 CARDS = 1_000
 _POM = Path(__file__).parent / "profiler" / "pom.xml"
@@ -24,11 +23,8 @@ _BY_FRAME = (
     ("TimestampsAndWatermarks", "event time and watermark"),
     ("SourceOutputWithWatermarks", "event time and watermark"),
     ("StreamExecCalc$", "filters and projections"),
-    ("LocalSlicingWindowAgg", "aggregation into slices, before the exchange"),
-    ("LocalAggCombiner", "aggregation into slices, before the exchange"),
-    ("GlobalAggCombiner", "merging slices into windows"),
-    ("WindowAggOperator", "merging slices into windows"),
-    ("SliceShared", "merging slices into windows"),
+    ("window/Combiner", "the combiner, before the exchange"),
+    ("window/Windows", "windows"),
     ("kafka/clients/producer", "Kafka producer"),
     ("KafkaWriter", "Kafka producer"),
     ("KafkaRecordEmitter", "source, around the decoding"),
@@ -53,7 +49,7 @@ _REST = "the rest of the TaskManager"
 def measure(cluster: Cluster, *, events: int, tell: Callable[[str], None]) -> dict[str, float]:
     """Percent of the samples by what they were taken in, the largest first."""
     topics = Topics(cluster)
-    source = topics.filled(CARDS, events, CARDS * EVENTS_PER_CARD_AND_MINUTE // 60)
+    source = topics.filled(CARDS, events)
     sink = "results_profile"
     cluster.fresh_taskmanager()
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ from tests.benchmarks.cluster import Cluster
 from tests.benchmarks.jobs import Run
 from tests.benchmarks.results import Measurement
 from tests.benchmarks.topics import WINDOWS_PER_EVENT, Events, Topics
-from tests.benchmarks.variants import EVENTS_PER_CARD_AND_MINUTE, Variant
+from tests.benchmarks.variants import Variant
 
 _FLOAT_TOLERANCE = 1e-8
 
@@ -71,9 +71,10 @@ def _cold_and_warm(
     cluster: Cluster, topics: Topics, checker: Checker, variant: Variant, events: int, overrides: Mapping[str, Any]
 ) -> Iterator[Measurement]:
     """Two jobs on a new TaskManager."""
-    rate = variant.cards * EVENTS_PER_CARD_AND_MINUTE // 60
-    sources = [topics.filled(variant.cards, int(events * share), rate) for share in (variant.cold_share, 1)]
-    cluster.fresh_taskmanager(overrides)
+    sources = [
+        topics.filled(variant.cards, int(events * share), variant.partitions) for share in (variant.cold_share, 1)
+    ]
+    cluster.fresh_taskmanager({**variant.taskmanager, **overrides})
     for source, warm in zip(sources, (False, True), strict=True):
         yield _measure(cluster, topics, variant, source, warm, checker)
 
@@ -98,12 +99,13 @@ def _measure(
     topics.remove(sink)
     topics.create(sink)
     before = cluster.cpu()
-    job_id = variant.start(cluster, Run(source.topic, sink, variant.configuration))
+    job_id = variant.start(cluster, Run(source.topic, sink, variant.configuration, variant.parallelism))
     job = cluster.wait_finished(job_id, variant.limit)
     cpu = cluster.cpu().since(before)
     if warm:
         checker.check(variant, source, sink)
     topics.remove(sink)
+    checkpoint, state = cluster.checkpoints(job_id)
     return Measurement(
         variant=variant.name,
         warm=warm,
@@ -112,6 +114,8 @@ def _measure(
         cpu=cpu.total,
         compiling=cpu.compiling,
         peak_memory=cluster.peak_memory(),
+        checkpoint=checkpoint,
+        state=state,
     )
 
 

@@ -16,6 +16,8 @@ PARTITIONS = 2
 # On a whole minute, and always the same: equal seeds give equal topics.
 START = 1_767_225_600_000
 WINDOWS_PER_EVENT = 10
+# Of event time, whatever the number of cards.
+EVENTS_PER_CARD_AND_MINUTE = 12
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,22 @@ class Topics:
         self.brokers = cluster.config.kafka_bootstrap
         self._admin = AdminClient({"bootstrap.servers": self.brokers})
 
-    def filled(self, cards: int, events: int, rate: int) -> Events:
+    def filled(self, cards: int, events: int, partitions: int = PARTITIONS) -> Events:
         """A topic with so many events, of an earlier run if that left one."""
-        topic = f"transactions_{cards}_{events}_{rate}"
+        topic = f"transactions_{cards}_{events}_{partitions}"
         note = HOME / f"{topic}.json"
         if topic not in self._admin.list_topics(timeout=10).topics or not note.is_file():
             self.remove(topic)
-            self.create(topic)
+            self.create(topic, partitions)
             facts = run_java_tool(
                 "Fill",
                 brokers=self.brokers,
                 topic=topic,
                 events=events,
                 cards=cards,
-                rate=rate,
+                rate=cards * EVENTS_PER_CARD_AND_MINUTE // 60,
                 start=START,
-                partitions=PARTITIONS,
+                partitions=partitions,
             )
             note.write_text(json.dumps(facts))
         return Events(topic, cards, events, json.loads(note.read_text())["amount"])

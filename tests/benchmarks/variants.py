@@ -10,10 +10,10 @@ from hopsworks_flink.pipeline.sql.features import FORMAT
 from tests.benchmarks import jobs
 from tests.benchmarks.cluster import Cluster
 from tests.benchmarks.jobs import Run
+from tests.benchmarks.topics import PARTITIONS
 
+LARGE = {"taskmanager.memory.process.size": "4096m"}
 ROCKSDB = {"state.backend.type": "rocksdb", "execution.checkpointing.incremental": "true"}
-# Events of each card in a minute of event time, whatever the number of cards.
-EVENTS_PER_CARD_AND_MINUTE = 12
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,11 @@ class Variant:
     :param check: what its output is held against. ``windows``: what the events imply, and the other variants' sums on
         the same topic. ``rows``: a row for each event. ``twice``: twice the rows of those windows. ``nothing``: it has
         no output.
-    :param share: part of the events that are read; a slow job would take the time of all others.
+    :param share: part of the events that are read; a slow job would take the time of all others, and with many cards
+        a span of a few seconds would be all windows and hardly events.
     :param cold_share: part of those that the first job of a JVM reads, which makes it ready for the second.
+    :param partitions: of the topic that is read.
+    :param taskmanager: Flink options of the TaskManager over the stack's.
     :param every_round: whether a goal is about its rate. The others are measured in the first round only.
     :param limit: seconds within which a run has to end. That a variant without a goal does not is a result as well.
     """
@@ -37,6 +40,9 @@ class Variant:
     cards: int = 1_000
     check: Literal["windows", "rows", "twice", "nothing"] = "windows"
     configuration: Mapping[str, str] = field(default_factory=dict)
+    partitions: int = PARTITIONS
+    parallelism: int = 1
+    taskmanager: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
     cold_share: float = 0.25
     every_round: bool = False
@@ -47,80 +53,58 @@ def _java(job_class: str, **arguments: str) -> Callable[[Cluster, Run], str]:
     return lambda cluster, run: jobs.run_java(cluster, run, job_class, **arguments)
 
 
-def _native(groups: int = 1) -> Callable[[Cluster, Run], str]:
-    return lambda cluster, run: jobs.run_compiled(cluster, run, groups, engine="native")
-
-
-def _two_groups(cluster: Cluster, run: Run) -> str:
-    return jobs.run_compiled(cluster, run, groups=2)
-
-
-def _with_source(**settings: str) -> Callable[[Cluster, Run], str]:
-    return lambda cluster, run: jobs.run_compiled(cluster, run, source=settings)
-
-
-def _strict_floor(cluster: Cluster, run: Run) -> str:
-    return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'")
-
-
-def _on_event(engine: str) -> Callable[[Cluster, Run], str]:
-    changes: dict[str, Any] = {"emit": "on_event", "window": {"size": "10m"}, "engine": engine}
+def _compiled(**changes: Any) -> Callable[[Cluster, Run], str]:
     return lambda cluster, run: jobs.run_compiled(cluster, run, **changes)
 
 
-def _copy(cluster: Cluster, run: Run) -> str:
-    return jobs.run_floor(cluster, run, f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'", copy=True)
+def _reading(copy: bool = False) -> Callable[[Cluster, Run], str]:
+    decoding = f"'format' = '{FORMAT}',\n  '{FORMAT}.encoding' = 'avro'"
+    return lambda cluster, run: jobs.run_floor(cluster, run, decoding, copy=copy)
 
 
-def _rows(cluster: Cluster, run: Run) -> str:
-    features = {"tid": "UPPER(tid)", "amount": "amount"}
-    return jobs.run_compiled(cluster, run, window=None, aggregates=None, features=features, event_time="event")
-
+_SQL = _compiled(engine="sql")
+_ON_EVENT: dict[str, Any] = {"emit": "on_event", "window": {"size": "10m"}}
+_ROWS: dict[str, Any] = {
+    "features": {"tid": "UPPER(tid)", "amount": "amount"},
+    "event_time": "event",
+    "window": None,
+    "aggregates": None,
+}
+_MANY: dict[str, Any] = {"cards": 100_000, "cold_share": 1.0}
+_MILLION: dict[str, Any] = {
+    "cards": 1_000_000,
+    "taskmanager": LARGE,
+    "share": 4.0,
+    "cold_share": 0.0625,
+    "limit": 900.0,
+}
 
 VARIANTS = (
     Variant("floor", "Kafka + Avro → nothing", jobs.run_floor, check="nothing", every_round=True),
-    Variant("floor_strict", "the same, this package's strict format", _strict_floor, check="nothing", every_round=True),
-    Variant("pipeline", "pipeline, 1,000 cards, hashmap", jobs.run_compiled, every_round=True),
-    Variant("native", "engine: native, 1,000 cards, hashmap", _native(), every_round=True),
+    Variant("floor_strict", "the same, this package's strict format", _reading(), check="nothing"),
+    Variant("pipeline", "pipeline, 1,000 cards", jobs.run_compiled, every_round=True),
     Variant("java_tutorial", "Java, as the tutorial", _java("TutorialJob"), every_round=True),
     Variant("java_fair", "Java, schema once, Welford", _java("FairJob"), every_round=True),
     Variant("java_panes", "Java, one-minute panes", _java("PanesJob"), every_round=True),
+    Variant("pipeline_100k", "pipeline, 100,000 cards", jobs.run_compiled, **_MANY, every_round=True),
+    Variant("java_panes_100k", "Java, one-minute panes, 100,000 cards", _java("PanesJob"), **_MANY, every_round=True),
+    Variant("on_event", "pipeline, emit: on_event", _compiled(**_ON_EVENT), check="rows", share=0.5, every_round=True),
+    Variant("one_slot", "pipeline, 4 partitions, one slot", jobs.run_compiled, partitions=4),
+    Variant("two_slots", "pipeline, 4 partitions, two slots", jobs.run_compiled, partitions=4, parallelism=2),
     Variant("java_panes_by_hand", "Java, panes, Avro decoded by hand", _java("PanesJob", decoder="by-hand")),
-    Variant("pipeline_rocksdb", "pipeline, 1,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB),
-    Variant("pipeline_two_groups", "pipeline as shipped: two feature groups", _two_groups, check="twice"),
-    Variant("native_rocksdb", "engine: native, 1,000 cards, RocksDB", _native(), configuration=ROCKSDB),
-    Variant("native_two_groups", "engine: native, two feature groups", _native(2), check="twice"),
-    Variant("native_100k", "engine: native, 100,000 cards, hashmap", _native(), cards=100_000, cold_share=1.0),
-    Variant(
-        "native_100k_rocksdb",
-        "engine: native, 100,000 cards, RocksDB",
-        _native(),
-        cards=100_000,
-        configuration=ROCKSDB,
-        cold_share=1.0,
-        limit=120.0,
-    ),
-    Variant("pipeline_100k", "pipeline, 100,000 cards, hashmap", jobs.run_compiled, cards=100_000, cold_share=1.0),
-    Variant(
-        "pipeline_100k_rocksdb",
-        "pipeline, 100,000 cards, RocksDB",
-        jobs.run_compiled,
-        cards=100_000,
-        configuration=ROCKSDB,
-        cold_share=1.0,
-        limit=120.0,
-    ),
-    Variant(
-        "java_panes_100k",
-        "Java, one-minute panes, 100,000 cards",
-        _java("PanesJob"),
-        cards=100_000,
-        cold_share=1.0,
-    ),
-    Variant("refused", "pipeline, refused: quarantine", _with_source(refused="quarantine")),
-    Variant("quarantine", "pipeline, on_decode_error: quarantine", _with_source(on_decode_error="quarantine")),
-    Variant("on_event", "pipeline, a row for each event", _on_event("sql"), check="rows", share=0.1),
-    Variant("native_on_event", "engine: native, a row for each event", _on_event("native"), check="rows", share=0.5),
-    Variant("copy", "Kafka + Avro, strict → Kafka, every event", _copy, check="rows"),
-    Variant("rows", "pipeline, rows without windows", _rows, check="rows"),
+    Variant("two_groups", "pipeline as shipped: two feature groups", _compiled(groups=2), check="twice"),
+    Variant("rocksdb", "pipeline, 1,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB),
+    Variant("100k_rocksdb", "pipeline, 100,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB, **_MANY),
+    Variant("1m", "pipeline, 1,000,000 cards", jobs.run_compiled, **_MILLION),
+    Variant("1m_rocksdb", "pipeline, 1,000,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB, **_MILLION),
+    Variant("refused", "pipeline, refused: quarantine", _compiled(source={"refused": "quarantine"})),
+    Variant("quarantine", "pipeline, on_decode_error: quarantine", _compiled(source={"on_decode_error": "quarantine"})),
+    Variant("rows", "pipeline, rows without windows", _compiled(**_ROWS), check="rows"),
+    Variant("copy", "Kafka + Avro, strict → Kafka, every event", _reading(copy=True), check="rows"),
+    Variant("sql", "engine: sql, 1,000 cards", _SQL),
+    Variant("sql_two_groups", "engine: sql, two feature groups", _compiled(groups=2, engine="sql"), check="twice"),
+    Variant("sql_rocksdb", "engine: sql, 1,000 cards, RocksDB", _SQL, configuration=ROCKSDB),
+    Variant("sql_100k", "engine: sql, 100,000 cards", _SQL, **_MANY),
+    Variant("sql_100k_rocksdb", "engine: sql, 100,000 cards, RocksDB", _SQL, configuration=ROCKSDB, **_MANY, limit=120),
+    Variant("sql_on_event", "engine: sql, on_event", _compiled(engine="sql", **_ON_EVENT), check="rows", share=0.1),
 )
