@@ -61,6 +61,7 @@ class Job:
     savepoint: str | None = None
     exception: str | None = None
     checkpoint_age: float | None = None  # seconds since the last completed checkpoint
+    proof: tuple[float, float] | None = None  # seconds since a completed checkpoint's trigger, and since it last ran
     failures: list[float] = field(default_factory=list)  # seconds since each failure, newest first
     failures_truncated: bool = False
     request: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +101,8 @@ class FlinkStub:
         self.slots_available = 3
         self.savepoint_failure: str | None = None
         self.pending_polls = 1
+        #: Whether a checkpoint that is asked for completes.
+        self.takes_checkpoints = False
         self.on_run: Callable[[Job], None] = lambda job: None
         self.program_error: str | None = None
         self._savepoints: dict[str, tuple[Job, bool, int]] = {}
@@ -248,6 +251,7 @@ class FlinkStub:
             self._of(lambda j: {"jid": j.job_id, "name": j.name, "execution-config": {"user-config": j.user_config}}),
         )
         yield "GET", f"{job}/checkpoints", self._of(self._checkpoints)
+        yield "POST", f"{job}/checkpoints", self._of(self._take_checkpoint)
         yield (
             "GET",
             f"{job}/checkpoints/config",
@@ -349,7 +353,9 @@ class FlinkStub:
     def _detail(self, job: Job) -> dict[str, Any]:
         named = zip(job.names, job.vertices, strict=False)
         vertices = [{"id": f"{n:032x}", "name": name, "status": status} for n, (name, status) in enumerate(named)]
-        return {**self._overview(job), "vertices": vertices, "duration": 1500, "now": int(time.time() * 1000)}
+        now = int(time.time() * 1000)
+        times = {"RUNNING": now - int(job.proof[1] * 1000) if job.proof else job.start_time}
+        return {**self._overview(job), "vertices": vertices, "duration": 1500, "now": now, "timestamps": times}
 
     @staticmethod
     def _exceptions(job: Job) -> dict[str, Any]:
@@ -366,6 +372,8 @@ class FlinkStub:
             completed = _checkpoint(1, job.checkpoint, False, job.checkpoint_discarded)
             if job.checkpoint_age is not None:
                 completed["latest_ack_timestamp"] = int((time.time() - job.checkpoint_age) * 1000)
+            if job.proof:
+                completed["trigger_timestamp"] = int((time.time() - job.proof[0]) * 1000)
         if job.savepoint:
             savepoint = _checkpoint(2, job.savepoint, True, False)
         if job.restored_from:
@@ -375,6 +383,10 @@ class FlinkStub:
             "latest": {"completed": completed, "savepoint": savepoint, "failed": None, "restored": restored},
             "history": [entry for entry in (savepoint, completed) if entry],
         }
+
+    def _take_checkpoint(self, job: Job) -> dict[str, Any]:
+        job.completed += self.takes_checkpoints
+        return {"request-id": "0" * 32}
 
     def _watermarks(self, _: Any, job_id: str, vertex: str) -> tuple[int, Any]:
         job = self.jobs.get(job_id)

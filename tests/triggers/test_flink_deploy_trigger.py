@@ -68,6 +68,30 @@ def test_job_manager_that_is_away_for_a_moment(flink: FlinkStub) -> None:
     assert fire(trigger(job.job_id))["status"] == "healthy"
 
 
+def test_a_job_without_a_checkpoint_is_asked_for_one_once(flink: FlinkStub) -> None:
+    flink.takes_checkpoints = True
+    job = flink.add(completed=0)
+    assert fire(trigger(job.job_id, grace_period=0.2))["status"] == "healthy"
+    assert len(flink.calls("POST", f"/jobs/{job.job_id}/checkpoints")) == 1
+
+
+def test_a_flink_that_takes_no_checkpoint_on_demand_is_waited_for(flink: FlinkStub) -> None:
+    job = flink.add(completed=0)
+    flink.fail("POST", f"/jobs/{job.job_id}/checkpoints", status=404, then=lambda: setattr(job, "completed", 1))
+    assert fire(trigger(job.job_id))["status"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("proof", "status"), [((61.0, 62.0), "healthy"), ((61.0, 60.0), "late"), ((59.0, 70.0), "late"), (None, "late")]
+)
+def test_a_job_that_runs_already_has_its_grace_period_behind_it(
+    flink: FlinkStub, proof: tuple[float, float] | None, status: str
+) -> None:
+    """If a checkpoint proves it, one of the time since the last restart."""
+    job = flink.add(checkpoint="file:/checkpoints/1", proof=proof)
+    assert fire(trigger(job.job_id, grace_period=60.0, deadline=time.time() + 0.5))["status"] == status
+
+
 def test_kill_cancels_by_id_and_only_what_the_deployment_started(flink: FlinkStub) -> None:
     own, other = flink.add(), flink.add()
     asyncio.run(trigger(own.job_id, kill_job_id=own.job_id).on_kill())

@@ -24,4 +24,4 @@ class Bounds:
     restart_window: float = 600.0
     max_lag: int | None = None
     max_silence: float | None = None
-    grace_period: float = 10.0
+    grace_period: float = 5.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -31,6 +32,8 @@ class JobFacts:
     :param checkpoints: how many have completed since its start (a restore does not count).
     :param checkpoint_age: seconds since the last completed checkpoint; None: none since the start.
     :param checkpoint_seconds: how long that checkpoint took.
+    :param well_for: seconds for which all its subtasks are known to have run without a restart: since the oldest
+        checkpoint that Flink remembers of this time. One is only triggered, and only completes, while all of them run.
     :param restarts: within the window.
     :param restarts_cut_off: whether there may have been more than Flink remembers.
     :param restarts_ever: since its start; None: not told.
@@ -53,6 +56,7 @@ class JobFacts:
     checkpoints: int = 0
     checkpoint_age: float | None = None
     checkpoint_seconds: float | None = None
+    well_for: float = 0.0
     restarts: int = 0
     restarts_cut_off: bool = False
     restarts_ever: int | None = None
@@ -165,11 +169,18 @@ def _with_checkpoints(facts: JobFacts, job: Mapping[str, Any], checkpoints: Mapp
     completed = (checkpoints.get("latest") or {}).get("completed") or {}
     moment = completed.get("latest_ack_timestamp") or completed.get("trigger_timestamp")
     took = completed.get("end_to_end_duration")
+    running_since = (job.get("timestamps") or {}).get("RUNNING") or math.inf
+    proofs = [
+        one["trigger_timestamp"]
+        for one in checkpoints.get("history") or ()
+        if one["status"] == "COMPLETED" and one["trigger_timestamp"] >= running_since
+    ]
     return replace(
         facts,
         checkpoints=int((checkpoints.get("counts") or {}).get("completed", 0)),
         checkpoint_age=None if moment is None else round(max(0.0, (_clock(facts, job) - moment) / 1000), 3),
         checkpoint_seconds=None if took is None else took / 1000,
+        well_for=max(0.0, (_clock(facts, job) - min(proofs)) / 1000) if proofs else 0.0,
     )
 
 

@@ -51,7 +51,7 @@ class HealthGate:
             self.reason = f"the job is {facts.state}{behind}{_because(facts)}"
             return "waiting"
         if self._well_since is None:
-            self._well_since = now
+            self._well_since = now - facts.well_for
         if self.bounds.require_checkpoint and facts.checkpoints < 1:
             self.reason = "all vertices run, but no checkpoint has completed since the start"
             return "waiting"

@@ -78,6 +78,10 @@ class FlinkCalls(ABC):
         """``GET /jobs/{id}/checkpoints``."""
         return self._call("GET", f"/jobs/{segment(job_id)}/checkpoints")
 
+    def trigger_checkpoint(self, job_id: str) -> Any:
+        """``POST /jobs/{id}/checkpoints``: asks for a checkpoint now, does not wait for it (FLINK-27101)."""
+        return self._call("POST", f"/jobs/{segment(job_id)}/checkpoints", lambda _: None, json={})
+
     def exceptions(self, job_id: str) -> Any:
         """``GET /jobs/{id}/exceptions``."""
         return self._call("GET", f"/jobs/{segment(job_id)}/exceptions")

@@ -92,9 +92,10 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
     :param allow_non_restored_state: start also if the savepoint holds state that the job has no use for; default: false
         (templated).
     :param savepoint_directory: where savepoints go; None: the cluster's default (templated).
-    :param require_checkpoint: whether healthy needs a completed checkpoint; default: true (templated).
-    :param grace_period: seconds without a restart, all vertices running, that healthy needs; a job that is found
-        restarting gets three times as long to get well by itself; default: 10.
+    :param require_checkpoint: whether healthy needs a completed checkpoint, which is asked for as soon as the job runs;
+        default: true (templated).
+    :param grace_period: seconds without a restart, all vertices running, that healthy needs; a job that runs already
+        has them behind it. A job that is found restarting gets three times as long to get well by itself; default: 5.
     :param timeout: seconds for the whole deployment; a roll-back gets as much again; in a deferrable task
         ``execution_timeout`` bounds the same time; default: 600.
     :param poll_interval: seconds between two looks; default: 2.
@@ -132,7 +133,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         allow_non_restored_state: bool | str = False,
         savepoint_directory: str | None = None,
         require_checkpoint: bool | str = True,
-        grace_period: float = 10.0,
+        grace_period: float = 5.0,
         timeout: float = 600.0,
         poll_interval: float = 2.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
