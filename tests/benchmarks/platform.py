@@ -62,12 +62,12 @@ class Deployed:
             self.online_topic = told["topic"]
         return time.monotonic() - began
 
-    def deploy(self, action: str) -> float:
-        """Deploy as the DAG does, until the job is healthy; returns the seconds it took.
+    def deploy(self, action: str) -> tuple[float, float]:
+        """Deploy as the DAG does, until the job is healthy; returns when it began and when it was done, epoch seconds.
 
         :raises AssertionError: the deployment did something else than ``action``.
         """
-        began = time.monotonic()
+        began = time.time()
         self._memory.new_run()
         operator = FlinkDeployFeaturePipelineOperator(
             task_id="deploy", pipeline=self.spec, outlets=[self._asset], timeout=300
@@ -75,7 +75,7 @@ class Deployed:
         result = operator.execute(self._memory.context())
         assert result["action"] == action, result
         self.job_id = result["job_id"]
-        return time.monotonic() - began
+        return began, time.time()
 
     def encode(self, event: dict[str, Any]) -> bytes:
         """An event as the source topic holds it."""
