@@ -64,8 +64,8 @@ def measure(*, tell: Callable[[str], None]) -> dict[str, float]:
 
 
 def _write_pipelines(folder: Path, count: int) -> None:
-    for file in folder.iterdir():
-        file.unlink()
+    shutil.rmtree(folder)
+    folder.mkdir()
     for number in range(count):
         spec = yaml.safe_load(REFERENCE.read_text())
         spec["name"] = f"pipeline_{number}"
