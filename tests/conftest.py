@@ -55,13 +55,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 def place(item: pytest.Item) -> int:
-    """First what needs no stack, then what has its own, or none for long: a shared one stays up to the end of the run,
-    and one that waits takes a fifth of a core.
-    """
+    """First all tests without services, then the others as tests/support/groups.py says."""
     if item.get_closest_marker("integration") is None:
         return 0
     group = group_of(item.nodeid)
-    return 2 + SHARING.index(group) if group in SHARING else 1
+    if group in SHARING:
+        return 2 + SHARING.index(group)
+    return 1 if "stack_beside" in vars(item.module) else 2 + len(SHARING)
 
 
 # First: pytest's own selection by -m comes among these hooks as well, and has to see the marker.

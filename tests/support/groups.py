@@ -2,8 +2,9 @@
 
 from pathlib import PurePosixPath
 
-#: What shares a stack, in the order in which it begins. Other modules, with a stack of their own or none, come before.
-SHARING = tuple(f"tests/integration/{folder}" for folder in ("jobs", "airflow", "values", "platform"))
+#: What shares a stack, in the order in which it begins: so that two processes have about as much to do. Modules with a
+#: stack of their own come before, because a shared one stays up to the end; those without one come last, and fill up.
+SHARING = tuple(f"tests/integration/{folder}" for folder in ("jobs", "values", "airflow", "platform"))
 
 #: How many stacks run at once, at most: as many as there are cores. More hold each other up past every deadline.
 STACKS = 2
