@@ -12,7 +12,7 @@ import pytest
 from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
 from hopsworks_flink.clients.registry import RegistryConnection, schema_of
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError, PipelineError
-from hopsworks_flink.hooks.registry_connection import registry_shown, source_registry, source_schemas
+from hopsworks_flink.hooks.registry_connection import registries, registries_shown, schemas_of
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.fixtures import set_connection
@@ -43,7 +43,7 @@ def registry() -> Iterator[RegistryStub]:
 @pytest.mark.airflow
 def test_schemas_of_a_connection(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch) -> None:
     set_connection(monkeypatch, "readings", conn_type="http", host=f"{registry.url}/", login="me", password="pass:wörd")
-    schemas = source_schemas(Pipeline.parse(SPEC))
+    schemas = schemas_of(Pipeline.parse(SPEC).source)
     assert schemas is not None
     assert schemas(3) == SCHEMA
     assert schemas(4) is None
@@ -64,7 +64,7 @@ def test_what_a_job_gets(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch
         source_kafka=PLAIN,
         sink_kafka=PLAIN,
         ingestion_ids={"g_1": 1},
-        source_registry=source_registry(pipeline),
+        registries=registries(pipeline),
     )
     assert made["values"]["source_registry"].splitlines() == [
         "'hopsworks-events.registry.authorization' = 'Bearer t0ken''s',",
@@ -95,15 +95,15 @@ def test_what_a_job_gets(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch
 def test_connections_that_are_wrong(fields: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_connection(monkeypatch, "readings", conn_type="http", **fields)
     with pytest.raises(ConfigurationError, match=problem):
-        source_registry(Pipeline.parse(SPEC))
+        registries(Pipeline.parse(SPEC))
 
 
 @pytest.mark.airflow
 def test_a_connection_that_is_not_there() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"'readings', which source\.registry names. Create one of type 'http'"
+        ConfigurationError, match=r"'readings', which the pipeline names as a registry\. Create one of type 'http'"
     ):
-        source_registry(Pipeline.parse(SPEC))
+        registries(Pipeline.parse(SPEC))
 
 
 def test_a_registry_that_does_not_answer(registry: RegistryStub) -> None:
@@ -125,7 +125,7 @@ def test_a_renewed_user_of_the_registry_is_told_and_no_secret(monkeypatch: pytes
 
     def fingerprint(**fields: Any) -> str:
         set_connection(monkeypatch, "readings", conn_type="http", **{"host": "https://registry", **fields})
-        return credentials_fingerprint(PLAIN, registry=registry_shown(Pipeline.parse(SPEC)))
+        return credentials_fingerprint(PLAIN, registry=registries_shown(Pipeline.parse(SPEC)))
 
     first = fingerprint(login="me", password="one")
     assert fingerprint(login="me", password="two") == first
@@ -140,4 +140,46 @@ def test_a_renewed_user_of_the_registry_is_told_and_no_secret(monkeypatch: pytes
     assert len({first, *others}) == 7
     assert fingerprint(extra={"token": "two"}) == others[1]
     plain = {**SPEC["source"], "registry": None, "framing": None, "format": "json"}
-    assert registry_shown(Pipeline.parse({**SPEC, "source": plain})) == []
+    assert registries_shown(Pipeline.parse({**SPEC, "source": plain})) == []
+
+
+@pytest.mark.airflow
+def test_each_topic_has_its_own_registry(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_connection(monkeypatch, "readings", conn_type="http", host=registry.url)
+    set_connection(
+        monkeypatch, "plants", conn_type="http", host="http://plants", login="me", password="Secret of plants"
+    )
+
+    def join(topic: str, **more: Any) -> dict[str, Any]:
+        return {"topic": topic, "schema": {"of": "bigint", topic: "string"}, "by": {"k": "of"}, **more}
+
+    joins = {
+        "plant": join("plant", framing="confluent", registry="plants"),
+        "room": join("room", framing="confluent", registry="readings"),
+        "roof": join("roof"),
+    }
+    pipeline = Pipeline.parse({**SPEC, "source": {**SPEC["source"], "join": joins}})
+    assert pipeline.source.registries == ["readings", "plants"]
+    made = bindings(
+        pipeline, source_kafka=PLAIN, sink_kafka=PLAIN, ingestion_ids={"g_1": 1}, registries=registries(pipeline)
+    )
+    assert "'http://plants'" in made["values"]["join_plant_registry"]
+    assert made["values"]["join_room_registry"] == made["values"]["source_registry"]
+    assert "join_roof_registry" not in made["values"]
+    (secret,) = (value for value in made["secrets"] if value.startswith("Basic "))
+    assert secret in made["values"]["join_plant_registry"]
+    sql = [step for step in compile_plan(pipeline, registered(pipeline)).statements if isinstance(step, str)]
+    (plant,) = (step for step in sql if "'topic' = 'plant'" in step)
+    assert "${join_plant_registry}" in plant
+    assert "${source_registry}" not in plant
+    told = registries_shown(pipeline)
+    assert {registry.url, "http://plants", "me"} < set(told)
+    assert not any("Secret" in fact for fact in told)
+    with pytest.raises(PipelineError, match="no address of the registry 'plants'"):
+        bindings(
+            pipeline,
+            source_kafka=PLAIN,
+            sink_kafka=PLAIN,
+            ingestion_ids={"g_1": 1},
+            registries={"readings": {"url": registry.url}},
+        )

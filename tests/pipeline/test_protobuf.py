@@ -510,6 +510,30 @@ def test_a_file_takes_along_what_its_descriptor_holds(tmp_path: Path) -> None:
     assert pipeline.source.descriptor != CONTENT
 
 
+def test_the_descriptor_of_a_joined_topic_goes_along_too(tmp_path: Path) -> None:
+    limits = files("limits", {"Limit": {"id": "int64", "most": "double"}})
+    write(limits, tmp_path / "limits.desc")
+
+    def joined(descriptor: str, message: str = "limits.Limit") -> Path:
+        columns = {"of": {"type": "bigint", "path": "id"}, "most": "double"}
+        join = {"topic": "limits", "schema": columns, "by": {"id": "of"}, "format": "protobuf"}
+        file = tmp_path / "orders.yaml"
+        source = {"join": {"limits": {**join, "descriptor": descriptor, "message": message}}}
+        file.write_text(yaml.safe_dump(spec({"id": "bigint"}, **source)))
+        return file
+
+    pipeline = Pipeline.from_yaml(joined("limits.desc"))
+    assert pipeline.source.join["limits"].descriptor == shipped(limits.SerializeToString(), "limits.Limit")
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline
+    for named, message, problem in (
+        ("no.desc", "limits.Limit", "source.join.limits.descriptor: no.desc cannot be read"),
+        ("limits.desc", "limits.Other", "source.join.limits.descriptor: limits.desc has no message limits.Other"),
+    ):
+        with pytest.raises(PipelineError) as refused:
+            Pipeline.from_yaml(joined(named, message))
+        assert problem in str(refused.value)
+
+
 def test_a_descriptor_that_cannot_be_read_is_one_error_of_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "pipelines"
     folder.mkdir()

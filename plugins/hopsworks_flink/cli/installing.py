@@ -198,10 +198,11 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
     pipeline = Pipeline.from_yaml(path)
     ids = f"p_{re.sub('[^a-z0-9]+', '_', project.lower())}_{project_id}__{pipeline.name}"
     contents: dict[str, str | bytes] = {f"{pipeline.name}.yaml": path.read_text(encoding="utf-8")}
-    if pipeline.source.descriptor is not None:
+    source = load_yaml(path.read_text(encoding="utf-8")).data["source"]
+    for records in (source, *(source.get("join") or {}).values()):
         # What has been read holds the content; the file beside the DAGs names another one again.
-        named = load_yaml(path.read_text(encoding="utf-8")).data["source"]["descriptor"]
-        if not named.startswith(protobuf.CONTENT):
+        named = records.get("descriptor")
+        if named is not None and not named.startswith(protobuf.CONTENT):
             contents[named] = (path.parent / named).read_bytes()
     for verb in sorted(source.stem for source in _dags().glob("*.py") if source.stem != "pipeline_errors"):
         more = f', deploy_dag_id="{ids}__deploy"' if verb in ("audit", "supervise") else ""

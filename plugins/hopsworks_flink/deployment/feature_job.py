@@ -12,7 +12,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
 from hopsworks_flink.exceptions import ConfigurationError, FlinkStateError, KafkaError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.hooks.registry_connection import registry_shown, source_registry
+from hopsworks_flink.hooks.registry_connection import registries, registries_shown
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -116,7 +116,7 @@ class FeatureJob:
             job,
             start_files=self.start_files,
             recipe={"pipeline": self.pipeline.to_dict()},
-            credentials=credentials_fingerprint(*self.brokers, registry=registry_shown(self.pipeline)),
+            credentials=credentials_fingerprint(*self.brokers, registry=registries_shown(self.pipeline)),
             marks={**state_signature(self.pipeline).marks(), MARK_PLAN: self.plan.hash},
             from_beginning=self.from_beginning,
             check_start=self.check_start,
@@ -200,7 +200,7 @@ class FeatureJob:
             sink_kafka=java_client_properties(self.brokers[-1]),
             ingestion_ids=ids,
             begin=Begin(self.start or None, start.watermark, start.replay),  # type: ignore[arg-type]
-            source_registry=source_registry(pipeline),
+            registries=registries(pipeline),
         )
         return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
 

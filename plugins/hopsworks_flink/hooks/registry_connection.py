@@ -9,6 +9,7 @@ from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_sec
 from hopsworks_flink.clients.registry import RegistryConnection, schema_of
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.spec.source import Source
 
 
 def registry_connection(conn_id: str) -> RegistryConnection:
@@ -20,8 +21,8 @@ def registry_connection(conn_id: str) -> RegistryConnection:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as error:
         raise ConfigurationError(
-            f"There is no Airflow connection {conn_id!r}, which source.registry names. Create one of type 'http' whose "
-            "host is the URL of the schema registry's API."
+            f"There is no Airflow connection {conn_id!r}, which the pipeline names as a registry. Create one of type "
+            "'http' whose host is the URL of the schema registry's API."
         ) from error
     found = RegistryConnection.from_airflow(connection)
     if found.authorization:
@@ -29,25 +30,25 @@ def registry_connection(conn_id: str) -> RegistryConnection:
     return found
 
 
-def source_registry(pipeline: Pipeline) -> dict[str, str] | None:
-    """What a job needs to reach the registry of its source; None if that has none.
+def registries(pipeline: Pipeline) -> dict[str, dict[str, str]]:
+    """What a job needs to reach the registries of its topics, by the names of their connections.
 
-    :raises ConfigurationError: as `registry_connection`, or the CA's certificate cannot be read.
+    :raises ConfigurationError: as `registry_connection`, or a CA's certificate cannot be read.
     """
-    return registry_connection(pipeline.source.registry).options() if pipeline.source.registry else None
+    return {name: registry_connection(name).options() for name in pipeline.source.registries}
 
 
-def registry_shown(pipeline: Pipeline) -> list[str]:
-    """What tells another registry, CA or user of it from the one that a job was given; empty if the source has none.
+def registries_shown(pipeline: Pipeline) -> list[str]:
+    """What tells another registry, CA or user of it from those that a job was given; empty if its topics have none.
 
-    :raises ConfigurationError: as `source_registry`.
+    :raises ConfigurationError: as `registries`.
     """
-    return registry_connection(pipeline.source.registry).public() if pipeline.source.registry else []
+    return [fact for name in pipeline.source.registries for fact in registry_connection(name).public()]
 
 
-def source_schemas(pipeline: Pipeline) -> Callable[[int], Any] | None:
-    """The schemas of a source's registry by their ids, as `hopsworks_flink.pipeline.decoding.decoder` takes them."""
-    if pipeline.source.registry is None:
+def schemas_of(records: Source) -> Callable[[int], Any] | None:
+    """The schemas of a topic's registry by their ids, as `hopsworks_flink.pipeline.decoding.decoder` takes them."""
+    if records.registry is None:
         return None
-    registry = registry_connection(pipeline.source.registry)
+    registry = registry_connection(records.registry)
     return lambda number: schema_of(registry, number)

@@ -16,11 +16,12 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
+from hopsworks_flink.pipeline.spec.source import versions
 from hopsworks_flink.pipeline.sql import late, names, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
 from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
-from hopsworks_flink.pipeline.sql.joins import join_start, join_statements
+from hopsworks_flink.pipeline.sql.joins import join_registry, join_start, join_statements
 from hopsworks_flink.pipeline.sql.native import window_steps
 from hopsworks_flink.pipeline.sql.windows import ends_decide, joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
@@ -209,14 +210,15 @@ def bindings(
     sink_kafka: Mapping[str, str],
     ingestion_ids: Mapping[str, int],
     begin: Begin | None = None,
-    source_registry: Mapping[str, str] | None = None,
+    registries: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a plan, and which of them are secret. JSON-safe; travels in the job's bundle.
 
     :param source_kafka: Java Kafka client properties for the source topic's broker.
     :param sink_kafka: the same for the online topic's broker.
     :param ingestion_ids: online ingestion id for each feature group with an online store, by full name.
-    :param source_registry: address, authorization and CA of the source's schema registry, if it has one.
+    :param registries: address, authorization and CA of each schema registry that the topics need, by the name of its
+        connection.
     :param begin: where the job begins to read and to emit; None: where the pipeline says, and everything.
     :raises PipelineError: an ingestion id is missing.
     """
@@ -228,24 +230,34 @@ def bindings(
         **begin_values(pipeline, begin or Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
-        **registry_values(pipeline, source_registry),
+        **registry_values(pipeline, registries or {}),
         **{ingestion_placeholder(name): str(int(ingestion_ids[name])) for name in sorted(online)},
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, *(registries or {}).values()])}
 
 
-def registry_values(pipeline: Pipeline, registry: Mapping[str, str] | None) -> dict[str, str]:
-    """Value of the placeholder for the source's schema registry, if it has one.
+def registry_values(pipeline: Pipeline, registries: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Values of the placeholders for the schema registries of the source and of joined topics.
 
-    :raises PipelineError: it has one, and nothing is known of it.
+    :param registries: as of `bindings`.
+    :raises PipelineError: a topic has one of which nothing is known.
     """
-    if pipeline.source.registry is None:
-        return {}
-    if not registry:
-        raise PipelineError(f"pipeline {pipeline.name}: no address of the registry {pipeline.source.registry!r}")
-    prefix = f"{format_prefix(pipeline.source)}.registry"
-    options = [f"{sql_literal(f'{prefix}.{name}')} = {sql_literal(value)}" for name, value in sorted(registry.items())]
-    return {"source_registry": ",\n  ".join(options)}
+    topics = {"source_registry": pipeline.source}
+    topics |= {join_registry(name): versions(join) for name, join in pipeline.source.join.items()}
+    values = {}
+    for placeholder, records in topics.items():
+        if records.registry is None:
+            continue
+        if records.registry not in registries:
+            raise PipelineError(f"pipeline {pipeline.name}: no address of the registry {records.registry!r}")
+        options = {
+            f"{format_prefix(records)}.registry.{name}": value
+            for name, value in sorted(registries[records.registry].items())
+        }
+        values[placeholder] = ",\n  ".join(
+            f"{sql_literal(key)} = {sql_literal(value)}" for key, value in options.items()
+        )
+    return values
 
 
 @dataclass(frozen=True)

@@ -321,16 +321,16 @@ def history_bindings(
     *,
     source_kafka: Mapping[str, str],
     sink_kafka: Mapping[str, str],
-    source_registry: Mapping[str, str] | None = None,
+    registries: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Values for the placeholders of a recompute's plan, and which of them are secret; as `plan.bindings`."""
     values = {
         **begin_values(pipeline, Begin()),
         "source_kafka": kafka_options(source_kafka),
         "sink_kafka": kafka_options(sink_kafka),
-        **registry_values(pipeline, source_registry),
+        **registry_values(pipeline, registries or {}),
     }
-    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, source_registry or {}])}
+    return {"values": values, "secrets": secret_values([source_kafka, sink_kafka, *(registries or {}).values()])}
 
 
 def check_platform(version: str | None) -> None:

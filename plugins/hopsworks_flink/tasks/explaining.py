@@ -14,7 +14,7 @@ from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_ids
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.explanation import COUNTED, Event, Explanation, Facts, Row, Store, Written, findings, iso
-from hopsworks_flink.hooks.registry_connection import source_schemas
+from hopsworks_flink.hooks.registry_connection import schemas_of
 from hopsworks_flink.pipeline.decoding import Schemas
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature
@@ -107,7 +107,7 @@ class Explainer:
     @cached_property
     def schemas(self) -> Schemas | None:
         """Of the source's registry, by their ids; None: it has none."""
-        return source_schemas(self.pipeline)
+        return schemas_of(self.pipeline.source)
 
     @cached_property
     def versions(self) -> Joined:

@@ -82,14 +82,14 @@ def _poison(stack: str, pipeline: Pipeline, kafka: Broker) -> str | None:
 
     if not is_decoding_failure(stack):
         return None
-    from hopsworks_flink.hooks.registry_connection import source_schemas
+    from hopsworks_flink.hooks.registry_connection import schemas_of
     from hopsworks_flink.pipeline.decoding import value_check
 
     topic, read = _read(pipeline, stack)
     if read is None:
         return f"The job cannot decode a record of topic {topic}. {remedy(pipeline, topic)}"
     try:
-        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(read, source_schemas(read)))
+        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(read, schemas_of(read.source)))
     except HopsworksFlinkError as error:
         return f"The job cannot decode a record of topic {topic}, which could not be looked for: {error}"
     if not found.records:

@@ -18,6 +18,7 @@ from hopsworks_flink.clients.kafka.span import Span, read_span
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError
 from hopsworks_flink.health.explanation import COUNTED, DUPLICATE, LEFT_OUT, Event, iso
 from hopsworks_flink.health.refusal import time_problem
+from hopsworks_flink.hooks.registry_connection import schemas_of
 from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
@@ -322,7 +323,7 @@ def read_versions(
     found = {}
     for name, join in pipeline.source.join.items():
         records = versions(join)
-        decode, read = decoder(records), list[tuple[int, int, dict[str, Any]]]()
+        decode, read = decoder(records, schemas_of(records)), list[tuple[int, int, dict[str, Any]]]()
 
         def take(record: Any, decode: Any = decode, records: Any = records, read: Any = read) -> None:
             values: dict[str, Any] = {TOMBSTONE: True}

@@ -505,3 +505,96 @@ def _assert_read(cluster: Cluster, job_id: str, versions: int) -> None:
     vertices = requests.get(f"{cluster.hook.settings.url}/jobs/{job_id}", timeout=10).json()["vertices"]
     (source,) = (vertex for vertex in vertices if "limits topic" in vertex["name"])
     assert source["metrics"]["write-records"] == versions
+
+
+LIMIT = {
+    "type": "record",
+    "name": "Limit",
+    "fields": [
+        {"name": "card", "type": {"type": "record", "name": "Card", "fields": [{"name": "number", "type": "long"}]}},
+        {"name": "most", "type": "double"},
+    ],
+}
+#: With a field more, in front.
+DEARER = {**LIMIT, "fields": [{"name": "currency", "type": "string"}, *LIMIT["fields"]]}  # type: ignore[misc]
+SHOP = files("shops", {"Shop": {"name": "string", "rate": "double"}})
+OPEN_SHOP = files("shops", {"Shop": {"name": "string", "rate": "double", "open": "bool"}})
+
+
+def test_versions_out_of_a_registry_and_in_protobuf(cluster: Cluster, registry: Registry) -> None:
+    """Each of the two joined topics has a producer that adds a field meanwhile."""
+    name = f"priced_{RUN}"
+    limits, shops = f"{name}_limits", f"{name}_shops"
+    pipeline = Pipeline.parse(
+        {
+            "name": name,
+            "source": {
+                "topic": name,
+                "format": "json",
+                "schema": {"card": "bigint", "shop": "string"},
+                "event_time": "kafka_timestamp",
+                "join": {
+                    "limits": {
+                        "topic": limits,
+                        "framing": "confluent",
+                        "registry": "sensor_registry",
+                        "schema": {"holder": {"type": "bigint", "path": "card.number"}, "most": "double"},
+                        "by": {"card": "holder"},
+                    },
+                    "shops": {
+                        "topic": shops,
+                        "format": "protobuf",
+                        "descriptor": content(SHOP),
+                        "message": "shops.Shop",
+                        "schema": {"name": "string", "rate": "double"},
+                        "by": {"shop": "name"},
+                    },
+                },
+            },
+            "feature_groups": [
+                {
+                    "name": name,
+                    "key": ["card"],
+                    "event_time": "window_end",
+                    "window": {"size": "1m"},
+                    "aggregates": {"n": "count", "most": {"max": "most"}, "rate": {"max": "rate"}},
+                }
+            ],
+        }
+    )
+    minute = timedelta(minutes=1)
+    producer = Producer(cluster.conf)
+
+    def write(topic: str, at: datetime, value: bytes) -> None:
+        producer.produce(topic, value, partition=0, timestamp=int(at.timestamp() * 1000))
+
+    def limit(at: datetime, schema: dict[str, Any], card: int, most: float) -> None:
+        number, buffer = registry.register(f"{limits}-value", schema), io.BytesIO()
+        record = {"card": {"number": card}, "most": most, "currency": "SEK"}
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), record)
+        write(limits, at, b"\0" + struct.pack(">I", number) + buffer.getvalue())
+
+    for topic in (name, limits, shops):
+        cluster.create_topic(topic, 1)
+    limit(BEGIN - minute, LIMIT, 1, 100.0)
+    limit(BEGIN - minute, LIMIT, 2, 50.0)
+    limit(BEGIN + 10 * minute, DEARER, 1, 250.0)
+    write(shops, BEGIN - minute, message_class(SHOP, "shops.Shop")(name="a", rate=0.5).SerializeToString())
+    open_shop = message_class(OPEN_SHOP, "shops.Shop")(name="a", rate=0.25, open=True)
+    write(shops, BEGIN + 20 * minute, open_shop.SerializeToString())
+    wanted = {}
+    for number in range(30):
+        at = BEGIN + number * minute
+        for card, shop in ((1, "a"), (2, "a"), (3, "b")):
+            write(name, at, json.dumps({"card": card, "shop": shop}).encode())
+            most = {1: 100.0 if number < 10 else 250.0, 2: 50.0}.get(card)
+            rate = None if shop == "b" else 0.5 if number < 20 else 0.25
+            wanted[card, at + minute] = {"n": 1, "most": most, "rate": rate}
+    write(name, BEGIN + 60 * minute, json.dumps({"card": 9, "shop": "a"}).encode())
+    assert producer.flush(30) == 0
+    read = read_versions(pipeline, cluster.conf, {})
+    assert [(one["holder"], one["most"]) for one in read["limits"]] == [(1, 100.0), (2, 50.0), (1, 250.0)]
+    assert [(one["name"], one["rate"]) for one in read["shops"]] == [("a", 0.5), ("a", 0.25)]
+    assert_same(found(pipeline, cluster.stream(pipeline, f"{name}_rows", len(wanted))), wanted)
+    again = found(pipeline, cluster.batch(pipeline, f"{name}_again"))
+    assert_same({place: row for place, row in again.items() if place[0] != 9}, wanted)

@@ -20,7 +20,7 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.hooks.flink import FlinkHook
-from hopsworks_flink.hooks.registry_connection import source_registry
+from hopsworks_flink.hooks.registry_connection import registries
 from hopsworks_flink.pipeline.interval import Interval
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, JobPlan, bindings, compile_plan
 from hopsworks_flink.pipeline.recompute import (
@@ -90,13 +90,12 @@ class Cluster:
             self.create_topic(topic, 1)
         ingestions = {group.full_name: number for number, group in enumerate(pipeline.feature_groups)}
         plan = eager(compile_plan(pipeline, registered(pipeline, topic)))
-        registry = source_registry(pipeline)
         values = bindings(
             pipeline,
             source_kafka=self.conf,
             sink_kafka=self.conf,
             ingestion_ids=ingestions,
-            source_registry=registry,
+            registries=registries(pipeline),
         )
         return self.submit(plan, values, savepoint)
 
@@ -134,8 +133,9 @@ class Cluster:
         }
         refs, groups = registered(pipeline, topic), recomputable(pipeline)
         plan = compile_recompute(pipeline, refs, groups, interval, partitions, joined)
-        registry = source_registry(pipeline)
-        values = history_bindings(pipeline, source_kafka=self.conf, sink_kafka=self.conf, source_registry=registry)
+        values = history_bindings(
+            pipeline, source_kafka=self.conf, sink_kafka=self.conf, registries=registries(pipeline)
+        )
         job_id = self.submit(plan, values)
         state = self.hook.wait_until_ended(job_id, timeout=SECONDS)
         assert state == "FINISHED", self.hook.failure(job_id)

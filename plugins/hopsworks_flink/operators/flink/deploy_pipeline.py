@@ -16,7 +16,7 @@ from hopsworks_flink.deployment.growth_steps import FeatureGrowth
 from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import kafka_connection
-from hopsworks_flink.hooks.registry_connection import source_registry
+from hopsworks_flink.hooks.registry_connection import registries
 from hopsworks_flink.operators.flink.deploy import FlinkDeployJobOperator
 from hopsworks_flink.pipeline.times import as_epoch_milliseconds
 from hopsworks_flink.tasks import lineage
@@ -131,7 +131,7 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else None
         if source:
             java_client_properties(source)
-        source_registry(pipeline)
+        registries(pipeline)
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
             self._job = FeatureJob.compile(
                 session,

@@ -16,7 +16,7 @@ from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
-from hopsworks_flink.hooks.registry_connection import source_registry
+from hopsworks_flink.hooks.registry_connection import registries
 from hopsworks_flink.operators.flink.run import FlinkRunJobOperator
 from hopsworks_flink.tasks import lineage
 from hopsworks_flink.tasks.arguments import as_bool, as_float
@@ -297,7 +297,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             pipeline,
             source_kafka=java_client_properties(source),
             sink_kafka=java_client_properties(sink),
-            source_registry=source_registry(pipeline),
+            registries=registries(pipeline),
         )
         return {"bindings.json": json.dumps(values).encode()}
 

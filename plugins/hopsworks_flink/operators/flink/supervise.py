@@ -207,11 +207,11 @@ class FlinkSuperviseJobOperator(BaseOperator):
         """What the topic's records since the last look say: Flink does not count events that count nowhere."""
         from hopsworks_flink.clients.kafka.newest import newest_records
         from hopsworks_flink.health.refusal import refused_of
-        from hopsworks_flink.hooks.registry_connection import source_schemas
+        from hopsworks_flink.hooks.registry_connection import schemas_of
 
         try:
             records = newest_records(broker(), pipeline.source.topic, int(since * 1000))
-            refused = refused_of(pipeline, records, source_schemas(pipeline))
+            refused = refused_of(pipeline, records, schemas_of(pipeline.source))
         except HopsworksFlinkError as error:
             self.log.warning("The newest events could not be looked at: %s", error)
             return []

@@ -253,9 +253,9 @@ class Pipeline(Model):
         except ValueError as error:
             raise PipelineError(f"{what} is not valid YAML: {error}") from None
         try:
-            data = _with_descriptor(loaded.data, Path(path).parent, folder)
+            data = _with_descriptors(loaded.data, Path(path).parent, folder)
         except ValueError as error:
-            raise PipelineError(describe(what, [*loaded.problems, f"source.descriptor: {error}"])) from None
+            raise PipelineError(describe(what, [*loaded.problems, str(error)])) from None
         return cls._validate(data, what, loaded.problems)
 
     @classmethod
@@ -301,28 +301,37 @@ class Pipeline(Model):
         yield from cls.model_construct(name="", source=source, feature_groups=groups).problems()
 
 
-def _with_descriptor(data: Any, beside: Path, folder: str | Path | None) -> Any:
-    """A file's data with the content of the descriptor that it names, which workers and jobs do without.
+def _with_descriptors(data: Any, beside: Path, folder: str | Path | None) -> Any:
+    """A file's data with the content of the descriptors that it names, which workers and jobs do without.
 
-    :raises ValueError: it cannot be read, or is none.
+    :raises ValueError: one cannot be read, or is none; the text begins with its place in the file.
     """
     source = data.get("source") if isinstance(data, dict) else None
-    named = source.get("descriptor") if isinstance(source, dict) else None
-    if not isinstance(source, dict) or not isinstance(named, str) or named.startswith(protobuf.CONTENT):
+    if not isinstance(source, dict):
         return data
-    shown = shown_path(named)
-    if Path(named).is_absolute() or ".." in Path(named).parts:
-        raise ValueError(f"{shown} must be relative to the pipeline file's folder, and lie in it")
-    try:
-        content = read_bytes(beside / named, beside if folder is None else folder, protobuf.MOST_BYTES)
-    except ValueError as error:
-        raise ValueError(f"{shown} cannot be read: {error}") from None
-    message = source.get("message")
-    try:
-        shipped = protobuf.shipped(content, message if isinstance(message, str) else None)
-    except ValueError as error:
-        raise ValueError(f"{shown} {error}") from None
-    return {**data, "source": {**source, "descriptor": shipped}}
+
+    def read(records: Any, where: str) -> Any:
+        named = records.get("descriptor") if isinstance(records, dict) else None
+        if not isinstance(named, str) or named.startswith(protobuf.CONTENT):
+            return records
+        shown = f"{where}.descriptor: {shown_path(named)}"
+        if Path(named).is_absolute() or ".." in Path(named).parts:
+            raise ValueError(f"{shown} must be relative to the pipeline file's folder, and lie in it")
+        try:
+            content = read_bytes(beside / named, beside if folder is None else folder, protobuf.MOST_BYTES)
+        except ValueError as error:
+            raise ValueError(f"{shown} cannot be read: {error}") from None
+        message = records.get("message")
+        try:
+            shipped = protobuf.shipped(content, message if isinstance(message, str) else None)
+        except ValueError as error:
+            raise ValueError(f"{shown} {error}") from None
+        return {**records, "descriptor": shipped}
+
+    source = read(source, "source")
+    if isinstance(joins := source.get("join"), dict):
+        source = {**source, "join": {name: read(join, f"source.join.{name}") for name, join in joins.items()}}
+    return {**data, "source": source}
 
 
 def _stand_ins(group: Any) -> dict[str, Any]:

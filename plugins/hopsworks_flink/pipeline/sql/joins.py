@@ -67,6 +67,11 @@ def join_start(name: str) -> str:
     return f"join_{name}_start"
 
 
+def join_registry(name: str) -> str:
+    """Name of the placeholder for the schema registry of a joined topic."""
+    return f"join_{name}_registry"
+
+
 def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
     """DDL of the joined topic. It has no watermark: events do not wait for it."""
     records = versions(join)
@@ -86,9 +91,10 @@ def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(pipeline.source)} ms"
     kafka = SOURCE_KAFKA if join.broker == "source" else SINK_KAFKA
-    return create_table(
-        names.versions_table(name), lines, options, ",\n  ".join(["${" + join_start(name) + "}", kafka])
-    )
+    last = ["${" + join_start(name) + "}", kafka]
+    if records.registry is not None:
+        last.append("${" + join_registry(name) + "}")
+    return create_table(names.versions_table(name), lines, options, ",\n  ".join(last))
 
 
 def _versions(name: str, join: Join, bounded: bool) -> str:

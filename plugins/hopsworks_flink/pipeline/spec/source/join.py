@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import Model, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.base import MESSAGE_NAME, Model, Topic, check_column_name
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.columns import Column
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
@@ -19,11 +19,22 @@ _NAMES = {
     "additionalProperties": {"type": "string"},
 }
 #: Settings that say how records are read, as they do for events.
-RECORDS = ("topic", "format", "framing", "avro_schema", "schema_ids", "declared", "appended", "event_time")
+RECORDS = (
+    "topic",
+    "format",
+    "framing",
+    "avro_schema",
+    "descriptor",
+    "message",
+    "registry",
+    "schema_ids",
+    "declared",
+    "appended",
+    "event_time",
+)
 
 # What a source has and versions have not, and what to do.
 _ELSEWHERE = {
-    "registry": "a joined topic is read by one schema: give avro_schema, with framing: confluent",
     "unwrap": "change events are no versions: let the connector write the row alone (ExtractNewRecordState)",
     "idle_timeout": "a joined topic holds no watermark back, however long it is quiet; remove it",
     "deduplicate": "of versions since the same time the last one counts; remove it",
@@ -43,6 +54,9 @@ class Join(Model):
     :param format: of the records' values, as for the source.
     :param framing: ``confluent``, as for the source.
     :param avro_schema: the schema that records were written with, as for the source.
+    :param descriptor: of the messages of Protobuf, as for the source.
+    :param message: full name of the message that records are, as for the source.
+    :param registry: Airflow connection of the schema registry that has the schemas, as for the source.
     :param schema_ids: as for the source.
     :param declared: (``schema`` in the file) columns, as for the source.
     :param appended: as for the source.
@@ -56,9 +70,12 @@ class Join(Model):
 
     topic: Topic
     broker: Literal["source", "feature_store"] = "source"
-    format: Literal["avro", "json"] = "avro"
+    format: Literal["avro", "json", "protobuf"] = "avro"
     framing: Literal["confluent"] | None = None
     avro_schema: dict[str, Any] | None = None
+    descriptor: str | None = Field(default=None, min_length=1, max_length=1_000_000)
+    message: str | None = Field(default=None, pattern=MESSAGE_NAME, max_length=1000)
+    registry: str | None = Field(default=None, min_length=1, max_length=250)
     schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
     declared: dict[str, Column] = Field(alias="schema", min_length=1)
     appended: list[str] = Field(default_factory=list)

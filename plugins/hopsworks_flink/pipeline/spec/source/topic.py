@@ -154,6 +154,12 @@ class Source(Model):
         return self.format != "avro" or self.avro_schema is not None or self.registry is not None
 
     @property
+    def registries(self) -> list[str]:
+        """Airflow connections of the schema registries that its topic's records and those of joined topics need."""
+        named = [self.registry, *(join.registry for join in self.join.values())]
+        return list(dict.fromkeys(one for one in named if one is not None))
+
+    @property
     def is_ours(self) -> bool:
         """Whether records can be written by what the file says: JSON and plain Avro."""
         if self.format == "protobuf":
