@@ -348,6 +348,7 @@ class FlinkStub:
             "state": job.state,
             "start-time": job.start_time,
             "end-time": job.end_time,
+            "tasks": {"total": len(job.vertices), "running": job.vertices.count("RUNNING")},
         }
 
     def _detail(self, job: Job) -> dict[str, Any]:

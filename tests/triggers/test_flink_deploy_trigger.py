@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from typing import Any
 
@@ -66,6 +67,19 @@ def test_job_manager_that_is_away_for_a_moment(flink: FlinkStub) -> None:
     job = flink.add()
     flink.fail("GET", f"/jobs/{job.job_id}", status=503)
     assert fire(trigger(job.job_id))["status"] == "healthy"
+
+
+def test_a_new_job_is_not_looked_at_before_its_tasks_run(flink: FlinkStub) -> None:
+    """Flink would show the first look for seconds."""
+    job = flink.add(vertices=["RUNNING", "DEPLOYING"])
+    timer = threading.Timer(0.3, lambda: job.vertices.__setitem__(1, "RUNNING"))
+    timer.start()
+    assert fire(trigger(job.job_id))["status"] == "healthy"
+    timer.join()
+    looks = [n for n, one in enumerate(flink.requests) if one.path == f"/jobs/{job.job_id}"]
+    lists = [n for n, one in enumerate(flink.requests) if one.path == "/jobs/overview"]
+    assert len(lists) > 2
+    assert max(lists) < min(looks)
 
 
 def test_a_job_without_a_checkpoint_is_asked_for_one_once(flink: FlinkStub) -> None:

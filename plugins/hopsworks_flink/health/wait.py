@@ -27,6 +27,9 @@ T = TypeVar("T")
 #: How a wait can end besides a state of the job: time is up, an error, no savepoint could be taken.
 TIMEOUT, ERROR, SAVEPOINT_FAILED = "timeout", "error", "savepoint_failed"
 
+_STARTING = ("INITIALIZING", "CREATED", "RUNNING")
+_STARTING_SECONDS, _STARTING_POLL = 10.0, 0.5
+
 
 @dataclass(frozen=True)
 class Wait:
@@ -172,6 +175,21 @@ async def until_healthy(wait: Wait, job_name: str | None, job_id: str | None, bo
         await wait.pause()
 
 
+async def until_started(wait: Wait, job_id: str) -> None:
+    """Give the tasks of a new job a few seconds to run, by the list of jobs, which is always fresh.
+
+    What else Flink tells of a job it keeps for some seconds (``web.refresh-interval``): asked too soon, it would say
+    for that long that nothing runs.
+    """
+    patience = time.monotonic() + _STARTING_SECONDS
+    while time.monotonic() < patience and not wait.is_over:
+        named = [job for job in await wait.ask(wait.client.jobs) if job["jid"] == job_id]
+        tasks = (named[0].get("tasks") or {}) if named else {}
+        if not named or named[0]["state"] not in _STARTING or tasks.get("running") == tasks.get("total"):
+            return
+        await asyncio.sleep(min(_STARTING_POLL, wait.poll_interval))
+
+
 async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any]:
     """Look at a new job until the health gate knows. The gate begins anew with each wait.
 
@@ -181,6 +199,7 @@ async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any
     :return: ``status`` is ``healthy``, ``failed`` or ``late`` (time was up while the job was neither); with ``message``
         (the reason), ``state`` (Flink's, or ``NOT_FOUND``) and ``job_id``.
     """
+    await until_started(wait, job_id)
     gate, reason, asked = HealthGate(bounds), None, False
     while True:
         facts = await wait.ask(lambda: wait.client.answer(job_facts(None, job_id, time.time())))
