@@ -328,6 +328,17 @@ def test_kafkas_timestamp_needs_no_guard_against_the_future(minimal):
     assert "BETWEEN" not in source
 
 
+def test_a_row_for_each_event_does_not_wait_for_others(minimal):
+    windows = compile_plan(p := Pipeline.parse(minimal), registered(p))
+    minimal["feature_groups"][0].update(emit="on_event", window={"size": "10m"})
+    events = compile_plan(p := Pipeline.parse(minimal), registered(p))
+    assert "pipeline.auto-watermark-interval" not in windows.table_config
+    assert events.table_config["pipeline.auto-watermark-interval"] == "50 ms"
+    (waits, soon) = (next(sql for sql in plan.statements if "linger" in sql) for plan in (windows, events))
+    assert "'properties.linger.ms' = '50'" in waits
+    assert "'properties.linger.ms' = '10'" in soon
+
+
 def test_batch_mode_orders_events_by_a_number_and_refuses_what_flink_cannot_do(minimal):
     group = minimal["feature_groups"][0]
     group.update(emit="on_event", window={"size": "10m"})

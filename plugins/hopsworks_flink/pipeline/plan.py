@@ -100,12 +100,15 @@ def compile_plan(pipeline: Pipeline, registered: Iterable[FeatureGroupRef]) -> J
     if pipeline.quarantine_topic:
         statements.append(quarantine.quarantine_table(pipeline))
         inserts.append(quarantine.quarantine_insert(pipeline))
+    # A row for an event waits for the watermark, which comes every 200 ms by default.
+    soon = any(group.emit == "on_event" for group in pipeline.feature_groups)
     return JobPlan(
         job_name=pipeline.job_name,
         table_config={
             **names.catalog(pipeline),
             "table.local-time-zone": "UTC",
             "pipeline.name": pipeline.job_name,
+            **({"pipeline.auto-watermark-interval": "50 ms"} if soon else {}),
             # Chained operators hand rows on instead of copying them; none of Flink's SQL operators changes its input.
             "pipeline.object-reuse": "true",
         },

@@ -270,6 +270,8 @@ def sink_table(pipeline: Pipeline, group: FeatureGroup, topic: str, order: Seque
         "value.format": "avro",
         "value.fields-include": "EXCEPT_KEY",
         **SINK_OPTIONS,
+        # A row for an event is for those who wait for it; other rows come many at once.
+        **({"properties.linger.ms": "10"} if group.emit == "on_event" else {}),
     }
     return create_table(names.group_table(group), lines, options, SINK_KAFKA)
 
