@@ -35,6 +35,15 @@ def test_healthy_after_the_grace_period() -> None:
     assert watched.observe(health(), 11) == "healthy"
 
 
+def test_the_grace_period_begins_when_the_tasks_were_seen_running() -> None:
+    """What Flink tells of a job's vertices may be older than that."""
+    for restarts, verdict in ((0, "healthy"), (1, "waiting")):
+        watched = HealthGate(gate().bounds, running_since=100.0)
+        assert watched.observe(health("CREATED", "CREATED", restarts=restarts), 101) == "waiting"
+        assert watched.observe(health(restarts=restarts), 105) == "waiting"
+        assert watched.observe(health(restarts=restarts), 110) == verdict
+
+
 def test_a_running_job_with_a_waiting_vertex_is_not_healthy() -> None:
     watched = gate(grace_period=0)
     assert watched.observe(health(vertices="DEPLOYING"), 0) == "waiting"

@@ -20,10 +20,14 @@ def is_still_ending(cause: str | None) -> bool:
 
 
 class HealthGate:
-    """Watches one job until it keeps to the bounds, or cannot any more. Fed with facts and a clock."""
+    """Watches one job until it keeps to the bounds, or cannot any more. Fed with facts and a clock.
 
-    def __init__(self, bounds: Bounds) -> None:
+    :param running_since: when all its tasks were seen running, seconds of the clock; facts may be older than that.
+    """
+
+    def __init__(self, bounds: Bounds, running_since: float | None = None) -> None:
         self.bounds = bounds
+        self._running_since = running_since
         self.reason = "nothing seen yet"
         self._well_since: float | None = None
         self._first_restarts: int | None = None
@@ -52,6 +56,8 @@ class HealthGate:
             return "waiting"
         if self._well_since is None:
             self._well_since = now - facts.well_for
+            if self._running_since is not None and not facts.restarts and not facts.restarts_ever:
+                self._well_since = min(self._well_since, self._running_since)
         if self.bounds.require_checkpoint and facts.checkpoints < 1:
             self.reason = "all vertices run, but no checkpoint has completed since the start"
             return "waiting"

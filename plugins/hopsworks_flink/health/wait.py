@@ -175,19 +175,24 @@ async def until_healthy(wait: Wait, job_name: str | None, job_id: str | None, bo
         await wait.pause()
 
 
-async def until_started(wait: Wait, job_id: str) -> None:
+async def until_started(wait: Wait, job_id: str) -> float | None:
     """Give the tasks of a new job a few seconds to run, by the list of jobs, which is always fresh.
 
     What else Flink tells of a job it keeps for some seconds (``web.refresh-interval``): asked too soon, it would say
     for that long that nothing runs.
+
+    :return: when all of them were seen running, by the monotonic clock; None: they were not.
     """
     patience = time.monotonic() + _STARTING_SECONDS
     while time.monotonic() < patience and not wait.is_over:
         named = [job for job in await wait.ask(wait.client.jobs) if job["jid"] == job_id]
         tasks = (named[0].get("tasks") or {}) if named else {}
-        if not named or named[0]["state"] not in _STARTING or tasks.get("running") == tasks.get("total"):
-            return
+        if not named or named[0]["state"] not in _STARTING:
+            return None
+        if tasks.get("running") == tasks.get("total"):
+            return time.monotonic() if tasks else None
         await asyncio.sleep(min(_STARTING_POLL, wait.poll_interval))
+    return None
 
 
 async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any]:
@@ -199,11 +204,12 @@ async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any
     :return: ``status`` is ``healthy``, ``failed`` or ``late`` (time was up while the job was neither); with ``message``
         (the reason), ``state`` (Flink's, or ``NOT_FOUND``) and ``job_id``.
     """
-    await until_started(wait, job_id)
-    gate, reason, asked = HealthGate(bounds), None, False
+    running_since = await until_started(wait, job_id)
+    gate, reason, asked = HealthGate(bounds, running_since), None, False
     while True:
         facts = await wait.ask(lambda: wait.client.answer(job_facts(None, job_id, time.time())))
-        if facts.all_running and not facts.checkpoints and bounds.require_checkpoint and not asked:
+        runs = facts.all_running or running_since is not None
+        if runs and not facts.checkpoints and bounds.require_checkpoint and not asked:
             asked = True
             try:
                 await wait.client.trigger_checkpoint(job_id)
