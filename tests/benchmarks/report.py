@@ -195,23 +195,28 @@ def _line(of: str, points: Sequence[Mapping[str, float]]) -> bytes:
     from pygal.style import CleanStyle
 
     grows = "events" if of == "events" else "rows"
+    furthest = max(one[grows] for one in points)
     chart = pygal.XY(
-        title=f"CPU seconds over {grows}, in millions" + ("" if of == "events" else f" (labels: {of})"),
+        title=f"CPU seconds over {grows}, in millions" + ("" if of == "events" else f", by {of}"),
         show_legend=False,
-        style=CleanStyle(background="white", plot_background="white", colors=("#1b7a5a",), label_font_size=13),
+        style=CleanStyle(background="white", plot_background="white", colors=("#1b7a5a",), value_label_font_size=13),
         width=720,
         height=320,
         range=(0, max(one["cpu_seconds"] for one in points) * 1.05),
-        xrange=(0, max(one[grows] for one in points) / 1e6 * 1.05),
-        print_labels=True,
+        xrange=(0, furthest / 1e6 * 1.15),
+        print_labels=of != "events",
         disable_xml_declaration=False,
         js=(),
         no_prefix=True,
         dots_size=4,
     )
-    values = [
-        {"value": (one[grows] / 1e6, one["cpu_seconds"]), "label": _whole(next(iter(one.values())))} for one in points
-    ]
+    values, free = [], 0.0
+    for one in sorted(points, key=lambda one: one[grows], reverse=True):
+        # From the right: a label that would run into the next one is left out, the table has it.
+        crowded = bool(values) and free - one[grows] < furthest / 12
+        free = free if crowded else one[grows]
+        label = "" if crowded else _whole(next(iter(one.values())))
+        values.append({"value": (one[grows] / 1e6, one["cpu_seconds"]), "label": label})
     chart.add("", values)
     return bytes(chart.render())
 
