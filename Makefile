@@ -62,7 +62,7 @@ WITHOUT_STACK := -q -n 2 --dist worksteal -m "not integration"
 EVERYTHING := -n 3 --dist loadscope --no-loadscope-reorder --durations 10 --durations-min 1 --hypothesis-profile ci
 
 .PHONY: check
-check: env lint ## lint, types and all tests that need no stack, within three minutes; ARGS="-k kafka" goes to pytest
+check: env lint ## lint, types and all tests that need no stack, in some minutes; ARGS="-k kafka" goes to pytest
 	@$(PYTHON) -m pytest $(WITHOUT_STACK) $(ARGS)
 
 # Each Airflow's summary is a line of its own; .ci/run ends with the framed one, which is that of the whole run.
