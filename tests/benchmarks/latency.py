@@ -58,7 +58,7 @@ def _measure(cluster: Cluster, mode: str, group: dict[str, Any], seconds: int) -
 def _into_the_topic(cluster: Cluster, seconds: int) -> dict[str, Any]:
     """By the time at which the broker appends each row: nobody has to look at ten thousand rows a second meanwhile."""
     name = f"latency_topic_{int(time.time())}"
-    deployed = _deployed(cluster, name, {**MODES["on_event"]})
+    deployed = _deployed(cluster, name, MODES["on_event"])
     try:
         topic = deployed.online_topic
         brokers = {"bootstrap.servers": cluster.config.kafka_bootstrap}

@@ -197,9 +197,10 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
     path = Path(file) if file else _dags() / "pipelines" / _EXAMPLE
     pipeline = Pipeline.from_yaml(path)
     ids = f"p_{re.sub('[^a-z0-9]+', '_', project.lower())}_{project_id}__{pipeline.name}"
-    contents: dict[str, str | bytes] = {f"{pipeline.name}.yaml": path.read_text(encoding="utf-8")}
-    source = load_yaml(path.read_text(encoding="utf-8")).data["source"]
-    for records in (source, *(source.get("join") or {}).values()):
+    text = path.read_text(encoding="utf-8")
+    contents: dict[str, str | bytes] = {f"{pipeline.name}.yaml": text}
+    events = load_yaml(text).data["source"]
+    for records in (events, *(events.get("join") or {}).values()):
         # What has been read holds the content; the file beside the DAGs names another one again.
         named = records.get("descriptor")
         if named is not None and not named.startswith(protobuf.CONTENT):

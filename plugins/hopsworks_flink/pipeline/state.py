@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
-from hopsworks_flink.pipeline.spec.source import Join
+from hopsworks_flink.pipeline.spec.source import WRITTEN, Join
 from hopsworks_flink.pipeline.sql.events import needs_coordinates
 
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
@@ -23,12 +23,7 @@ Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 # Settings that neither shape the job nor say what its windows hold.
 _STATELESS_SOURCE = (
     "partitions",
-    "framing",
-    "avro_schema",
-    "descriptor",
-    "message",
-    "registry",
-    "schema_ids",
+    *WRITTEN,
     "replication",
     "schema",
     "appended",

@@ -2,11 +2,12 @@
 
 from hopsworks_flink.pipeline.spec.source.columns import Column
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
-from hopsworks_flink.pipeline.spec.source.join import Join
+from hopsworks_flink.pipeline.spec.source.join import WRITTEN, Join
 from hopsworks_flink.pipeline.spec.source.topic import Deduplicate, Derived, Source, expression_problem, versions
 
 __all__ = [
     "KAFKA_TIMESTAMP",
+    "WRITTEN",
     "Column",
     "Deduplicate",
     "Derived",

@@ -18,20 +18,10 @@ _NAMES = {
     "items": {"type": "string"},
     "additionalProperties": {"type": "string"},
 }
+#: Settings that say how records were written, of one format; what is read from them is elsewhere.
+WRITTEN = ("framing", "avro_schema", "descriptor", "message", "registry", "schema_ids")
 #: Settings that say how records are read, as they do for events.
-RECORDS = (
-    "topic",
-    "format",
-    "framing",
-    "avro_schema",
-    "descriptor",
-    "message",
-    "registry",
-    "schema_ids",
-    "declared",
-    "appended",
-    "event_time",
-)
+RECORDS = ("topic", "format", *WRITTEN, "declared", "appended", "event_time")
 
 # What a source has and versions have not, and what to do.
 _ELSEWHERE = {
