@@ -14,15 +14,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 TRIGGERS_HAVE_ON_KILL = hasattr(BaseTrigger, "on_kill")
 #: Seconds for an ``on_kill``: Airflow gives it 30.
 KILL_SECONDS = 25.0
-#: Seconds from a trigger's start to its event, at least; less where it looks more often.
-LEAST = 5.0
+# An event comes no sooner than this many looks after the trigger's start, but not later than so many seconds.
+_LOOKS, _SECONDS = 5, 10.0
 _STATE_SECONDS = 10.0
 
 
 class WaitingTrigger(BaseTrigger):
     """Waits for remote work, and reports once.
 
-    The event comes no sooner than one look after the start, five seconds at most. The worker of a task that defers
+    The event comes no sooner than five looks after the start, ten seconds at most. The worker of a task that defers
     ends, and its executor reports so: a scheduler that reads this report after the event has queued the task again
     takes the task for killed, and fails or retries it (Airflow's issues 66374, 67287 and 72716).
 
@@ -55,7 +55,7 @@ class WaitingTrigger(BaseTrigger):
         begun = time.monotonic()
         try:
             event = await self.report()
-            await asyncio.sleep(max(0.0, begun + min(self.poll_interval, LEAST) - time.monotonic()))
+            await asyncio.sleep(max(0.0, begun + min(_LOOKS * self.poll_interval, _SECONDS) - time.monotonic()))
         except asyncio.CancelledError:
             if not TRIGGERS_HAVE_ON_KILL and self.ends_with_task and await self._task_was_killed():
                 await self.on_kill()

@@ -42,6 +42,11 @@ def test_deferred_deployment(make: Make, flink: FlinkStub, memory: Memory) -> No
     assert (result["job_id"], result["action"]) == (job.job_id, "submitted")
     assert memory.of_asset.get("cards.healthy")["hash"] == result["deployment_hash"]
     memory.new_run()
+    job.checkpoint, job.proof = "file:/checkpoints/1", (61.0, 62.0)
+    again = make(deferrable=True).execute(memory.context())
+    assert (again["job_id"], again["action"]) == (job.job_id, "none"), "it is well already: nothing to wait for"
+    job.vertices = ["RUNNING", "CREATED"]
+    memory.new_run()
     trigger, _ = defer(make(deferrable=True), memory.context())
     assert trigger["kill_job_id"] is None, "a job of an earlier deployment is not this one's to kill"
 

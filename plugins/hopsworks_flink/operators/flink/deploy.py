@@ -22,7 +22,7 @@ from hopsworks_flink.exceptions import (
 )
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.status import OUTCOME
-from hopsworks_flink.health.wait import ERROR, TIMEOUT
+from hopsworks_flink.health.wait import ERROR, TIMEOUT, until_stable
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.flink.base import FlinkPythonJobOperator, wait_for_event
 from hopsworks_flink.tasks.arguments import as_bool, as_float, one_of
@@ -247,13 +247,27 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
 
     def _see_through(self, steps: RolloutSteps, deployer: Deployer, step: DeploymentResult | Rollout) -> dict[str, Any]:
         """Watch what has to be watched, here or in the triggerer, until there is a result."""
+        deferrable = as_bool(self.deferrable, "deferrable")
         while isinstance(step, Rollout):
             trigger = self._trigger(deployer, step)
-            kwargs = {"rollout": step.to_json()}
-            event = wait_for_event(self, deployer.hook, trigger, as_bool(self.deferrable, "deferrable"), kwargs)
+            event = self._already_known(deployer, step) if deferrable else None
+            if event is None:
+                kwargs = {"rollout": step.to_json()}
+                event = wait_for_event(self, deployer.hook, trigger, deferrable, kwargs)
             step = steps.step(step, self._health_result(event, back=step.back is not None))
         shown = {name: value for name, value in step.to_dict().items() if name not in _NOT_SHOWN}
         return {**shown, "web_url": deployer.hook.job_url(step.job_id)}
+
+    @staticmethod
+    def _already_known(deployer: Deployer, rollout: Rollout) -> dict[str, Any] | None:
+        """The event of one look at a job that ran before this task; None if it has to be watched."""
+        if rollout.killable or rollout.back is not None:
+            return None
+        policy = deployer.policy
+        event = deployer.hook.wait(
+            lambda wait: until_stable(wait, rollout.job_id, policy.health), 0.0, policy.poll_interval
+        )
+        return None if event["status"] == "late" else event
 
     def _trigger(self, deployer: Deployer, rollout: Rollout) -> FlinkDeploymentTrigger:
         from hopsworks_flink.triggers.flink_deploy import FlinkDeploymentTrigger
