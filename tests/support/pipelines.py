@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hopsworks_flink.pipeline.plan import FeatureGroupRef
-from hopsworks_flink.pipeline.resources import feature_group_avro_schema
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema, written_type
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.types import FeatureType
 from tests.support import REPOSITORY
@@ -31,6 +31,10 @@ def registered(pipeline, **changes):
             "avro_schema": json.dumps(schema),
         }
         refs.append(FeatureGroupRef(**{**facts, **changes}))
+    for number, join in enumerate(one for one in pipeline.source.join.values() if one.feature_group):
+        name, _, version = join.feature_group.rpartition("_")
+        schema = {"fields": [{"name": one, "type": written_type(of)} for one, of in join.value_columns.items()]}
+        refs.append(FeatureGroupRef(119, 70 + number, name, int(version), join.topic, 90, json.dumps(schema)))
     return refs
 
 

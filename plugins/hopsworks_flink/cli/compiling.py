@@ -10,6 +10,7 @@ from hopsworks_flink.pipeline.resources import (
     feature_group_arguments,
     feature_group_avro_schema,
     source_avro_schema,
+    written_type,
 )
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql.events import Step
@@ -36,7 +37,18 @@ def unregistered_plan(pipeline: Pipeline) -> JobPlan:
         )
         for group in pipeline.feature_groups
     ]
-    return compile_plan(pipeline, refs)
+    return compile_plan(pipeline, [*refs, *_joined(pipeline)])
+
+
+def _joined(pipeline: Pipeline) -> list[FeatureGroupRef]:
+    """Feature groups whose rows are joined, as if they were as the joins say."""
+    refs = []
+    for join in pipeline.source.join.values():
+        name, _, version = (join.feature_group or "").rpartition("_")
+        schema = {"fields": [{"name": one, "type": written_type(of)} for one, of in join.value_columns.items()]}
+        if name:
+            refs.append(FeatureGroupRef(0, 0, name, int(version), join.topic, 0, json.dumps(schema)))
+    return refs
 
 
 def compiled(pipeline: Pipeline) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class FeatureJob:
 
         :param source_kafka: librdkafka settings of the source topic's broker; None: it is the feature store's.
         :param append: whether registered groups may lack features, which are then in the plan all the same.
-        :raises HopsworksNotFoundError: a group is not registered.
+        :raises HopsworksNotFoundError: a group is not registered, of those whose rows are joined too.
         :raises HopsworksConflictError: one differs from the pipeline.
         """
         from hopsworks_flink.pipeline.plan import compile_plan
@@ -92,7 +92,7 @@ class FeatureJob:
         else:
             registered, lacking = registered_groups(session, pipeline, pipeline.feature_groups), {}
         brokers = (*((source_kafka,) if source_kafka else ()), session.kafka_config())
-        plan = compile_plan(pipeline, registered)
+        plan = compile_plan(pipeline, [*registered, *joined_groups(session, pipeline)])
         warnings = [
             warning
             for group, ref in zip(pipeline.feature_groups, registered, strict=True)
@@ -250,6 +250,15 @@ def registered_groups(
         session.check_feature_group(group, feature_group_arguments(pipeline, wanted))
         found.append(session.describe(group))
     return found
+
+
+def joined_groups(session: HopsworksSession, pipeline: Pipeline) -> list[FeatureGroupRef]:
+    """The platform's view of the feature groups whose rows a pipeline joins.
+
+    :raises HopsworksNotFoundError: one of them is not registered.
+    """
+    named = (name.rpartition("_") for name in pipeline.source.joined_groups)
+    return [session.describe(session.get_feature_group(name, int(version))) for name, _, version in named]
 
 
 def growing_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list[FeatureGroupRef], dict[str, list[str]]]:

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hopsworks_flink.exceptions import PipelineError
-from hopsworks_flink.pipeline.resources import features
+from hopsworks_flink.exceptions import HopsworksConflictError, PipelineError
+from hopsworks_flink.pipeline.resources import features, written_type
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.source import Records
+from hopsworks_flink.pipeline.spec.source import Join, Records
 from hopsworks_flink.pipeline.sql import late, names, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
@@ -90,8 +90,9 @@ class JobPlan(BaseModel):
 def compile_plan(pipeline: Pipeline, registered: Iterable[FeatureGroupRef]) -> JobPlan:
     """Plan of the streaming job.
 
-    :param registered: the platform's view of every feature group of the pipeline.
+    :param registered: the platform's view of every feature group of the pipeline, and of those whose rows are joined.
     :raises PipelineError: a feature group is not registered, or its registered schema is not the pipeline's.
+    :raises HopsworksConflictError: the rows of a joined one are not as the join says.
     """
     source, statements, inserts = feature_statements(pipeline, pipeline.feature_groups, registered, record_headers)
     if pipeline.late_topic:
@@ -127,13 +128,14 @@ def feature_statements(
 ) -> tuple[str, list[str | Step], list[str]]:
     """The source, tables and views in order, and one INSERT for each feature group: for stream and history.
 
-    :param registered: the platform's view of the groups.
+    :param registered: the platform's view of the groups, and of those whose rows are joined.
     :param headers: record headers of a group.
     :param bounded: whether the statements run in batch mode.
     :raises PipelineError: as `compile_plan`.
     """
     by_name = {ref.full_name: ref for ref in registered}
-    missing = [group.full_name for group in groups if group.full_name not in by_name]
+    wanted = [*(group.full_name for group in groups), *pipeline.source.joined_groups]
+    missing = [name for name in wanted if name not in by_name]
     if missing:
         raise PipelineError(
             f"pipeline {pipeline.name}: not registered in the feature store: {', '.join(missing)}. "
@@ -143,8 +145,12 @@ def feature_statements(
         _refuse_distinct_over_events(pipeline, groups)
         # In batch mode SQL's windows are as fast, and both give the same rows.
         pipeline = pipeline.model_copy(update={"engine": "sql"})
+    for name, join in pipeline.source.join.items():
+        if join.feature_group is not None:
+            _check_joined(f"pipeline {pipeline.name}: source.join.{name}", join, by_name[join.feature_group])
+    group_ids = {name: ref.feature_group_id for name, ref in by_name.items()}
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
-    statements = [*java_functions(used), *join_statements(pipeline, bounded=bounded)]
+    statements = [*java_functions(used), *join_statements(pipeline, group_ids, bounded=bounded)]
     statements += [*views(pipeline, groups, bounded=bounded), *window_steps(pipeline)]
     inserts = []
     for group in groups:
@@ -204,6 +210,30 @@ def _wire_order(pipeline: Pipeline, group: FeatureGroup, ref: FeatureGroupRef) -
             f"{'; '.join(differences)}. Raise its version in the pipeline file, or restore the features."
         )
     return list(actual)
+
+
+def _check_joined(where: str, join: Join, ref: FeatureGroupRef) -> None:
+    """Refuse a join that cannot read the rows of its feature group."""
+    fields = {field["name"]: field["type"] for field in json.loads(ref.avro_schema)["fields"]}
+    # Features that are appended may be declared before the group has them.
+    declared = {
+        name: written_type(column)
+        for name, column in join.value_columns.items()
+        if name in fields or name not in join.appended
+    }
+    problems = [] if join.topic == ref.topic else [f"topic is {join.topic}, and its rows are in {ref.topic}"]
+    if list(declared) != list(fields):
+        problems.append(f"schema has {', '.join(declared)}, and its features are, in this order, {', '.join(fields)}")
+    for name, kind in declared.items():
+        held = fields.get(name, kind)
+        if isinstance(held[-1], dict) and held[-1]["type"] in ("array", "map", "record"):
+            held = ["null", "bytes"]  # as it stands in a row
+        if held != kind:
+            problems.append(f"{name} is registered as {json.dumps(fields[name])}, and schema says {json.dumps(kind)}")
+    if problems:
+        raise HopsworksConflictError(
+            f"{where}: feature group {ref.full_name} cannot be read so: {'; '.join(problems)}. Correct the join."
+        )
 
 
 def bindings(

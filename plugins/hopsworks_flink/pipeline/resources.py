@@ -166,13 +166,17 @@ def source_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
         "name": avro_name(pipeline.source.topic),
         **note,
         "fields": [
-            {"name": name, "type": _written(column), **({"default": None} if name in pipeline.source.appended else {})}
+            {
+                "name": name,
+                "type": written_type(column),
+                **({"default": None} if name in pipeline.source.appended else {}),
+            }
             for name, column in pipeline.source.value_columns.items()
         ],
     }
 
 
-def _written(column: Column) -> list[Any]:
+def written_type(column: Column) -> list[Any]:
     """Avro union of a column as it stands in the records."""
     if column.is_text:
         return avro_type(STRING)

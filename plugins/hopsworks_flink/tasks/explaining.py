@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_ids
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
+from hopsworks_flink.deployment.feature_job import joined_groups
 from hopsworks_flink.exceptions import HopsworksFlinkError
 from hopsworks_flink.health.explanation import COUNTED, Event, Explanation, Facts, Row, Store, Written, findings, iso
 from hopsworks_flink.hooks.registry_connection import schemas_of
@@ -112,7 +113,8 @@ class Explainer:
     @cached_property
     def versions(self) -> Joined:
         """What the joined topics hold, read once."""
-        return read_versions(self.pipeline, self.source_conf, self.session.kafka_config(), self.seconds)
+        ids = {ref.full_name: ref.feature_group_id for ref in joined_groups(self.session, self.pipeline)}
+        return read_versions(self.pipeline, self.source_conf, self.session.kafka_config(), ids, self.seconds)
 
     @cached_property
     def differences(self) -> list[str]:

@@ -311,11 +311,16 @@ def _gone(conf: Mapping[str, Any], span: Span) -> str | None:
 
 
 def read_versions(
-    pipeline: Pipeline, source_conf: Mapping[str, Any], store_conf: Mapping[str, Any], seconds: float | None = None
+    pipeline: Pipeline,
+    source_conf: Mapping[str, Any],
+    store_conf: Mapping[str, Any],
+    group_ids: Mapping[str, int],
+    seconds: float | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """All that the joined topics hold, by the name of the join.
 
     :param source_conf: librdkafka settings of the source topic's broker; ``store_conf``: of the feature store's.
+    :param group_ids: of the feature groups whose rows are joined, by their names with version.
     :param seconds: how long the reading of one topic may take; None: a minute.
     :raises ConfigurationError: there is no such topic.
     :raises KafkaError: a broker does not answer, or not in time.
@@ -325,6 +330,10 @@ def read_versions(
         decode, read = decoder(join, schemas_of(join)), list[tuple[int, int, dict[str, Any]]]()
 
         def take(record: Any, decode: Any = decode, join: Any = join, read: Any = read) -> None:
+            if join.feature_group is not None:
+                group = dict(record.headers() or ()).get("featureGroupId")
+                if group != str(group_ids[join.feature_group]).encode():
+                    return
             values: dict[str, Any] = {TOMBSTONE: True}
             if record.value() is not None:
                 try:

@@ -1,20 +1,20 @@
-"""Topics as people use them: transactions, compaction, partitions that are added, records that are deleted.
+"""Topics as people use them: transactions, compaction, partitions that are added, records that are deleted, rows of
+another pipeline.
 
 Each pipeline counts and sums in windows of a minute, per key; values are held against plain Python, exactly.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
-import fastavro
 import pytest
 import requests
 from confluent_kafka import Producer, TopicPartition
@@ -30,6 +30,7 @@ from hopsworks_flink.clients.kafka.offsets import (
 )
 from hopsworks_flink.clients.kafka.poison import Search, find_poison
 from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic, TopicChanges
+from hopsworks_flink.deployment.feature_job import joined_groups
 from hopsworks_flink.exceptions import KafkaError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -44,9 +45,11 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments, source_t
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.sql import features
 from hopsworks_flink.tasks.planning import Deployment, compare
+from hopsworks_flink.tasks.source_events import read_versions
+from hopsworks_flink.testing import evaluate
 from tests.support.fixtures import set_connection, task_context
 from tests.support.live.jobs import OFTEN
-from tests.support.live.platform import ends, eventually, jobs, offline_rows, records, sdk_project
+from tests.support.live.platform import ends, eventually, jobs, offline_rows, records, sdk_project, sent_rows
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -95,11 +98,13 @@ class Pipe:
 
     def register(self) -> None:
         HopsworksCreateTopicOperator(task_id="topic", **source_topic_arguments(self.pipeline)).execute(task_context())
-        (group,) = self.pipeline.feature_groups
-        HopsworksCreateFeatureGroupOperator(task_id="group", **feature_group_arguments(self.pipeline, group)).execute(
-            task_context()
-        )
+        self.register_groups()
         self.since = ends(self.stack.config.kafka_bootstrap, ONLINE_TOPIC)
+
+    def register_groups(self, **kwargs: Any) -> None:
+        for group in self.pipeline.feature_groups:
+            arguments = {**feature_group_arguments(self.pipeline, group), **kwargs}
+            HopsworksCreateFeatureGroupOperator(task_id="group", **arguments).execute(task_context())
 
     def deploy(self, **kwargs: Any) -> dict[str, Any]:
         arguments = {"grace_period": 1.0, "poll_interval": 0.5, "timeout": 240, "flink_configuration": OFTEN, **kwargs}
@@ -146,15 +151,8 @@ class Pipe:
 
     def written(self, storage: str | None = None) -> list[Row]:
         """Rows that a job has sent to the stores: the stream's, or those for one store only."""
-        with HopsworksHook().session() as session:
-            ref = session.describe(session.get_feature_group(self.name, 1))
-        schema, rows = fastavro.parse_schema(json.loads(ref.avro_schema)), set()
-        for record in records(self.stack.config.kafka_bootstrap, ONLINE_TOPIC, self.since):
-            headers = {name: value.decode() for name, value in record.headers()}
-            if headers["featureGroupId"] == str(ref.feature_group_id) and headers.get("storage") == storage:
-                row: Any = fastavro.schemaless_reader(io.BytesIO(record.value()), schema)
-                rows.add(row_of(row))
-        return sorted(row for row in rows if row[0] != FLUSH)
+        found = sent_rows(self.stack.config.kafka_bootstrap, self.name, storage=storage, since=self.since)
+        return sorted(row for row in set(map(row_of, found)) if row[0] != FLUSH)
 
     def assert_written(self, storage: str | None = None, timeout: float = 60.0) -> None:
         def check() -> None:
@@ -399,3 +397,116 @@ def test_topics_that_only_delete_are_not_warned_of(connections: Any, caplog: pyt
     assert compaction(conf, name) is None
     assert compaction(conf, f"nowhere_{RUN}") is None
     assert not caplog.records
+
+
+def answers(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    found = [(row["k"], row["event_time"].replace(tzinfo=timezone.utc), row["spent"], row["most"]) for row in rows]
+    return sorted((k, round(at.timestamp() * 1000), *others) for k, at, *others in found if k != FLUSH)
+
+
+class Asking(Pipe):
+    """Questions, each of which gets the newest row of its key in another pipeline's feature group, as of its time."""
+
+    def __init__(self, spent: Pipe) -> None:
+        super().__init__(spent.stack, spent.certificates, "asking", schema={"k": "string", "n": "bigint"})
+        self.spent = spent
+        self.spec["source"] |= {"event_time": "kafka_timestamp", "join": {"spent": self.join}}
+        self.spec["feature_groups"][0] |= {"event_time": "event", "features": ["n", "spent", "most"]}
+        for name in ("window", "aggregates"):
+            del self.spec["feature_groups"][0][name]
+
+    @property
+    def join(self) -> dict[str, Any]:
+        """Before the group has the feature that is appended."""
+        return {
+            "topic": ONLINE_TOPIC,
+            "broker": "feature_store",
+            "feature_group": f"{self.spent.name}_1",
+            "schema": {"k": "string", "n": "bigint", "total": "bigint", "window_end": "timestamp", "most": "bigint"},
+            "appended": ["most"],
+            "event_time": {"column": "window_end"},
+            "by": "k",
+            "columns": {"spent": "total", "most": "most"},
+        }
+
+    def ask(self, minutes: list[float]) -> None:
+        for minute in minutes:
+            at = START + round(minute * MINUTE)
+            asked = [{"k": k, "n": number, "at": at} for number, k in enumerate(["k0", "k1", "k2", "nobody", None])]
+            self.send(self.producer(), asked)
+
+    def rows(self, storage: str | None = None) -> list[tuple[Any, ...]]:
+        return answers(sent_rows(self.stack.config.kafka_bootstrap, self.name, storage=storage, since=self.since))
+
+    @cached_property
+    def group_ids(self) -> dict[str, int]:
+        with HopsworksHook().session() as session:
+            return {ref.full_name: ref.feature_group_id for ref in joined_groups(session, self.pipeline)}
+
+    def end_with_another_group(self) -> None:
+        """Write a row of another group once more: it is the last record of the topic."""
+        ours = {str(number).encode() for number in self.group_ids.values()}
+        found = records(self.stack.config.kafka_bootstrap, ONLINE_TOPIC, self.spent.since)
+        row = [record for record in found if dict(record.headers())["featureGroupId"] not in ours][-1]
+        producer = self.producer()
+        producer.produce(ONLINE_TOPIC, row.value(), row.key(), partition=row.partition(), headers=row.headers())
+        assert producer.flush(30) == 0
+
+    def evaluated(self) -> list[tuple[Any, ...]]:
+        """What people are told of a value: out of the rows as they are read for that."""
+        versions = read_versions(self.pipeline, self.conf, self.conf, self.group_ids)
+        asked = [{"k": one["k"], "n": one["n"], "__kafka_timestamp": one["at"]} for one in self.committed]
+        return answers(evaluate(self.pipeline, asked, versions)[f"{self.name}_1"])
+
+    def wanted(self, grown: int) -> list[tuple[Any, ...]]:
+        """:param grown: since this minute the group has its appended feature."""
+        rows = []
+        for k, at in ((one["k"], one["at"]) for one in self.committed if one["k"] is not None):
+            before = [end for key, end, _, _ in self.spent.expected() if key == k and end <= at]
+            counted = [
+                one["v"]
+                for one in self.spent.committed
+                if before and one["k"] == k and one["at"] // MINUTE * MINUTE + MINUTE == max(before)
+            ]
+            most = max(counted) if before and max(before) > START + grown * MINUTE else None
+            rows.append((k, at, sum(counted) if counted else None, most))
+        return sorted(rows)
+
+
+@piped("spent")
+def test_rows_of_another_pipeline_are_joined(pipe: Pipe, request: pytest.FixtureRequest) -> None:
+    """Out of the topic that all feature groups share: of those of a key the one that held, never one of another group,
+    which has the same keys here; and of rows that are longer since a feature was appended."""
+    (group,) = pipe.spec["feature_groups"]
+    pipe.spec["feature_groups"].append({**group, "version": 2, "aggregates": {"total": {"max": "v"}}})
+    pipe.register_groups()
+    pipe.deploy()
+    pipe.send(pipe.producer(), [*events(0, 20), *events(1, 2), *events(2, 30), *flush(4)])
+    pipe.assert_written()
+    asking = Asking(pipe)
+    request.addfinalizer(asking.cancel)
+    asking.register()
+    asking.end_with_another_group()
+    asking.deploy()
+    asking.ask([0.5, 1.0, 1.999, 2.5, 3.0, 3.5])
+    asking.send(asking.producer(), flush(5), counts=False)
+
+    def assert_rows(storage: str | None = None) -> None:
+        assert asking.rows(storage) == asking.wanted(grown=4)
+
+    eventually(assert_rows)
+    group["aggregates"]["most"] = {"max": "v"}
+    pipe.register_groups(on_drift="append_later")
+    pipe.deploy(on_drift="append")
+    pipe.send(pipe.producer(), [*events(5, 15), *flush(8)])
+    pipe.assert_written()
+    asking.ask([5.5, 6.0, 7.0])
+    asking.send(asking.producer(), flush(9), counts=False)
+    eventually(assert_rows)
+    asking.recompute()
+    assert_rows("offline")
+    assert asking.evaluated() == asking.wanted(grown=4)
+    join = asking.spec["source"]["join"]["spent"]
+    join["schema"] = {"total": "bigint", **join["schema"]}
+    with pytest.raises(AirflowFailException, match="its features are, in this order, k, n, total, window_end, most"):
+        asking.deploy()

@@ -478,7 +478,7 @@ def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
     # A deployment has nothing to say, a recompute would: any version that has a newer one may be gone.
     assert join_warnings(pipeline, [cluster.conf]) == []
     assert replaced_since(cluster.conf, limits) == pytest.approx(time.time() * 1000, abs=60_000)
-    read = read_versions(pipeline, cluster.conf, {})["limits"]
+    read = read_versions(pipeline, cluster.conf, {}, {})["limits"]
     assert [(one["card"], one.get("card_limit")) for one in read] == [(card, limit) for card, _, limit in LIMITS]
     assert [TOMBSTONE in one for one in read] == [limit is None for _, _, limit in LIMITS]
     pay([event for event in events if event["at"] < later])
@@ -592,7 +592,7 @@ def test_versions_out_of_a_registry_and_in_protobuf(cluster: Cluster, registry: 
             wanted[card, at + minute] = {"n": 1, "most": most, "rate": rate}
     write(name, BEGIN + 60 * minute, json.dumps({"card": 9, "shop": "a"}).encode())
     assert producer.flush(30) == 0
-    read = read_versions(pipeline, cluster.conf, {})
+    read = read_versions(pipeline, cluster.conf, {}, {})
     assert [(one["holder"], one["most"]) for one in read["limits"]] == [(1, 100.0), (2, 50.0), (1, 250.0)]
     assert [(one["name"], one["rate"]) for one in read["shops"]] == [("a", 0.5), ("a", 0.25)]
     assert_same(found(pipeline, cluster.stream(pipeline, f"{name}_rows", len(wanted))), wanted)

@@ -123,7 +123,7 @@ public final class Decode {
                         request.hasNonNull("message") ? request.get("message").toString() : null);
         int required = columns.size() - request.get("appended").asInt();
         EventsSchema schema =
-                new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, request.hasNonNull("unwrap"), true, false, null);
+                new EventsSchema(encoding, columns.toArray(new Column[0]), required, framing, request.hasNonNull("unwrap"), true, false, null, null);
         schema.open(new Context());
         ArrayNode answers = JSON.createArrayNode();
         for (JsonNode value : request.get("values")) {

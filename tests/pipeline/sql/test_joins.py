@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,9 +12,9 @@ import pytest
 import yaml
 
 from hopsworks_flink.cli.compiling import compiled_text
-from hopsworks_flink.exceptions import ConfigurationError, PipelineError
+from hopsworks_flink.exceptions import ConfigurationError, HopsworksConflictError, PipelineError
 from hopsworks_flink.pipeline.interval import Interval
-from hopsworks_flink.pipeline.plan import Begin, begin_values, compile_plan
+from hopsworks_flink.pipeline.plan import Begin, FeatureGroupRef, begin_values, compile_plan
 from hopsworks_flink.pipeline.recompute import (
     PartitionHistory,
     compile_recompute,
@@ -119,6 +121,81 @@ def test_two_joins_of_which_one_is_by_a_column_of_the_other() -> None:
     assert [(row["card"], row["most"]) for row in rows["g_1"]] == [(1, 4.0), (1, 4.0)]
 
 
+RATES: dict[str, Any] = {
+    "topic": "demo_onlinefs",
+    "broker": "feature_store",
+    "feature_group": "rates_1",
+    "schema": {"name": "string", "rate": "double", "pages": "binary", "window_end": "timestamp"},
+    "event_time": {"column": "window_end"},
+    "by": {"tid": "name"},
+    "columns": "rate",
+}
+#: As Hopsworks has it registered.
+RATES_FIELDS = {
+    "name": ["null", "string"],
+    "rate": ["null", "double"],
+    "pages": ["null", {"type": "array", "items": ["null", "string"]}],
+    "window_end": ["null", {"type": "long", "logicalType": "timestamp-micros"}],
+}
+
+
+def rates(fields: dict[str, Any], **changes: Any) -> tuple[Pipeline, list[FeatureGroupRef]]:
+    """A pipeline that joins rows of a group, and what the platform says of its groups."""
+    pipeline = Pipeline.parse(spec({"rates": RATES | changes}) | {"feature_groups": GROUPS_OF_RATES})
+    *own, ref = registered(pipeline)
+    schema = {"fields": [{"name": name, "type": kind} for name, kind in fields.items()]}
+    return pipeline, [*own, replace(ref, topic="demo_onlinefs", avro_schema=json.dumps(schema))]
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["stream", "batch"])
+def test_rows_of_one_feature_group_among_others(batch: bool) -> None:
+    pipeline, refs = rates(RATES_FIELDS)
+    text = compile_plan(pipeline, refs).to_json()
+    if batch:
+        parts = [PartitionHistory(0, 0, 2, 7, None)]
+        text = compile_recompute(pipeline, refs, recomputable(pipeline), DAY, parts, {"rates": parts}).to_json()
+    assert f"'hopsworks-events.feature-group' = '{refs[-1].feature_group_id}'" in text
+    assert "'hopsworks-events.feature-group' = '0'" in compiled_text(pipeline)
+    assert outcome(pipeline.to_dict(), Pipeline.parse(pipeline.to_dict()).to_dict()) == "keeps"
+    # Declared first here, and then appended there: the same rows are read before and after.
+    longer = {**RATES["schema"], "spread": "float"}
+    pipeline, refs = rates(RATES_FIELDS, schema=longer, appended=["spread"])
+    before = compile_plan(pipeline, refs)
+    pipeline, refs = rates({**RATES_FIELDS, "spread": ["null", "float"]}, schema=longer, appended=["spread"])
+    assert compile_plan(pipeline, refs).hash == before.hash
+
+
+@pytest.mark.parametrize(
+    ("fields", "changes", "problem"),
+    [
+        (RATES_FIELDS, {"topic": "other"}, "topic is other, and its rows are in demo_onlinefs. Correct the join"),
+        (
+            {**RATES_FIELDS, "more": ["null", "int"]},
+            {},
+            "schema has name, rate, pages, window_end, and its features are, in this order, name, rate, pages, "
+            "window_end, more. Correct",
+        ),
+        (dict(reversed(RATES_FIELDS.items())), {}, "its features are, in this order, window_end, pages, rate, name"),
+        (
+            {**RATES_FIELDS, "rate": ["null", "float"]},
+            {},
+            'rate is registered as ["null", "float"], and schema says ["null", "double"]',
+        ),
+    ],
+)
+def test_rows_of_a_feature_group_that_cannot_be_read(fields: Any, changes: Any, problem: str) -> None:
+    with pytest.raises(HopsworksConflictError) as caught:
+        compile_plan(*rates(fields, **changes))
+    assert "pipeline p: source.join.rates: feature group rates_1 cannot be read so: " in str(caught.value)
+    assert problem in str(caught.value)
+
+
+def test_a_feature_group_that_is_not_registered_is_not_joined() -> None:
+    pipeline, refs = rates(RATES_FIELDS)
+    with pytest.raises(PipelineError, match="not registered in the feature store: rates_1"):
+        compile_plan(pipeline, refs[:-1])
+
+
 @pytest.mark.parametrize("batch", [False, True], ids=["stream", "batch"])
 def test_native_windows_read_joined_events(batch: bool) -> None:
     made = yaml.safe_load(EXAMPLE.read_text())
@@ -185,6 +262,7 @@ def test_a_column_alone_where_both_are_called_so() -> None:
     assert Pipeline.parse(pipeline.to_dict()) == pipeline
 
 
+GROUPS_OF_RATES = [{"name": "g", "key": ["card"], "features": {"rate": "rate"}, "event_time": "event"}]
 GROUPS = [{"name": "g", "key": ["card"], "window": {"size": "1h"}, "aggregates": {"most": {"max": "most"}}}]
 
 
@@ -212,6 +290,16 @@ GROUPS = [{"name": "g", "key": ["card"], "window": {"size": "1h"}, "aggregates":
         ({"idle_timeout": "1m"}, "idle_timeout: a joined topic holds no watermark back"),
         ({"format": "json", "appended": ["currency"]}, "join.limits.appended is about plain Avro"),
         ({"topic": ".."}, "Kafka reserves the names"),
+        (
+            {"schema": {"card": "bigint", "window_end": "timestamp"}},
+            "join.limits: columns: the name 'window_end' is taken by the window functions; list the columns",
+        ),
+        ({"feature_group": "limits_1"}, "its topic is on the feature store's broker; add broker: feature_store"),
+        ({"feature_group": "limits"}, "must be a feature group with its version, such as orders_1"),
+        (
+            {"feature_group": "limits_1", "broker": "feature_store", "format": "json"},
+            "feature_group: its rows are plain Avro; remove format",
+        ),
     ],
 )
 def test_what_is_refused(join: dict[str, Any], problem: str) -> None:
@@ -222,6 +310,13 @@ def test_what_is_refused(join: dict[str, Any], problem: str) -> None:
 
 def test_columns_that_a_wrong_join_would_bring_are_not_missed() -> None:
     made = spec(joined(topic="a b"), derive={"used": {"expression": "v / most", "type": "double"}})
+    with pytest.raises(PipelineError) as caught:
+        Pipeline.parse(made)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_group_of_columns_alone_is_not_wrong_for_a_join_that_is() -> None:
+    made = spec(joined(by=["crad"])) | {"feature_groups": [{**GROUPS_OF_RATES[0], "features": ["v"]}]}
     with pytest.raises(PipelineError) as caught:
         Pipeline.parse(made)
     assert len(str(caught.value).splitlines()) == 2

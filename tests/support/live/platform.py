@@ -97,15 +97,22 @@ def records(bootstrap: str, topic: str, since: dict[int, int] | None = None) -> 
     return found
 
 
-def sent_rows(bootstrap: str, name: str, version: int = 1, storage: str | None = None) -> list[dict[str, Any]]:
-    """Rows of a feature group in its topic: the stream's, or those for one store only (``offline``: a recompute's)."""
+def sent_rows(
+    bootstrap: str, name: str, *, storage: str | None = None, since: dict[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a feature group's first version in its topic: the stream's, or those for one store only.
+
+    :param storage: ``offline``: a recompute's.
+    :param since: offset of each partition.
+    """
     with HopsworksHook().session() as session:
-        ref = session.describe(session.get_feature_group(name, version))
+        ref = session.describe(session.get_feature_group(name, 1))
     schema, rows = fastavro.parse_schema(json.loads(ref.avro_schema)), list[Any]()
-    for record in records(bootstrap, ref.topic):
+    for record in records(bootstrap, ref.topic, since):
         headers = {header: value.decode() for header, value in record.headers()}
         if headers["featureGroupId"] == str(ref.feature_group_id) and headers.get("storage") == storage:
-            rows.append(fastavro.schemaless_reader(io.BytesIO(record.value()), schema))
+            # Features that were appended since are null: a zero each.
+            rows.append(fastavro.schemaless_reader(io.BytesIO(record.value() + bytes(8)), schema))
     return rows
 
 

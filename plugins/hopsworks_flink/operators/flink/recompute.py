@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import rows_written
-from hopsworks_flink.deployment.feature_job import registered_groups
+from hopsworks_flink.deployment.feature_job import joined_groups, registered_groups
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -218,7 +218,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             self.log.info("Left out: %s (no event time, or not asked for).", ", ".join(left_out))
         with HopsworksHook(self.hopsworks_conn_id).session() as session:
             history.check_platform(session.platform_version())
-            registered = registered_groups(session, pipeline, groups)
+            registered = [*registered_groups(session, pipeline, groups), *joined_groups(session, pipeline)]
             self._brokers = self._ask_brokers(session)
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
         needs = history.reach(pipeline, groups, interval, self._margin())

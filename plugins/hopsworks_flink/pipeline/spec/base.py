@@ -31,10 +31,15 @@ class Model(BaseModel):
 
 
 def check_column_name(name: str) -> None:
-    """Raise ValueError for a name that no column of a source may have."""
+    """Raise ValueError for a name that no column may have."""
     if not _COLUMN_NAME.fullmatch(name) or name.startswith("__"):
         raise ValueError(
             f"column name {name!r} must be letters, digits and underscores, and not begin with a digit or '__'"
         )
+
+
+def check_event_column(name: str) -> None:
+    """Raise ValueError for a name that no column of events may have."""
+    check_column_name(name)
     if name in WINDOW_COLUMNS:
         raise ValueError(f"column name {name!r} is taken by the window functions; rename the column")

@@ -126,6 +126,9 @@ def salvaged(model: type[M], data: Any, **stand_ins: Any) -> M:
     values = dict(stand_ins)
     for name, field in model.model_fields.items() if isinstance(data, Mapping) else ():
         given = data.get(field.alias or name)
+        if isinstance(given, list) and get_origin(field.annotation) is dict:
+            # Names alone stand for themselves.
+            given = {one: one for one in given if isinstance(one, str)}
         if given is not None and (found := _valid(_whole(model, name), given)) is not None:
             values[name] = found[0]
         elif isinstance(given, Mapping) and get_origin(field.annotation) is dict:

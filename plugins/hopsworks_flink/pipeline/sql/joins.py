@@ -7,6 +7,7 @@ long each version held, and joins by that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import Pipeline
@@ -41,9 +42,10 @@ _TOMBSTONE, _SINCE, _UNTIL = map(sql_identifier, ("__tombstone", "__since", "__u
 _SHORTEST_MEMORY = timedelta(days=1)
 
 
-def join_statements(pipeline: Pipeline, *, bounded: bool = False) -> list[str | Step]:
+def join_statements(pipeline: Pipeline, group_ids: Mapping[str, int], *, bounded: bool = False) -> list[str | Step]:
     """Tables and views, in order, from the source to the events with all that is joined to them.
 
+    :param group_ids: of the feature groups whose rows are joined, by their names with version.
     :param bounded: whether they are read in batch mode.
     """
     if not pipeline.source.join:
@@ -54,7 +56,7 @@ def join_statements(pipeline: Pipeline, *, bounded: bool = False) -> list[str | 
         events = names.unjoined_view(source)
         statements.append(f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\n{query}")
     for name, join in source.join.items():
-        statements.append(_table(pipeline, name, join, bounded))
+        statements.append(_table(pipeline, name, join, group_ids, bounded))
         statements.append(_versions(name, join, bounded))
         make = _intervals if bounded else _step
         statements.append(make(pipeline, name, join, events))
@@ -72,7 +74,7 @@ def join_registry(name: str) -> str:
     return f"join_{name}_registry"
 
 
-def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
+def _table(pipeline: Pipeline, name: str, join: Join, group_ids: Mapping[str, int], bounded: bool) -> str:
     """DDL of the joined topic. It has no watermark: events do not wait for it."""
     lines = [f"{sql_identifier(column)} {of.type.sql}" for column, of in join.value_columns.items()]
     lines += [
@@ -87,6 +89,8 @@ def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
         lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
     lines += [f"{sql_identifier(column)} AS {beside(of)}" for column, of in join.beside_columns.items()]
     options = {**source_options(pipeline.consumer_group, join), f"{format_prefix(join)}.tombstones": "rows"}
+    if join.feature_group is not None:
+        options[f"{format_prefix(join)}.feature-group"] = str(group_ids[join.feature_group])
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(pipeline.source)} ms"
     kafka = SOURCE_KAFKA if join.broker == "source" else SINK_KAFKA

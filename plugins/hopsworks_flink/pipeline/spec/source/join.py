@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import check_column_name
+from hopsworks_flink.pipeline.spec.base import WINDOW_COLUMNS, FullName, check_event_column
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
-from hopsworks_flink.pipeline.spec.source.records import Records
+from hopsworks_flink.pipeline.spec.source.records import WRITTEN, Records
 from hopsworks_flink.pipeline.types import FeatureType
 
 _NAMES = {
@@ -35,7 +35,9 @@ class Join(Records):
 
     :param topic: name of the topic; compacted, or not. Nothing creates it.
     :param broker: where it is: on the broker of the ``source``'s topic, or of the ``feature_store``, such as another
-        pipeline's feature group that has a topic of its own.
+        pipeline's feature group.
+    :param feature_group: with its version (``limits_1``): versions are the rows of this feature group, and no other
+        records of the topic; None: all of them are.
     :param event_time: since when a version holds; by default the record's Kafka timestamp.
     :param by: which version belongs to an event: the events' column and the topic's; a name alone where both are called
         so.
@@ -45,6 +47,7 @@ class Join(Records):
     """
 
     broker: Literal["source", "feature_store"] = "source"
+    feature_group: FullName | None = None
     event_time: EventTime = EventTime.model_validate(KAFKA_TIMESTAMP)
     by: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(min_length=1)
     chosen: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(default_factory=dict, alias="columns")
@@ -71,7 +74,7 @@ class Join(Records):
     @classmethod
     def _joined_names(cls, columns: dict[str, str]) -> dict[str, str]:
         for name in columns:
-            check_column_name(name)
+            check_event_column(name)
         return columns
 
     @model_validator(mode="after")
@@ -89,6 +92,16 @@ class Join(Records):
         for name in self.chosen.values():
             if name not in self.declared:
                 yield f"columns: {name!r} is {known}"
+        if self.feature_group is not None:
+            if self.broker != "feature_store":
+                yield "feature_group: its topic is on the feature store's broker; add broker: feature_store"
+            if others := [name for name in ("format", *WRITTEN) if getattr(self, name) not in ("avro", None, [])]:
+                yield f"feature_group: its rows are plain Avro; remove {', '.join(others)}"
+        if taken := [name for name in WINDOW_COLUMNS if name in self.taken]:
+            yield (
+                f"columns: the name {taken[0]!r} is taken by the window functions; list the columns that are wanted, "
+                f"this one under another name: {{other: {taken[0]}}}"
+            )
         if not self.taken:
             yield "columns: an event would get none; schema needs a column beside those of by"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Name, check_column_name
+from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Name, check_event_column
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.columns import Unwrap
@@ -111,6 +111,12 @@ class Source(Records):
         return list(dict.fromkeys(one for one in named if one is not None))
 
     @property
+    def joined_groups(self) -> list[str]:
+        """Feature groups whose rows are joined, by their names with version."""
+        named = [join.feature_group for join in self.join.values()]
+        return list(dict.fromkeys(one for one in named if one is not None))
+
+    @property
     def is_ours(self) -> bool:
         """Whether records can be written by what the file says: JSON and plain Avro."""
         if self.format == "protobuf":
@@ -130,11 +136,11 @@ class Source(Records):
             raise ValueError("topics ending in '_onlinefs' are read by the online feature store; choose another name")
         return topic
 
-    @field_validator("derive")
+    @field_validator("declared", "derive")
     @classmethod
-    def _names_of_derived(cls, columns: dict[str, Any]) -> dict[str, Any]:
+    def _names_of_event_columns(cls, columns: dict[str, Any]) -> dict[str, Any]:
         for name in columns:
-            check_column_name(name)
+            check_event_column(name)
         return columns
 
     @model_validator(mode="after")

@@ -51,6 +51,8 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
             text("unwrap", "debezium: records are its change events, of which inserts and updates are events.");
     private static final ConfigOption<String> TOMBSTONES =
             ConfigOptions.key("tombstones").stringType().defaultValue("skip").withDescription("skip or rows.");
+    private static final ConfigOption<String> FEATURE_GROUP =
+            text(EventsSchema.GROUP_OPTION, "Id: only records with it in the header featureGroupId are read.");
     private static final ConfigOption<List<Long>> SCHEMA_IDS =
             ConfigOptions.key("schema-ids")
                     .longType()
@@ -89,6 +91,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                 FRAMING,
                 UNWRAP,
                 TOMBSTONES,
+                FEATURE_GROUP,
                 SCHEMA_IDS,
                 SCHEMA,
                 MESSAGE,
@@ -155,6 +158,7 @@ public final class EventsFormatFactory implements DeserializationFormatFactory {
                     options.getOptional(UNWRAP).isPresent(),
                     quarantine,
                     tombstones,
+                    options.get(FEATURE_GROUP),
                     context.createTypeInformation(produced));
         }
 

@@ -1,7 +1,8 @@
 package hopsworksflink.format;
 
 import java.io.IOException;
-import java.lang.reflect.Field;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.function.Function;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
@@ -15,6 +16,11 @@ import org.apache.flink.util.Collector;
 /** Decodes records; what is not exactly one record fails the job, or becomes a row with the value and the reason. */
 public final class EventsSchema implements DeserializationSchema<RowData> {
 
+    /** Option with the id of a feature group, and the header that says whose row a record is. */
+    public static final String GROUP_OPTION = "feature-group";
+
+    public static final String GROUP_HEADER = "featureGroupId";
+
     private static final long serialVersionUID = 1L;
     private static final int SHOWN_BYTES = 32;
 
@@ -25,8 +31,11 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     private final boolean unwrap;
     private final boolean quarantine;
     private final boolean keepsTombstones;
+    private final byte[] group;
     private final TypeInformation<RowData> produced;
     private transient Decoder decoder;
+    private transient Origin origin;
+    private transient Counter ofOthers;
     private transient Counter undecodable;
     private transient Counter tombstones;
     private transient Counter leftOut;
@@ -36,6 +45,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
      * @param unwrap whether records are change events of Debezium.
      * @param framing what says how a record of Avro or Protobuf was written.
      * @param keepsTombstones whether a record without a value is a row of nulls, which its last column tells.
+     * @param group id of the feature group whose rows are read, by the records' header; null: all records are.
      */
     public EventsSchema(
             String encoding,
@@ -45,6 +55,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
             boolean unwrap,
             boolean quarantine,
             boolean keepsTombstones,
+            String group,
             TypeInformation<RowData> produced) {
         this.encoding = encoding;
         this.columns = columns;
@@ -53,6 +64,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
         this.unwrap = unwrap;
         this.quarantine = quarantine;
         this.keepsTombstones = keepsTombstones;
+        this.group = group == null ? null : group.getBytes(StandardCharsets.UTF_8);
         this.produced = produced;
     }
 
@@ -62,6 +74,8 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
         Function<Column[], Decoder> decoders =
                 wanted -> json ? new JsonDecoder(wanted, unwrap) : framing.decoder(wanted, required, unwrap);
         decoder = unwrap ? new Unwrapping(columns, decoders) : decoders.apply(columns);
+        origin = new Origin();
+        ofOthers = context.getMetricGroup().counter("rowsOfOtherGroups");
         leftOut = context.getMetricGroup().counter("changesLeftOut");
         tombstones = context.getMetricGroup().counter("tombstones");
         undecodable = context.getMetricGroup().counter("undecodableRecords");
@@ -69,6 +83,10 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
 
     @Override
     public void deserialize(byte[] value, Collector<RowData> out) throws IOException {
+        if (group != null && !Arrays.equals(group, origin.header(out, GROUP_HEADER))) {
+            ofOthers.inc();
+            return;
+        }
         if (value == null) {
             tombstones.inc();
             if (keepsTombstones) {
@@ -85,7 +103,7 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
         } catch (Undecodable problem) {
             undecodable.inc();
             if (!quarantine) {
-                throw new IOException(place(out) + problem.getMessage() + "; value " + excerpt(value));
+                throw new IOException(origin.place(out) + problem.getMessage() + "; value " + excerpt(value));
             }
             row = new GenericRowData(columns.length + 2);
             row.setField(columns.length, value);
@@ -106,27 +124,6 @@ public final class EventsSchema implements DeserializationSchema<RowData> {
     @Override
     public RowData deserialize(byte[] value) {
         throw new UnsupportedOperationException("a source calls deserialize(byte[], Collector)");
-    }
-
-    /** Where the record lies: a format is not told, but the Kafka connector's collector holds the record. */
-    private static String place(Collector<RowData> out) {
-        for (Field field : out.getClass().getDeclaredFields()) {
-            if (field.getType().getSimpleName().equals("ConsumerRecord")) {
-                try {
-                    field.setAccessible(true);
-                    Object record = field.get(out);
-                    StringBuilder text = new StringBuilder();
-                    for (String part : new String[] {"topic", "partition", "offset"}) {
-                        Object found = record.getClass().getMethod(part).invoke(record);
-                        text.append(text.length() == 0 ? "" : ", ").append(part).append(' ').append(found);
-                    }
-                    return text + ": ";
-                } catch (ReflectiveOperationException | RuntimeException otherwise) {
-                    return ""; // another connector: the reason alone has to do
-                }
-            }
-        }
-        return "";
     }
 
     private static String excerpt(byte[] value) {

@@ -1,19 +1,24 @@
 package hopsworksflink.join;
 
+import hopsworksflink.format.EventsSchema;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.function.Predicate;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
  * The last committed records of a topic's partitions. An end of the log tells too little: before it may lie markers of
- * transactions, and what these have aborted.
+ * transactions, and what these have aborted; nor do records count that are of another feature group than is read.
  */
 final class TopicEnds {
     private static final String PREFIX = "properties.";
@@ -46,7 +51,7 @@ final class TopicEnds {
             Map<TopicPartition, Long> begins = consumer.beginningOffsets(partitions);
             Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
             for (TopicPartition one : partitions) {
-                long last = last(consumer, one, begins.get(one), ends.get(one));
+                long last = last(consumer, one, begins.get(one), ends.get(one), read(options));
                 if (last >= 0) {
                     found.put(one.partition(), last);
                 }
@@ -55,8 +60,27 @@ final class TopicEnds {
         return found;
     }
 
-    /** Offset of the last record before an end; below 0 if there is none. */
-    private static long last(KafkaConsumer<byte[], byte[]> consumer, TopicPartition of, long begin, long end) {
+    /** Which records the table has, by its options. */
+    private static Predicate<ConsumerRecord<byte[], byte[]>> read(Map<String, String> options) {
+        for (Map.Entry<String, String> option : options.entrySet()) {
+            if (option.getKey().endsWith("." + EventsSchema.GROUP_OPTION)) {
+                byte[] group = option.getValue().getBytes(StandardCharsets.UTF_8);
+                return record -> {
+                    Header header = record.headers().lastHeader(EventsSchema.GROUP_HEADER);
+                    return header != null && Arrays.equals(group, header.value());
+                };
+            }
+        }
+        return record -> true;
+    }
+
+    /** Offset of the last such record before an end; below 0 if there is none. */
+    private static long last(
+            KafkaConsumer<byte[], byte[]> consumer,
+            TopicPartition of,
+            long begin,
+            long end,
+            Predicate<ConsumerRecord<byte[], byte[]>> read) {
         consumer.assign(List.of(of));
         long last = -1;
         for (long few = FEW, from = end; last < 0 && from > begin; few *= 4) {
@@ -64,7 +88,7 @@ final class TopicEnds {
             consumer.seek(of, from);
             while (consumer.position(of) < end) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
-                    last = record.offset() < end ? record.offset() : last;
+                    last = record.offset() < end && read.test(record) ? record.offset() : last;
                 }
             }
         }
