@@ -1,6 +1,7 @@
 """The console script, as a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,30 @@ def test_a_reader_that_has_enough_is_no_error():
         timeout=60,
     )
     assert (done.stderr, len(done.stdout)) == ("", 10)
+
+
+WITH_A_CONNECTION = """
+from airflow import settings
+from airflow.models import Connection
+
+Connection.metadata.create_all(settings.engine)
+session = settings.Session()
+session.add(Connection(conn_id="flink_made_in_the_ui", conn_type="flink", host="http://127.0.0.1:1"))
+session.commit()
+
+from hopsworks_flink.cli import main
+
+main(["status", "dags/pipelines", "--flink-conn-id", "flink_made_in_the_ui"])
+"""
+
+
+@pytest.mark.airflow
+def test_connections_made_in_airflow_are_found(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "_AIRFLOW_PROCESS_CONTEXT"}
+    environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{tmp_path}/airflow.db"
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_A_CONNECTION], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert done.stderr.startswith("error: "), done
+    assert "http://127.0.0.1:1" in done.stderr
+    assert "There is no Airflow connection" not in done.stderr

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hopsworks_flink.cli import main
+from hopsworks_flink.clients.flink.files import OWN_JARS
+from tests.support import REPOSITORY
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub
 from tests.support.hopsworks_server import LocalHopsworks
+
+JARS = REPOSITORY / "flink_jobs" / "connectors" / "jars"
 
 
 def doctor(capsys: pytest.CaptureFixture, *arguments: str, code: int = 2) -> dict[str, tuple[str, str]]:
@@ -22,6 +27,8 @@ def doctor(capsys: pytest.CaptureFixture, *arguments: str, code: int = 2) -> dic
 def test_each_thing_has_its_line(
     flink: FlinkStub, hopsworks: LocalHopsworks, jars_dir: Path, capsys: pytest.CaptureFixture
 ) -> None:
+    (own,) = (JARS / OWN_JARS).glob("*.jar")
+    shutil.copy(own, jars_dir / OWN_JARS)
     found = doctor(capsys)
     # This server has no broker, which is the one thing that is wrong.
     assert {subject: result for subject, (result, _) in found.items() if result != "ok"} == {"kafka": "wrong"}
@@ -79,6 +86,13 @@ def test_nothing_is_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert "There is no Airflow connection 'hopsworks_default'" in found["hopsworks"][1]
     assert "flink_default" in found["flink"][1]
     assert not {"jars", "kafka", "jobs"} & set(found)
+
+
+def test_an_older_jar_of_this_package_is_named(flink: FlinkStub, jars_dir: Path, capsys: pytest.CaptureFixture) -> None:
+    result, text = doctor(capsys)["jars"]
+    assert result == "wrong"
+    assert "hopsworks-flink-java-1.jar is not the jar of version" in text
+    assert f"hopsworks-flink jars {jars_dir}" in text
 
 
 def test_no_secret_is_shown(flink: FlinkStub, hopsworks: LocalHopsworks, capsys: pytest.CaptureFixture) -> None:

@@ -56,6 +56,19 @@ def test_all_jars_are_fetched_once(repository: tuple[str, Path], tmp_path: Path,
     assert capsys.readouterr().out == ""
 
 
+def test_the_jar_of_an_older_version_of_this_package_is_replaced(
+    repository: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    url, _ = repository
+    assert main(["jars", str(tmp_path / "jars"), "--repository", url]) == 0
+    capsys.readouterr()
+    (own,) = (tmp_path / "jars" / "java").glob("*.jar")
+    own.write_bytes(b"an older one")
+    assert main(["jars", str(tmp_path / "jars"), "--repository", url]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(own)]
+    assert own.read_bytes() == (JARS / "java" / own.name).read_bytes()
+
+
 def test_another_jar_is_refused(repository: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     url, root = repository
     (jar,) = root.rglob("flink-sql-avro-*.jar")

@@ -58,6 +58,12 @@ def test_dags_are_documented_and_findable(bag):
         assert dag.max_active_runs == 1 or dag.dag_id.endswith("__recompute")
 
 
+def test_what_is_only_triggered_does_not_wait_to_be_unpaused(bag):
+    on = {dag_id.rpartition("__")[2] for dag_id, dag in bag.dags.items() if not dag.is_paused_upon_creation}
+    assert on == {"deploy", "simulate", "undeploy"}
+    assert all((dag.schedule is None) == (not dag.is_paused_upon_creation) for dag in bag.dags.values())
+
+
 def test_deploy_prepares_everything_before_the_job(bag):
     deploy = bag.dags["card_transactions__deploy"]
     job = deploy.task_dict["deploy_streaming_job"]

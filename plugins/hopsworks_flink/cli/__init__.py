@@ -323,6 +323,9 @@ def _each(steps: Iterator[T]) -> Iterator[T]:
 def _quiet_airflow() -> Iterator[None]:
     """Airflow logs to the standard output, which is for the answer alone, and more than one wants to read here."""
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    # As the commands of Airflow's own command line do: without it, Airflow 3.1 and newer look for connections in the
+    # environment only, and not among those that were made in its UI.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     with contextlib.redirect_stdout(sys.stderr):
         yield
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hopsworks_flink import __version__
 from hopsworks_flink._compat import conf
 from hopsworks_flink.cli.installing import requirements
-from hopsworks_flink.clients.flink.files import OWN_JARS
+from hopsworks_flink.clients.flink.files import OWN_JARS, programs_folder
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksFlinkError
@@ -134,7 +134,13 @@ def _flink(conn_id: str) -> Iterator[Check]:
 
 def _jars(hook: FlinkHook) -> str:
     jars = hook.find_jars(formats=(OWN_JARS,))
-    return f"{jars.flink_python.path.parent} has those of the cluster's version ({len(jars.connectors)} connectors)"
+    folder, own = jars.flink_python.path.parent, jars.launcher.path
+    shipped = programs_folder() / "connectors" / "jars" / OWN_JARS / own.name
+    if not shipped.is_file() or shipped.read_bytes() != own.read_bytes():
+        raise ConfigurationError(
+            f"{own} is not the jar of version {__version__} of this package: hopsworks-flink jars {folder}"
+        )
+    return f"{folder} has those of the cluster's version ({len(jars.connectors)} connectors)"
 
 
 def _restore_points(settings: dict[str, str]) -> Check:

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import re
-import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -96,7 +95,7 @@ def _is_missing(line: str) -> bool:
 
 
 def fetch_jars(folder: str, repository: str) -> Iterator[str]:
-    """Bring the jars that jobs take along into a folder, and name each one that was not there.
+    """Bring the jars that jobs take along into a folder, and name each one that was not there, or was another one.
 
     :param repository: URL of a Maven repository.
     :raises ConfigurationError: a jar cannot be fetched, or is not the one that was tested.
@@ -120,9 +119,11 @@ def fetch_jars(folder: str, repository: str) -> Iterator[str]:
         pom = programs_folder() / "java" / "pom.xml"
         raise ConfigurationError(f"This package's own jar is not built: mvn -f {pom} package (a wheel has it).")
     for jar in own:
-        if not (target / OWN_JARS / jar.name).is_file():
-            shutil.copyfile(jar, target / OWN_JARS / jar.name)
-            yield str(target / OWN_JARS / jar.name)
+        # Its name is the same in each version of the package.
+        copy = target / OWN_JARS / jar.name
+        if not copy.is_file() or copy.read_bytes() != jar.read_bytes():
+            _write(copy, jar.read_bytes())
+            yield str(copy)
 
 
 def _artifacts(pom: Path) -> Iterator[str]:

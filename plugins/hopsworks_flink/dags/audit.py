@@ -9,7 +9,7 @@ that shows the value with its events: `hopsworks-flink explain`. Differences tha
 events, are warnings in the log, and counted in the task's XCom.
 
 **Before the first run**: deploy the pipeline and unpause its offline backfill, then unpause this DAG. The worker needs
-DuckDB (`pip install 'airflow-provider-hopsworks-flink[testing]'`) and access to the offline store (Arrow Flight).
+DuckDB (`pip install duckdb`) and access to the offline store (Arrow Flight).
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ def audit_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag_arg
     """
     defaults = {
         "schedule": CronDataIntervalTimetable("30 4 * * *", timezone="UTC"),
-        "is_paused_upon_creation": True,
         "params": PARAMS,
         "default_args": {"retries": 1, "retry_delay": pendulum.duration(minutes=5)},
     }

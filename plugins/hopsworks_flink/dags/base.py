@@ -71,6 +71,8 @@ def pipeline_dag(
             "start_date": pendulum.datetime(2025, 1, 1, tz="UTC"),
             "catchup": False,
             "max_active_runs": 1,
+            # Runs of a paused DAG stay queued; where there is no schedule, each of them is one that somebody asked for.
+            "is_paused_upon_creation": {**defaults, **given}.get("schedule") is not None,
             **defaults,
             **given,
             "default_args": default_args,

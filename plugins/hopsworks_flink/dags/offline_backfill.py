@@ -34,7 +34,6 @@ def offline_backfill_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None
     defaults = {
         # A plain cron string would give data intervals of zero length.
         "schedule": CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
-        "is_paused_upon_creation": True,
         "default_args": {
             "retries": 2,
             "retry_delay": RETRY_DELAY,

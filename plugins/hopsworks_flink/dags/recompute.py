@@ -82,7 +82,6 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
         "schedule": CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
         # More than one, so that a manual run need not wait for a scheduled one that waits for late events.
         "max_active_runs": 16,
-        "is_paused_upon_creation": True,
         # So that empty fields of the form arrive as None and not as the text "None".
         "render_template_as_native_obj": True,
         "params": {

@@ -40,7 +40,6 @@ def supervise_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag
     deploy_dag_id = deploy_dag_id or f"{pipeline.name}__deploy"
     defaults = {
         "schedule": CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"),
-        "is_paused_upon_creation": True,
         "default_args": {"retries": 1, "retry_delay": pendulum.duration(seconds=20)},
     }
     # Relative to where Airflow is served, which a link in this file's text would not be in the documentation.

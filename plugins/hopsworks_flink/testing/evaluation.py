@@ -73,8 +73,7 @@ def connect() -> duckdb.DuckDBPyConnection:
         from duckdb.sqltypes import VARCHAR
     except ImportError:
         raise ConfigurationError(
-            "Evaluating a pipeline needs DuckDB, which is not installed: "
-            "pip install 'airflow-provider-hopsworks-flink[testing]'."
+            "Evaluating a pipeline needs DuckDB, which is not installed: pip install duckdb."
         ) from None
     connection = duckdb.connect(config={"enable_external_access": False, "threads": 1})
     connection.execute("SET TimeZone = 'UTC'")
