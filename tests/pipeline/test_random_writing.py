@@ -9,9 +9,11 @@ import pytest
 from hopsworks_flink.pipeline.decoding import decoder
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.testing.events import typed_columns
+from hopsworks_flink.testing.queries import TOMBSTONE
 from tests.pipeline.strict_format import JavaFormat, texts
 from tests.support.live.random_pipelines import random_case
-from tests.support.live.random_writing import encoder
+from tests.support.live.random_versions import JOIN, with_join
+from tests.support.live.random_writing import SCHEMA_ID, encoder
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +39,23 @@ def test_both_give_what_was_written(flink: JavaFormat, seed: int) -> None:
     framing["message"] = source.protobuf_message.options() if source.protobuf_message else None
     found = flink.decode(source.format, schema, values, written=source.avro_schema, **framing)
     assert found == [{"row": row} for row in wanted]
+
+
+def test_versions_that_are_joined_are_written_in_every_way() -> None:
+    """And read as they were meant."""
+    ways = set()
+    for seed in range(40):
+        case = with_join(random_case(seed, groups=1, events=1))
+        pipeline = Pipeline.parse(case.spec)
+        join = pipeline.source.join[JOIN]
+        ways.add((join.format, join.framing is not None, join.registry is not None))
+        encode = encoder(pipeline.model_copy(update={"source": join}), case.schemas.get(SCHEMA_ID))
+        decode = decoder(join, case.schemas.get)
+        for version in (one for one in case.versions[JOIN] if TOMBSTONE not in one):
+            assert decode(encode(version).value) == {name: version[name] for name in join.value_columns}
+    assert ways == {
+        ("json", False, False),
+        *(("protobuf", framed, False) for framed in (False, True)),
+        *(("avro", framed, False) for framed in (False, True)),
+        ("avro", True, True),
+    }

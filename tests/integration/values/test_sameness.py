@@ -22,8 +22,9 @@ from tests.support.fixtures import set_connection
 from tests.support.live.platform import records
 from tests.support.live.random_events import EPOCH, HORIZON
 from tests.support.live.random_pipelines import Case, random_case
-from tests.support.live.random_versions import with_join
+from tests.support.live.random_versions import REGISTRY, with_join
 from tests.support.live.sameness import Cluster, Comparison, decoded, time_of
+from tests.support.registry_stub import RegistryStub, registry_stub
 
 OTHERS = random.Random(os.environ.get("SAMENESS_SEED")).sample(
     range(2**31), int(os.environ.get("SAMENESS_EXAMPLES", "0"))
@@ -31,9 +32,16 @@ OTHERS = random.Random(os.environ.get("SAMENESS_SEED")).sample(
 
 
 @pytest.fixture(scope="module")
-def cluster(stack: Any) -> Iterator[Cluster]:
+def registry() -> Iterator[RegistryStub]:
+    with registry_stub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(stack: Any, registry: RegistryStub) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         set_connection(patch, "flink_default", **stack.airflow_connections()["flink_default"])
+        set_connection(patch, REGISTRY, conn_type="http", host=registry.url)
         yield Cluster(stack)
 
 
@@ -83,6 +91,8 @@ def check(cluster: Cluster, case: Case) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1, *OTHERS])
-def test_stream_batch_and_duckdb_agree(cluster: Cluster, seed: int) -> None:
+def test_stream_batch_and_duckdb_agree(cluster: Cluster, registry: RegistryStub, seed: int) -> None:
     case = random_case(seed)
-    check(cluster, with_join(case) if seed % 3 else case)
+    case = with_join(case) if seed % 3 else case
+    registry.schemas = case.schemas
+    check(cluster, case)

@@ -165,6 +165,7 @@ class Case:
     :param events: in the order of arrival, as `hopsworks_flink.testing.evaluate` takes them.
     :param partitions: of each event.
     :param versions: of each join, in the order of its topic.
+    :param schemas: what a registry has, by id.
     """
 
     seed: int
@@ -172,6 +173,7 @@ class Case:
     events: list[dict[str, Any]]
     partitions: list[int]
     versions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    schemas: dict[int, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"random_case({self.seed})"

@@ -8,20 +8,29 @@ from typing import Any
 
 from tests.support.live.random_events import HOUR, MINUTE, SECOND, START
 from tests.support.live.random_pipelines import Case
+from tests.support.live.random_writing import SCHEMA_ID, random_writing
 
 JOIN = "known"
+#: Connection of the schema registry.
+REGISTRY = "sameness_registry"
 
 
 def with_join(case: Case) -> Case:
     """The case, with what is joined to its events in some of its groups; all versions come before the events."""
-    chance = random.Random(f"{case.seed} join")
+    chance = random.Random(f"{case.seed} versions")
     spec = {**case.spec, "source": dict(case.spec["source"])}
-    schema = {"card": {"type": "bigint", "key": True}, "most": "double", "name": "string", "since": "bigint"}
+    columns = {"most": "double", "name": "string", "since": "bigint"}
+    written = random_writing(chance, chance.choice(["json", "avro", "protobuf"]), columns, {}, wrapped=False)
+    schemas = {}
+    if "avro_schema" in written and chance.random() < 0.7:
+        schemas[SCHEMA_ID] = written.pop("avro_schema")
+        written.pop("schema_ids", None)
+        written |= {"framing": "confluent", "registry": REGISTRY}
     spec["source"]["join"] = {
         JOIN: {
             "topic": "known",
-            "format": chance.choice(["json", "avro"]),
-            "schema": schema,
+            **written,
+            "schema": {"card": {"type": "bigint", "key": True}, **written["schema"]},
             "event_time": chance.choice([{"column": "since"}, "kafka_timestamp"]),
             "by": "card",
             "columns": {"bound": "most", "called": "name"},
@@ -36,7 +45,7 @@ def with_join(case: Case) -> Case:
         more = {"bound": "bound", "called": "called"} if part == "features" else {"joined": chance.choice(made)}
         groups.append({**group, part: {**group[part], **more}})
     versions = [_version(chance) for _ in range(60)]
-    return replace(case, spec={**spec, "feature_groups": groups}, versions={JOIN: versions})
+    return replace(case, spec={**spec, "feature_groups": groups}, versions={JOIN: versions}, schemas=schemas)
 
 
 def _version(chance: random.Random) -> dict[str, Any]:

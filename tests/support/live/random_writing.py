@@ -42,6 +42,12 @@ KINDS_OF_PROTOBUF = {
     "timestamp": ["google.protobuf.Timestamp"],
 }
 MESSAGE = "sameness.Record"
+#: Columns that may stand beside the records' values, and where.
+BESIDE: dict[str, dict[str, Any]] = {
+    "tiny": {"key": True},
+    "shop": {"header": "shop"},
+    "price": {"header": "the price"},
+}
 # Of what can say microseconds and needs no hour twice.
 TIMES: list[dict[str, str]] = [
     {},
@@ -62,8 +68,18 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-def random_writing(chance: random.Random, format_: str, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Settings of a source: how its columns are written, and in what."""
+def random_writing(
+    chance: random.Random,
+    format_: str,
+    columns: Mapping[str, str],
+    beside: Mapping[str, Any] = BESIDE,
+    *,
+    wrapped: bool = True,
+) -> dict[str, Any]:
+    """Settings of a topic's records: how its columns are written, and in what.
+
+    :param wrapped: whether they may be change events.
+    """
     named = format_ != "avro" or chance.random() < 0.5
     declared: dict[str, Any] = {}
     for name, kind in columns.items():
@@ -72,13 +88,13 @@ def random_writing(chance: random.Random, format_: str, columns: Mapping[str, st
             places = PLACES_OF_PROTOBUF if format_ == "protobuf" else PLACES
             more = {**more, "path": chance.choice(places + (NAMES_OF_JSON if format_ == "json" else [])).format(name)}
         declared[name] = {"type": kind, **more} if more else kind
-    for name, place in (("tiny", {"key": True}), ("shop", {"header": "shop"}), ("price", {"header": "the price"})):
+    for name, place in beside.items():
         if chance.random() < 0.5:
             declared[name] = {"type": columns[name], **place}
     source: dict[str, Any] = {"format": format_, "schema": declared}
     if format_ != "json" and chance.random() < 0.5:
         source |= {"framing": "confluent", "schema_ids": [SCHEMA_ID]}
-    if named and chance.random() < 0.5:
+    if named and wrapped and chance.random() < 0.5:
         source["unwrap"] = "debezium"
     if format_ == "avro" and named:
         source["avro_schema"] = _schema(declared, source.get("unwrap"))
@@ -168,11 +184,14 @@ def _type(kinds: Mapping[Path, Any], numbers: Iterator[int]) -> Any:
     return {"type": "record", "name": f"r{next(numbers)}", "fields": fields}
 
 
-def encoder(pipeline: Pipeline) -> Callable[[Mapping[str, Any]], Record]:
-    """What makes a record of an event."""
+def encoder(pipeline: Pipeline, schema: Any = None) -> Callable[[Mapping[str, Any]], Record]:
+    """What makes a record of an event.
+
+    :param schema: that it is written with, where a registry has it.
+    """
     source = pipeline.source
     places = {name: path_of(name, column, source.envelope) for name, column in source.value_columns.items()}
-    schema = fastavro.parse_schema(source_avro_schema(pipeline)) if source.format == "avro" else None
+    avro = _avro(pipeline, schema)
     framing = b"\0" + struct.pack(">I", SCHEMA_ID) if source.framing else b""
     message = protobuf.message_of(str(source.descriptor), MESSAGE) if source.format == "protobuf" else None
 
@@ -195,10 +214,10 @@ def encoder(pipeline: Pipeline) -> Callable[[Mapping[str, Any]], Record]:
             # Framing says as well that it is the first message of its file.
             indexes = b"\0" if source.framing else b""
             return Record(framing + indexes + record.SerializeToString(), key, headers)
-        if schema is None:
+        if avro is None:
             return Record(_json(nested(values)).encode(), key, headers)
         buffer = io.BytesIO()
-        fastavro.schemaless_writer(buffer, schema, nested(values))
+        fastavro.schemaless_writer(buffer, avro, nested(values))
         return Record(framing + buffer.getvalue(), key, headers)
 
     def _held(column: Column, value: Any) -> Any:
@@ -211,6 +230,13 @@ def encoder(pipeline: Pipeline) -> Callable[[Mapping[str, Any]], Record]:
         return value.astimezone(ZoneInfo(str(column.zone))).replace(tzinfo=None).isoformat()
 
     return encode
+
+
+def _avro(pipeline: Pipeline, schema: Any) -> Any:
+    """What records of Avro are written with; None for others."""
+    if pipeline.source.format != "avro":
+        return None
+    return fastavro.parse_schema(schema or source_avro_schema(pipeline))
 
 
 def _json(value: Any) -> str:

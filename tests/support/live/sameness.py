@@ -38,7 +38,7 @@ from hopsworks_flink.testing.queries import TOMBSTONE
 from tests.support.live.platform import records
 from tests.support.live.random_events import EPOCH, HORIZON
 from tests.support.live.random_pipelines import Case
-from tests.support.live.random_writing import encoder
+from tests.support.live.random_writing import SCHEMA_ID, encoder
 
 # Flink gets so long for a submission and all of its rows.
 SECONDS = 120
@@ -158,7 +158,8 @@ class Cluster:
         producer = Producer({**self.conf, "enable.idempotence": True})
         for name, join in pipeline.source.join.items():
             self.create_topic(join.topic, 1)
-            encode = encoder(pipeline.model_copy(update={"source": join}))
+            schema = case.schemas.get(SCHEMA_ID) if join.registry else None
+            encode = encoder(pipeline.model_copy(update={"source": join}), schema)
             for version in case.versions[name]:
                 gone = version.get(TOMBSTONE, False)
                 record = encode({**dict.fromkeys(join.declared), **version})._asdict() if not gone else {}
