@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from confluent_kafka import Uuid
 
+from hopsworks_flink.clients.flink.jobs import topic_marks
+from hopsworks_flink.clients.flink.submission import job_configuration
+from hopsworks_flink.clients.kafka.offsets import id_text
 from hopsworks_flink.clients.kafka.topics import Topic, TopicChanges, compare
 
 EXISTING = Topic("t", 2, 1, {"retention.ms": "1000", "cleanup.policy": "delete"})
@@ -27,3 +31,12 @@ def test_compare(wanted: Topic, partitions: Any, config: dict[str, str], impossi
     changes: TopicChanges = compare(wanted, EXISTING)
     assert (changes.partitions, dict(changes.config)) == (partitions, config)
     assert (len(changes.impossible), len(changes.differences)) == (impossible, differences)
+
+
+def test_the_id_of_a_topic_can_be_a_mark_of_a_job() -> None:
+    """Whatever its bits are."""
+    ids = [id_text(Uuid(*bits)) for bits in ((-1, -1), (-262145, -5), (-1025, 7), (0, 0))]
+    assert len(set(ids)) == 4
+    for text in ids:
+        (made,) = job_configuration("j", {}, topic_marks({"orders": text})).items() - {("pipeline.name", "j")}
+        assert made[1] == f"topic_id.orders:{text}"

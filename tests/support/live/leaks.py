@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
 import traceback
@@ -180,7 +181,8 @@ def files_with(markers: Iterable[Marker], folders: Iterable[Path], since: float,
     wanted = [(marker.name, marker.text.encode()) for marker in markers]
     found = []
     for folder in folders:
-        for file in folder.rglob("*"):
+        # Unlike a glob it passes over folders that vanish meanwhile.
+        for file in (Path(parent) / name for parent, _, names in os.walk(folder) for name in names):
             if kept & {file, *file.parents} or file.is_symlink() or not file.is_file():
                 continue
             try:

@@ -262,9 +262,14 @@ def topic_ids(conf: Mapping[str, Any], names: Iterable[str], seconds: float = _S
         return {}
     answers = client.admin.describe_topics(TopicCollection(there), request_timeout=seconds)
     try:
-        return {name: str(answer.result().topic_id) for name, answer in answers.items()}
+        return {name: id_text(answer.result().topic_id) for name, answer in answers.items()}
     except KafkaException as error:
         raise KafkaError(f"Kafka at {client.servers} does not tell topic ids: {error.args[0].str()}") from error
+
+
+def id_text(topic_id: Any) -> str:
+    """A topic's id as Kafka's own tools write it, in base64 for URLs; the client's text has ``/`` and ``+``."""
+    return str(topic_id).translate(str.maketrans("+/", "-_")).rstrip("=")
 
 
 def compaction(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -> str | None:
