@@ -178,7 +178,7 @@ def test_avro(flink: JavaFormat) -> None:
 def test_what_is_left_out_is_no_failure_and_not_refused() -> None:
     pipeline = Pipeline.parse(spec(COLUMNS, format="json", unwrap="debezium"))
     deleted = json.dumps(change("d")).encode()
-    assert value_check(pipeline)(deleted) is None
+    assert value_check(pipeline.source)(deleted) is None
     assert refused_of(pipeline, [(deleted, 1_740_830_400_000)]).count == 0
     assert not pipeline.canary_groups
 

@@ -14,11 +14,11 @@ from tests.support.undecodable import EVENT, SCHEMA, avro
 
 @pytest.mark.parametrize("encoding", ["avro", "json"])
 def test_a_tombstone_is_no_event_and_no_failure(encoding: str) -> None:
-    assert value_check(pipeline(encoding, SCHEMA))(None) is None
+    assert value_check(pipeline(encoding, SCHEMA).source)(None) is None
 
 
 def test_an_event_of_the_schema() -> None:
-    check = value_check(pipeline("avro", SCHEMA))
+    check = value_check(pipeline("avro", SCHEMA).source)
     assert check(avro(EVENT)) is None
     assert check(avro(EVENT) + b"\0") == "1 byte is left after the record; the producer's schema is longer"
 

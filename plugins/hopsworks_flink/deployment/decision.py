@@ -321,7 +321,7 @@ def _decide_without_job(
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
     left = facts.left or RestorePoint(None, "no earlier job is known")
-    policy = with_state(policy, _marks_before(previous, left, known))
+    policy = with_state(policy, marks_before(previous, left, known))
     if policy.state == "rewarm":
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
@@ -351,10 +351,10 @@ def _begin_rewarmed(
     return begin(start, f"; {_rewarmed(policy)}", panes)
 
 
-def _marks_before(
+def marks_before(
     previous: FlinkJob | None, left: RestorePoint, known: KnownDeployment | None
 ) -> Mapping[str, str] | None:
-    """Of the job whose state there is; None: of a job of that name nothing is known."""
+    """Marks of the job whose state there is; None: of a job of that name nothing is known."""
     if left.path and left.marks:
         return left.marks
     if previous is not None:

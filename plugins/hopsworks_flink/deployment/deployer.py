@@ -20,6 +20,7 @@ from hopsworks_flink.clients.flink.jobs import (
     FlinkJob,
     derive_job_id,
     identity_marks,
+    newest,
     next_job_id,
     watermark_of,
 )
@@ -37,6 +38,7 @@ from hopsworks_flink.deployment.decision import (
     Submit,
     Wait,
     decide,
+    marks_before,
     with_state,
 )
 from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
@@ -90,6 +92,7 @@ class Deployer:
         self.killable_job_id: str | None = None
         self._restore_points = RestorePoints(hook)
         self._marks = dict(marks or {})
+        self._source_marks: Mapping[str, str] = {}
         self._hash = desired.hash
         self._deadline = 0.0
         #: The job that was seen restarting: since when, and when last; by the monotonic clock.
@@ -240,7 +243,7 @@ class Deployer:
         watermark = watermark_of(self.hook.job_marks(old.job_id))
         replay = decision.start if decision.start and decision.start.replay else None
         try:
-            self.desired.check_start(decision.start)
+            self._source_marks = self.desired.check_start(decision.start, {})
         except FlinkStateError as error:
             if not decision.panes:
                 raise
@@ -350,7 +353,7 @@ class Deployer:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor
         start, unfinished = decision.start, self._unfinished(job)
         try:
-            self.desired.check_start(start)
+            self._source_marks = self.desired.check_start(start, self._ended(decision, facts))
         except FlinkStateError as error:
             if decision.panes is None:
                 raise
@@ -379,6 +382,13 @@ class Deployer:
         attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
         action = "recovered" if isinstance(decision, Recover) else "submitted"
         return self._result(action, attempt, start, f"{decision.reason}; {start.words}")
+
+    def _ended(self, decision: Submit | Recover, facts: DeploymentFacts) -> Mapping[str, str]:
+        """Marks of the ended job whose state a new one goes on with because nobody said otherwise; else none."""
+        running = isinstance(decision, Recover) and not decision.job.is_terminal
+        if running or self.policy.state != "auto" or facts.left is None or decision.start.path != facts.left.path:
+            return {}
+        return marks_before(newest(facts.jobs), facts.left, self.record.known()) or {}
 
     def _forgotten(self) -> str | None:
         """The deployment before this one, where Flink has forgotten all of them: ids must not repeat.
@@ -442,6 +452,7 @@ class Deployer:
         marks = {
             **self._marks,
             **own_marks,
+            **({} if back else self._source_marks),
             MARK_HASH: job.hash,
             MARK_OWNER: OWNER,
             MARK_STATE: "restore" if back else start.policy if self.policy.state == "auto" else self.policy.state,

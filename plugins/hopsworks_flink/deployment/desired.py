@@ -41,7 +41,9 @@ class DesiredJob:
     :param local_files: names of files in the bundle that were read from the worker: their content is not ours to keep.
     :param from_beginning: whether the job reads its source from the beginning when it starts without state.
     :param check_start: raises FlinkStateError if the source does not hold what the job has to read when it begins so
-        (None: with the state that the job before it leaves); asked before the job that runs is touched.
+        (None: with the state that the job before it leaves); asked before the job that runs is touched. With the
+        marks of a job that has ended, where it is to go on with what that one left. Returns further marks, of what the
+        source is.
     """
 
     job_name: str
@@ -57,7 +59,7 @@ class DesiredJob:
     marks: Mapping[str, str] = field(default_factory=dict)
     local_files: frozenset[str] = frozenset()
     from_beginning: bool = False
-    check_start: Callable[[Start | None], object] = lambda start: None
+    check_start: Callable[[Start | None, Mapping[str, str]], Mapping[str, str]] = lambda start, ended: {}
 
     @property
     def hash(self) -> str:

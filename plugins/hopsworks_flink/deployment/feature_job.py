@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks
+from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks, topic_marks, topics_made_anew
 from hopsworks_flink.exceptions import ConfigurationError, FlinkStateError, KafkaError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.registry_connection import registries, registries_shown
@@ -31,6 +31,16 @@ _NO_REPLAY = (
 _WAYS_OUT = (
     "Deploy with state='fresh': windows that are open now will lack events. Or give the changed feature groups a new "
     "version beside the old ones, and leave the old ones as they are."
+)
+#: What is said of a topic whose offsets in a state are those of another one.
+MADE_ANEW = (
+    "was deleted and made again since the job ran whose state there is: the next one would go on at the offsets of the "
+    "old topic, and skip as many records of the new one"
+)
+_AFTER_ANEW = (
+    "Deploy with state='rewarm': the job reads the new topic from its start, and windows that were open lack what only "
+    "the old one held. Or with state='restore', which keeps that, if each partition has fewer records than the old one "
+    "had: the job then begins at the start too."
 )
 _FROM_THE_END = (
     "From a compacted topic a job without state can only begin at the end: start='latest', or source.start: latest. "
@@ -122,13 +132,31 @@ class FeatureJob:
             check_start=self.check_start,
         )
 
-    def check_start(self, start: Start | None) -> None:
+    def check_start(self, start: Start | None, ended: Mapping[str, str]) -> dict[str, str]:
         """Refuse a start for which the source topic no longer holds the events; warn of a topic that loses them.
 
         :param start: None: with the state that the job before leaves.
-        :raises FlinkStateError: records were deleted, or compacted away, that windows need.
+        :param ended: marks of a job that has ended, if the new one is to go on with what that left.
+        :return: marks that say which topics they are.
+        :raises FlinkStateError: records were deleted, or compacted away, that windows need; or the state is of another
+            topic of the same name.
         :raises ConfigurationError: a joined topic does not exist.
         """
+        self._check_records(start)
+        return topic_marks(self._check_topics(ended))
+
+    def _check_topics(self, ended: Mapping[str, str]) -> dict[str, str]:
+        """The ids of the topics that the job reads."""
+        try:
+            ids, anew = topics_read(self.pipeline, self.brokers, ended)
+        except KafkaError as error:
+            log.warning("Whether the job's topics are still the same, Kafka does not tell this worker: %s", error)
+            return {}
+        if anew:
+            raise FlinkStateError(f"Kafka topic {' and '.join(anew)} {MADE_ANEW}. Nothing was touched. {_AFTER_ANEW}")
+        return ids
+
+    def _check_records(self, start: Start | None) -> None:
         from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
         from hopsworks_flink.pipeline.recompute import compacted
 
@@ -203,6 +231,29 @@ class FeatureJob:
             registries=registries(pipeline),
         )
         return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
+
+
+def topics_read(
+    pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]], ended: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The topics that a job reads: name -> Kafka's id; and those that hold records and had another id before.
+
+    :param brokers: as of `FeatureJob`.
+    :param ended: marks of the job that ran before.
+    :raises KafkaError: a broker does not tell.
+    """
+    from hopsworks_flink.clients.kafka.offsets import end_offsets, topic_ids
+
+    joins = pipeline.source.join.values()
+    there = [pipeline.source.topic, *(join.topic for join in joins if join.broker == "source")]
+    here = [join.topic for join in joins if join.broker == "feature_store"]
+    ids: dict[str, str] = {}
+    anew: list[str] = []
+    for broker, topics in ((brokers[0], there), (brokers[-1], here)):
+        found = topic_ids(broker, topics, LOOK_SECONDS) if topics else {}
+        anew += [name for name in topics_made_anew(ended, found) if any(end_offsets(broker, name).values())]
+        ids |= found
+    return ids, anew
 
 
 def join_warnings(pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]]) -> list[str]:

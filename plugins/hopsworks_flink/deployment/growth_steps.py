@@ -83,7 +83,7 @@ class FeatureGrowth:
         if panes and asked == "restore":
             return replace(growth, state="restore")
         try:
-            desired.check_start(Start(None, "", replay=True, watermark=growth.watermark))
+            desired.check_start(Start(None, "", replay=True, watermark=growth.watermark), {})
         except FlinkStateError as error:
             if not panes:
                 raise

@@ -9,7 +9,7 @@ from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_sec
 from hopsworks_flink.clients.registry import RegistryConnection, schema_of
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.spec.source import Source
+from hopsworks_flink.pipeline.spec.source import Records
 
 
 def registry_connection(conn_id: str) -> RegistryConnection:
@@ -46,7 +46,7 @@ def registries_shown(pipeline: Pipeline) -> list[str]:
     return [fact for name in pipeline.source.registries for fact in registry_connection(name).public()]
 
 
-def schemas_of(records: Source) -> Callable[[int], Any] | None:
+def schemas_of(records: Records) -> Callable[[int], Any] | None:
     """The schemas of a topic's registry by their ids, as `hopsworks_flink.pipeline.decoding.decoder` takes them."""
     if records.registry is None:
         return None

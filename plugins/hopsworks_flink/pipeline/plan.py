@@ -16,7 +16,7 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.resources import features
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.source import versions
+from hopsworks_flink.pipeline.spec.source import Records
 from hopsworks_flink.pipeline.sql import late, names, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
 from hopsworks_flink.pipeline.sql.events import Step, views
@@ -245,8 +245,8 @@ def registry_values(pipeline: Pipeline, registries: Mapping[str, Mapping[str, st
     :param registries: as of `bindings`.
     :raises PipelineError: a topic has one of which nothing is known.
     """
-    topics = {"source_registry": pipeline.source}
-    topics |= {join_registry(name): versions(join) for name, join in pipeline.source.join.items()}
+    topics: dict[str, Records] = {"source_registry": pipeline.source}
+    topics |= {join_registry(name): join for name, join in pipeline.source.join.items()}
     values = {}
     for placeholder, records in topics.items():
         if records.registry is None:

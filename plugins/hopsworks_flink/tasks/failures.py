@@ -13,6 +13,7 @@ from hopsworks_flink.exceptions import FlinkError, HopsworksFlinkError
 if TYPE_CHECKING:
     from hopsworks_flink.hooks.flink import FlinkHook
     from hopsworks_flink.pipeline.spec import Pipeline
+    from hopsworks_flink.pipeline.spec.source import Records
 
 Broker = Callable[[], Mapping[str, Any]]
 _TOPIC_GONE = "UnknownTopicOrPartition"
@@ -89,7 +90,7 @@ def _poison(stack: str, pipeline: Pipeline, kafka: Broker) -> str | None:
     if read is None:
         return f"The job cannot decode a record of topic {topic}. {remedy(pipeline, topic)}"
     try:
-        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(read, schemas_of(read.source)))
+        found = find_poison(kafka(), topic, pipeline.consumer_group, value_check(read, schemas_of(read)))
     except HopsworksFlinkError as error:
         return f"The job cannot decode a record of topic {topic}, which could not be looked for: {error}"
     if not found.records:
@@ -102,17 +103,12 @@ def _poison(stack: str, pipeline: Pipeline, kafka: Broker) -> str | None:
     return f"The job cannot decode {named}. {remedy(pipeline, topic)}"
 
 
-def _read(pipeline: Pipeline, stack: str) -> tuple[str, Pipeline | None]:
-    """The topic that the stack trace tells of, and the pipeline as if that were its source; None: its broker is
-    another.
-    """
-    from hopsworks_flink.pipeline.spec.source import versions
-
+def _read(pipeline: Pipeline, stack: str) -> tuple[str, Records | None]:
+    """The topic that the stack trace tells of, and its records; None: its broker is another."""
     for join in pipeline.source.join.values():
         if f"topic {join.topic}, partition" in stack:
-            read = pipeline.model_copy(update={"source": versions(join)})
-            return join.topic, read if join.broker == "source" else None
-    return pipeline.source.topic, pipeline
+            return join.topic, join if join.broker == "source" else None
+    return pipeline.source.topic, pipeline.source
 
 
 def remedy(pipeline: Pipeline, topic: str | None = None) -> str:

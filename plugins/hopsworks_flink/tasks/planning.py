@@ -18,7 +18,15 @@ from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
 from hopsworks_flink.deployment.decision import WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.estimating import estimates
-from hopsworks_flink.deployment.feature_job import LOOK_SECONDS, ONLY_FORWARD, PROGRAM, FeatureJob, join_warnings
+from hopsworks_flink.deployment.feature_job import (
+    LOOK_SECONDS,
+    MADE_ANEW,
+    ONLY_FORWARD,
+    PROGRAM,
+    FeatureJob,
+    join_warnings,
+    topics_read,
+)
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkAmbiguousJobError,
@@ -136,6 +144,7 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
         registered = all(group.same_rows for group in groups)
         job, marks = _job(session if registered else None, pipeline, deployment)
         warnings += _joined(session, pipeline)
+        anew = _made_anew(session, pipeline, marks) if job.action == "create" and marks else []
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
@@ -150,6 +159,8 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
             outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
         elif outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
             outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
+    if outcome == "keeps" and deployment.state == "auto" and anew:
+        outcome, reasons = "refused", [*reasons, f"topic {' and '.join(anew)} {MADE_ANEW}"]
     sql, estimated = pipeline.left_to_sql, estimates(pipeline)
     known = marks is not None
     return Comparison(pipeline.name, [*resources, job], outcome, reasons, warnings, sql, estimated, known)
@@ -198,6 +209,14 @@ def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | No
         return policy, bool(policy) and any(end_offsets(broker, topic).values())
     except KafkaError:
         return None, False
+
+
+def _made_anew(session: HopsworksSession, pipeline: Pipeline, marks: Mapping[str, str]) -> list[str]:
+    """Topics that are others than those that the ended job read; none without a broker."""
+    try:
+        return topics_read(pipeline, [session.kafka_config()], marks)[1]
+    except KafkaError:
+        return []
 
 
 def _joined(session: HopsworksSession, pipeline: Pipeline) -> list[str]:

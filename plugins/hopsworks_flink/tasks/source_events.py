@@ -23,14 +23,14 @@ from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
-from hopsworks_flink.pipeline.spec.source import versions
 from hopsworks_flink.pipeline.sql.quarantine import NO_VERSION
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 from hopsworks_flink.testing.queries import TOMBSTONE
 from hopsworks_flink.testing.tracing import Stage, Trace, trace
 
 if TYPE_CHECKING:
-    from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
+    from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+    from hopsworks_flink.pipeline.spec.source import Records
 
 Key = tuple[Any, ...]
 Joined = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -213,9 +213,9 @@ def event_milliseconds(pipeline: Pipeline, values: Mapping[str, Any], arrived: i
     return {"seconds": value * 1000, "milliseconds": value, "microseconds": value // 1000}[source.event_time.unit]
 
 
-def beside(source: Source, record: Any) -> dict[str, Any]:
+def beside(records: Records, record: Any) -> dict[str, Any]:
     """Columns that are the record's key or one of its headers."""
-    columns = source.beside_columns
+    columns = records.beside_columns
     headers = dict(record.headers() or ()) if columns else {}
     found: dict[str, Any] = {}
     for name, column in columns.items():
@@ -322,10 +322,9 @@ def read_versions(
     """
     found = {}
     for name, join in pipeline.source.join.items():
-        records = versions(join)
-        decode, read = decoder(records, schemas_of(records)), list[tuple[int, int, dict[str, Any]]]()
+        decode, read = decoder(join, schemas_of(join)), list[tuple[int, int, dict[str, Any]]]()
 
-        def take(record: Any, decode: Any = decode, records: Any = records, read: Any = read) -> None:
+        def take(record: Any, decode: Any = decode, join: Any = join, read: Any = read) -> None:
             values: dict[str, Any] = {TOMBSTONE: True}
             if record.value() is not None:
                 try:
@@ -333,7 +332,7 @@ def read_versions(
                 except UndecodableError:
                     return  # it has failed the job
             at = {KAFKA_TIMESTAMP: record.timestamp()[1]}
-            read.append((record.partition(), record.offset(), {**values, **beside(records, record), **at}))
+            read.append((record.partition(), record.offset(), {**values, **beside(join, record), **at}))
 
         conf = store_conf if join.broker == "feature_store" else source_conf
         if not read_span(conf, join.topic, 0, None, take, seconds=seconds).complete:

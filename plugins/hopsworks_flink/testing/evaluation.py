@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
-from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
-from hopsworks_flink.pipeline.spec.source import versions
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.source import Records
 from hopsworks_flink.pipeline.types import FeatureType
 from hopsworks_flink.testing import queries
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP, typed_columns
@@ -105,17 +105,17 @@ def load_versions(
             {column: value for column, value in row.items() if column != queries.TOMBSTONE} if is_gone else row
             for row, is_gone in zip(rows, gone, strict=True)
         ]
-        table = _table(versions(join), values, f"joined.{name}")
+        table = _table(join, values, f"joined.{name}")
         connection.register(
             queries.raw_versions(name), table.append_column(queries.TOMBSTONE, pa.array(gone, pa.bool_()))
         )
 
 
-def _table(source: Source, events: Sequence[Mapping[str, Any]], what: str) -> Any:
+def _table(records: Records, events: Sequence[Mapping[str, Any]], what: str) -> Any:
     import pyarrow as pa
 
-    columns = typed_columns(source, events, what)
-    arrays = {name: pa.array(columns[name], _arrow_type(kind)) for name, kind in source.columns.items()}
+    columns = typed_columns(records, events, what)
+    arrays = {name: pa.array(columns[name], _arrow_type(kind)) for name, kind in records.columns.items()}
     arrays[KAFKA_TIMESTAMP] = pa.array(columns[KAFKA_TIMESTAMP], pa.int64())
     arrays[queries.ARRIVAL] = pa.array(range(len(events)), pa.int64())
     return pa.table(arrays)

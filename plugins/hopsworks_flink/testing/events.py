@@ -9,7 +9,7 @@ from typing import Any
 
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline import json_values
-from hopsworks_flink.pipeline.spec.source import Column, Source
+from hopsworks_flink.pipeline.spec.source import Column, Records
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP
 
 #: Key of an event's Kafka timestamp, beside its columns.
@@ -18,13 +18,13 @@ KAFKA_TIMESTAMP = "__kafka_timestamp"
 _EPOCH = datetime(1970, 1, 1)
 
 
-def typed_columns(source: Source, events: Sequence[Mapping[str, Any]], what: str = "events") -> dict[str, list[Any]]:
+def typed_columns(records: Records, events: Sequence[Mapping[str, Any]], what: str = "events") -> dict[str, list[Any]]:
     """The events' values column by column, and their Kafka timestamps (epoch milliseconds); absent values are None.
 
     :param what: the events are, in errors.
     :raises PipelineError: an event has an unknown column, or a value that its column cannot hold.
     """
-    converters = {name: _converter(column, source.format) for name, column in source.declared.items()}
+    converters = {name: _converter(column, records.format) for name, column in records.declared.items()}
     converters[KAFKA_TIMESTAMP] = _epoch_milliseconds
     columns: dict[str, list[Any]] = {name: [] for name in converters}
     for number, event in enumerate(events):
@@ -34,7 +34,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]], what: str
         if unknown:
             raise PipelineError(
                 f"{what}[{number}] has {unknown[0]!r}, which is not a column of the source: "
-                f"{', '.join(source.columns)} (and {KAFKA_TIMESTAMP})"
+                f"{', '.join(records.columns)} (and {KAFKA_TIMESTAMP})"
             )
         for name, convert in converters.items():
             value = event.get(name)
@@ -42,7 +42,7 @@ def typed_columns(source: Source, events: Sequence[Mapping[str, Any]], what: str
                 columns[name].append(None if value is None else convert(value))
             except (ValueError, OverflowError) as error:
                 raise PipelineError(f"{what}[{number}].{name}: {error} (found: {value!r})") from None
-        if source.event_time.is_kafka_timestamp and columns[KAFKA_TIMESTAMP][-1] is None:
+        if records.event_time.is_kafka_timestamp and columns[KAFKA_TIMESTAMP][-1] is None:
             raise PipelineError(
                 f"{what}[{number}] has no {KAFKA_TIMESTAMP}, which is the event time of this pipeline "
                 "(epoch milliseconds or a datetime)"

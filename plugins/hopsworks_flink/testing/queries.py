@@ -9,10 +9,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from hopsworks_flink.pipeline.expressions import Expression
-from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source, Window
+from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Window
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.projection import Projection
-from hopsworks_flink.pipeline.spec.source import Deduplicate, Join, versions
+from hopsworks_flink.pipeline.spec.source import Deduplicate, Join, Records
 from hopsworks_flink.pipeline.types import BIGINT, TIMESTAMP, FeatureType
 from hopsworks_flink.testing.aggregates import ARRIVAL, END, TIME, Feature, quoted, type_name
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
@@ -27,33 +27,35 @@ _SINCE = "__since"
 _LAST_MOMENT = 253_402_300_799_999
 
 
-def event_time(source: Source) -> str:
-    """Event time in epoch milliseconds; null for an event that must not count.
+def event_time(records: Records, ahead: timedelta | None = None, behind: timedelta | None = None) -> str:
+    """Event time in epoch milliseconds; null for one that must not count.
 
     Without a Kafka timestamp there is nothing to be too early or too late for.
+
+    :param ahead: how far it may lie ahead of the Kafka timestamp; ``behind``: how far behind; None: any distance.
     """
-    ahead, kafka = milliseconds(source.max_future), quoted(KAFKA_TIMESTAMP)
-    if source.event_time.is_kafka_timestamp:
+    kafka = quoted(KAFKA_TIMESTAMP)
+    if records.event_time.is_kafka_timestamp:
         return f"CASE WHEN {kafka} > 0 THEN {kafka} END"
-    column, kind = _time_value(source)
+    column, kind = _time_value(records)
     time = {
         "seconds": f"{column}::HUGEINT * 1000",
         "milliseconds": column,
         "microseconds": f"{column} // 1000",
-    }[source.event_time.unit]
+    }[records.event_time.unit]
     if kind == TIMESTAMP:
         time = f"epoch_us({column}) // 1000"
     # A null bound is none.
-    last = f"least({kafka} + {ahead}, {_LAST_MOMENT})"
-    first = "1" if source.max_past is None else f"greatest({kafka} - {milliseconds(source.max_past)}, 1)"
+    last = f"{_LAST_MOMENT}" if ahead is None else f"least({kafka} + {milliseconds(ahead)}, {_LAST_MOMENT})"
+    first = "1" if behind is None else f"greatest({kafka} - {milliseconds(behind)}, 1)"
     return f"CASE WHEN {time} BETWEEN {first} AND {last} THEN ({time})::BIGINT END"
 
 
-def _time_value(source: Source) -> tuple[str, FeatureType | None]:
+def _time_value(records: Records) -> tuple[str, FeatureType | None]:
     """What an event's time is read from, and its type."""
-    if source.event_time.column is not None:
-        return quoted(source.event_time.column), source.columns[source.event_time.column]
-    expression = Expression.parse(str(source.event_time.expression), source.columns)
+    if records.event_time.column is not None:
+        return quoted(records.event_time.column), records.columns[records.event_time.column]
+    expression = Expression.parse(str(records.event_time.expression), records.columns)
     wanted = TIMESTAMP if expression.type == TIMESTAMP else BIGINT
     # Spelt out once more, as for derived columns.
     return f"CAST({expression.cast(wanted).sql('duckdb')} AS {type_name(wanted)})", wanted
@@ -62,7 +64,8 @@ def _time_value(source: Source) -> tuple[str, FeatureType | None]:
 def clean_events(pipeline: Pipeline) -> str:
     """Statement that makes table `EVENTS` out of table `RAW`: the events that count, with time and derived columns."""
     source = pipeline.source
-    query = f"SELECT * FROM (SELECT *, {event_time(source)} AS {TIME} FROM {RAW}) WHERE {TIME} IS NOT NULL"
+    time = event_time(source, source.max_future, source.max_past)
+    query = f"SELECT * FROM (SELECT *, {time} AS {TIME} FROM {RAW}) WHERE {TIME} IS NOT NULL"
     if source.deduplicate is not None:
         query = _without_duplicates(query, source.deduplicate)
     for name, join in source.join.items():
@@ -101,10 +104,9 @@ def raw_versions(name: str) -> str:
 
 def _joined(query: str, name: str, join: Join) -> str:
     """The events with the version that began last, not after them; of versions of one time the one that came last."""
-    records, kafka = versions(join), quoted(KAFKA_TIMESTAMP)
+    kafka = quoted(KAFKA_TIMESTAMP)
     # Since when a version holds has no bounds by its arrival.
-    since = event_time(records.model_copy(update={"max_future": timedelta(days=4_000_000)}))
-    since = f"CASE WHEN {TOMBSTONE} THEN (CASE WHEN {kafka} > 0 THEN {kafka} END) ELSE {since} END"
+    since = f"CASE WHEN {TOMBSTONE} THEN (CASE WHEN {kafka} > 0 THEN {kafka} END) ELSE {event_time(join)} END"
     by = [quoted(column) for column in join.by.values()]
     timed = f"SELECT *, {since} AS {_SINCE} FROM {raw_versions(name)}"
     last = (

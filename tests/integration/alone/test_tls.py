@@ -6,6 +6,7 @@ processes: the operators run here. The tests build on each other.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
+from confluent_kafka import Producer
 
 from devstack import health, processes
 from devstack.config import PYTHON, REPOSITORY, DevstackConfig
@@ -22,11 +24,13 @@ from devstack.hopsworks.home.certificates import renew_client
 from devstack.kafka.access import client_settings
 from devstack.stack import Stack
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.clients.kafka.topics import KafkaTopics, Topic
 from hopsworks_flink.exceptions import FlinkSubmissionError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.operators.flink import (
     FlinkDeployFeaturePipelineOperator,
+    FlinkRecomputeFeaturesOperator,
     FlinkStopJobOperator,
     FlinkSuperviseJobOperator,
 )
@@ -38,7 +42,7 @@ from tests.support.fixtures import set_connection, task_context, variables
 from tests.support.live import events as simulated
 from tests.support.live.jobs import Live
 from tests.support.live.leaks import Marker, Recorder, files_with, flink_pages, planted
-from tests.support.live.platform import eventually, forwarder, sdk_project
+from tests.support.live.platform import eventually, forwarder, sdk_project, sent_rows
 from tests.support.live.stack import stack_beside
 
 __all__ = ["variables"]
@@ -163,17 +167,24 @@ def test_the_job_is_watched_through_hopsworks(live: Live, recorder: Recorder) ->
     assert [verdict["facts"]["job_id"]] == live.running()
 
 
+def listeners(stack: Stack) -> list[set[str]]:
+    """Of each process of the stack but the broker: the listeners that it is connected to."""
+    config = stack.config
+    names = {config.kafka_port: "PLAINTEXT", config.kafka_ssl_port: "SSL", config.kafka_sasl_port: "SASL_SSL"}
+    broker = {pid for part in stack.status() if part.name == "kafka" for pid in part.pids}
+    connections = [
+        [one for one in process.net_connections("tcp") if one.status == "ESTABLISHED"]
+        for process in processes.belonging_to(config.home)
+        if process.pid not in broker
+    ]
+    return [{names[one.raddr.port] for one in process if one.raddr.port in names} for process in connections]
+
+
 def test_nobody_speaks_plaintext(stack: Stack) -> None:
     """Flink, the server and the online consumer are all connected to the broker, over TLS only."""
-    broker = {pid for part in stack.status() if part.name == "kafka" for pid in part.pids}
-    ports = {
-        process.pid: {c.raddr.port for c in process.net_connections("tcp") if c.raddr and c.status == "ESTABLISHED"}
-        for process in processes.belonging_to(stack.config.home)
-        if process.pid not in broker
-    }
-    config = stack.config
-    assert sum(config.kafka_ssl_port in used for used in ports.values()) >= 3
-    assert not [pid for pid, used in ports.items() if {config.kafka_port, config.kafka_sasl_port} & used]
+    used = listeners(stack)
+    assert sum("SSL" in one for one in used) >= 3
+    assert not any({"PLAINTEXT", "SASL_SSL"} & one for one in used)
 
 
 def test_renewed_certificates_take_effect_by_a_deployment(live: Live, recorder: Recorder, stack: Stack) -> None:
@@ -246,6 +257,112 @@ def simulate(live: Live, recorder: Recorder) -> None:
 
 def simulated_time(stamp: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(stamp / 1000))
+
+
+def limit_at(card: int, minute: float) -> float | None:
+    """Of a card, minutes after the start; the third has none."""
+    return {1: 250.0 if minute >= 3 else 100.0, 2: 50.0 if minute >= 1 else None}.get(card)
+
+
+def rate_at(minute: float) -> float:
+    return 2.0 if minute >= 7.5 else 0.5
+
+
+def priced(live: Live) -> Live:
+    """Payments with the limits of their cards, which are where the payments are, and with rates, which are where the
+    features go."""
+    name = "tls_priced"
+    limits = {"topic": f"{name}_limits", "schema": {"card": "bigint", "most": "double"}, "by": "card"}
+    rates = {"topic": f"{name}_rates", "schema": {"currency": "string", "rate": "double"}, "by": "currency"}
+    made = Live(live.stack, live.certificates, name)
+    made.spec = {
+        "name": name,
+        "source": {
+            "topic": f"{name}_payments",
+            "format": "json",
+            "schema": {"card": "bigint", "currency": "string"},
+            "event_time": "kafka_timestamp",
+            "join": {
+                "limits": {**limits, "format": "json"},
+                "rates": {**rates, "format": "json", "broker": "feature_store"},
+            },
+        },
+        "feature_groups": [
+            {
+                "name": name,
+                "topic_name": f"{name}_onlinefs",
+                "key": ["card"],
+                "event_time": "window_end",
+                "window": {"size": "1m"},
+                "aggregates": {"n": "count", "most": {"max": "most"}, "rate": {"max": "rate"}},
+            }
+        ],
+    }
+    return made
+
+
+def test_joined_topics_of_either_broker(
+    live: Live, recorder: Recorder, stack: Stack, connections: pytest.MonkeyPatch
+) -> None:
+    """Payments and limits in plaintext beside rates over mTLS, then over SCRAM; and recomputed so."""
+    pipe, name = priced(live), "tls_priced"
+    set_connection(connections, "kafka_plain", conn_type="kafka", extra=client_settings(stack.config, "PLAINTEXT"))
+    producer = Producer(client_settings(stack.config, "PLAINTEXT"))
+    topics = KafkaTopics(client_settings(stack.config))
+
+    def write(topic: str, minute: float, **values: Any) -> None:
+        stamp = int(pipe.start + minute * MINUTE)
+        producer.produce(f"{name}_{topic}", json.dumps(values), partition=0, timestamp=stamp)
+
+    def pay(minutes: range) -> None:
+        """Two events of each card and minute, and one that closes their windows."""
+        for minute in (at + half for at in minutes for half in (0.25, 0.75)):
+            for card in (1, 2, 3):
+                write("payments", minute, card=card, currency="SEK")
+        write("payments", minutes.stop + 0.1, card=9, currency="none")
+        assert producer.flush(30) == 0
+
+    def assert_rows(minutes: int, storage: str | None = None) -> None:
+        rows = sent_rows(stack.config.kafka_bootstrap, name, storage=storage)
+        found = {
+            (row["card"], row["window_end"].timestamp() * 1000): (row["n"], row["most"], row["rate"])
+            for row in rows
+            if row["card"] != 9
+        }
+        assert found == {
+            (card, pipe.start + (minute + 1) * MINUTE): (2, limit_at(card, minute + 0.75), rate_at(minute + 0.75))
+            for minute in range(minutes)
+            for card in (1, 2, 3)
+        }
+
+    pipe.register()
+    for topic in ("limits", "rates"):
+        topics.create(Topic(f"{name}_{topic}", 1, 1))
+    for card, minute in ((1, -5), (1, 3), (2, 1)):
+        write("limits", minute, card=card, most=limit_at(card, minute))
+    for minute in (-5, 7.5):
+        write("rates", minute, currency="SEK", rate=rate_at(minute))
+    pay(range(5))
+    assert deploy(pipe, recorder, source_kafka_conn_id="kafka_plain")["action"] == "submitted"
+    eventually(lambda: assert_rows(5))
+    assert {"PLAINTEXT", "SSL"} in listeners(stack)
+    assert deploy(pipe, recorder, source_kafka_conn_id="kafka_scram")["action"] == "replaced"
+    pay(range(5, 10))
+    eventually(lambda: assert_rows(10))
+    assert {"SSL", "SASL_SSL"} in listeners(stack)
+    assert not any("PLAINTEXT" in one for one in listeners(stack))
+    start, end = (simulated_time(pipe.start + minute * MINUTE) for minute in (0, 10))
+    again = FlinkRecomputeFeaturesOperator(
+        task_id="recompute",
+        pipeline=pipe.spec,
+        start=start,
+        end=end,
+        source_kafka_conn_id="kafka_scram",
+        poll_interval=0.5,
+    )
+    recorder.run(again)
+    assert_rows(10, "offline")
+    recorder.run(FlinkStopJobOperator(task_id="stop", job_name=pipe.job_name, poll_interval=0.5))
 
 
 def _wrong_host(settings: dict[str, str], stack: Stack) -> dict[str, str]:

@@ -54,21 +54,32 @@ SPEC: dict[str, Any] = {
 }
 
 
+def create_topic() -> None:
+    pipeline = Pipeline.parse(SPEC)
+    HopsworksCreateTopicOperator(
+        task_id="topic", topic=pipeline.source.topic, schema=source_avro_schema(pipeline), partitions=1
+    ).execute(task_context())
+
+
+def deploy(**kwargs: Any) -> dict[str, Any]:
+    return FlinkDeployFeaturePipelineOperator(
+        task_id="deploy",
+        pipeline=SPEC,
+        **{"grace_period": 2.0, "poll_interval": 0.5, "timeout": 120, "flink_configuration": OFTEN, **kwargs},
+    ).execute(task_context())
+
+
 @pytest.fixture(scope="module")
 def deployed(stack: Stack) -> Iterator[dict[str, Any]]:
     pipeline = Pipeline.parse(SPEC)
     with pytest.MonkeyPatch.context() as patch:
         for conn_id, fields in stack.airflow_connections().items():
             set_connection(patch, conn_id, **fields)
-        HopsworksCreateTopicOperator(
-            task_id="topic", topic=pipeline.source.topic, schema=source_avro_schema(pipeline), partitions=1
-        ).execute(task_context())
+        create_topic()
         for group in pipeline.feature_groups:
             arguments = feature_group_arguments(pipeline, group)
             HopsworksCreateFeatureGroupOperator(task_id="group", **arguments).execute(task_context())
-        yield FlinkDeployFeaturePipelineOperator(
-            task_id="deploy", pipeline=SPEC, grace_period=2.0, poll_interval=0.5, timeout=120, flink_configuration=OFTEN
-        ).execute(task_context())
+        yield deploy()
         for job in jobs(stack, pipeline.job_name):
             requests.patch(f"{stack.config.flink_url}/jobs/{job}", timeout=30)
 
@@ -194,15 +205,7 @@ def test_a_job_that_somebody_cancels_is_missing_and_comes_back(stack: Stack, dep
     assert "is CANCELED" in result["reasons"][0]["text"]
     # What the job ran with, which nobody can ask it any more.
     assert result["deploy_conf"] == {"state": "auto", "parallelism": 1}
-    again = FlinkDeployFeaturePipelineOperator(
-        task_id="deploy",
-        pipeline=SPEC,
-        grace_period=2.0,
-        poll_interval=0.5,
-        timeout=120,
-        flink_configuration=OFTEN,
-        **result["deploy_conf"],
-    ).execute(task_context())
+    again = deploy(**result["deploy_conf"])
     assert again["action"] == "submitted"
     assert again["savepoint_path"]
     assert supervise()["verdict"] == "healthy"
@@ -227,3 +230,23 @@ def test_a_topic_that_somebody_deletes_is_named(stack: Stack, deployed: dict[str
     found = {"status": "timeout", "reason": "it restarts", "facts": {"job_id": job_id}}
     with pytest.raises(AirflowSensorTimeout, match=f"Kafka topic {topic} does not exist any more.*Deploying again"):
         FlinkJobHealthSensor(task_id="health", pipeline=SPEC).execute_complete(task_context(), found)
+
+
+def test_state_is_not_taken_to_a_topic_that_was_made_anew(stack: Stack, deployed: dict[str, Any]) -> None:
+    """Its offsets are those of the topic that the test before has deleted."""
+    topic, name = SPEC["source"]["topic"], Pipeline.parse(SPEC).job_name
+    create_topic()
+
+    def ended() -> None:
+        running = [job for job, state in jobs(stack, name).items() if state not in TERMINAL_STATES]
+        for job in running:
+            requests.patch(f"{stack.config.flink_url}/jobs/{job}", timeout=30)
+        assert not running
+
+    eventually(ended)
+    producer = Producer({"bootstrap.servers": stack.config.kafka_bootstrap})
+    producer.produce(topic, json.dumps({"cc": 1, "at": int(time.time() * 1000)}).encode())
+    producer.flush(10)
+    with pytest.raises(AirflowFailException, match=f"topic {topic} was deleted and made again.*state='restore'"):
+        deploy()
+    assert deploy(state="restore")["state"] == "restore"

@@ -102,7 +102,7 @@ class Topic:
         return [place.offset for place in places]
 
     def search(self, group: str = "nobody", **kwargs: Any) -> Search:
-        return find_poison(self.conf, self.name, group, value_check(Pipeline.parse(spec())), **kwargs)
+        return find_poison(self.conf, self.name, group, value_check(Pipeline.parse(spec()).source), **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -270,7 +270,7 @@ def assert_nothing_waits(pipe: Pipe) -> None:
 
 @piped("marked")
 def test_a_search_and_a_figure_leave_out_what_was_aborted(pipe: Pipe) -> None:
-    group, check = "nobody", value_check(pipe.pipeline)
+    group, check = "nobody", value_check(pipe.pipeline.source)
     producer = pipe.transactional("one")
     producer.begin_transaction()
     pipe.send(producer, events(0, 10))

@@ -368,7 +368,7 @@ def test_orders_in_protobuf_whose_producer_adds_fields(cluster: Cluster) -> None
     assert_same(found(pipeline, topic), wanted)
     refused = records(cluster.conf["bootstrap.servers"], str(pipeline.quarantine_topic))
     told = b"".join(record.value() for record in refused)
-    check = value_check(pipeline)
+    check = value_check(pipeline.source)
     for _, value in wrong:
         assert str(check(value)).encode() in told
     assert len(refused) == 3

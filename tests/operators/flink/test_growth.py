@@ -75,10 +75,14 @@ class Platform:
         self.topic = topic
         self.write()
         self._watch(patch)
-        #: The source topic's cleanup.policy if it compacts. librdkafka's broker for tests has no settings to tell.
+        # librdkafka's broker for tests tells neither.
+        #: The source topic's cleanup.policy if it compacts.
         self.compaction: str | None = None
+        #: The id of each topic.
+        self.topic_id = "first"
         for user in (offsets, planning):
             patch.setattr(user, "compaction", lambda *_: self.compaction)
+        patch.setattr(offsets, "topic_ids", lambda _, names, *__: dict.fromkeys(names, self.topic_id))
 
     def write(self) -> None:
         """One more record in the groups' topic."""
@@ -273,6 +277,31 @@ def test_a_compacted_topic_is_refused_where_its_past_would_be_read(
     with pytest.raises(AirflowFailException, match=r"cleanup.policy=compact,delete.*cannot be rewarmed"):
         platform.deploy(start="latest")
     assert (platform.steps, platform.the_job().job_id) == ([], running)
+
+
+@pytest.mark.parametrize("state", ["rewarm", "restore"])
+def test_state_of_another_topic_of_the_same_name_is_refused(platform: Platform, tmp_path: Path, state: str) -> None:
+    platform.deploy()
+    first = platform.the_job()
+    assert first.user_config["topic_id.payments"] == "first"
+    first.checkpoint = "file:/checkpoints/1"
+    first.end("CANCELED")
+    platform.topic_id = "second"
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    assert compare(str(file), Deployment()).state == "refused"
+    with pytest.raises(AirflowFailException, match=r"topic payments was deleted and made again.*'rewarm'.*'restore'"):
+        platform.deploy()
+    assert not platform.steps
+    # A job that has ended shows no watermark.
+    more = {"rewarm_from": 1_000_000} if state == "rewarm" else {}
+    assert platform.deploy(state=state, **more)["state"] == state
+    second = platform.the_job()
+    assert second.user_config["topic_id.payments"] == "second"
+    second.checkpoint = "file:/checkpoints/2"
+    second.end("CANCELED")
+    assert compare(str(file), Deployment()).state == "keeps"
+    assert platform.deploy()["state"] == "restore", "the same topic as before"
 
 
 @pytest.mark.parametrize("why", ["compacted", "restore"])

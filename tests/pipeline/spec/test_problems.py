@@ -120,10 +120,10 @@ def test_a_wrong_setting_hides_nothing_beside_it_and_what_follows_from_it_is_not
         ("aggregates: {n: count}", "aggregates: {m: {avg: amount}, o: {sum: d}, p: {sum: tid}}\nowner: me"),
     )
     assert [line.partition(":")[0] for line in lines] == [
-        "source.partitions",
         "source.schema.amount",
         "source.event_time.column",
         "source.event_time.columns",
+        "source.partitions",
         "source.derive.d.type",
         "owner",
         "feature_groups[0].aggregates.p",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import socket
 import threading
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import fastavro
 import requests
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
@@ -92,6 +95,18 @@ def records(bootstrap: str, topic: str, since: dict[int, int] | None = None) -> 
     finally:
         consumer.close()
     return found
+
+
+def sent_rows(bootstrap: str, name: str, version: int = 1, storage: str | None = None) -> list[dict[str, Any]]:
+    """Rows of a feature group in its topic: the stream's, or those for one store only (``offline``: a recompute's)."""
+    with HopsworksHook().session() as session:
+        ref = session.describe(session.get_feature_group(name, version))
+    schema, rows = fastavro.parse_schema(json.loads(ref.avro_schema)), list[Any]()
+    for record in records(bootstrap, ref.topic):
+        headers = {header: value.decode() for header, value in record.headers()}
+        if headers["featureGroupId"] == str(ref.feature_group_id) and headers.get("storage") == storage:
+            rows.append(fastavro.schemaless_reader(io.BytesIO(record.value()), schema))
+    return rows
 
 
 def jobs(stack: Stack, name: str) -> dict[str, str]:

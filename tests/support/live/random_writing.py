@@ -171,14 +171,14 @@ def _type(kinds: Mapping[Path, Any], numbers: Iterator[int]) -> Any:
 def encoder(pipeline: Pipeline) -> Callable[[Mapping[str, Any]], Record]:
     """What makes a record of an event."""
     source = pipeline.source
-    places = {name: path_of(name, column, source.unwrap) for name, column in source.value_columns.items()}
+    places = {name: path_of(name, column, source.envelope) for name, column in source.value_columns.items()}
     schema = fastavro.parse_schema(source_avro_schema(pipeline)) if source.format == "avro" else None
     framing = b"\0" + struct.pack(">I", SCHEMA_ID) if source.framing else b""
     message = protobuf.message_of(str(source.descriptor), MESSAGE) if source.format == "protobuf" else None
 
     def encode(event: Mapping[str, Any]) -> Record:
         values = {places[name]: _held(column, event[name]) for name, column in source.value_columns.items()}
-        if source.unwrap:
+        if source.envelope:
             values[("op",)] = "u" if event["whole"] else "c"
         key, headers = None, []
         for name, column in source.beside_columns.items():

@@ -32,7 +32,6 @@ from hopsworks_flink.pipeline.recompute import (
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.group.projection import Projection
-from hopsworks_flink.pipeline.spec.source import versions
 from hopsworks_flink.pipeline.types import FeatureType, avro_type
 from hopsworks_flink.testing import evaluate
 from hopsworks_flink.testing.queries import TOMBSTONE
@@ -159,7 +158,7 @@ class Cluster:
         producer = Producer({**self.conf, "enable.idempotence": True})
         for name, join in pipeline.source.join.items():
             self.create_topic(join.topic, 1)
-            encode = encoder(pipeline.model_copy(update={"source": versions(join)}))
+            encode = encoder(pipeline.model_copy(update={"source": join}))
             for version in case.versions[name]:
                 gone = version.get(TOMBSTONE, False)
                 record = encode({**dict.fromkeys(join.declared), **version})._asdict() if not gone else {}

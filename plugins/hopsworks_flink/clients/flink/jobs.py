@@ -34,6 +34,8 @@ MARK_WATERMARK = "rewarmed_at"
 MARK_CREDENTIALS = "credentials"
 # With a feature group's name behind it: the number under which Hopsworks counts the job's rows for it.
 _MARK_INGESTION = "online_ingestion."
+# With a topic's name behind it: Kafka's id of it, which a topic of the same name that is made anew does not have.
+_MARK_TOPIC = "topic_id."
 OWNER = "airflow-provider-hopsworks-flink"
 # A vertex is called after its chained operators, with arrows between; a feature group's are "cards v1: Writer" and
 # "cards v1: Committer".
@@ -195,6 +197,19 @@ def ingestion_ids(marks: Mapping[str, str]) -> dict[str, int]:
     """The reverse of `ingestion_marks`; empty for a job of an earlier version of this package."""
     found = {key.removeprefix(_MARK_INGESTION): text for key, text in marks.items() if key.startswith(_MARK_INGESTION)}
     return {name: int(text) for name, text in found.items() if text.isdigit()}
+
+
+def topic_marks(ids: Mapping[str, str]) -> dict[str, str]:
+    """Marks that say which topics the job's offsets are of."""
+    return {f"{_MARK_TOPIC}{name}": topic_id for name, topic_id in ids.items()}
+
+
+def topics_made_anew(marks: Mapping[str, str], ids: Mapping[str, str]) -> list[str]:
+    """Topics that have another id now than when the job with these marks was started.
+
+    :param ids: those of now; a topic whose id is not known then or now is taken for the same.
+    """
+    return [name for name, topic_id in ids.items() if marks.get(f"{_MARK_TOPIC}{name}", topic_id) != topic_id]
 
 
 def watermark_of(marks: Mapping[str, str]) -> int | None:

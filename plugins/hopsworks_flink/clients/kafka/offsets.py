@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.kafka.client import KafkaClient
@@ -244,6 +244,27 @@ def kept_since(conf: Mapping[str, Any], topic: str) -> int | None:
     retention = int(values.get("retention.ms") or -1)
     by_time_only = values.get("cleanup.policy") == "delete" and int(values.get("retention.bytes") or -1) < 0
     return int(time.time() * 1000) - retention if by_time_only and retention >= 0 else None
+
+
+def topic_ids(conf: Mapping[str, Any], names: Iterable[str], seconds: float = _SECONDS) -> dict[str, str]:
+    """Topic -> Kafka's id of it, which a topic of the same name that is made anew does not have (KIP-516).
+
+    A topic that does not exist is left out.
+
+    :param seconds: how long the broker may take.
+    :raises KafkaError: the broker does not answer, refuses the connection, or is older than topic ids.
+    """
+    from confluent_kafka import KafkaException, TopicCollection
+
+    client = KafkaClient(conf)
+    known = client.topics(seconds)
+    if not (there := [name for name in names if name in known]):
+        return {}
+    answers = client.admin.describe_topics(TopicCollection(there), request_timeout=seconds)
+    try:
+        return {name: str(answer.result().topic_id) for name, answer in answers.items()}
+    except KafkaException as error:
+        raise KafkaError(f"Kafka at {client.servers} does not tell topic ids: {error.args[0].str()}") from error
 
 
 def compaction(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -> str | None:

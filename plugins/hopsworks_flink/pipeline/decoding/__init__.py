@@ -17,8 +17,7 @@ from hopsworks_flink.pipeline import json_values
 from hopsworks_flink.pipeline.decoding.places import Place, UndecodableError, bytes_are, looks_like_json, shown, tree
 from hopsworks_flink.pipeline.decoding.protobuf import decode_message
 from hopsworks_flink.pipeline.decoding.written import decode_written
-from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.spec.source import Column, Source
+from hopsworks_flink.pipeline.spec.source import Column, Records
 from hopsworks_flink.pipeline.spec.source.avro import AvroType, parse_schema
 from hopsworks_flink.pipeline.spec.source.columns import IMAGE, OPERATION, envelope_columns, path_of
 from hopsworks_flink.pipeline.spec.source.protobuf import Message
@@ -44,14 +43,14 @@ _NULLABLE = 'columns must be nullable unions ["null", T]'
 _NULL_FIRST, _NULL_LAST, _PLAIN = (0, 2), (2, 0), None
 
 
-def value_check(pipeline: Pipeline, registry: Schemas | None = None) -> Check:
-    """What tells whether a record's value can be decoded with the pipeline's schema.
+def value_check(records: Records, registry: Schemas | None = None) -> Check:
+    """What tells whether a record's value can be decoded as such a record.
 
     A record without a value (a tombstone) is no event, and no failure either.
 
     :param registry: as for `decoder`.
     """
-    decode = decoder(pipeline.source, registry)
+    decode = decoder(records, registry)
 
     def check(value: bytes | None) -> str | None:
         try:
@@ -64,21 +63,23 @@ def value_check(pipeline: Pipeline, registry: Schemas | None = None) -> Check:
     return check
 
 
-def decoder(source: Source, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any] | None]:
+def decoder(records: Records, registry: Schemas | None = None) -> Callable[[bytes], dict[str, Any] | None]:
     """What makes an event of a record's value, column to value, without those of key and headers.
 
     It raises UndecodableError for what is none, and gives None for a change that is left out.
 
-    :param registry: the schemas of the source's registry; needed if it has one.
+    :param registry: the schemas of the records' registry; needed if they have one.
     """
-    if source.unwrap is not None:
-        return _unwrapping(source, registry)
-    return _decoder(source, source.value_columns, registry)
+    if records.envelope is not None:
+        return _unwrapping(records, registry)
+    return _decoder(records, records.value_columns, registry)
 
 
-def _unwrapping(source: Source, registry: Schemas | None) -> Callable[[bytes], dict[str, Any] | None]:
-    decode = _decoder(source, envelope_columns(source.value_columns, source.unwrap), registry)
-    of_row = {name for name, column in source.value_columns.items() if path_of(name, column, source.unwrap)[0] == IMAGE}
+def _unwrapping(records: Records, registry: Schemas | None) -> Callable[[bytes], dict[str, Any] | None]:
+    decode = _decoder(records, envelope_columns(records.value_columns, records.envelope), registry)
+    of_row = {
+        name for name, column in records.value_columns.items() if path_of(name, column, records.envelope)[0] == IMAGE
+    }
 
     def unwrap(value: bytes) -> dict[str, Any] | None:
         event = decode(value)
@@ -98,20 +99,20 @@ def _unwrapping(source: Source, registry: Schemas | None) -> Callable[[bytes], d
 
 
 def _decoder(
-    source: Source, columns: Mapping[str, Column], registry: Schemas | None
+    records: Records, columns: Mapping[str, Column], registry: Schemas | None
 ) -> Callable[[bytes], dict[str, Any]]:
-    places = tree(columns, source.unwrap)
-    if source.format == "json":
+    places = tree(columns, records.envelope)
+    if records.format == "json":
         return lambda value: _json_event(value, columns, places)
-    if (message := source.protobuf_message) is not None:
-        return lambda value: _message_event(value, source, message, columns)
-    required = len(columns) - len(source.appended)
-    fixed = parse_schema(source.avro_schema) if source.avro_schema is not None else None
+    if (message := records.protobuf_message) is not None:
+        return lambda value: _message_event(value, records, message, columns)
+    required = len(columns) - len(records.appended)
+    fixed = parse_schema(records.avro_schema) if records.avro_schema is not None else None
     known: dict[int, AvroType] = {}
 
     def of_registry(number: int) -> AvroType:
         if number not in known:
-            assert registry is not None, "the source has a registry"
+            assert registry is not None, "the records have a registry"
             schema = registry(number)
             if schema is None:
                 raise UndecodableError(f"the registry knows no schema {number}")
@@ -123,9 +124,9 @@ def _decoder(
 
     def decode(value: bytes) -> dict[str, Any]:
         written = fixed
-        if source.framing is not None:
-            value, number = _unframed(value, source.schema_ids)
-            if source.registry is not None:
+        if records.framing is not None:
+            value, number = _unframed(value, records.schema_ids)
+            if records.registry is not None:
                 written = of_registry(number)
         if written is not None:
             return decode_written(value, written, columns, places)
@@ -134,10 +135,10 @@ def _decoder(
     return decode
 
 
-def _message_event(value: bytes, source: Source, message: Message, columns: Mapping[str, Column]) -> dict[str, Any]:
-    if source.framing is None:
+def _message_event(value: bytes, records: Records, message: Message, columns: Mapping[str, Column]) -> dict[str, Any]:
+    if records.framing is None:
         return decode_message(value, message, columns)
-    value, _ = _unframed(value, source.schema_ids)
+    value, _ = _unframed(value, records.schema_ids)
     return decode_message(value, message, columns, indexed=True)
 
 

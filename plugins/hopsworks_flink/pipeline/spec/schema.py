@@ -113,7 +113,8 @@ def words_of(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
         if issubclass(base, BaseModel) and base is not BaseModel and (more := inspect.getdoc(base)):
             text += "\n" + "\n".join(f":param {part}" for part in more.split(":param ")[1:])
     summary, *parts = _PARAM.split(text)
-    words = {name: _plain(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
+    # What a model says itself comes first, and counts.
+    words = {name: _plain(value) for name, value in reversed([*zip(parts[::2], parts[1::2], strict=True)])}
     return _plain(summary), words
 
 

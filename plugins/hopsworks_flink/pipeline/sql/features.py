@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline, Source
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.spec.source import Column, Records
 from hopsworks_flink.pipeline.spec.source.columns import path_of
 from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import (
@@ -103,7 +103,9 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
         f"WATERMARK FOR {event_time} AS {event_time} - {sql_interval(source.max_disorder + timedelta(milliseconds=1))}",
     ]
     # Where to begin is the affair of one run, and only of one that brings no state along.
-    options = source_options(pipeline.consumer_group, source)
+    options = source_options(pipeline.consumer_group, source, source.on_decode_error)
+    if source.idle_timeout is not None:
+        options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(source)} ms"
     registry = [SOURCE_REGISTRY] if source.registry else []
@@ -150,9 +152,9 @@ def too_old(source: Source) -> str | None:
     return f"{within} AND {_moment(f'{value} + {milliseconds(source.max_past)}')} < {arrived}"
 
 
-def within_calendar(source: Source) -> tuple[str, str]:
+def within_calendar(records: Records) -> tuple[str, str]:
     """Condition for an event time that is in Flink's calendar, and expression for its milliseconds."""
-    time, unit = time_value(source)
+    time, unit = time_value(records)
     value = {
         "seconds": f"CAST({time} AS BIGINT) * 1000",
         "milliseconds": time,
@@ -161,18 +163,18 @@ def within_calendar(source: Source) -> tuple[str, str]:
     return f"{time} BETWEEN 1 AND {_LAST_SECOND * _PER_SECOND[unit]}", value
 
 
-def time_value(source: Source) -> tuple[str, str]:
+def time_value(records: Records) -> tuple[str, str]:
     """SQL of the number that is an event's time, and what it counts."""
-    event_time = source.event_time
+    event_time = records.event_time
     if event_time.column is not None:
-        column = source.declared[event_time.column]
+        column = records.declared[event_time.column]
         kind: FeatureType | None = column.type
         # A computed column cannot read another one.
         text = beside(column) if column.is_beside else sql_identifier(event_time.column)
     else:
         from hopsworks_flink.pipeline.expressions import Expression
 
-        expression = Expression.parse(str(event_time.expression), source.columns)
+        expression = Expression.parse(str(event_time.expression), records.columns)
         kind = expression.type
         text = f"({template_text(expression.cast(TIMESTAMP if kind == TIMESTAMP else BIGINT).sql('flink'))})"
     return text, "microseconds" if kind == TIMESTAMP else event_time.unit
@@ -195,56 +197,57 @@ def _moment(epoch_milliseconds: str) -> str:
     return f"{_EPOCH} + INTERVAL '0.001' SECOND * ({epoch_milliseconds})"
 
 
-def source_options(consumer_group: str, source: Source) -> dict[str, str]:
-    """Options of a table over a topic: how its records are read, and when partitions are idle."""
+def source_options(consumer_group: str, records: Records, on_error: str = "fail") -> dict[str, str]:
+    """Options of a table over a topic: how its records are read.
+
+    :param on_error: what one does that cannot be decoded, as ``on_decode_error`` of the records.
+    """
     options = {
         "connector": "kafka",
-        "topic": source.topic,
+        "topic": records.topic,
         # Offsets are committed under this name for people and monitoring; Flink itself resumes from its checkpoints.
         "properties.group.id": consumer_group,
         # Flink's default, as Kafka's, reads what a transaction has aborted as well.
         "properties.isolation.level": "read_committed",
     }
-    if source.has_key_column:
+    if records.has_key_column:
         options |= {"key.format": "raw", "key.fields": RECORD_KEY, "value.fields-include": "EXCEPT_KEY"}
-    prefix = format_prefix(source)
+    prefix = format_prefix(records)
     options |= {
         prefix.removesuffix(FORMAT) + "format": FORMAT,
-        f"{prefix}.encoding": source.format,
-        f"{prefix}.on-error": source.on_decode_error,
+        f"{prefix}.encoding": records.format,
+        f"{prefix}.on-error": on_error,
     }
-    if source.framing is not None:
-        options[f"{prefix}.framing"] = source.framing
-    if source.unwrap is not None:
-        options[f"{prefix}.unwrap"] = source.unwrap
-    if source.schema_ids:
-        options[f"{prefix}.schema-ids"] = ";".join(map(str, source.schema_ids))
-    if source.avro_schema is not None:
-        options[f"{prefix}.schema"] = json.dumps(source.avro_schema, ensure_ascii=False)
-    if (message := source.protobuf_message) is not None:
+    if records.framing is not None:
+        options[f"{prefix}.framing"] = records.framing
+    if records.envelope is not None:
+        options[f"{prefix}.unwrap"] = records.envelope
+    if records.schema_ids:
+        options[f"{prefix}.schema-ids"] = ";".join(map(str, records.schema_ids))
+    if records.avro_schema is not None:
+        options[f"{prefix}.schema"] = json.dumps(records.avro_schema, ensure_ascii=False)
+    if (message := records.protobuf_message) is not None:
         options[f"{prefix}.message"] = json.dumps(message.options(), ensure_ascii=False)
-    if source.appended:
-        options[f"{prefix}.appended"] = str(len(source.appended))
-    options |= column_options(prefix, source)
-    if source.idle_timeout is not None:
-        options["scan.watermark.idle-timeout"] = f"{milliseconds(source.idle_timeout)} ms"
+    if records.appended:
+        options[f"{prefix}.appended"] = str(len(records.appended))
+    options |= column_options(prefix, records)
     return options
 
 
-def format_prefix(source: Source) -> str:
+def format_prefix(records: Records) -> str:
     """What the options of the records' format begin with: there is another format for their keys, or there is not."""
-    return f"value.{FORMAT}" if source.has_key_column else FORMAT
+    return f"value.{FORMAT}" if records.has_key_column else FORMAT
 
 
-def column_options(format_: str, source: Source) -> dict[str, str]:
+def column_options(format_: str, records: Records) -> dict[str, str]:
     """Options of a format of this package that say what the columns' SQL types do not."""
     options = {}
-    if timestamps := [name for name, kind in source.columns.items() if kind == TIMESTAMP]:
+    if timestamps := [name for name, kind in records.columns.items() if kind == TIMESTAMP]:
         # They are BIGINT there, which alone does not say what is in range.
         options[f"{format_}.timestamps"] = ";".join(timestamps)
     more = {}
-    for name, column in source.value_columns.items():
-        if facts := column.options(path_of(name, column, source.unwrap) if source.unwrap else None):
+    for name, column in records.value_columns.items():
+        if facts := column.options(path_of(name, column, records.envelope) if records.envelope else None):
             more[name] = facts
     if more:
         options[f"{format_}.columns"] = json.dumps(more, sort_keys=True, ensure_ascii=False)

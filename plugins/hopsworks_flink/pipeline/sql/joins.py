@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.durations import milliseconds
-from hopsworks_flink.pipeline.spec.source import Join, versions
+from hopsworks_flink.pipeline.spec.source import Join
 from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
 from hopsworks_flink.pipeline.sql.events import (
@@ -74,25 +74,24 @@ def join_registry(name: str) -> str:
 
 def _table(pipeline: Pipeline, name: str, join: Join, bounded: bool) -> str:
     """DDL of the joined topic. It has no watermark: events do not wait for it."""
-    records = versions(join)
-    lines = [f"{sql_identifier(column)} {of.type.sql}" for column, of in records.value_columns.items()]
+    lines = [f"{sql_identifier(column)} {of.type.sql}" for column, of in join.value_columns.items()]
     lines += [
         f"{_TOMBSTONE} BOOLEAN",
         f"{sql_identifier(KAFKA_TIMESTAMP)} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL",
         f"{sql_identifier(PARTITION)} INT METADATA FROM 'partition' VIRTUAL",
         f"{sql_identifier(OFFSET)} BIGINT METADATA FROM 'offset' VIRTUAL",
     ]
-    if records.has_key_column:
+    if join.has_key_column:
         lines.insert(0, f"{sql_identifier(RECORD_KEY)} BYTES")
-    if any(column.header is not None for column in records.beside_columns.values()):
+    if any(column.header is not None for column in join.beside_columns.values()):
         lines.append(f"{sql_identifier(RECORD_HEADERS)} MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL")
-    lines += [f"{sql_identifier(column)} AS {beside(of)}" for column, of in records.beside_columns.items()]
-    options = {**source_options(pipeline.consumer_group, records), f"{format_prefix(records)}.tombstones": "rows"}
+    lines += [f"{sql_identifier(column)} AS {beside(of)}" for column, of in join.beside_columns.items()]
+    options = {**source_options(pipeline.consumer_group, join), f"{format_prefix(join)}.tombstones": "rows"}
     if not bounded:
         options["scan.topic-partition-discovery.interval"] = f"{discovery_milliseconds(pipeline.source)} ms"
     kafka = SOURCE_KAFKA if join.broker == "source" else SINK_KAFKA
     last = ["${" + join_start(name) + "}", kafka]
-    if records.registry is not None:
+    if join.registry is not None:
         last.append("${" + join_registry(name) + "}")
     return create_table(names.versions_table(name), lines, options, ",\n  ".join(last))
 
@@ -121,12 +120,12 @@ def _versions(name: str, join: Join, bounded: bool) -> str:
 
 def _since(join: Join) -> str:
     """Epoch milliseconds since which a version holds; null where that is missing or no time."""
-    records, arrived = versions(join), epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))
+    arrived = epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))
     # Records without a timestamp show one before 1970.
     of_record = f"CASE WHEN {sql_identifier(KAFKA_TIMESTAMP)} > TO_TIMESTAMP_LTZ(0, 3) THEN {arrived} END"
-    if records.event_time.is_kafka_timestamp:
+    if join.event_time.is_kafka_timestamp:
         return of_record
-    within, value = within_calendar(records)
+    within, value = within_calendar(join)
     return f"CASE WHEN {_TOMBSTONE} THEN {of_record} WHEN {within} THEN CAST({value} AS BIGINT) END"
 
 

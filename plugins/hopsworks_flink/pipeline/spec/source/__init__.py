@@ -2,8 +2,10 @@
 
 from hopsworks_flink.pipeline.spec.source.columns import Column
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
-from hopsworks_flink.pipeline.spec.source.join import WRITTEN, Join
-from hopsworks_flink.pipeline.spec.source.topic import Deduplicate, Derived, Source, expression_problem, versions
+from hopsworks_flink.pipeline.spec.source.expressions import expression_problem
+from hopsworks_flink.pipeline.spec.source.join import Join
+from hopsworks_flink.pipeline.spec.source.records import WRITTEN, Records
+from hopsworks_flink.pipeline.spec.source.topic import Deduplicate, Derived, Source
 
 __all__ = [
     "KAFKA_TIMESTAMP",
@@ -13,7 +15,7 @@ __all__ = [
     "Derived",
     "EventTime",
     "Join",
+    "Records",
     "Source",
     "expression_problem",
-    "versions",
 ]

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import MESSAGE_NAME, Model, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.base import check_column_name
 from hopsworks_flink.pipeline.spec.problems import refuse
-from hopsworks_flink.pipeline.spec.source.columns import Column
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
+from hopsworks_flink.pipeline.spec.source.records import Records
 from hopsworks_flink.pipeline.types import FeatureType
 
 _NAMES = {
@@ -18,11 +18,6 @@ _NAMES = {
     "items": {"type": "string"},
     "additionalProperties": {"type": "string"},
 }
-#: Settings that say how records were written, of one format; what is read from them is elsewhere.
-WRITTEN = ("framing", "avro_schema", "descriptor", "message", "registry", "schema_ids")
-#: Settings that say how records are read, as they do for events.
-RECORDS = ("topic", "format", *WRITTEN, "declared", "appended", "event_time")
-
 # What a source has and versions have not, and what to do.
 _ELSEWHERE = {
     "unwrap": "change events are no versions: let the connector write the row alone (ExtractNewRecordState)",
@@ -34,44 +29,25 @@ _ELSEWHERE = {
 }
 
 
-class Join(Model):
+class Join(Records):
     """A topic with versions of what belongs to a key, such as a card's limit: an event gets the columns of the version
     that held at its time. A record without a value (a tombstone) says that from its Kafka timestamp on there is none.
 
     :param topic: name of the topic; compacted, or not. Nothing creates it.
     :param broker: where it is: on the broker of the ``source``'s topic, or of the ``feature_store``, such as another
         pipeline's feature group that has a topic of its own.
-    :param format: of the records' values, as for the source.
-    :param framing: ``confluent``, as for the source.
-    :param avro_schema: the schema that records were written with, as for the source.
-    :param descriptor: of the messages of Protobuf, as for the source.
-    :param message: full name of the message that records are, as for the source.
-    :param registry: Airflow connection of the schema registry that has the schemas, as for the source.
-    :param schema_ids: as for the source.
-    :param declared: (``schema`` in the file) columns, as for the source.
-    :param appended: as for the source.
     :param event_time: since when a version holds; by default the record's Kafka timestamp.
     :param by: which version belongs to an event: the events' column and the topic's; a name alone where both are called
         so.
-    :param columns: what an event gets: its name for it and the topic's column; a name alone where both are the same.
-        By default all columns but those of `by`.
+    :param chosen: (``columns`` in the file) what an event gets: its name for it and the topic's column; a
+        name alone where both are the same. By default all columns but those of `by`.
     :param required: whether an event without a version is refused, as one without key is.
     """
 
-    topic: Topic
     broker: Literal["source", "feature_store"] = "source"
-    format: Literal["avro", "json", "protobuf"] = "avro"
-    framing: Literal["confluent"] | None = None
-    avro_schema: dict[str, Any] | None = None
-    descriptor: str | None = Field(default=None, min_length=1, max_length=1_000_000)
-    message: str | None = Field(default=None, pattern=MESSAGE_NAME, max_length=1000)
-    registry: str | None = Field(default=None, min_length=1, max_length=250)
-    schema_ids: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list, max_length=1000)
-    declared: dict[str, Column] = Field(alias="schema", min_length=1)
-    appended: list[str] = Field(default_factory=list)
     event_time: EventTime = EventTime.model_validate(KAFKA_TIMESTAMP)
     by: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(min_length=1)
-    columns: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(default_factory=dict)
+    chosen: Annotated[dict[str, str], WithJsonSchema(_NAMES)] = Field(default_factory=dict, alias="columns")
     required: bool = False
 
     @model_validator(mode="before")
@@ -81,21 +57,7 @@ class Join(Model):
             refuse(f"{name}: {why}" for name, why in _ELSEWHERE.items() if name in data)
         return data
 
-    @field_validator("topic")
-    @classmethod
-    def _topic(cls, topic: str) -> str:
-        if topic in (".", ".."):
-            raise ValueError("Kafka reserves the names '.' and '..'")
-        return topic
-
-    @field_validator("declared")
-    @classmethod
-    def _column_names(cls, columns: dict[str, Any]) -> dict[str, Any]:
-        for name in columns:
-            check_column_name(name)
-        return columns
-
-    @field_validator("by", "columns", mode="before")
+    @field_validator("by", "chosen", mode="before")
     @classmethod
     def _names(cls, names: Any) -> Any:
         names = [names] if isinstance(names, str) else names
@@ -105,7 +67,7 @@ class Join(Model):
             raise ValueError("a column is named twice")
         return dict(zip(names, names, strict=True))
 
-    @field_validator("columns")
+    @field_validator("chosen")
     @classmethod
     def _joined_names(cls, columns: dict[str, str]) -> dict[str, str]:
         for name in columns:
@@ -124,7 +86,7 @@ class Join(Model):
                 yield f"by: {name!r} is {known}"
             elif (kind := self.declared[name].type).is_floating or kind.name == "binary":
                 yield f"by: {name!r} is {kind}; it needs values that compare exactly"
-        for name in self.columns.values():
+        for name in self.chosen.values():
             if name not in self.declared:
                 yield f"columns: {name!r} is {known}"
         if not self.taken:
@@ -134,7 +96,7 @@ class Join(Model):
     def taken(self) -> dict[str, str]:
         """What an event gets: its name for it, and the topic's column."""
         keys = self.by.values()
-        return self.columns or {name: name for name in self.declared if name not in keys}
+        return self.chosen or {name: name for name in self.declared if name not in keys}
 
     @property
     def types(self) -> dict[str, FeatureType]:
