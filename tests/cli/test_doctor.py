@@ -25,8 +25,13 @@ def doctor(capsys: pytest.CaptureFixture, *arguments: str, code: int = 2) -> dic
 
 
 def test_each_thing_has_its_line(
-    flink: FlinkStub, hopsworks: LocalHopsworks, jars_dir: Path, capsys: pytest.CaptureFixture
+    flink: FlinkStub,
+    hopsworks: LocalHopsworks,
+    jars_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////tmp/airflow.db?timeout=20")
     (own,) = (JARS / OWN_JARS).glob("*.jar")
     shutil.copy(own, jars_dir / OWN_JARS)
     found = doctor(capsys)
@@ -34,6 +39,7 @@ def test_each_thing_has_its_line(
     assert {subject: result for subject, (result, _) in found.items() if result != "ok"} == {"kafka": "wrong"}
     assert list(found) == [
         "packages",
+        "database",
         "triggerer",
         "hopsworks",
         "feature store",
@@ -93,6 +99,25 @@ def test_an_older_jar_of_this_package_is_named(flink: FlinkStub, jars_dir: Path,
     assert result == "wrong"
     assert "hopsworks-flink-java-1.jar is not the jar of version" in text
     assert f"hopsworks-flink jars {jars_dir}" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "result"),
+    [
+        ("sqlite:////opt/airflow.db", "warning"),
+        ("sqlite:////opt/airflow.db?timeout=20", "ok"),
+        ("postgresql+psycopg2://airflow:secret@db/airflow", "ok"),
+    ],
+)
+def test_the_database_of_airflow(
+    url: str, result: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", url)
+    assert main(["doctor"]) == 2
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " database " in line]
+    assert line.startswith(result)
+    assert "secret" not in line
+    assert (result == "ok") == ("?timeout=20" not in line)
 
 
 def test_no_secret_is_shown(flink: FlinkStub, hopsworks: LocalHopsworks, capsys: pytest.CaptureFixture) -> None:

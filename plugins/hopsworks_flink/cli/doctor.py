@@ -45,6 +45,7 @@ def examine(hopsworks_conn_id: str, flink_conn_id: str, kafka_conn_id: str | Non
     :param kafka_conn_id: connection of source topics that are elsewhere; None: they are on the feature store's broker.
     """
     yield _looked("packages", _packages)
+    yield _database()
     yield _triggerer()
     yield from _hopsworks(hopsworks_conn_id)
     if kafka_conn_id:
@@ -68,6 +69,19 @@ def _packages() -> str:
             "hopsworks-flink requirements --missing > more.txt, then pip install --no-deps -r more.txt"
         )
     return f"{__version__} on Airflow {airflow}, Python {platform.python_version()}"
+
+
+def _database() -> Check:
+    kind, _, rest = conf.get("database", "sql_alchemy_conn", fallback="").partition(":")
+    if not kind.startswith("sqlite") or "timeout=" in rest:
+        return Check(OK, "database", f"{kind or 'none'} is Airflow's")
+    return Check(
+        WARNING,
+        "database",
+        "Airflow's is SQLite, in which one process at a time may write: on a busy machine the scheduler ends with "
+        "'database is locked'. Use PostgreSQL; to try things out append ?timeout=20 to [database] sql_alchemy_conn, "
+        "and run PRAGMA journal_mode=WAL in it once.",
+    )
 
 
 def _triggerer() -> Check:
