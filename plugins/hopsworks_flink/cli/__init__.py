@@ -16,6 +16,7 @@ from hopsworks_flink import __version__
 from hopsworks_flink.exceptions import HopsworksFlinkError
 
 T = TypeVar("T")
+_CONTEXT = "_AIRFLOW_PROCESS_CONTEXT"
 #: Exit codes.
 DONE, ERROR, CHANGES = 0, 1, 2
 
@@ -325,9 +326,14 @@ def _quiet_airflow() -> Iterator[None]:
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
     # As the commands of Airflow's own command line do: without it, Airflow 3.1 and newer look for connections in the
     # environment only, and not among those that were made in its UI.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    before = os.environ.get(_CONTEXT)
+    os.environ.setdefault(_CONTEXT, "server")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if before is None:
+            del os.environ[_CONTEXT]
 
 
 def _init(options: argparse.Namespace) -> int:
