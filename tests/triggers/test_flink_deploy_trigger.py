@@ -72,10 +72,14 @@ def test_job_manager_that_is_away_for_a_moment(flink: FlinkStub) -> None:
 def test_a_new_job_is_not_looked_at_before_its_tasks_run(flink: FlinkStub) -> None:
     """Flink would show the first look for seconds."""
     job = flink.add(vertices=["RUNNING", "DEPLOYING"])
-    timer = threading.Timer(0.3, lambda: job.vertices.__setitem__(1, "RUNNING"))
-    timer.start()
+
+    def run_once_listed() -> None:
+        while sum(one.path == "/jobs/overview" for one in flink.requests) < 3:
+            time.sleep(0.01)
+        job.vertices[1] = "RUNNING"
+
+    threading.Thread(target=run_once_listed, daemon=True).start()
     assert fire(trigger(job.job_id))["status"] == "healthy"
-    timer.join()
     looks = [n for n, one in enumerate(flink.requests) if one.path == f"/jobs/{job.job_id}"]
     lists = [n for n, one in enumerate(flink.requests) if one.path == "/jobs/overview"]
     assert len(lists) > 2
