@@ -345,11 +345,12 @@ def test_joined_topics_of_either_broker(
     pay(range(5))
     assert deploy(pipe, recorder, source_kafka_conn_id="kafka_plain")["action"] == "submitted"
     eventually(lambda: assert_rows(5))
-    assert {"PLAINTEXT", "SSL"} in listeners(stack)
+    # Jobs of the tests before may run in the same process.
+    assert any({"PLAINTEXT", "SSL"} <= one for one in listeners(stack))
     assert deploy(pipe, recorder, source_kafka_conn_id="kafka_scram")["action"] == "replaced"
     pay(range(5, 10))
     eventually(lambda: assert_rows(10))
-    assert {"SSL", "SASL_SSL"} in listeners(stack)
+    assert any({"SSL", "SASL_SSL"} <= one for one in listeners(stack))
     assert not any("PLAINTEXT" in one for one in listeners(stack))
     start, end = (simulated_time(pipe.start + minute * MINUTE) for minute in (0, 10))
     again = FlinkRecomputeFeaturesOperator(
