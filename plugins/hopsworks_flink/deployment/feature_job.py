@@ -142,21 +142,24 @@ class FeatureJob:
             topic of the same name.
         :raises ConfigurationError: a joined topic does not exist.
         """
-        self._check_records(start)
-        return topic_marks(self._check_topics(ended))
-
-    def _check_topics(self, ended: Mapping[str, str]) -> dict[str, str]:
-        """The ids of the topics that the job reads."""
+        told = True
         try:
             ids, anew = topics_read(self.pipeline, self.brokers, ended)
         except KafkaError as error:
-            log.warning("Whether the job's topics are still the same, Kafka does not tell this worker: %s", error)
-            return {}
+            log.warning(
+                "Whether the job's topics are the same, and none compacted, Kafka does not tell this worker: %s", error
+            )
+            ids, anew, told = {}, [], False
         if anew:
             raise FlinkStateError(f"Kafka topic {' and '.join(anew)} {MADE_ANEW}. Nothing was touched. {_AFTER_ANEW}")
-        return ids
+        self._check_records(start, told)
+        return topic_marks(ids)
 
-    def _check_records(self, start: Start | None) -> None:
+    def _check_records(self, start: Start | None, told: bool) -> None:
+        """The part of `check_start` about records.
+
+        :param told: whether the brokers answer; to ask one that does not takes seconds.
+        """
         from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
         from hopsworks_flink.pipeline.recompute import compacted
 
@@ -165,6 +168,8 @@ class FeatureJob:
         topic, broker = self.pipeline.source.topic, self.brokers[0]
         if start is not None and start.replay:
             self._check_replay(start)
+            return
+        if not told:
             return
         try:
             policy = compaction(broker, topic, LOOK_SECONDS)

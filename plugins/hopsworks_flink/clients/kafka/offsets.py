@@ -249,10 +249,10 @@ def kept_since(conf: Mapping[str, Any], topic: str) -> int | None:
 def topic_ids(conf: Mapping[str, Any], names: Iterable[str], seconds: float = _SECONDS) -> dict[str, str]:
     """Topic -> Kafka's id of it, which a topic of the same name that is made anew does not have (KIP-516).
 
-    A topic that does not exist is left out.
+    A topic that does not exist is left out. Empty where the broker does not tell this client, which is logged.
 
     :param seconds: how long the broker may take.
-    :raises KafkaError: the broker does not answer, refuses the connection, or is older than topic ids.
+    :raises KafkaError: the broker does not answer, or refuses the connection.
     """
     from confluent_kafka import KafkaException, TopicCollection
 
@@ -264,7 +264,8 @@ def topic_ids(conf: Mapping[str, Any], names: Iterable[str], seconds: float = _S
     try:
         return {name: id_text(answer.result().topic_id) for name, answer in answers.items()}
     except KafkaException as error:
-        raise KafkaError(f"Kafka at {client.servers} does not tell topic ids: {error.args[0].str()}") from error
+        log.warning("Kafka at %s does not tell the ids of topics: %s", client.servers, error.args[0].str())
+        return {}
 
 
 def id_text(topic_id: Any) -> str:
