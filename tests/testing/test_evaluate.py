@@ -206,5 +206,5 @@ def test_without_duckdb_the_remedy_is_named(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "duckdb", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'airflow-provider-hopsworks-flink\[testing\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install duckdb\."):
         evaluate(pipeline({"n": "count"}), [])
