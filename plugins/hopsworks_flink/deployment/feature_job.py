@@ -249,14 +249,12 @@ def topics_read(
     """
     from hopsworks_flink.clients.kafka.offsets import end_offsets, topic_ids
 
-    joins = pipeline.source.join.values()
-    there = [pipeline.source.topic, *(join.topic for join in joins if join.broker == "source")]
-    here = [join.topic for join in joins if join.broker == "feature_store"]
     ids: dict[str, str] = {}
     anew: list[str] = []
-    for broker, topics in ((brokers[0], there), (brokers[-1], here)):
+    for name, broker in (("source", brokers[0]), ("feature_store", brokers[-1])):
+        topics = pipeline.source.topics_on(name)
         found = topic_ids(broker, topics, LOOK_SECONDS) if topics else {}
-        anew += [name for name in topics_made_anew(ended, found) if any(end_offsets(broker, name).values())]
+        anew += [one for one in topics_made_anew(ended, found) if any(end_offsets(broker, one).values())]
         ids |= found
     return ids, anew
 

@@ -60,10 +60,9 @@ def _topics_gone(pipeline: Pipeline, source: Broker, store: Broker) -> list[str]
     """
     from hopsworks_flink.clients.kafka.client import KafkaClient
 
-    joins = pipeline.source.join.values()
-    there = [pipeline.source.topic, *(join.topic for join in joins if join.broker == "source")]
+    there = pipeline.source.topics_on("source")
     beside = [topic for topic in (pipeline.late_topic, pipeline.quarantine_topic) if topic]
-    here = [*(join.topic for join in joins if join.broker == "feature_store"), *beside]
+    here = [*pipeline.source.topics_on("feature_store"), *beside]
     gone = []
     try:
         for broker, topics in ((source, there), (store, here)):

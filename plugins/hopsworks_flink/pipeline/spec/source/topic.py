@@ -110,6 +110,14 @@ class Source(Records):
         named = [self.registry, *(join.registry for join in self.join.values())]
         return list(dict.fromkeys(one for one in named if one is not None))
 
+    def topics_on(self, broker: str) -> list[str]:
+        """Topics that are read from one broker, the events' first.
+
+        :param broker: ``source`` or ``feature_store``, as joins name it.
+        """
+        joined = [join.topic for join in self.join.values() if join.broker == broker]
+        return [self.topic, *joined] if broker == "source" else joined
+
     @property
     def joined_groups(self) -> list[str]:
         """Feature groups whose rows are joined, by their names with version."""
