@@ -26,6 +26,9 @@ from hopsworks_flink.pipeline.sql.native import window_steps
 from hopsworks_flink.pipeline.sql.windows import ends_decide, joined_views
 from hopsworks_flink.pipeline.types import avro_type, sql_literal
 
+#: Header by which the platform tells the rows of the feature groups of one topic apart.
+GROUP_HEADER = "featureGroupId"
+
 
 @dataclass(frozen=True)
 class FeatureGroupRef:
@@ -54,6 +57,15 @@ class FeatureGroupRef:
     def full_name(self) -> str:
         """Name with version: ``cards_1``."""
         return f"{self.name}_{self.version}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of each of its records, whoever writes them."""
+        return {
+            "projectId": str(self.project_id),
+            GROUP_HEADER: str(self.feature_group_id),
+            "subjectId": str(self.subject_id),
+        }
 
 
 class JobPlan(BaseModel):
@@ -174,11 +186,7 @@ def _refuse_distinct_over_events(pipeline: Pipeline, groups: Sequence[FeatureGro
 
 def record_headers(group: FeatureGroup, ref: FeatureGroupRef) -> dict[str, str]:
     """Headers by which the platform's consumers know what a record is; the ingestion id belongs to a single run."""
-    headers = {
-        "projectId": str(ref.project_id),
-        "featureGroupId": str(ref.feature_group_id),
-        "subjectId": str(ref.subject_id),
-    }
+    headers = ref.headers
     if group.online:
         headers["onlineIngestionId"] = "${" + ingestion_placeholder(ref.full_name) + "}"
     if not group.online or not group.offline:
@@ -186,6 +194,11 @@ def record_headers(group: FeatureGroup, ref: FeatureGroupRef) -> dict[str, str]:
     if group.upsert_if_newer:
         headers["upsertIfNewer"] = "1"
     return headers
+
+
+def is_row_of(headers: Mapping[str, bytes], feature_group_id: int) -> bool:
+    """Whether a record with these headers is a row of the feature group: the topic may hold those of others."""
+    return headers.get(GROUP_HEADER) == str(feature_group_id).encode()
 
 
 def ingestion_placeholder(full_name: str) -> str:

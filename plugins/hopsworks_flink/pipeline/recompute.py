@@ -282,12 +282,7 @@ def compile_recompute(
 
 def offline_headers(group: FeatureGroup, ref: FeatureGroupRef) -> dict[str, str]:
     """Record headers of history: for the offline store only, so that serving keeps its newest values."""
-    return {
-        "projectId": str(ref.project_id),
-        "featureGroupId": str(ref.feature_group_id),
-        "subjectId": str(ref.subject_id),
-        "storage": "offline",
-    }
+    return {**ref.headers, "storage": "offline"}
 
 
 def _offsets(partitions: Sequence[PartitionHistory]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink.clients.kafka.span import Span, read_span
 from hopsworks_flink.exceptions import HopsworksNotFoundError
 from hopsworks_flink.health.explanation import JOB, RECOMPUTE, STRANGER, Row, Written
+from hopsworks_flink.pipeline.plan import is_row_of
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -52,12 +53,12 @@ def read_rows(
     :raises HopsworksFlinkError: Hopsworks or the broker does not answer.
     """
     ref = session.describe(registered)
-    decode, number = _decoding(ref.avro_schema), str(ref.feature_group_id).encode()
+    decode = _decoding(ref.avro_schema)
     found: dict[Place, list[Written]] = {}
 
     def take(record: Any) -> None:
         headers = dict(record.headers() or ())
-        if headers.get("featureGroupId") != number or record.value() is None:
+        if record.value() is None or not is_row_of(headers, ref.feature_group_id):
             return
         row = row_of(group, decode(record.value()))
         place = (tuple(row.values.get(name) for name in group.key), row.time)

@@ -20,6 +20,7 @@ from hopsworks_flink.health.explanation import COUNTED, DUPLICATE, LEFT_OUT, Eve
 from hopsworks_flink.health.refusal import time_problem
 from hopsworks_flink.hooks.registry_connection import schemas_of
 from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
+from hopsworks_flink.pipeline.plan import is_row_of
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
@@ -330,10 +331,9 @@ def read_versions(
         decode, read = decoder(join, schemas_of(join)), list[tuple[int, int, dict[str, Any]]]()
 
         def take(record: Any, decode: Any = decode, join: Any = join, read: Any = read) -> None:
-            if join.feature_group is not None:
-                group = dict(record.headers() or ()).get("featureGroupId")
-                if group != str(group_ids[join.feature_group]).encode():
-                    return
+            group = join.feature_group
+            if group is not None and not is_row_of(dict(record.headers() or ()), group_ids[group]):
+                return
             values: dict[str, Any] = {TOMBSTONE: True}
             if record.value() is not None:
                 try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
@@ -30,16 +30,19 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-def check_column_name(name: str) -> None:
-    """Raise ValueError for a name that no column may have."""
-    if not _COLUMN_NAME.fullmatch(name) or name.startswith("__"):
-        raise ValueError(
-            f"column name {name!r} must be letters, digits and underscores, and not begin with a digit or '__'"
-        )
+def check_names(columns: dict[str, Any]) -> dict[str, Any]:
+    """Columns as they are. Raises ValueError for a name that none may have."""
+    for name in columns:
+        if not _COLUMN_NAME.fullmatch(name) or name.startswith("__"):
+            raise ValueError(
+                f"column name {name!r} must be letters, digits and underscores, and not begin with a digit or '__'"
+            )
+    return columns
 
 
-def check_event_column(name: str) -> None:
-    """Raise ValueError for a name that no column of events may have."""
-    check_column_name(name)
-    if name in WINDOW_COLUMNS:
-        raise ValueError(f"column name {name!r} is taken by the window functions; rename the column")
+def check_event_names(columns: dict[str, Any]) -> dict[str, Any]:
+    """Columns as they are. Raises ValueError for a name that none of events may have."""
+    for name in check_names(columns):
+        if name in WINDOW_COLUMNS:
+            raise ValueError(f"column name {name!r} is taken by the window functions; rename the column")
+    return columns

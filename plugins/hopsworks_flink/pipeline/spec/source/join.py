@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import WINDOW_COLUMNS, FullName, check_event_column
+from hopsworks_flink.pipeline.spec.base import WINDOW_COLUMNS, FullName, check_event_names
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.event_time import KAFKA_TIMESTAMP, EventTime
 from hopsworks_flink.pipeline.spec.source.records import WRITTEN, Records
@@ -70,12 +70,7 @@ class Join(Records):
             raise ValueError("a column is named twice")
         return dict(zip(names, names, strict=True))
 
-    @field_validator("chosen")
-    @classmethod
-    def _joined_names(cls, columns: dict[str, str]) -> dict[str, str]:
-        for name in columns:
-            check_event_column(name)
-        return columns
+    _joined_names = field_validator("chosen")(check_event_names)
 
     @model_validator(mode="after")
     def _consistent(self) -> Join:

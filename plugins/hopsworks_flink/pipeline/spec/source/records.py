@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from hopsworks_flink.pipeline.spec.base import MESSAGE_NAME, Model, Topic, check_column_name
+from hopsworks_flink.pipeline.spec.base import MESSAGE_NAME, Model, Topic, check_names
 from hopsworks_flink.pipeline.spec.source import protobuf
 from hopsworks_flink.pipeline.spec.source.avro import parse_schema, reading_problems
 from hopsworks_flink.pipeline.spec.source.columns import Column, Unwrap, path_problems
@@ -59,12 +59,7 @@ class Records(Model):
             raise ValueError("Kafka reserves the names '.' and '..'")
         return topic
 
-    @field_validator("declared")
-    @classmethod
-    def _names_of_columns(cls, columns: dict[str, Any]) -> dict[str, Any]:
-        for name in columns:
-            check_column_name(name)
-        return columns
+    _names_of_columns = field_validator("declared")(check_names)
 
     @property
     def envelope(self) -> Unwrap | None:

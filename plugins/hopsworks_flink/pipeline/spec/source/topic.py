@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Name, check_event_column
+from hopsworks_flink.pipeline.spec.base import LONGEST_TOPIC, Model, Name, check_event_names
 from hopsworks_flink.pipeline.spec.durations import Duration
 from hopsworks_flink.pipeline.spec.problems import refuse
 from hopsworks_flink.pipeline.spec.source.columns import Unwrap
@@ -144,12 +144,7 @@ class Source(Records):
             raise ValueError("topics ending in '_onlinefs' are read by the online feature store; choose another name")
         return topic
 
-    @field_validator("declared", "derive")
-    @classmethod
-    def _names_of_event_columns(cls, columns: dict[str, Any]) -> dict[str, Any]:
-        for name in columns:
-            check_event_column(name)
-        return columns
+    _names_of_event_columns = field_validator("declared", "derive")(check_event_names)
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
