@@ -64,6 +64,18 @@ def _reading(copy: bool = False) -> Callable[[Cluster, Run], str]:
 
 _SQL = _compiled(engine="sql")
 _ON_EVENT: dict[str, Any] = {"emit": "on_event", "window": {"size": "10m"}}
+# The features of the reference, then those of shorter windows, which stand behind them in a record.
+_LENGTHS: dict[str, Any] = {
+    "aggregates": {
+        "num_trans_per_10m": "count",
+        "avg_amt_per_10m": {"avg": "amount"},
+        "stdev_amt_per_10m": {"stddev_samp": "amount"},
+        "avg_amt_per_5m": {"avg": "amount", "window": "5m"},
+        "stdev_amt_per_5m": {"stddev_samp": "amount", "window": "5m"},
+        "num_trans_per_1m": {"count": "*", "window": "1m"},
+        "avg_amt_per_1m": {"avg": "amount", "window": "1m"},
+    }
+}
 _ROWS: dict[str, Any] = {
     "features": {"tid": "UPPER(tid)", "amount": "amount"},
     "event_time": "event",
@@ -93,6 +105,7 @@ VARIANTS = (
     Variant("two_slots", "pipeline, 4 partitions, two slots", jobs.run_compiled, partitions=4, parallelism=2),
     Variant("java_panes_by_hand", "Java, panes, Avro decoded by hand", _java("PanesJob", decoder="by-hand")),
     Variant("two_groups", "pipeline as shipped: two feature groups", _compiled(groups=2), check="twice"),
+    Variant("lengths", "pipeline, windows of three lengths", _compiled(**_LENGTHS)),
     Variant("rocksdb", "pipeline, 1,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB),
     Variant("100k_rocksdb", "pipeline, 100,000 cards, RocksDB", jobs.run_compiled, configuration=ROCKSDB, **_MANY),
     Variant("1m", "pipeline, 1,000,000 cards", jobs.run_compiled, **_MILLION),
@@ -103,6 +116,7 @@ VARIANTS = (
     Variant("copy", "Kafka + Avro, strict → Kafka, every event", _reading(copy=True), check="rows"),
     Variant("sql", "engine: sql, 1,000 cards", _SQL),
     Variant("sql_two_groups", "engine: sql, two feature groups", _compiled(groups=2, engine="sql"), check="twice"),
+    Variant("sql_lengths", "engine: sql, windows of three lengths", _compiled(engine="sql", **_LENGTHS)),
     Variant("sql_rocksdb", "engine: sql, 1,000 cards, RocksDB", _SQL, configuration=ROCKSDB),
     Variant("sql_100k", "engine: sql, 100,000 cards", _SQL, **_MANY),
     Variant("sql_100k_rocksdb", "engine: sql, 100,000 cards, RocksDB", _SQL, configuration=ROCKSDB, **_MANY, limit=120),

@@ -169,6 +169,42 @@ def test_windows_are_those_of_a_computation_by_hand(harness: Harness, windows: W
         assert times.total() == events.total() - dropped > len(times)
 
 
+@pytest.mark.parametrize("rocksdb", [False, True], ids=["hashmap", "rocksdb"])
+@pytest.mark.parametrize(
+    ("rows", "lengths"),
+    [(60, (60, 30, 10, 1)), (11, (10,)), (2, (1,)), (25, (24, 6)), (5, (3, 2))],
+    ids=[
+        "several",
+        "an empty row",
+        "one that tumbles, an empty row",
+        "several, an empty row",
+        "rows of a longer window",
+    ],
+)
+def test_aggregates_look_back_by_several_lengths(
+    harness: Harness, rows: int, lengths: tuple[int, ...], rocksdb: bool
+) -> None:
+    """All are made of the same panes. Where one has no event, its counts are 0, and its other values null."""
+    chance, windows = random.Random(f"{rows} {lengths} {rocksdb}"), Windows(MINUTE, rows)
+    aggregates = [("COUNT", None, length) for length in lengths]
+    aggregates += [(*aggregate, chance.choice(lengths)) for aggregate in AGGREGATES]
+    chance.shuffle(aggregates)
+    actions = random_actions(chance, windows, 250)
+    answer = harness.ask(request(windows, actions, rocksdb=rocksdb, aggregates=aggregates))
+    values, (wanted, dropped) = found(answer), expected(windows, 2, list(COLUMNS), aggregates, actions)
+    assert values.keys() == wanted.keys()
+    assert answer["dropped"] == dropped > 0
+    differences = [
+        (window, aggregate, one, other)
+        for window, row in wanted.items()
+        for aggregate, one, other in zip(aggregates, values[window], row, strict=True)
+        if not same(aggregate[0], one, other)
+    ]
+    assert not differences, differences[:5]
+    counts = [at for at, (function, *_) in enumerate(aggregates) if function == "COUNT"]
+    assert any(row[at] == 0 for row in wanted.values() for at in counts), "each length has an event in each row"
+
+
 def test_no_bit_depends_on_the_order_of_events_or_on_how_they_were_combined(harness: Harness) -> None:
     chance, windows = random.Random(1), Windows(MINUTE, 10)
     events = [{"event": random_event(chance, chance.randrange(10 * MINUTE))} for _ in range(500)]
@@ -225,6 +261,16 @@ def test_an_event_that_is_late_after_a_restore_makes_no_window_again(harness: Ha
 )
 def test_another_job_goes_on_with_what_it_finds(harness: Harness, windows: Windows, rocksdb: bool) -> None:
     """Aggregates that both have go on; a new one has no value in windows with panes from before, and is right later."""
+    goes_on(harness, windows, rocksdb, [])
+
+
+@pytest.mark.parametrize("rocksdb", [False, True], ids=["hashmap", "rocksdb"])
+def test_another_job_goes_on_with_each_length(harness: Harness, rocksdb: bool) -> None:
+    """Whichever length looked back at a column before, each one finds it."""
+    goes_on(harness, Windows(MINUTE, 20), rocksdb, [20, 10, 3])
+
+
+def goes_on(harness: Harness, windows: Windows, rocksdb: bool, lengths: list[int]) -> None:
     chance = random.Random(f"{windows} {rocksdb}")
     first, second = [random_actions(chance, windows, 250) for _ in range(2)]
     first.pop()
@@ -240,6 +286,11 @@ def test_another_job_goes_on_with_what_it_finds(harness: Harness, windows: Windo
     kept = [a for a in old if a not in gone]
     fresh = [("STDDEV_POP", "amount"), ("COUNT", "level"), ("VAR_SAMP", "wild"), ("MIN", "shop")]
     chance.shuffle(both := [*kept, *fresh])
+    if lengths:
+        # Each column is looked back at by another length than before.
+        old = [(*one, lengths[at % len(lengths)]) for at, one in enumerate(old)]
+        both = [(*one, lengths[(at + 1) % len(lengths)]) for at, one in enumerate(both)]
+        fresh = [one for one in both if one[:2] in fresh]
     before = harness.ask(request(windows, first, rocksdb=rocksdb, aggregates=[*old]))
     after = harness.ask(request(windows, second, rocksdb=rocksdb, aggregates=both, goes_on=True))
     wanted, _ = expected(windows, 2, list(COLUMNS), both, [*first, *second])

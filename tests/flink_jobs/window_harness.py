@@ -15,6 +15,8 @@ from typing import Any
 from devstack import flink, jars
 from tests.support.java_program import JavaProgram
 
+#: Function and column, None: events; a third part is the number of panes that it looks back at.
+Aggregate = tuple[Any, ...]
 _HARNESS = Path(__file__).parent / "harness"
 
 
@@ -67,7 +69,7 @@ class Windows:
 
 
 def expected(
-    windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]], actions: Any
+    windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[Aggregate], actions: Any
 ) -> tuple[dict[tuple[Any, ...], list[Any]], int]:
     """Values by key, start and end; and how many events belong to no window that was open when they came."""
     if windows.emit == "EVENT":
@@ -83,11 +85,22 @@ def expected(
             dropped += not opened
             for bounds in opened:
                 contents[(*event[:keys], *bounds)].append(event)
-    return {window: _values(events, columns, aggregates) for window, events in contents.items()}, dropped
+    return {
+        window: [
+            value
+            for aggregate in aggregates
+            for value in _values(_near(events, keys, windows, window[-1], *aggregate[2:]), columns, [aggregate])
+        ]
+        for window, events in contents.items()
+    }, dropped
+
+
+def _near(events: Sequence[Any], keys: int, windows: Windows, end: int, panes: int | None = None) -> Sequence[Any]:
+    return events if panes is None else [event for event in events if event[keys] >= end - panes * windows.pane]
 
 
 def _expected_at_events(
-    windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]], actions: Any
+    windows: Windows, keys: int, columns: Sequence[str], aggregates: Sequence[Aggregate], actions: Any
 ) -> tuple[dict[tuple[Any, ...], list[Any]], int]:
     watermark, dropped = -(2**63), 0
     counted = []
@@ -110,10 +123,10 @@ def _expected_at_events(
     return {window: _values(events, columns, aggregates) for window, events in contents.items()}, dropped
 
 
-def _values(events: Sequence[Any], columns: Sequence[str], aggregates: Sequence[tuple[str, str | None]]) -> list[Any]:
+def _values(events: Sequence[Any], columns: Sequence[str], aggregates: Sequence[Aggregate]) -> list[Any]:
     return [
         _value(function, [event if name is None else event[columns.index(name)] for event in events])
-        for function, name in aggregates
+        for function, name, *_ in aggregates
     ]
 
 

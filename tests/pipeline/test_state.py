@@ -141,6 +141,7 @@ def test_what_has_to_be_rewarmed(path, value, reason):
         ([((*SHOPS, "aggregates", "more"), {"max": "amount"}), ((*SHOPS, "key"), ["shop", "tid"])], False),
         ([((*SHOPS, "aggregates", "more"), {"median": "amount"})], False),
         ([((*CARDS, "aggregates", "more"), {"max": "amount"})], False),
+        ([((*SHOPS, "on_empty"), "zero")], False),
         ([(("engine",), "sql")], False),
         ([], False),
     ],
@@ -156,6 +157,18 @@ def test_panes_go_on_where_only_aggregates_of_native_windows_are_others(change, 
     assert not panes_go_on(wanted, None)
     assert not panes_go_on(wanted, {})
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", text) for mark in wanted.items() for text in mark)
+
+
+@pytest.mark.parametrize(("window", "go_on"), [("30m", True), ("2h", True), ("1h", False)])
+def test_panes_go_on_with_the_lengths_that_there_are(window, go_on):
+    """Each length has a total, which the state of other ones lacks."""
+    aggregates = {"n": "count", "n_2h": {"count": "*", "window": "2h"}, "n_30m": {"count": "*", "window": "30m"}}
+    shops = {**SPEC["feature_groups"][1], "window": {"size": "2h", "slide": "30m"}, "aggregates": aggregates}
+    wanted, running = (
+        state_signature(Pipeline.parse({**SPEC, "feature_groups": [{**shops, "aggregates": {**aggregates, **more}}]}))
+        for more in ({"most": {"max": "amount", "window": window}}, {})
+    )
+    assert panes_go_on(wanted.marks(), running.marks()) is go_on
 
 
 def test_what_begins_anew():

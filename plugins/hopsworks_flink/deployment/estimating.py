@@ -25,13 +25,16 @@ def estimates(pipeline: Pipeline) -> list[str]:
 
 def _states(pipeline: Pipeline) -> Iterator[str]:
     for groups in pipeline.native_windows:
-        window, pane = groups[0].window, _pane_bytes(NativeWindows(pipeline, groups))
+        windows = NativeWindows(pipeline, groups)
+        window, pane = groups[0].window, _pane_bytes(windows)
         names = ", ".join(group.full_name for group in groups)
         if groups[0].emit == "on_event":
             size = format_duration(window.size)
             yield f"{names}: {_KEY} bytes of heap for a key, and {pane} to {2 * pane} for each of its events in {size}"
             continue
-        panes = _GROWING_PANES if window.is_cumulating else window.panes
+        # Each length beyond the first has a total, which is as large as a pane.
+        totals = len({panes for _, _, panes in windows.calls.values()})
+        panes = (_GROWING_PANES if window.is_cumulating else windows.panes) + totals - 1
         low, high = _KEY + panes * pane, _KEY + 2 * panes * pane
         yield f"{names}: {_size(low)} to {_size(high)} of heap for a key with events in all of its window"
 
@@ -39,7 +42,7 @@ def _states(pipeline: Pipeline) -> Iterator[str]:
 def _pane_bytes(windows: NativeWindows) -> int:
     """Of a pane on the heap. Aggregates of one column share what they are made of; texts come on top."""
     functions: dict[str, set[str]] = {}
-    for function, column in windows.calls.values():
+    for function, column, _ in windows.calls.values():
         if column is not None:
             functions.setdefault(column, set()).add(function)
     found = _PANE

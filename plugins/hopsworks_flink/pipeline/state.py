@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
+from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import WRITTEN, Join
 from hopsworks_flink.pipeline.sql.events import needs_coordinates
 
@@ -53,7 +54,7 @@ _STATELESS_GROUP = (
 )
 _STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
-_NATIVE_STATE = 2
+_NATIVE_STATE = 3
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
 # So do these, in Java.
@@ -132,6 +133,9 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     used = [column for aggregate in group.aggregates.values() for column in aggregate.columns]
     accumulators = {"kept": kept, "types": {name: _type(pipeline, name) for name in used}}
     if group in pipeline.native_groups:
+        if group.is_joined:
+            # Each has a total of its own.
+            facts["lengths"] = [milliseconds(length) for length in group.lengths]
         return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest(accumulators)}"
     return _digest({**facts, "accumulators": accumulators})
 

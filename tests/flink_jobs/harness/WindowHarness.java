@@ -36,8 +36,8 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeParser;
 
 /**
  * Runs the two operators of windows in Flink's own harnesses, one request a line: {"columns": [[name, type]], "keys",
- * "pane", "panes", "emit", "aggregates": [[function, column]], "rocksdb", "goes_on", "actions"}; one that goes on has
- * the state that the one before left. An action is {"event": [values]}, {"watermark": ms} or {"savepoint": subtasks},
+ * "pane", "panes", "emit", "aggregates": [[function, column]], "rocksdb", "goes_on", "actions"}; an aggregate may have a
+ * third part, the panes that it looks back at. A request that goes on has the state that the one before left. An action is {"event": [values]}, {"watermark": ms} or {"savepoint": subtasks},
  * after which both operators begin anew, the second one in so many tasks. The answer: {"rows", "dropped", "sent"}, or
  * {"error"}.
  */
@@ -97,7 +97,8 @@ public final class WindowHarness {
         List<Layout.Aggregate> aggregates = new ArrayList<>();
         for (JsonNode one : request.get("aggregates")) {
             String column = one.get(1).isNull() ? null : one.get(1).asText();
-            aggregates.add(new Layout.Aggregate(Function.valueOf(one.get(0).asText()), column, column));
+            long panes = one.path(2).asLong(shape.panes());
+            aggregates.add(new Layout.Aggregate(Function.valueOf(one.get(0).asText()), column, column, panes));
         }
         layout = new Layout(input, aggregates);
         List<LogicalType> types = new ArrayList<>(keyType.getChildren());

@@ -97,10 +97,13 @@ def test_what_cannot_be_combined_is_refused(minimal, group, message):
         of(minimal, **group)
 
 
-def test_native_windows_leave_it_to_sql_and_say_why(minimal):
+@pytest.mark.parametrize("on_empty", [None, "zero"])
+def test_native_windows_make_all_lengths_of_the_same_panes(minimal, snapshot, on_empty):
     minimal["engine"] = "native"
-    pipeline = of(minimal, aggregates=LENGTHS)
-    assert pipeline.left_to_sql == {"cards_10m_1": "its features look back from a window's end by more than one length"}
+    pipeline = of(minimal, aggregates=LENGTHS, on_empty=on_empty)
+    assert not pipeline.left_to_sql
+    plan = compile_plan(pipeline, registered(pipeline))
+    assert [*plan.statements[2:-1], *plan.inserts] == snapshot
 
 
 def test_what_has_to_be_read_again_reaches_back_to_the_last_events_of_an_empty_window(minimal):

@@ -203,8 +203,6 @@ class FeatureGroup(Model):
         """Why the group is computed by Flink's SQL whatever the engine is, a sentence part; None: it need not be."""
         if self.is_projection:
             return "its features are made of single events, and it has no windows"
-        if self.is_joined:
-            return "its features look back from a window's end by more than one length"
         if self.window.gap is not None:
             return "sessions are no panes"
         if self.window.panes > MOST_PANES and not self.window.is_cumulating:

@@ -175,10 +175,10 @@ class Pipeline(Model):
 
     @property
     def native_windows(self) -> list[list[FeatureGroup]]:
-        """These groups, together those that have the same key and windows, which are made once for all of them."""
+        """These groups, together those of one key, windows and lengths, which are made once for all of them."""
         found: dict[tuple[object, ...], list[FeatureGroup]] = {}
         for group in self.native_groups:
-            found.setdefault((*group.key, group.window, group.emit), []).append(group)
+            found.setdefault((*group.key, group.window, group.emit, *group.lengths), []).append(group)
         return list(found.values())
 
     @property

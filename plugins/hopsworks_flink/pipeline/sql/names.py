@@ -91,7 +91,8 @@ def windows_view(group: FeatureGroup, length: timedelta | None = None) -> str:
 
 def windows_in_words(group: FeatureGroup) -> str:
     """What a group's windows are, as Java's ``Words`` says it of SQL's: ``10 m every 1 m by cc_num``."""
-    window, by, size = group.window, f"by {', '.join(group.key)}", _spaced(group.window.size)
+    lengths = sorted({group.window.size, *map(group.length_of, group.aggregates.values())}, reverse=True)
+    window, by, size = group.window, f"by {', '.join(group.key)}", ", ".join(map(_spaced, lengths))
     if group.emit == "on_event":
         return f"{size} before each event {by}"
     if window.is_tumbling:

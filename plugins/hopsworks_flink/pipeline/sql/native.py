@@ -3,12 +3,13 @@
 The view before them makes one column of every expression that is aggregated, the INSERT behind them makes features of
 the aggregates: both are the SQL of the other windows, whose rules hold here as well. What lies between is a step of the
 plan, which the runner hands to Java. A row for each event is a window as well: one that ends with the event, made of
-panes of a millisecond.
+panes of a millisecond. Features may look back by several lengths, which are made of the same panes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
@@ -25,6 +26,7 @@ from hopsworks_flink.pipeline.sql.aggregates import (
     within,
 )
 from hopsworks_flink.pipeline.sql.events import Step
+from hopsworks_flink.pipeline.sql.windows import joined_feature
 from hopsworks_flink.pipeline.types import DOUBLE, sql_identifier
 
 
@@ -33,7 +35,7 @@ class NativeWindows:
 
     :param view: name of the view with them.
     :param values: expressions over an event, by the name of their column.
-    :param calls: function and column (None: events) by the name of the result.
+    :param calls: function, column (None: events), and panes that it looks back at, by the name of the result.
     :param features: group → feature → expression over the results.
     """
 
@@ -42,21 +44,36 @@ class NativeWindows:
         self.on_event = self.first.emit == "on_event"
         self.view = names.windows_view(self.first)
         self.values: dict[str, str] = {}
-        self.calls: dict[str, tuple[str, str | None]] = {}
+        self.calls: dict[str, tuple[str, str | None, int]] = {}
         columns = pipeline.source.all_columns
+        # The window's length before an event belongs to it, and so does the event's own millisecond.
+        self.panes = milliseconds(self.first.window.size) + 1 if self.on_event else self._panes(self.first.row_length)
         self.features = {
             group.full_name: {
-                feature: with_default(aggregate, columns, self._feature(aggregate, columns))
-                for feature, aggregate in group.aggregates.items()
+                feature: self._feature(group, aggregate, columns) for feature, aggregate in group.aggregates.items()
             }
             for group in groups
         }
 
-    def _feature(self, aggregate: Aggregate, columns: Columns) -> str:
+    def _panes(self, length: timedelta) -> int:
+        return length // self.first.window.pane
+
+    def _feature(self, group: FeatureGroup, aggregate: Aggregate, columns: Columns) -> str:
+        if not group.is_joined:
+            return with_default(aggregate, columns, self._value(aggregate, columns, self.panes))
+        value = self._value(aggregate, columns, self._panes(group.length_of(aggregate)))
+        empty = ""
+        if group.on_empty == "zero":
+            empty = f"{self._call('COUNT', None, self._panes(group.window.size))} = 0"
+        return joined_feature(group, aggregate, columns, value, empty)
+
+    def _value(self, aggregate: Aggregate, columns: Columns, panes: int) -> str:
+        """The feature before its default."""
+
         def call(function: str, value: str) -> str:
             if value == "*" and aggregate.where is None:
-                return self._call(function, None)
-            return self._call(function, chosen_value(aggregate, columns, "1" if value == "*" else value))
+                return self._call(function, None, panes)
+            return self._call(function, chosen_value(aggregate, columns, "1" if value == "*" else value), panes)
 
         if aggregate.function not in ("sum", *MOMENTS) or aggregate.result_type(columns) != DOUBLE:
             return feature_value(aggregate, columns, call)
@@ -73,9 +90,9 @@ class NativeWindows:
         every = f"{call('COUNT({})', present)} = {call('COUNT({})', held)}"
         return f"CASE WHEN {every} THEN {call(function, held)} END"
 
-    def _call(self, function: str, value: str | None) -> str:
+    def _call(self, function: str, value: str | None, panes: int) -> str:
         column = None if value is None else _name(self.values, "__v", value)
-        return sql_identifier(_name(self.calls, "__a", (function.partition("(")[0], column)))
+        return sql_identifier(_name(self.calls, "__a", (function.partition("(")[0], column, panes)))
 
     def steps(self) -> list[str | Step]:
         """What makes the view: one of SQL, which the operators read, and the operators."""
@@ -93,14 +110,14 @@ class NativeWindows:
             "view": self.view,
             "name": names.windows_in_words(group),
             "keys": len(group.key),
-            # The window's length before an event belongs to it, and so does the event's own millisecond.
             "pane": 1 if self.on_event else milliseconds(window.pane),
-            "panes": milliseconds(window.size) + 1 if self.on_event else window.panes,
+            "panes": self.panes,
             "emit": "EVENT" if self.on_event else "STEP" if window.is_cumulating else "SLIDE",
             "aggregates": [
                 # By what a column holds, state is found again: its name changes with the others.
                 {"name": name, "function": function, "column": column, "of": self.values.get(column or "")}
-                for name, (function, column) in self.calls.items()
+                | ({"panes": panes} if group.is_joined else {})
+                for name, (function, column, panes) in self.calls.items()
             ],
         }
         return [view, {"windows": step}]

@@ -12,10 +12,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.aggregates import COUNTS
+from hopsworks_flink.pipeline.spec.aggregates import COUNTS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.sql import names
-from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds, window_value, with_default
+from hopsworks_flink.pipeline.sql.aggregates import (
+    EVENT_TIME,
+    Columns,
+    epoch_milliseconds,
+    window_value,
+    with_default,
+)
 from hopsworks_flink.pipeline.types import sql_identifier, sql_interval
 
 # The end of a window less a millisecond, as Flink's event time of its row.
@@ -80,7 +86,7 @@ def joined_views(pipeline: Pipeline, group: FeatureGroup, order: Sequence[str]) 
 
     :param order: of the features, as registered.
     """
-    if not group.is_joined:
+    if not group.is_joined or group in pipeline.native_groups:
         return []
     # So that the plan stays what it is when features change their places in the file.
     aggregates = {name: group.aggregates[name] for name in order if name in group.aggregates}
@@ -99,13 +105,23 @@ def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
         value = sql_identifier(feature)
         if aggregate.function in COUNTS:
             value = f"COALESCE({value}, 0)"
-        value = with_default(aggregate, columns, value)
-        if group.on_empty == "zero" and aggregate.function not in COUNTS and aggregate.zero_where_empty(columns):
-            kind = aggregate.feature_type(columns).sql
-            value = f"CASE WHEN {sql_identifier(EMPTY)} THEN CAST(0 AS {kind}) ELSE {value} END"
+        value = joined_feature(group, aggregate, columns, value, sql_identifier(EMPTY))
         if value != sql_identifier(feature):
             found[feature] = value
     return found
+
+
+def joined_feature(group: FeatureGroup, aggregate: Aggregate, columns: Columns, value: str, empty: str) -> str:
+    """A feature of a row of several lengths.
+
+    :param value: the same before its default; null where its length has no event, 0 if it is a count.
+    :param empty: condition that the window has no event.
+    """
+    value = with_default(aggregate, columns, value)
+    if group.on_empty == "zero" and aggregate.function not in COUNTS and aggregate.zero_where_empty(columns):
+        kind = aggregate.feature_type(columns).sql
+        value = f"CASE WHEN {empty} THEN CAST(0 AS {kind}) ELSE {value} END"
+    return value
 
 
 def _of_length(pipeline: Pipeline, group: FeatureGroup, length: timedelta, name: str) -> str:

@@ -105,7 +105,8 @@ public final class Engine {
         for (JsonNode one : step.get("aggregates")) {
             String column = one.get("column").isNull() ? null : one.get("column").asText();
             Function function = Function.valueOf(one.get("function").asText());
-            aggregates.add(new Layout.Aggregate(function, column, one.get("of").asText()));
+            long panes = one.path("panes").asLong(shape.panes());
+            aggregates.add(new Layout.Aggregate(function, column, one.get("of").asText(), panes));
         }
         Layout layout = new Layout(input, aggregates);
         fields.add(new RowType.RowField("window_start", new TimestampType(false, 3)));
@@ -124,7 +125,7 @@ public final class Engine {
             DataStream<RowData> events, RowType keyType, Layout layout, Shape shape, RowType output, String name) {
         InternalTypeInfo<RowData> keyInfo = InternalTypeInfo.of(keyType);
         // State is found again by what it is, not by the feature group that comes first.
-        String of = keyType.getFieldNames() + " " + shape;
+        String of = keyType.getFieldNames() + " " + layout.windows(shape);
         TypeInformation<Tuple2<RowData, Panes>> combined =
                 new TupleTypeInfo<>(keyInfo, new PanesType(new PanesSerializer(layout.form(shape))));
         DataStream<Tuple2<RowData, Panes>> combiner = chained(

@@ -17,6 +17,9 @@ final class Form implements Serializable {
     record Part(String meaning, int words, TypeSerializer<?>[] objects) implements Serializable {}
 
     final String windows;
+    /** How many lengths are aggregated: each has a total. */
+    final int lengths;
+
     final Part[] parts;
     final int words;
     final int objects;
@@ -27,8 +30,9 @@ final class Form implements Serializable {
     private transient int[] places;
 
     /** @param windows that panes make, in words. */
-    Form(String windows, Part[] parts) {
+    Form(String windows, int lengths, Part[] parts) {
         this.windows = windows;
+        this.lengths = lengths;
         this.parts = parts;
         words = Arrays.stream(parts).mapToInt(Part::words).sum();
         objects = Arrays.stream(parts).mapToInt(part -> part.objects().length).sum();
@@ -41,7 +45,7 @@ final class Form implements Serializable {
             Arrays.setAll(serializers, at -> serializers[at].duplicate());
             own[index] = new Part(own[index].meaning(), own[index].words(), serializers);
         }
-        return new Form(windows, own);
+        return new Form(windows, lengths, own);
     }
 
     /** Panes of another form in this one. Parts that it lacks are unknown in windows with the panes that there are. */
@@ -62,8 +66,10 @@ final class Form implements Serializable {
             copy(from, into);
         }
         panes.due = old.due;
-        if (old.total != null) {
-            copy(old.total, panes.total());
+        for (int length = 0; length < lengths; length++) {
+            if (old.totals[length] != null) {
+                copy(old.totals[length], panes.total(length));
+            }
         }
         for (int index = 0; index < parts.length; index++) {
             long unknown = places[index] < 0 ? last : old.unknown == null ? Long.MIN_VALUE : old.unknown[places[index]];
@@ -104,6 +110,7 @@ final class Form implements Serializable {
 
     void write(DataOutputView target) throws IOException {
         target.writeUTF(windows);
+        target.writeInt(lengths);
         target.writeInt(parts.length);
         for (Part part : parts) {
             target.writeUTF(part.meaning());
@@ -117,6 +124,7 @@ final class Form implements Serializable {
 
     static Form read(DataInputView source, ClassLoader loader) throws IOException {
         String windows = source.readUTF();
+        int lengths = source.readInt();
         Part[] parts = new Part[source.readInt()];
         for (int index = 0; index < parts.length; index++) {
             String meaning = source.readUTF();
@@ -127,7 +135,7 @@ final class Form implements Serializable {
             }
             parts[index] = new Part(meaning, words, objects);
         }
-        return new Form(windows, parts);
+        return new Form(windows, lengths, parts);
     }
 
     /** Asked for each record: so the texts of equal forms are one and the same. */

@@ -2,6 +2,8 @@ package hopsworksflink.window;
 
 import java.io.Serializable;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -22,8 +24,9 @@ final class Layout implements Serializable {
      * One aggregate: a function over a column of the events; {@code COUNT} over none counts events.
      *
      * @param of what the column holds, in words that no other column has.
+     * @param panes how far it looks back from the end of a window.
      */
-    record Aggregate(Function function, String column, String of) implements Serializable {}
+    record Aggregate(Function function, String column, String of, long panes) implements Serializable {}
 
     private final Counts events = new Counts(Counts.EVENTS);
     private final Cell[] cells;
@@ -33,9 +36,22 @@ final class Layout implements Serializable {
     private final Function[] functions;
     private final LogicalType[] results;
     private final Form.Part[] parts;
+    /** Panes that aggregates look back at, the most first, and which of them is that of each aggregate. */
+    private final long[] lengths;
+
+    private final int[] lengthOf;
 
     /** Throws {@link IllegalArgumentException} for a function that its column's type does not have. */
     Layout(RowType input, List<Aggregate> aggregates) {
+        lengths = aggregates.stream()
+                .map(Aggregate::panes)
+                .sorted(Comparator.reverseOrder())
+                .distinct()
+                .mapToLong(length -> length)
+                .toArray();
+        lengthOf = aggregates.stream()
+                .mapToInt(aggregate -> Arrays.stream(lengths).boxed().toList().indexOf(aggregate.panes()))
+                .toArray();
         Map<String, Cell> found = new LinkedHashMap<>();
         found.put("events", events);
         ofAggregate = new int[aggregates.size()][];
@@ -111,7 +127,13 @@ final class Layout implements Serializable {
 
     /** The form of panes of windows. */
     Form form(Shape shape) {
-        return new Form(shape.toString(), parts);
+        return new Form(windows(shape), lengths.length, parts);
+    }
+
+    /** Windows and what is looked back at, for people and to tell them apart. */
+    String windows(Shape shape) {
+        boolean isWhole = lengths.length == 1 && lengths[0] == shape.panes();
+        return isWhole ? shape.toString() : shape + ", of which the last " + Arrays.toString(lengths);
     }
 
     /** Types of the aggregates, in their order. */
@@ -131,23 +153,45 @@ final class Layout implements Serializable {
         }
     }
 
+    /** Adds a pane to the totals of the lengths that reach back to it from a window. */
+    void addToTotals(Pane from, long number, Panes panes, Shape shape, long window) {
+        for (int length = 0; length < lengths.length; length++) {
+            if (number >= shape.firstPane(window, lengths[length])) {
+                merge(from, panes.total(length));
+            }
+        }
+    }
+
     /**
-     * Takes the first panes out of the total of those up to a place.
+     * Takes out of the totals of the panes up to a place those that a window does not reach back to.
      *
+     * @param before the window that the totals are of.
      * @param pane to point to panes with.
      */
-    void leave(Panes panes, int number, int end, Pane pane) {
+    void leave(Panes panes, int end, Shape shape, long before, long window, Pane pane) {
+        for (int length = 0; length < lengths.length; length++) {
+            int from = panes.before(shape.firstPane(before, lengths[length]));
+            int over = panes.before(shape.firstPane(window, lengths[length]));
+            if (over == end) {
+                panes.totals[length] = null;
+            } else if (over > from) {
+                leave(panes, panes.totals[length], from, over, end, pane);
+            }
+        }
+    }
+
+    private void leave(Panes panes, Pane total, int from, int over, int end, Pane pane) {
         for (Cell cell : cells) {
             boolean isExact = true;
-            for (int at = 0; at < number && isExact; at++) {
+            for (int at = from; at < over && isExact; at++) {
                 panes.get(at, pane);
-                isExact = cell.remove(pane, panes.total);
+                isExact = cell.remove(pane, total);
             }
             if (!isExact) {
-                cell.clear(panes.total);
-                for (int at = number; at < end; at++) {
+                cell.clear(total);
+                for (int at = over; at < end; at++) {
                     panes.get(at, pane);
-                    cell.merge(pane, panes.total);
+                    cell.merge(pane, total);
                 }
             }
         }
@@ -158,15 +202,20 @@ final class Layout implements Serializable {
     }
 
     /**
-     * Sets the fields of a row from one on to the values of the aggregates over the total.
-     *
-     * @param first pane of the window; what is not known in it has no value.
+     * Sets the fields of a row from one on to the values of the aggregates over the totals: null, or a count of 0, where
+     * a length has no event, and null for what is not known in all of its panes.
      */
-    void results(Panes panes, long first, GenericRowData row, int field) {
+    void results(Panes panes, Shape shape, long window, GenericRowData row, int field) {
         for (int index = 0; index < functions.length; index++) {
-            boolean isKnown = panes.unknown == null || isKnown(ofAggregate[index], panes.unknown, first);
-            Cell cell = cells[ofAggregate[index][0]];
-            row.setField(field + index, isKnown ? cell.result(functions[index], panes.total) : null);
+            Pane total = panes.totals[lengthOf[index]];
+            long first = shape.firstPane(window, lengths[lengthOf[index]]);
+            Object value = null;
+            if (total == null) {
+                value = functions[index] == Function.COUNT ? 0L : null;
+            } else if (panes.unknown == null || isKnown(ofAggregate[index], panes.unknown, first)) {
+                value = cells[ofAggregate[index][0]].result(functions[index], total);
+            }
+            row.setField(field + index, value);
         }
     }
 

@@ -22,8 +22,11 @@ final class Panes {
     private Object[] objects;
     /** The window that is emitted next. */
     long due = NONE;
-    /** Everything before the last pane of that window, as far as it is part of the window; null: nothing is. */
-    Pane total;
+    /**
+     * For each length that is aggregated, everything before the last pane of that window, as far as it is so near;
+     * null: nothing is.
+     */
+    final Pane[] totals;
     /** For each part of the form the last pane in which it is not known; null: all is known. Replaced, never changed. */
     long[] unknown;
 
@@ -38,6 +41,7 @@ final class Panes {
         numbers = new long[capacity];
         words = new long[capacity * wordsOfPane];
         objects = new Object[capacity * objectsOfPane];
+        totals = new Pane[form.lengths];
     }
 
     Panes(Panes other) {
@@ -52,16 +56,19 @@ final class Panes {
         // What they refer to is never changed.
         objects = Arrays.copyOfRange(other.objects, from * objectsOfPane, to * objectsOfPane);
         due = other.due;
-        total = other.total == null ? null : other.total.copy();
+        totals = other.totals.clone();
+        for (int length = 0; length < totals.length; length++) {
+            totals[length] = totals[length] == null ? null : totals[length].copy();
+        }
         unknown = other.unknown;
     }
 
-    /** The total, to add something to it. */
-    Pane total() {
-        if (total == null) {
-            total = Pane.alone(wordsOfPane, objectsOfPane);
+    /** The total of a length, to add something to it. */
+    Pane total(int length) {
+        if (totals[length] == null) {
+            totals[length] = Pane.alone(wordsOfPane, objectsOfPane);
         }
-        return total;
+        return totals[length];
     }
 
     /** Sets the last pane in which a part is not known. */
@@ -74,8 +81,14 @@ final class Panes {
         unknown = changed;
     }
 
+    /** Whether the window that is emitted next shares something with the one before. */
+    boolean isUnderWay() {
+        // Panes of windows that grow are in the total only.
+        return totals[0] != null || count > 0 && number(0) < due;
+    }
+
     boolean isEmpty() {
-        return count == 0 && total == null;
+        return count == 0 && totals[0] == null;
     }
 
     /** The number of a pane by its place. */
@@ -95,6 +108,9 @@ final class Panes {
     int before(long number) {
         if (count == 0 || number(count - 1) < number) {
             return count;
+        }
+        if (number(0) >= number) {
+            return 0;
         }
         int at = Arrays.binarySearch(numbers, begin, begin + count, number);
         return (at < 0 ? -at - 1 : at) - begin;

@@ -23,15 +23,19 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         Panes panes = given.form.equals(form) ? given : form.convert(given);
         target.writeInt(panes.count);
         target.writeLong(panes.due);
-        target.writeBoolean(panes.total != null);
+        for (Pane total : panes.totals) {
+            target.writeBoolean(total != null);
+        }
         Pane pane = new Pane();
         for (int at = 0; at < panes.count; at++) {
             target.writeLong(panes.number(at));
             panes.get(at, pane);
             write(pane, target);
         }
-        if (panes.total != null) {
-            write(panes.total, target);
+        for (Pane total : panes.totals) {
+            if (total != null) {
+                write(total, target);
+            }
         }
         target.writeBoolean(panes.unknown != null);
         for (int index = 0; panes.unknown != null && index < form.parts.length; index++) {
@@ -69,14 +73,20 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         int count = source.readInt();
         Panes panes = new Panes(form, Math.max(1, count));
         panes.due = source.readLong();
-        boolean hasTotal = source.readBoolean();
+        for (int length = 0; length < form.lengths; length++) {
+            if (source.readBoolean()) {
+                panes.total(length);
+            }
+        }
         Pane pane = new Pane();
         for (int at = 0; at < count; at++) {
             panes.append(source.readLong(), pane);
             read(source, pane);
         }
-        if (hasTotal) {
-            read(source, panes.total());
+        for (Pane total : panes.totals) {
+            if (total != null) {
+                read(source, total);
+            }
         }
         if (source.readBoolean()) {
             panes.unknown = new long[form.parts.length];
@@ -170,7 +180,7 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         /** Of the form in which panes are written. */
         @Override
         public int getCurrentVersion() {
-            return 2;
+            return 3;
         }
 
         @Override

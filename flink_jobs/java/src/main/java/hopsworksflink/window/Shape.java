@@ -7,7 +7,7 @@ import java.io.Serializable;
  * number of its last pane.
  *
  * @param pane length of a pane in milliseconds.
- * @param panes panes of a whole window; 1 for windows that tumble.
+ * @param panes panes of a whole window; 1 for windows that tumble. Aggregates may look back by fewer of them.
  * @param emit at which panes windows end.
  */
 record Shape(long pane, long panes, Emit emit) implements Serializable {
@@ -50,7 +50,12 @@ record Shape(long pane, long panes, Emit emit) implements Serializable {
 
     /** The first pane of a window. */
     long firstPane(long window) {
-        return growing() ? window - Math.floorMod(window, panes) : window - panes + 1;
+        return firstPane(window, panes);
+    }
+
+    /** The first pane of what aggregates over so many panes, all of a window at the most, look back at. */
+    long firstPane(long window, long length) {
+        return growing() ? window - Math.floorMod(window, panes) : window - length + 1;
     }
 
     /** The beginning of a window. */

@@ -120,7 +120,7 @@ final class Windows extends AbstractStreamOperator<RowData>
             panes.due = Math.min(panes.due, Math.max(number, open));
             boolean isTotalled = number < panes.due;
             if (isTotalled) {
-                layout.merge(from, panes.total());
+                layout.addToTotals(from, number, panes, shape, panes.due);
             }
             if (!isTotalled || !shape.growing()) {
                 panes.find(number, into);
@@ -141,7 +141,7 @@ final class Windows extends AbstractStreamOperator<RowData>
     /** The first window of a key that has not been emitted. */
     private long open(Panes panes) {
         long open = shape.firstOpen(watermark);
-        if (panes.total == null) {
+        if (!panes.isUnderWay()) {
             return open;
         }
         // After a restore at another parallelism a key may be ahead of the watermark.
@@ -214,21 +214,23 @@ final class Windows extends AbstractStreamOperator<RowData>
         int end = addDue(panes);
         emit(key, panes, 1);
         if (!shape.growing()) {
-            leave(panes, shape.firstPane(last + 1), end);
+            leave(panes, end, last, last + 1);
         } else {
             // What has been emitted is in the total only, and all of it leaves at once.
             panes.removeFirst(end);
             if (shape.lastWindow(last) == last) {
-                panes.total = null;
+                panes.totals[0] = null;
             }
         }
-        panes.due = panes.total != null ? last + 1 : panes.count > 0 ? panes.number(0) : Panes.NONE;
+        panes.due = last + 1;
+        if (!panes.isUnderWay()) {
+            panes.due = panes.count > 0 ? panes.number(0) : Panes.NONE;
+        }
     }
 
     /** Emits the rows of the events at the time that is due, if there are some, and goes on to the next ones. */
     private void emitEvents(RowData key, Panes panes) {
-        int before = panes.before(panes.due);
-        leave(panes, shape.firstPane(panes.due), before);
+        leave(panes, panes.before(panes.due), Long.MIN_VALUE / 2, panes.due);
         int end = addDue(panes);
         if (end > 0 && panes.number(end - 1) == panes.due) {
             emit(key, panes, layout.events(from));
@@ -239,31 +241,26 @@ final class Windows extends AbstractStreamOperator<RowData>
                 : end > 0 ? panes.number(end - 1) + shape.panes() : Panes.NONE;
     }
 
-    /** Adds the pane that is due to the total, if there is one. Returns how many panes are in the total then. */
+    /** Adds the pane that is due to the totals, if there is one. Returns how many panes there are up to it. */
     private int addDue(Panes panes) {
         int end = panes.before(panes.due);
         if (end < panes.count && panes.number(end) == panes.due) {
             panes.get(end++, from);
-            layout.merge(from, panes.total());
+            layout.addToTotals(from, panes.due, panes, shape, panes.due);
         }
         return end;
     }
 
-    /** Takes the panes before one out of the total of the panes up to a place. */
-    private void leave(Panes panes, long first, int end) {
-        int over = panes.before(first);
-        if (over == end) {
-            panes.total = null;
-        } else {
-            layout.leave(panes, over, end, from);
-        }
-        panes.removeFirst(over);
+    /** Goes on from one window to another with the totals of the panes up to a place, and forgets what is behind it. */
+    private void leave(Panes panes, int end, long before, long window) {
+        layout.leave(panes, end, shape, before, window, from);
+        panes.removeFirst(panes.before(shape.firstPane(window)));
     }
 
     private void emit(RowData key, Panes panes, long times) {
         values.setField(0, TimestampData.fromEpochMillis(shape.start(panes.due)));
         values.setField(1, TimestampData.fromEpochMillis(shape.end(panes.due)));
-        layout.results(panes, shape.firstPane(panes.due), values, BOUNDS);
+        layout.results(panes, shape, panes.due, values, BOUNDS);
         for (long time = 0; time < times; time++) {
             output.collect(emitted.replace(((JoinedRowData) emitted.getValue()).replace(key, values)));
         }
