@@ -70,7 +70,7 @@ def build(plan: Mapping[str, Any], values: Mapping[str, str], jars: str | None) 
         # The planner looks for connectors here; `pipeline.jars` of the submission does not reach it.
         config.set("pipeline.jars", jars)
     java = get_gateway().jvm.hopsworksflink
-    java.graph.InWords.of(table_env._j_tenv)
+    java.graph.GraphExecutor.of(table_env._j_tenv)
     for statement in plan["statements"]:
         if isinstance(statement, str):
             table_env.execute_sql(bind(statement, values))

@@ -87,7 +87,7 @@ for job in json.load(sys.stdin):
     tables = statements._t_env._j_tenv
     classes = get_gateway().jvm.java.lang.Thread.currentThread().getContextClassLoader()
     words = field(tables, "org.apache.flink.table.api.internal.TableEnvironmentImpl", "execEnv")
-    flinks = field(words, "hopsworksflink.graph.InWords", "flinks")
+    flinks = field(words, "hopsworksflink.graph.GraphExecutor", "flinks")
     inserts = [bind(insert, job["values"]) for insert in job["plan"]["inserts"]]
     # With the planner's names first: a step in Java keeps those of words.
     graphs = [graph(tables, inserts, executor) for executor in (flinks, words)] if job.get("graph") else []

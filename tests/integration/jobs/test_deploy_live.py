@@ -6,15 +6,19 @@ The tests build on each other, as the days of a pipeline do.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.operators.flink import FlinkStopJobOperator
 from tests.support.live import events as simulated
 from tests.support.live.faults import lose_the_jobmanager
 from tests.support.live.jobs import Live, living
-from tests.support.live.platform import eventually, jobs
+from tests.support.live.platform import eventually, jobs, records
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -55,6 +59,38 @@ def test_rewarmed_job_gives_the_values_of_an_uninterrupted_one(live: Live) -> No
 
     live.produce(batch[2 * third :] + simulated.flush(22, begin + 60 * MINUTE))
     live.assert_features()
+
+
+def test_a_drained_job_emits_its_open_windows_however_long_its_topic_was_silent(stack: Any, tmp_path: Path) -> None:
+    """Those of Flink's SQL as well. The last watermark of a source that is idle was dropped (FLINK-40499)."""
+    drained = Live(stack, tmp_path, "live_drained")
+    drained.spec["source"]["idle_timeout"] = "1s"
+    native, sql = drained.spec["feature_groups"]
+    sql["aggregates"] = {**native["aggregates"], "amounts": {"count_distinct": "amount"}}
+    assert list(drained.pipeline.left_to_sql) == [f"{drained.group}_2"]
+    topic = f"{stack.config.project}_onlinefs"
+    with living(drained):
+        ids = [str(group["feature_group_id"]).encode() for group in drained.register()]
+        flush = str(simulated.FLUSH_CARD).encode()
+
+        def rows() -> list[int]:
+            written = (one for one in records(stack.config.kafka_bootstrap, topic) if one.key() != flush)
+            found = Counter(dict(record.headers() or ()).get("featureGroupId") for record in written)
+            return [found[one] for one in ids]
+
+        job_id = drained.deploy()["job_id"]
+        drained.produce(simulated.transactions(seed=3, start=drained.start, minutes=3, cards=5, count=100))
+        windows = len(simulated.expected_windows(drained.events))
+
+        def all_is_read() -> None:
+            assert drained.watermark(job_id) > drained.start + 2 * MINUTE
+
+        eventually(all_is_read)
+        time.sleep(4)
+        assert max(rows()) < windows
+        FlinkStopJobOperator(task_id="stop", job_name=drained.job_name, mode="drain").execute(drained.memory.context())
+        assert jobs(stack, drained.job_name) == {job_id: "FINISHED"}
+        assert rows() == [windows, windows]
 
 
 def test_state_left_behind_stays_behind(live: Live) -> None:

@@ -8,19 +8,21 @@ import org.apache.flink.api.dag.Transformation;
 import org.apache.flink.configuration.ReadableConfig;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.core.execution.JobStatusHook;
+import org.apache.flink.streaming.api.graph.StreamGraph;
 import org.apache.flink.table.api.internal.TableEnvironmentImpl;
 import org.apache.flink.table.delegation.Executor;
 
 /**
- * The executor of a table environment, for jobs whose operators Flink's pages show in words ({@link Words}).
+ * The executor of a table environment, for jobs whose operators Flink's pages show in words ({@link Words}), and whose
+ * sources end event time when they are drained ({@link SourceTask}).
  *
- * <p>Between the planner, which names operators, and the job graph Flink has no place for that but its own executor.
+ * <p>Between the planner, which makes operators, and the job graph Flink has no place for that but its own executor.
  */
-public final class InWords implements Executor {
+public final class GraphExecutor implements Executor {
     private final Executor flinks;
     private final String database;
 
-    private InWords(Executor flinks, String database) {
+    private GraphExecutor(Executor flinks, String database) {
         this.flinks = flinks;
         this.database = database;
     }
@@ -30,7 +32,7 @@ public final class InWords implements Executor {
         Field field = TableEnvironmentImpl.class.getDeclaredField("execEnv");
         field.setAccessible(true);
         String database = tables.getCurrentCatalog() + "." + tables.getCurrentDatabase() + ".";
-        Executor executor = new InWords((Executor) field.get(tables), database);
+        Executor executor = new GraphExecutor((Executor) field.get(tables), database);
         field.set(tables, executor);
         return executor;
     }
@@ -48,7 +50,11 @@ public final class InWords implements Executor {
             String defaultName,
             List<JobStatusHook> hooks) {
         new Words(database).tell(transformations);
-        return flinks.createPipeline(transformations, configuration, defaultName, hooks);
+        Pipeline pipeline = flinks.createPipeline(transformations, configuration, defaultName, hooks);
+        if (pipeline instanceof StreamGraph graph) {
+            SourceTask.useIn(graph);
+        }
+        return pipeline;
     }
 
     @Override
