@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from devstack.config import DevstackError
 
@@ -15,6 +17,10 @@ from devstack.config import DevstackError
 _TIMEOUT_SECONDS = 120
 _POLL_SECONDS = 1.0
 _ENDED = {"success", "failed"}
+# A busy SQLite makes the API server answer so. What can be asked twice is asked again.
+_RETRY = Retry(
+    total=5, backoff_factor=0.5, status_forcelist=(500, 503), allowed_methods=("GET", "PATCH"), raise_on_status=False
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class AirflowClient:
         self._url = url
         self._credentials = credentials
         self._session = requests.Session()
+        self._session.mount(url, HTTPAdapter(max_retries=_RETRY))
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """JSON answer of one call below ``/api/v2``. Logs in when needed.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import tests.support.airflow_home  # noqa: F401 - before anything imports Airflow
-from tests.support.groups import SHARING, STACKS, group_of
+from tests.support.groups import SHARING, STACKS, WITHOUT_STACK, group_of
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
@@ -39,17 +39,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
         return None
     from xdist.scheduler import LoadScopeScheduling
 
+    # With more tests than these before it a process is given none.
+    few = 2
+
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
 
         def _reschedule(self, node: Any) -> None:
-            # Tests without a stack often wait, and a third process uses that time. It does not start a stack.
-            following = next(iter(self.workqueue), "")
-            if following.startswith("tests/integration/") and self.nodes.index(node) >= STACKS:
-                node.shutdown()
-            else:
-                super()._reschedule(node)
+            # Tests often wait, and a third process uses that time. It does not start a stack.
+            if self.nodes.index(node) >= STACKS and self._pending_of(self.assigned_work[node]) <= few:
+                others = (one for one in self.workqueue if not one.startswith("tests/integration/"))
+                following = next(others, None) or next((one for one in WITHOUT_STACK if one in self.workqueue), None)
+                if following is None:
+                    node.shutdown()
+                    return
+                self.workqueue.move_to_end(following, last=False)
+            super()._reschedule(node)
 
     return ByGroup(config, log)
 

@@ -6,6 +6,9 @@ from pathlib import PurePosixPath
 #: stack of their own come before, because a shared one stays up to the end; those without one come last, and fill up.
 SHARING = tuple(f"tests/integration/{folder}" for folder in ("jobs", "values", "airflow", "platform"))
 
+#: What needs services, tools or minutes, and no stack: it fills the process that has none.
+WITHOUT_STACK = tuple(f"tests/integration/alone/test_{name}.py" for name in ("edges", "install", "planner"))
+
 #: How many stacks run at once, at most: as many as there are cores. More hold each other up past every deadline.
 STACKS = 2
 

@@ -245,13 +245,11 @@ CHANGES = {
     "late": Change("`late: topic`", source(late="topic")),
     "refused": Change("`refused: quarantine`", source(refused="quarantine")),
     "decode": Change("`on_decode_error: quarantine`", source(on_decode_error="quarantine")),
-    "append": Change("a source column more that nothing uses (JSON)", appended, "keeps", often=True),
-    "append-avro": Change(
-        "a source column more that nothing uses (Avro)", appended_avro, "keeps", before=avro, often=True
-    ),
+    "append": Change("a source column more that nothing uses (JSON)", appended, "keeps"),
+    "append-avro": Change("a source column more that nothing uses (Avro)", appended_avro, "keeps", before=avro),
     "append-used": Change("a source column more that is used (Avro)", appended_and_used, before=avro, often=True),
     "append-silent": Change(
-        "a source column more that `appended` does not name (Avro)", appended, "refused", before=avro, often=True
+        "a source column more that `appended` does not name (Avro)", appended, "refused", before=avro
     ),
     "shuffle": Change("source columns in another order", shuffled, "refused"),
     "idle": Change("`idle_timeout`", source(idle_timeout="10s"), "keeps"),
