@@ -66,9 +66,10 @@ def main() -> int:
 
 
 def run_pipeline(airflow: AirflowClient, store: Any, console: Console, tell: Callable[[str, str], None]) -> None:
-    """Deploy, simulate, wait for features online, and bring them into the offline store."""
-    deploy, simulate, backfill = (f"{PIPELINE}__{verb}" for verb in ("deploy", "simulate", "offline_backfill"))
-    airflow.wait_for_dags({deploy, simulate, backfill})
+    """Deploy, simulate, wait for features online, bring them into the offline store, and begin to watch the job."""
+    verbs = ("deploy", "simulate", "offline_backfill", "supervise")
+    deploy, simulate, backfill, supervise = (f"{PIPELINE}__{verb}" for verb in verbs)
+    airflow.wait_for_dags({deploy, simulate, backfill, supervise})
     for title, dag_id, conf in (
         ("Deploy: topic, feature groups, streaming job", deploy, None),
         ("Simulate: card transactions into the source topic", simulate, SIMULATION),
@@ -82,6 +83,8 @@ def run_pipeline(airflow: AirflowClient, store: Any, console: Console, tell: Cal
     for version in VERSIONS:
         new, updated = stored_since(store.get_feature_group(GROUP, version=version), begun)
         tell("rows", f"{new} new, {updated} updated in {GROUP}_{version}")
+    console.rule("Supervise: a look at the job, from now on every few minutes", align="left")
+    airflow.run(supervise, on_change=lambda task, state: tell(state, task))
 
 
 def stored_since(group: Any, begun: float) -> tuple[int, int]:
