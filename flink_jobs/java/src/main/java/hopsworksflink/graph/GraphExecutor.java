@@ -5,6 +5,7 @@ import java.util.List;
 import org.apache.flink.api.common.JobExecutionResult;
 import org.apache.flink.api.dag.Pipeline;
 import org.apache.flink.api.dag.Transformation;
+import org.apache.flink.configuration.PipelineOptions;
 import org.apache.flink.configuration.ReadableConfig;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.core.execution.JobStatusHook;
@@ -52,7 +53,7 @@ public final class GraphExecutor implements Executor {
         new Words(database).tell(transformations);
         Pipeline pipeline = flinks.createPipeline(transformations, configuration, defaultName, hooks);
         if (pipeline instanceof StreamGraph graph) {
-            SourceTask.useIn(graph);
+            SourceTask.useIn(graph, configuration.getOptional(PipelineOptions.JARS).orElse(List.of()));
         }
         return pipeline;
     }

@@ -27,8 +27,9 @@ import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.data.utils.JoinedRowData;
 
 /**
- * Makes windows of panes. All panes of a key are one value of state, with the total of those that the next window
- * shares with the one before: a window's end adds one pane to it and takes another one away.
+ * Makes windows of panes. All panes of a key are one value of state, with a total for each length that is aggregated: of
+ * those panes that the next window shares with the one before. A window's end adds one pane to it and takes another one
+ * away.
  *
  * <p>As Flink's windows do, it emits each window that holds an event of the key, when the watermark passes its end; an
  * event counts in all windows that are still open, and one that comes too late for every window is dropped and counted.
