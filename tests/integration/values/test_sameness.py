@@ -92,7 +92,8 @@ def check(cluster: Cluster, case: Case) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [1, *OTHERS])
+# With others comes 7, which joins versions of a schema registry.
+@pytest.mark.parametrize("seed", [1, *([7] if OTHERS else []), *OTHERS])
 def test_stream_batch_and_duckdb_agree(cluster: Cluster, registry: RegistryStub, seed: int) -> None:
     case = random_case(seed)
     case = with_join(case) if seed % 3 else case
