@@ -133,6 +133,8 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     used = [column for aggregate in group.aggregates.values() for column in aggregate.columns]
     accumulators = {"kept": kept, "types": {name: _type(pipeline, name) for name in used}}
     if group in pipeline.native_groups:
+        # Found again by what they are, wherever they stand.
+        kept.sort(key=json.dumps)
         if group.is_joined:
             # Each has a total of its own.
             facts["lengths"] = [milliseconds(length) for length in group.lengths]

@@ -9,6 +9,7 @@ import pytest
 from hopsworks_flink.cli.compiling import compiled_text
 from hopsworks_flink.pipeline.plan import compile_plan, feature_statements, record_headers
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.state import state_signature
 from tests.support.pipelines import registered
 
 
@@ -86,6 +87,21 @@ def test_what_is_left_to_sql(minimal: dict[str, Any], group: dict[str, Any], rea
     sql = Pipeline.parse({**minimal, "engine": "sql"})
     assert not sql.left_to_sql
     assert compile_plan(p, registered(p)).hash == compile_plan(sql, registered(sql)).hash
+
+
+@pytest.mark.parametrize("window", [None, "5m"])
+def test_features_that_change_their_places_change_nothing(minimal: dict[str, Any], window: str | None) -> None:
+    aggregates = {
+        "mean": {"avg": "amount"},
+        "n": "count",
+        "most": {"max": "amount", "window": window},
+        "all": {"sum": "cc_num"},
+    }
+    first = native(minimal, window={"size": "10m", "slide": "1m"}, aggregates=aggregates)
+    refs = registered(first)
+    other = native(minimal, aggregates=dict(reversed(aggregates.items())))
+    assert compile_plan(first, refs).hash == compile_plan(other, refs).hash
+    assert state_signature(first).groups == state_signature(other).groups
 
 
 def test_groups_with_the_same_windows_share_them(minimal: dict[str, Any]) -> None:

@@ -48,9 +48,11 @@ class NativeWindows:
         columns = pipeline.source.all_columns
         # The window's length before an event belongs to it, and so does the event's own millisecond.
         self.panes = milliseconds(self.first.window.size) + 1 if self.on_event else self._panes(self.first.row_length)
+        # By name: so that the plan stays what it is when features change their places in the file.
         self.features = {
             group.full_name: {
-                feature: self._feature(group, aggregate, columns) for feature, aggregate in group.aggregates.items()
+                feature: self._feature(group, group.aggregates[feature], columns)
+                for feature in sorted(group.aggregates)
             }
             for group in groups
         }
