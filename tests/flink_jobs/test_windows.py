@@ -147,6 +147,18 @@ def same(function: str, one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+def assert_values(aggregates: list[Any], rows: dict[Any, list[Any]], wanted: dict[Any, list[Any]]) -> None:
+    """The same windows, and in each of them the same values."""
+    assert rows.keys() == wanted.keys()
+    differences = [
+        (window, aggregate, one, other)
+        for window, values in wanted.items()
+        for aggregate, one, other in zip(aggregates, rows[window], values, strict=True)
+        if not same(aggregate[0], one, other)
+    ]
+    assert not differences, differences[:5]
+
+
 @pytest.mark.parametrize("rocksdb", [False, True], ids=["hashmap", "rocksdb"])
 @pytest.mark.parametrize("windows", SHAPES, ids=str)
 def test_windows_are_those_of_a_computation_by_hand(harness: Harness, windows: Windows, rocksdb: bool) -> None:
@@ -155,15 +167,8 @@ def test_windows_are_those_of_a_computation_by_hand(harness: Harness, windows: W
     answer = harness.ask(request(windows, actions, rocksdb=rocksdb))
     times: Counter[tuple[Any, ...]] | None = Counter() if windows.emit == "EVENT" else None
     rows, (wanted, dropped) = found(answer, times), expected(windows, 2, list(COLUMNS), AGGREGATES, actions)
-    assert rows.keys() == wanted.keys()
     assert answer["dropped"] == dropped > 0
-    differences = [
-        (window, aggregate, one, other)
-        for window, values in wanted.items()
-        for aggregate, one, other in zip(AGGREGATES, rows[window], values, strict=True)
-        if not same(aggregate[0], one, other)
-    ]
-    assert not differences, differences[:5]
+    assert_values(AGGREGATES, rows, wanted)
     if times is not None:
         events = Counter((*(event := action["event"])[:2], event[2]) for action in actions if "event" in action)
         assert times.total() == events.total() - dropped > len(times)
@@ -192,15 +197,8 @@ def test_aggregates_look_back_by_several_lengths(
     actions = random_actions(chance, windows, 250)
     answer = harness.ask(request(windows, actions, rocksdb=rocksdb, aggregates=aggregates))
     values, (wanted, dropped) = found(answer), expected(windows, 2, list(COLUMNS), aggregates, actions)
-    assert values.keys() == wanted.keys()
     assert answer["dropped"] == dropped > 0
-    differences = [
-        (window, aggregate, one, other)
-        for window, row in wanted.items()
-        for aggregate, one, other in zip(aggregates, values[window], row, strict=True)
-        if not same(aggregate[0], one, other)
-    ]
-    assert not differences, differences[:5]
+    assert_values(aggregates, values, wanted)
     counts = [at for at, (function, *_) in enumerate(aggregates) if function == "COUNT"]
     assert any(row[at] == 0 for row in wanted.values() for at in counts), "each length has an event in each row"
 

@@ -2,7 +2,8 @@
 pipelines.
 
 One case is a pipeline with a dozen feature groups, so that one submission to Flink carries them all. ``make test`` runs
-a single case, always the same; ``make sameness EXAMPLES=20`` so many others as well, of ``SEED=7`` always the same.
+a single case, always the same, without SQL's stream, which test_engines.py has; ``make sameness EXAMPLES=20`` all four
+on so many others as well, of ``SEED=7`` always the same.
 """
 
 from __future__ import annotations
@@ -73,7 +74,6 @@ def check(cluster: Cluster, case: Case) -> None:
         "batch": cluster.batch(pipeline, f"sameness_{run}_batch"),
     }
     if OTHERS:
-        # Each run holds the stream of SQL's windows against the native ones in test_engines.py.
         computed["sql"] = cluster.stream(sql, f"sameness_{run}_sql", rows)
     if pipeline.late_topic:
         late = records(cluster.conf["bootstrap.servers"], pipeline.late_topic)

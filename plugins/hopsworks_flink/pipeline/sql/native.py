@@ -22,7 +22,6 @@ from hopsworks_flink.pipeline.sql.aggregates import (
     chosen_value,
     feature_value,
     present_value,
-    with_default,
     within,
 )
 from hopsworks_flink.pipeline.sql.events import Step
@@ -61,10 +60,8 @@ class NativeWindows:
         return length // self.first.window.pane
 
     def _feature(self, group: FeatureGroup, aggregate: Aggregate, columns: Columns) -> str:
-        if not group.is_joined:
-            return with_default(aggregate, columns, self._value(aggregate, columns, self.panes))
-        value = self._value(aggregate, columns, self._panes(group.length_of(aggregate)))
-        empty = ""
+        panes = self.panes if self.on_event else self._panes(group.length_of(aggregate))
+        value, empty = self._value(aggregate, columns, panes), ""
         if group.on_empty == "zero":
             empty = f"{self._call('COUNT', None, self._panes(group.window.size))} = 0"
         return joined_feature(group, aggregate, columns, value, empty)

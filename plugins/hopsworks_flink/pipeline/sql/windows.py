@@ -112,7 +112,7 @@ def joined_features(pipeline: Pipeline, group: FeatureGroup) -> dict[str, str]:
 
 
 def joined_feature(group: FeatureGroup, aggregate: Aggregate, columns: Columns, value: str, empty: str) -> str:
-    """A feature of a row of several lengths.
+    """A feature of a row, which may be made of several lengths.
 
     :param value: the same before its default; null where its length has no event, 0 if it is a count.
     :param empty: condition that the window has no event.
