@@ -40,6 +40,11 @@ def test_the_file_is_what_the_stack_s_configuration_makes() -> None:
     assert FILE.read_text() == docker.compose_file(DevstackConfig(port_base=27000))
 
 
+def test_commands_in_a_container_find_the_stack_s_airflow(inside: DevstackConfig) -> None:
+    """And with it its connections: `docker compose exec` knows nothing of what the part's own process was given."""
+    assert f"ENV AIRFLOW_HOME={inside.airflow_home}\n" in DOCKERFILE
+
+
 def test_it_is_a_valid_compose_file() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -144,6 +145,13 @@ def test_the_path_of_the_demo(compose: Compose, told: Callable[[str], None]) -> 
     stored = compose.read()
     assert stored["offline"][0] == SIMULATION["cards"] < stored["offline"][1]
     told(f"and stored: {stored}")
+
+
+def test_commands_find_the_stack_from_inside(compose: Compose, told: Callable[[str], None]) -> None:
+    status = compose("exec", "-T", "airflow", "hopsworks-flink", "status", "dags/pipelines")
+    assert re.search(rf"{PIPELINE}\s.*RUNNING", status), status
+    assert f"{PIPELINE}__deploy" in compose("exec", "-T", "airflow", "airflow", "dags", "list", "--output", "plain")
+    told("status and Airflow's own commands answer in a container")
 
 
 @pytest.mark.parametrize("part", ["kafka", "flink-taskmanager", "hopsworks"])
