@@ -236,6 +236,37 @@ def test_panes_of_a_job_that_has_ended(facts: DeploymentFacts, marks: dict[str, 
     assert (told(decision.start), told(decision.panes)) == expected
 
 
+DRAINED = RestorePoint("sp", "savepoint 3 of job j1", watermark=W, drained=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "left", "expected"),
+    [
+        ("auto", DRAINED, start(None, True, W)),
+        ("auto", replace(DRAINED, watermark=None), "was drained.*its watermark is not known.*rewarm_from"),
+        ("restore", DRAINED, "cannot be carried over: the last job was drained"),
+        ("fresh", DRAINED, start(None)),
+    ],
+)
+def test_windows_that_a_drained_job_emitted_early_are_computed_again(
+    state: Any, left: RestorePoint, expected: Any
+) -> None:
+    ended = replace(job("FINISHED", HASH), marks=MARKS)
+    decision = decide(HASH, seen(ended, left=left), None, asked(state, marks=MARKS))
+    if isinstance(expected, str):
+        assert isinstance(decision, Refuse)
+        assert re.search(expected, decision.reason), decision.reason
+    else:
+        assert isinstance(decision, Submit)
+        assert told(decision.start) == expected
+
+
+def test_a_job_that_is_no_pipeline_goes_on_from_what_it_left_when_it_was_drained() -> None:
+    decision = decide(HASH, seen(job("FINISHED", HASH), left=DRAINED), None, RESTORE)
+    assert isinstance(decision, Submit)
+    assert decision.start.path == "sp"
+
+
 def test_predecessor_is_the_job_started_last() -> None:
     decision = decide(HASH, seen(job("FAILED", None, "old", 1), job("FAILED", None, "new", 2)), None, RESTORE)
     assert isinstance(decision, Submit)

@@ -12,6 +12,7 @@ from hopsworks_flink import __version__
 from hopsworks_flink._compat import conf
 from hopsworks_flink.cli.installing import requirements
 from hopsworks_flink.clients.flink.files import OWN_JARS, programs_folder
+from hopsworks_flink.clients.flink.jobs import state_directories
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksFlinkError
@@ -158,14 +159,13 @@ def _jars(hook: FlinkHook) -> str:
 
 
 def _restore_points(settings: dict[str, str]) -> Check:
-    keys = ("execution.checkpointing.savepoint-dir", "execution.checkpointing.dir")
-    older = {"state.savepoints.dir": keys[0], "state.checkpoints.dir": keys[1]}
-    known = {older.get(key, key): value for key, value in settings.items()}
-    if missing := [key for key in keys if not known.get(key)]:
+    savepoints, checkpoints = state_directories(settings)
+    known = {"execution.checkpointing.savepoint-dir": savepoints, "execution.checkpointing.dir": checkpoints}
+    if missing := [key for key, folder in known.items() if not folder]:
         return Check(
             WRONG,
             "restore points",
             f"The cluster has no {' and no '.join(missing)}: jobs are stopped with a savepoint, and go back to "
             "checkpoints. Set it in Flink's config.yaml, to storage that all its machines reach.",
         )
-    return Check(OK, "restore points", f"savepoints in {known[keys[0]]}, checkpoints in {known[keys[1]]}")
+    return Check(OK, "restore points", f"savepoints in {savepoints}, checkpoints in {checkpoints}")

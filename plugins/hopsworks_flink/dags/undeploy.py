@@ -41,12 +41,12 @@ def undeploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
             enum=["savepoint", "drain", "cancel"],
             title="How the job ends",
             description="savepoint: its state is kept for a later deployment. drain: open windows are emitted first, "
-            "as if they were complete. cancel: at once, without state.",
+            "as if they were complete; a later deployment computes them again. cancel: at once, without state.",
         ),
         "delete_feature_groups": _choice(
             groups, "Feature groups to delete", "with their online rows and offline table"
         ),
-        "delete_topics": _choice([topic for topic in topics if topic], "Topics to delete", "with their records"),
+        "delete_topics": _choice(topics, "Topics to delete", "with their records"),
     }
     # Native, so that lists of the form arrive as lists.
     defaults = {

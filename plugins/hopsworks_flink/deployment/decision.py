@@ -185,6 +185,7 @@ Decision = NoOp | Submit | Replace | Recover | Wait | Refuse
 WITH_PANES = (
     "it goes on with the panes of the aggregates that it had; new ones have no value until their first whole window"
 )
+DRAINED = "the last job was drained: it emitted its open windows as if they were complete"
 _BY_CHOICE = "its state is left behind because state='fresh'"
 _WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
 
@@ -321,7 +322,7 @@ def _decide_without_job(
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
     left = facts.left or RestorePoint(None, "no earlier job is known")
-    policy = with_state(policy, marks_before(previous, left, known))
+    policy = _after_drain(policy.state, left, with_state(policy, marks_before(previous, left, known)))
     if policy.state == "rewarm":
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
@@ -337,6 +338,23 @@ def _decide_without_job(
     if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
         return _after_forgotten(known, begin)
     return begin(Start(None, left.origin))
+
+
+def _after_drain(asked: StatePolicy, left: RestorePoint, policy: StartPolicy) -> StartPolicy:
+    """The policy where the last job was drained: the windows that it emitted early are computed once more.
+
+    :param asked: the state policy before the marks of the last job were looked at.
+    """
+    # Without marks it is no feature pipeline, and there are no windows that could be emitted again.
+    if not left.drained or not policy.marks:
+        return policy
+    return replace(
+        policy,
+        state="restore" if asked == "restore" else "rewarm",
+        why=DRAINED,
+        panes=False,
+        watermark=policy.watermark if policy.watermark is not None else left.watermark,
+    )
 
 
 def _begin_rewarmed(

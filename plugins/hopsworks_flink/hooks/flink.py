@@ -18,9 +18,11 @@ from hopsworks_flink.clients.flink.files import JobJars, find_jars
 from hopsworks_flink.clients.flink.jobs import (
     FlinkJob,
     RestorePoint,
+    drained_directory,
     identity_marks,
     lowest_watermark,
     restore_point,
+    state_directories,
 )
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
@@ -283,7 +285,7 @@ class FlinkHook(ConnectionForm, BaseHook):
     ) -> str:
         """End a job and keep its state.
 
-        :param drain: emit what open windows hold as if they were complete; only for a job that never comes back.
+        :param drain: emit what open windows hold, as if they were complete; a later deployment computes these again.
         :param target_directory: default: the cluster's ``execution.checkpointing.savepoint-dir``.
         :param timeout: seconds.
         :param poll_interval: seconds.
@@ -304,10 +306,14 @@ class FlinkHook(ConnectionForm, BaseHook):
     def request_stop(self, job_id: str, *, drain: bool, target_directory: str | None, request_id: str) -> None:
         """Ask Flink to end a job with a savepoint; does not wait.
 
+        The savepoint of a drained job goes into a folder of its own, whose name a later deployment understands.
+
         :param request_id: 32 hex digits; sent again with the same id, it is one request.
         :raises FlinkJobNotFound: Flink does not know the job.
         :raises FlinkSavepointError: Flink refused.
         """
+        if drain and (folder := target_directory or state_directories(self.client.jobmanager_config())[0]):
+            target_directory = drained_directory(folder, self.watermark(job_id))
         try:
             self.client.stop(job_id, drain=drain, target_directory=target_directory, request_id=request_id)
         except FlinkConnectionError:

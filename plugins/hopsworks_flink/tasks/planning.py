@@ -15,7 +15,7 @@ from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, S
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
-from hopsworks_flink.deployment.decision import WITH_PANES, StartPolicy, with_state
+from hopsworks_flink.deployment.decision import DRAINED, WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.estimating import estimates
 from hopsworks_flink.deployment.feature_job import (
@@ -142,18 +142,21 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
         policy, used = _compaction(session, pipeline)
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(group.same_rows for group in groups)
-        job, marks = _job(session if registered else None, pipeline, deployment)
+        job, marks, drained = _job(session if registered else None, pipeline, deployment)
         warnings += _joined(session, pipeline)
         anew = _made_anew(session, pipeline, marks) if job.action == "create" and marks else []
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
         outcome, reasons = _state(pipeline, deployment, marks)
+    if drained and outcome != "resets":
+        outcome, reasons = "refused" if deployment.state == "restore" else "rewarms", [DRAINED]
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
         if (
             outcome == "rewarms"
             and deployment.state == "auto"
+            and not drained
             and panes_go_on(state_signature(pipeline).marks(), marks)
         ):
             outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
@@ -273,8 +276,8 @@ def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[
 
 def _job(
     session: HopsworksSession | None, pipeline: Pipeline, deployment: Deployment
-) -> tuple[Resource, dict[str, str] | None]:
-    """The job, and the marks of the one that runs or ran last; None if there is none.
+) -> tuple[Resource, dict[str, str] | None, bool]:
+    """The job; the marks of the one that runs or ran last, None if there is none; and whether that one was drained.
 
     :param session: None while the feature groups are not registered as the file says.
     """
@@ -287,10 +290,11 @@ def _job(
     marks = hook.job_marks(jobs[0].job_id) if jobs else None
     if not running:
         last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
-        return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks
+        drained = bool(jobs) and hook.restore_point(jobs[0]).drained
+        return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks, drained
     if session is None:
         details = [_runs(running[0]), "its SQL changes with the feature groups"]
-        return Resource("job", name, "change", details), marks
+        return Resource("job", name, "change", details), marks, False
     desired = _desired(session, pipeline, deployment, hook)
     assert marks is not None
     differences = [_runs(running[0])]
@@ -300,7 +304,7 @@ def _job(
         differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
     elif desired.credentials not in (None, running[0].credentials):
         differences.append("it was given other credentials than it would be given now")
-    return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks
+    return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks, False
 
 
 def _desired(session: HopsworksSession, pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:

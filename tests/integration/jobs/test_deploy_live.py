@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.deployment.decision import DRAINED
 from hopsworks_flink.operators.flink import FlinkStopJobOperator
+from hopsworks_flink.tasks.planning import Deployment, compare
 from tests.support.live import events as simulated
 from tests.support.live.faults import lose_the_jobmanager
 from tests.support.live.jobs import Live, living
@@ -92,6 +94,16 @@ def test_a_drained_job_emits_its_open_windows_however_long_its_topic_was_silent(
         FlinkStopJobOperator(task_id="stop", job_name=drained.job_name, mode="drain").execute(drained.memory.context())
         assert jobs(stack, drained.job_name) == {job_id: "FINISHED"}
         assert rows() == [windows, windows]
+
+        # Some of them will have more events: they are computed again.
+        found = compare(drained.spec, Deployment())
+        assert (found.state, found.state_reasons) == ("rewarms", [DRAINED])
+        again = drained.deploy()
+        assert again["state"] == "rewarm"
+        assert again["rewarmed_at"] <= drained.start + 3 * MINUTE
+        batch = simulated.transactions(seed=4, start=drained.start + 3 * MINUTE, minutes=3, cards=5, count=100)
+        drained.produce(batch + simulated.flush(4, drained.start + 6 * MINUTE))
+        drained.assert_features()
 
 
 def test_state_left_behind_stays_behind(live: Live) -> None:

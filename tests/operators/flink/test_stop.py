@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hopsworks_flink._compat import AirflowFailException, BaseOperator
+from hopsworks_flink.clients.flink.jobs import restore_point
 from hopsworks_flink.exceptions import (
     FlinkError,
     FlinkSavepointError,
@@ -41,9 +42,29 @@ def test_stop_with_savepoint(flink: FlinkStub) -> None:
     assert stop(job_name="cards")["action"] == "none"
 
 
-def test_drain(flink: FlinkStub) -> None:
-    stop(job_id=flink.add().job_id, mode="drain")
-    assert flink.calls("POST", ".*/stop")[0].body["drain"] is True
+@pytest.mark.parametrize(
+    ("cluster", "directory", "watermark", "expected"),
+    [
+        ({}, None, 1_700_000_000_000, None),
+        ({}, "s3://sp/", 1_700_000_000_000, "s3://sp/drained-at-1700000000000"),
+        ({}, "s3://sp", None, "s3://sp/drained"),
+        ({"execution.checkpointing.savepoint-dir": "s3://own"}, None, 1_700_000_000_000, "s3://own/drained-at-170"),
+        ({"state.savepoints.dir": "s3://old"}, "", None, "s3://old/drained"),
+    ],
+)
+def test_drain(
+    flink: FlinkStub, cluster: dict[str, str], directory: str | None, watermark: int | None, expected: str | None
+) -> None:
+    """The savepoint's folder says that the job was drained, and up to where its windows were complete."""
+    flink.configuration = cluster
+    job = flink.add(watermark=watermark)
+    result = stop(job_id=job.job_id, mode="drain", savepoint_directory=directory)
+    body = flink.calls("POST", ".*/stop")[0].body
+    assert body["drain"] is True
+    assert (body.get("targetDirectory") or "").startswith(expected or "")
+    assert bool(body.get("targetDirectory")) == bool(expected)
+    left = restore_point(job.job_id, {"latest": {"savepoint": {"external_path": result["savepoint_path"]}}})
+    assert (left.drained, left.watermark) == (bool(expected), watermark if expected else None)
 
 
 def test_cancel(flink: FlinkStub) -> None:

@@ -39,6 +39,7 @@ _MARK_TOPIC = "topic_id."
 OWNER = "airflow-provider-hopsworks-flink"
 # A vertex is called after its chained operators, with arrows between; a feature group's are "cards v1: Writer" and
 # "cards v1: Committer".
+_DRAINED = re.compile(r"/drained(?:-at-(\d+))?/")
 _SINK = re.compile(r"(\w+) v(\d+): (Writer|Committer)")
 #: The task run that a bounded job belongs to, and which of its clears.
 MARK_RUN = "run"
@@ -96,12 +97,14 @@ class RestorePoint:
     :param origin: words for logs.
     :param watermark: epoch milliseconds; a job that starts from this state does not emit windows ending by then.
     :param marks: of the job that left it.
+    :param drained: its open windows were emitted as if they were complete, and are no longer in this state.
     """
 
     path: str | None
     origin: str
     lost: bool = False
     watermark: int | None = None
+    drained: bool = False
     marks: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -148,7 +151,10 @@ def restore_point(job_id: str, checkpoints: Mapping[str, Any] | None) -> Restore
     if kept:
         best = max(kept, key=lambda entry: (entry.get("trigger_timestamp") or 0, entry.get("id") or 0))
         kind = "savepoint" if best.get("is_savepoint") else "checkpoint"
-        return RestorePoint(best["external_path"], f"{kind} {best.get('id')} of job {job_id}")
+        drained = _DRAINED.search(best["external_path"])
+        complete = int(drained[1]) if drained and drained[1] else None
+        origin = f"{kind} {best.get('id')} of job {job_id}"
+        return RestorePoint(best["external_path"], origin, watermark=complete, drained=bool(drained))
     restored = latest.get("restored") or {}
     if restored.get("external_path"):
         return RestorePoint(
@@ -157,6 +163,23 @@ def restore_point(job_id: str, checkpoints: Mapping[str, Any] | None) -> Restore
     if (checkpoints.get("counts") or {}).get("completed", 0):
         return RestorePoint(None, f"job {job_id} completed checkpoints, but Flink has discarded them", lost=True)
     return RestorePoint(None, f"job {job_id} ended before its first checkpoint")
+
+
+def state_directories(settings: Mapping[str, str]) -> tuple[str, str]:
+    """Where a cluster puts savepoints and checkpoints, out of ``GET /jobmanager/config``; empty: nowhere is said."""
+
+    def folder(name: str, older: str) -> str:
+        return settings.get(f"execution.checkpointing.{name}") or settings.get(f"state.{older}") or ""
+
+    return folder("savepoint-dir", "savepoints.dir"), folder("dir", "checkpoints.dir")
+
+
+def drained_directory(directory: str, watermark: int | None) -> str:
+    """Where the savepoint of a job goes that is drained; else nothing would tell it from another one later.
+
+    :param watermark: the windows that end by then are complete; epoch milliseconds; None: not known.
+    """
+    return f"{directory.rstrip('/')}/drained" + ("" if watermark is None else f"-at-{watermark}")
 
 
 def checkpoint_directory(job_id: str, checkpoints: Mapping[str, Any]) -> str | None:
@@ -181,7 +204,8 @@ def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -
     passed = []
     for point, marks in left:
         if point.path or point.lost:
-            return replace(point, watermark=watermark_of(marks), marks=dict(marks))
+            found = [time for time in (point.watermark, watermark_of(marks)) if time is not None]
+            return replace(point, watermark=max(found, default=None), marks=dict(marks))
         passed.append(point.origin)
         if marks.get(MARK_STATE) in ("fresh", "rewarm"):
             break

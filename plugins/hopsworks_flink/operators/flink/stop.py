@@ -42,9 +42,11 @@ class FlinkStopJobOperator(BaseOperator):
     :param job_name: name of the job; more than one that runs is an error; None: ``job_id`` is given (templated).
     :param job_id: id of the job, instead of its name; default: none (templated).
     :param mode: ``savepoint`` keeps the state, and the next deployment continues from it; ``drain`` keeps it too but
-        first emits what open windows hold, as if they were complete, also when the topic has been silent: only for a
-        job that never comes back; ``cancel`` ends it at once; default: ``savepoint`` (templated).
-    :param savepoint_directory: where the savepoint goes; None: the cluster's default (templated).
+        first emits what open windows hold, as if they were complete, also when the topic has been silent; a later
+        deployment of a feature pipeline computes these windows again; ``cancel`` ends it at once; default:
+        ``savepoint`` (templated).
+    :param savepoint_directory: where the savepoint goes, of a drained job in a folder ``drained-at-<watermark>``; None:
+        the cluster's default (templated).
     :param timeout: seconds until the task gives up; default: 600.
     :param poll_interval: seconds between two looks; default: 1.
     :param deferrable: wait in the triggerer, without a worker slot. Default: Airflow's setting
