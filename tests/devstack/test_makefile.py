@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_chosen_tests_run_on_the_newest_airflow_only() -> None:
 @pytest.mark.parametrize("target", ["check", "test-python"])
 def test_what_says_that_it_needs_no_stack_selects_without_it(target: str) -> None:
     plan = make("-n", target, "VERSION=3.12").stdout
-    assert plan.count("-m pytest") == plan.count('-n 2 --dist worksteal -m "not integration"') == 1
+    assert plan.count("-m pytest") == len(re.findall(r'-n \d+ --dist worksteal -m "not integration"', plan)) == 1
 
 
 def test_check_is_lint_types_and_tests() -> None:

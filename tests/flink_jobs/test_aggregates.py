@@ -41,7 +41,8 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JavaProgram]:
     classes = f"{folder}:{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*"
     source = str(harness / "AggregateHarness.java")
     subprocess.run([jars.java("javac"), "-d", str(folder), "-cp", classes, source], check=True, timeout=120)
-    command = [jars.java(), "-Xmx256m", "-XX:+UseSerialGC", "-cp", classes, "hopsworksflink.aggregate.AggregateHarness"]
+    command = [jars.java(), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    command += ["-cp", classes, "hopsworksflink.aggregate.AggregateHarness"]
     program = JavaProgram(command, subprocess.DEVNULL)
     yield program
     program.close()
