@@ -222,7 +222,6 @@ KNOWN = {
 @pytest.mark.parametrize(("method", "paths"), addresses().items(), ids=list(addresses()))
 def test_every_part_of_every_address(stocked, method, paths):
     """What lies behind the known parts stays: each request names something hostile."""
-    assert paths
     for path in paths:
         for address, answer in hostile_answers(stocked, method, path):
             assert not failed(answer), (address[:200], answer.text)
