@@ -56,8 +56,8 @@ logs: $(ROOT_ENV) ## PART=kafka follows the log of one part
 	@$(PYTHON) -m devstack logs -f $(PART)
 
 # A process more than there are cores: these tests wait for a fifth of their time.
-PROCESSES := $(shell python3 -c "import os; print(1 + min(os.cpu_count(), 7))")
-WITHOUT_STACK := -q -n $(PROCESSES) --dist worksteal -m "not integration"
+PROCESSES = $(shell python3 -c "import os; print(1 + min(os.cpu_count(), 7))")
+WITHOUT_STACK = -q -n $(PROCESSES) --dist worksteal -m "not integration"
 # Which tests share a process, and with it a stack, and how many stacks there are: tests/conftest.py.
 # Hypothesis draws the same examples each time: what new ones find is the business of `make check`, not of a run that
 # decides on a change.

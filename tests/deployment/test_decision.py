@@ -236,14 +236,14 @@ def test_panes_of_a_job_that_has_ended(facts: DeploymentFacts, marks: dict[str, 
     assert (told(decision.start), told(decision.panes)) == expected
 
 
-DRAINED = RestorePoint("sp", "savepoint 3 of job j1", watermark=W, drained=True)
+DRAINED = RestorePoint(f"s3://sp/drained-at-{W}/sp", "savepoint 3 of job j1")
 
 
 @pytest.mark.parametrize(
     ("state", "left", "expected"),
     [
         ("auto", DRAINED, start(None, True, W)),
-        ("auto", replace(DRAINED, watermark=None), "was drained.*its watermark is not known.*rewarm_from"),
+        ("auto", replace(DRAINED, path="s3://sp/drained/sp"), "was drained.*its watermark is not known.*rewarm_from"),
         ("restore", DRAINED, "cannot be carried over: the last job was drained"),
         ("fresh", DRAINED, start(None)),
     ],
@@ -264,7 +264,7 @@ def test_windows_that_a_drained_job_emitted_early_are_computed_again(
 def test_a_job_that_is_no_pipeline_goes_on_from_what_it_left_when_it_was_drained() -> None:
     decision = decide(HASH, seen(job("FINISHED", HASH), left=DRAINED), None, RESTORE)
     assert isinstance(decision, Submit)
-    assert decision.start.path == "sp"
+    assert decision.start.path == DRAINED.path
 
 
 def test_predecessor_is_the_job_started_last() -> None:

@@ -287,15 +287,22 @@ def _not_carried(policy: StartPolicy, job_id: str) -> str:
     )
 
 
-def with_state(policy: StartPolicy, running: Mapping[str, str] | None) -> StartPolicy:
+def with_state(policy: StartPolicy, running: Mapping[str, str] | None, left: RestorePoint | None = None) -> StartPolicy:
     """The policy with ``auto`` resolved, by the marks of the job whose state there is.
 
     With ``restore`` and a ``why`` the state must not be carried over.
+
+    :param left: what that job has left, if it has ended.
     """
     if policy.savepoint_path:
         return replace(policy, state="restore")
     if policy.state not in ("auto", "restore"):
         return policy
+    # Without marks it is no feature pipeline, and there are no windows that could be emitted again.
+    if left is not None and left.drained and policy.marks:
+        watermark = policy.watermark if policy.watermark is not None else left.complete
+        state: StatePolicy = "rewarm" if policy.state == "auto" else "restore"
+        return replace(policy, state=state, why=DRAINED, watermark=watermark)
     outcome, reasons = state_outcome(policy.marks, running)
     if outcome != "rewarms":
         return replace(policy, state="restore", why="")
@@ -322,7 +329,7 @@ def _decide_without_job(
     if policy.savepoint_path or policy.state == "fresh":
         return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
     left = facts.left or RestorePoint(None, "no earlier job is known")
-    policy = _after_drain(policy.state, left, with_state(policy, marks_before(previous, left, known)))
+    policy = with_state(policy, marks_before(previous, left, known), left)
     if policy.state == "rewarm":
         if previous is None and known is None:
             return begin(Start(None, "there is nothing to rewarm after"))
@@ -338,23 +345,6 @@ def _decide_without_job(
     if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
         return _after_forgotten(known, begin)
     return begin(Start(None, left.origin))
-
-
-def _after_drain(asked: StatePolicy, left: RestorePoint, policy: StartPolicy) -> StartPolicy:
-    """The policy where the last job was drained: the windows that it emitted early are computed once more.
-
-    :param asked: the state policy before the marks of the last job were looked at.
-    """
-    # Without marks it is no feature pipeline, and there are no windows that could be emitted again.
-    if not left.drained or not policy.marks:
-        return policy
-    return replace(
-        policy,
-        state="restore" if asked == "restore" else "rewarm",
-        why=DRAINED,
-        panes=False,
-        watermark=policy.watermark if policy.watermark is not None else left.watermark,
-    )
 
 
 def _begin_rewarmed(

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS, read_program
-from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, StatePolicy
+from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, RestorePoint, StatePolicy
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
@@ -27,6 +27,7 @@ from hopsworks_flink.deployment.feature_job import (
     join_warnings,
     topics_read,
 )
+from hopsworks_flink.deployment.restore import RestorePoints
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkAmbiguousJobError,
@@ -142,21 +143,19 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
         policy, used = _compaction(session, pipeline)
         # Without the groups' ids there is no plan yet: the job certainly changes.
         registered = all(group.same_rows for group in groups)
-        job, marks, drained = _job(session if registered else None, pipeline, deployment)
+        job, marks, left = _job(session if registered else None, pipeline, deployment)
         warnings += _joined(session, pipeline)
         anew = _made_anew(session, pipeline, marks) if job.action == "create" and marks else []
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
-        outcome, reasons = _state(pipeline, deployment, marks)
-    if drained and outcome != "resets":
-        outcome, reasons = "refused" if deployment.state == "restore" else "rewarms", [DRAINED]
+        outcome, reasons = _state(pipeline, deployment, marks, left)
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
         if (
             outcome == "rewarms"
             and deployment.state == "auto"
-            and not drained
+            and not left.drained
             and panes_go_on(state_signature(pipeline).marks(), marks)
         ):
             outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
@@ -192,13 +191,17 @@ def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != name}
 
 
-def _state(pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None) -> tuple[Outcome, list[str]]:
+def _state(
+    pipeline: Pipeline, deployment: Deployment, running: Mapping[str, str] | None, left: RestorePoint
+) -> tuple[Outcome, list[str]]:
     """What the deployment will decide about the job's state, by the deployment's own judge."""
     wanted = state_signature(pipeline).marks()
     outcome, reasons = state_outcome(wanted, running, fresh=deployment.state == "fresh")
     if running is None or deployment.state == "fresh":
         return outcome, reasons
-    policy = with_state(StartPolicy(deployment.state, marks=wanted), running)
+    policy = with_state(StartPolicy(deployment.state, marks=wanted), running, left)
+    if policy.why == DRAINED:
+        reasons = [DRAINED]
     if policy.state == "rewarm":
         return "rewarms", reasons or ["state='rewarm' was asked for"]
     return ("refused", [policy.why, "state='restore' was asked for"]) if policy.why else ("keeps", reasons)
@@ -276,8 +279,8 @@ def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[
 
 def _job(
     session: HopsworksSession | None, pipeline: Pipeline, deployment: Deployment
-) -> tuple[Resource, dict[str, str] | None, bool]:
-    """The job; the marks of the one that runs or ran last, None if there is none; and whether that one was drained.
+) -> tuple[Resource, dict[str, str] | None, RestorePoint]:
+    """The job; the marks of the one that runs or ran last, None if there is none; and what ended ones have left.
 
     :param session: None while the feature groups are not registered as the file says.
     """
@@ -288,13 +291,13 @@ def _job(
         listed = ", ".join(f"{job.job_id} ({job.state})" for job in running)
         raise FlinkAmbiguousJobError(f"{len(running)} jobs named {name!r} run at once: {listed}. Stop all but one.")
     marks = hook.job_marks(jobs[0].job_id) if jobs else None
+    left = RestorePoint(None, "a job runs") if running else RestorePoints(hook).by(jobs)
     if not running:
         last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
-        drained = bool(jobs) and hook.restore_point(jobs[0]).drained
-        return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks, drained
+        return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks, left
     if session is None:
         details = [_runs(running[0]), "its SQL changes with the feature groups"]
-        return Resource("job", name, "change", details), marks, False
+        return Resource("job", name, "change", details), marks, left
     desired = _desired(session, pipeline, deployment, hook)
     assert marks is not None
     differences = [_runs(running[0])]
@@ -304,7 +307,7 @@ def _job(
         differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
     elif desired.credentials not in (None, running[0].credentials):
         differences.append("it was given other credentials than it would be given now")
-    return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks, False
+    return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks, left
 
 
 def _desired(session: HopsworksSession, pipeline: Pipeline, deployment: Deployment, hook: FlinkHook) -> DesiredJob:

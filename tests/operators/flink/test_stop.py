@@ -64,7 +64,7 @@ def test_drain(
     assert (body.get("targetDirectory") or "").startswith(expected or "")
     assert bool(body.get("targetDirectory")) == bool(expected)
     left = restore_point(job.job_id, {"latest": {"savepoint": {"external_path": result["savepoint_path"]}}})
-    assert (left.drained, left.watermark) == (bool(expected), watermark if expected else None)
+    assert (left.drained, left.complete) == (bool(expected), watermark if expected else None)
 
 
 def test_cancel(flink: FlinkStub) -> None:

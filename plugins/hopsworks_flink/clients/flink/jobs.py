@@ -39,8 +39,9 @@ _MARK_TOPIC = "topic_id."
 OWNER = "airflow-provider-hopsworks-flink"
 # A vertex is called after its chained operators, with arrows between; a feature group's are "cards v1: Writer" and
 # "cards v1: Committer".
-_DRAINED = re.compile(r"/drained(?:-at-(\d+))?/")
 _SINK = re.compile(r"(\w+) v(\d+): (Writer|Committer)")
+# What `drained_directory` makes of a path.
+_DRAINED = re.compile(r"/drained(?:-at-(\d+))?/")
 #: The task run that a bounded job belongs to, and which of its clears.
 MARK_RUN = "run"
 MARK_EPOCH = "epoch"
@@ -97,15 +98,25 @@ class RestorePoint:
     :param origin: words for logs.
     :param watermark: epoch milliseconds; a job that starts from this state does not emit windows ending by then.
     :param marks: of the job that left it.
-    :param drained: its open windows were emitted as if they were complete, and are no longer in this state.
     """
 
     path: str | None
     origin: str
     lost: bool = False
     watermark: int | None = None
-    drained: bool = False
     marks: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def drained(self) -> bool:
+        """Whether open windows were emitted as if they were complete, and are no longer in this state."""
+        return _DRAINED.search(self.path or "") is not None
+
+    @property
+    def complete(self) -> int | None:
+        """The windows of a drained job that end by then are complete; epoch milliseconds; None: not known."""
+        found = _DRAINED.search(self.path or "")
+        times = [int(found[1]) if found and found[1] else None, self.watermark]
+        return max((time for time in times if time is not None), default=None)
 
 
 def newest(jobs: Iterable[FlinkJob]) -> FlinkJob | None:
@@ -151,10 +162,7 @@ def restore_point(job_id: str, checkpoints: Mapping[str, Any] | None) -> Restore
     if kept:
         best = max(kept, key=lambda entry: (entry.get("trigger_timestamp") or 0, entry.get("id") or 0))
         kind = "savepoint" if best.get("is_savepoint") else "checkpoint"
-        drained = _DRAINED.search(best["external_path"])
-        complete = int(drained[1]) if drained and drained[1] else None
-        origin = f"{kind} {best.get('id')} of job {job_id}"
-        return RestorePoint(best["external_path"], origin, watermark=complete, drained=bool(drained))
+        return RestorePoint(best["external_path"], f"{kind} {best.get('id')} of job {job_id}")
     restored = latest.get("restored") or {}
     if restored.get("external_path"):
         return RestorePoint(
@@ -204,8 +212,7 @@ def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -
     passed = []
     for point, marks in left:
         if point.path or point.lost:
-            found = [time for time in (point.watermark, watermark_of(marks)) if time is not None]
-            return replace(point, watermark=max(found, default=None), marks=dict(marks))
+            return replace(point, watermark=watermark_of(marks), marks=dict(marks))
         passed.append(point.origin)
         if marks.get(MARK_STATE) in ("fresh", "rewarm"):
             break
