@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,14 @@ def test_healthy_after_the_grace_period() -> None:
     assert watched.observe(health(), 1) == "waiting"
     assert watched.observe(health(), 10.9) == "waiting"
     assert watched.observe(health(), 11) == "healthy"
+
+
+def test_what_remains_of_the_grace_period_is_known_where_nothing_else_is_missing() -> None:
+    watched, found = gate(), []
+    for now, seen in ((0, health("CREATED", "CREATED")), (1, health(completed=0)), (4, health()), (11, health())):
+        watched.observe(seen, now)
+        found.append(watched.remaining)
+    assert found == [math.inf, math.inf, 7, math.inf]
 
 
 def test_the_grace_period_begins_when_the_tasks_were_seen_running() -> None:

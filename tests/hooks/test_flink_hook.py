@@ -227,6 +227,12 @@ def test_wait_until_ended(hook: FlinkHook, flink: FlinkStub) -> None:
         hook.wait_until_ended(flink.add().job_id, timeout=0.05, poll_interval=0.01)
 
 
+def test_an_end_is_seen_before_the_job_s_details_show_it(hook: FlinkHook, flink: FlinkStub) -> None:
+    job = flink.add(state="FINISHED", cached=1000)
+    assert hook.wait_until_ended(job.job_id) == hook.job_state(job.job_id) == "FINISHED"
+    assert hook.find_job(job.job_id)["state"] == "RUNNING"
+
+
 def test_restore_point_without_statistics(hook: FlinkHook, flink: FlinkStub) -> None:
     flink.add(job_id=JOB_ID, state="FAILED")
     flink.fail("GET", "/checkpoints", status=404)

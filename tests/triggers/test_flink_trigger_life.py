@@ -38,7 +38,7 @@ def test_kill_without_a_job_to_cancel(flink: FlinkStub) -> None:
 
 async def cancelled_in_mid_wait(flink: FlinkStub, trigger: FlinkJobTrigger) -> None:
     task = asyncio.create_task(only_event(trigger))
-    await until(lambda: bool(flink.calls("GET", f"/jobs/{trigger.job_id}")))
+    await until(lambda: bool(flink.calls("GET", f"/jobs/{trigger.job_id}/status")))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -156,7 +156,7 @@ def test_connections_are_closed(flink: FlinkStub) -> None:
 @pytest.fixture
 def slow_answers(flink: FlinkStub) -> float:
     """Every look takes its time, as at a JobManager under load."""
-    flink.fail("GET", "/jobs/[0-9a-f]+$", times=100_000, delay=0.1)
+    flink.fail("GET", "/jobs/[0-9a-f]+/status$", times=100_000, delay=0.1)
     return 0.1
 
 
@@ -183,7 +183,7 @@ def test_twenty_waits_in_one_loop(flink: FlinkStub, slow_answers: float, monkeyp
         deadline = time.time() + 4.0
         started = time.monotonic()
         waits = [asyncio.create_task(only_event(job_trigger(job.job_id, deadline=deadline))) for job in jobs]
-        await until(lambda: all(flink.calls("GET", f"/jobs/{job.job_id}") for job in jobs))
+        await until(lambda: all(flink.calls("GET", f"/jobs/{job.job_id}/status") for job in jobs))
         assert not any(wait.done() for wait in waits)
         for job in jobs:
             if expected[job.job_id] != "RUNNING":
@@ -198,7 +198,7 @@ def test_twenty_waits_in_one_loop(flink: FlinkStub, slow_answers: float, monkeyp
     events, took = asyncio.run(scenario())
     ends = {event["job_id"]: event["status"] for event in events}
     assert ends == {job_id: "timeout" if state == "RUNNING" else state for job_id, state in expected.items()}
-    looks = len(flink.calls("GET", "/jobs/[0-9a-f]+"))
+    looks = len(flink.calls("GET", "/jobs/[0-9a-f]+/status"))
     # One after the other, the looks alone would have taken much longer than the whole did.
     assert looks * slow_answers > 3 * took
     # Nor does it hold up the loop. The longest gap says nothing: a busy machine makes one of its own.

@@ -60,6 +60,13 @@ def test_job_that_has_ended(flink: FlinkStub, state: str) -> None:
     assert fire(job_trigger(job.job_id)) == event
 
 
+def test_the_event_comes_when_all_that_flink_tells_of_the_job_is_of_its_end(flink: FlinkStub) -> None:
+    """Rows that were written, or the cause of a failure, are asked for as soon as the event is there."""
+    job = flink.add(state="FINISHED", cached=3)
+    assert fire(job_trigger(job.job_id))["duration_seconds"] == 1.5
+    assert job.cached == 0
+
+
 @pytest.mark.usefixtures("flink")
 def test_unknown_job() -> None:
     assert fire(job_trigger(JOB))["status"] == "NOT_FOUND"
@@ -70,7 +77,7 @@ def test_waits_while_the_job_runs(flink: FlinkStub) -> None:
 
     async def scenario() -> dict[str, Any]:
         task = asyncio.create_task(only_event(job_trigger(job.job_id)))
-        await until(lambda: len(flink.calls("GET", f"/jobs/{job.job_id}")) >= 3)
+        await until(lambda: len(flink.calls("GET", f"/jobs/{job.job_id}/status")) >= 3)
         assert not task.done()
         job.end("FINISHED")
         return await task
@@ -128,7 +135,7 @@ def test_faults_in_a_row_are_borne(flink: FlinkStub, fault: dict[str, Any]) -> N
     job = flink.add(state="FINISHED")
     flink.fail("GET", "/jobs/", times=3, **fault)
     assert fire(job_trigger(job.job_id))["status"] == "FINISHED"
-    assert len(flink.calls("GET", f"/jobs/{job.job_id}")) == 4
+    assert len(flink.calls("GET", f"/jobs/{job.job_id}/status")) == 4
 
 
 @pytest.mark.usefixtures("hasty")
@@ -138,7 +145,7 @@ def test_one_fault_too_many(flink: FlinkStub) -> None:
     event = fire(job_trigger(job.job_id, max_errors=2))
     assert (event["status"], event["permanent"]) == ("error", False)
     assert "answered 503" in event["message"]
-    assert len(flink.calls("GET", f"/jobs/{job.job_id}")) == 3
+    assert len(flink.calls("GET", f"/jobs/{job.job_id}/status")) == 3
 
 
 @pytest.mark.usefixtures("hasty")

@@ -58,7 +58,7 @@ from hopsworks_flink.hooks.flink import FlinkHook
 
 _MAX_ROUNDS = 3
 # Nothing computes between the end of the old job and the start of the new one: look often.
-_ENDING_POLL = 0.5
+_ENDING_POLL = 0.25
 # A job that fails again and again runs for moments in between, in which it takes no savepoint.
 _SETTLED_SECONDS = 10.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from hopsworks_flink.clients.flink.jobs import NOT_FOUND, TERMINAL_STATES
@@ -29,6 +30,8 @@ class HealthGate:
         self.bounds = bounds
         self._running_since = running_since
         self.reason = "nothing seen yet"
+        #: Seconds until the grace period is over, if that is all that is waited for.
+        self.remaining = math.inf
         self._well_since: float | None = None
         self._first_restarts: int | None = None
         self._last_restarts: int | None = None
@@ -38,6 +41,7 @@ class HealthGate:
 
         :param now: seconds of a monotonic clock.
         """
+        self.remaining = math.inf
         if facts.state == NOT_FOUND:
             self.reason = "Flink does not know it (any more)"
             return "failed"
@@ -61,7 +65,9 @@ class HealthGate:
         if self.bounds.require_checkpoint and facts.checkpoints < 1:
             self.reason = "all vertices run, but no checkpoint has completed since the start"
             return "waiting"
-        if now - self._well_since < self.bounds.grace_period:
+        remaining = self._well_since + self.bounds.grace_period - now
+        if remaining > 0:
+            self.remaining = remaining
             self.reason = f"all vertices run since less than {self.bounds.grace_period:g} s"
             return "waiting"
         self.reason = "all vertices run"

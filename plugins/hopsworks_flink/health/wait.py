@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ T = TypeVar("T")
 TIMEOUT, ERROR, SAVEPOINT_FAILED = "timeout", "error", "savepoint_failed"
 
 _STARTING = ("INITIALIZING", "CREATED", "RUNNING")
-_STARTING_SECONDS, _STARTING_POLL = 10.0, 0.5
+_STARTING_SECONDS, _STARTING_POLL = 10.0, 0.25
+_CACHED_POLL = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,34 +61,51 @@ class Wait:
 
     async def state_of(self, job_id: str) -> str | None:
         """Flink's state of a job; None if Flink does not know it."""
-        job = await self.ask(lambda: self.client.find_job(job_id))
-        return str(job["state"]) if job else None
+        state: str | None = await self.ask(lambda: self.client.job_state(job_id))
+        return state
 
-    async def pause(self) -> None:
-        """Wait until the next look, but not beyond the deadline."""
-        await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
+    async def pause(self, longest: float = math.inf) -> None:
+        """Wait until the next look, but not beyond the deadline.
+
+        :param longest: seconds.
+        """
+        await asyncio.sleep(max(0.0, min(self.poll_interval, longest, self.deadline - time.time())))
 
 
-async def until_ended(wait: Wait, job_id: str) -> dict[str, Any]:
-    """Look until a job has ended.
+async def until_gone(wait: Wait, job_id: str) -> dict[str, Any]:
+    """Look until a job has ended, no further.
 
-    :return: ``status`` is a terminal state, ``NOT_FOUND`` or ``timeout``; with ``job_id``, ``state`` (the last one
-        seen) and ``duration_seconds``.
+    :return: ``status`` is a terminal state, ``NOT_FOUND`` or ``timeout``; with ``job_id`` and ``state`` (the last one
+        seen).
     """
     known = None
     while True:
-        job = await wait.ask(lambda: wait.client.find_job(job_id)) or {"state": NOT_FOUND}
-        state = str(job["state"])
+        state = await wait.state_of(job_id) or NOT_FOUND
         if state != known:
             wait.log.info("Job %s is %s.", job_id, state)
         known = state
         ended = state == NOT_FOUND or state in TERMINAL_STATES
         if ended or wait.is_over:
-            milliseconds = job.get("duration") if ended else None
-            seconds = None if milliseconds is None else milliseconds / 1000
-            status = state if ended else TIMEOUT
-            return {"status": status, "job_id": job_id, "state": state, "duration_seconds": seconds}
+            return {"status": state if ended else TIMEOUT, "job_id": job_id, "state": state}
         await wait.pause()
+
+
+async def until_ended(wait: Wait, job_id: str) -> dict[str, Any]:
+    """Look until a job has ended, and until all that Flink tells of it is of its end.
+
+    What it tells besides the state it keeps for some seconds (``web.refresh-interval``).
+
+    :return: as :func:`until_gone`, with ``duration_seconds`` (None if Flink does not say).
+    """
+    event = await until_gone(wait, job_id)
+    job: Any = None
+    if event["status"] in TERMINAL_STATES:
+        while job := await wait.ask(lambda: wait.client.find_job(job_id)):
+            if job["state"] == event["state"] or wait.is_over:
+                break
+            await wait.pause(_CACHED_POLL)
+    milliseconds = (job or {}).get("duration")
+    return {**event, "duration_seconds": None if milliseconds is None else milliseconds / 1000}
 
 
 async def until_saved(wait: Wait, job_id: str, request_id: str) -> str | None:
@@ -114,7 +133,7 @@ async def until_saved(wait: Wait, job_id: str, request_id: str) -> str | None:
 async def until_stopped(wait: Wait, job_id: str, request_id: str) -> dict[str, Any]:
     """Look until the savepoint of a stop is written, then until the job has ended.
 
-    :return: as :func:`until_ended`, with ``savepoint_path`` (None if Flink does not say); ``status`` is
+    :return: as :func:`until_gone`, with ``savepoint_path`` (None if Flink does not say); ``status`` is
         ``savepoint_failed`` (with ``message``) if none could be taken: the job may go on running.
     """
     try:
@@ -124,7 +143,9 @@ async def until_stopped(wait: Wait, job_id: str, request_id: str) -> dict[str, A
         return {"status": SAVEPOINT_FAILED, "job_id": job_id, "state": state, "message": str(error)}
     if path:
         wait.log.info("The state of job %s is in %s.", job_id, path)
-    return {**await until_ended(wait, job_id), "savepoint_path": path}
+    # Where the path is not known, it is looked for in what Flink tells of the job.
+    end = await (until_gone if path else until_ended)(wait, job_id)
+    return {**end, "savepoint_path": path}
 
 
 def examine(
@@ -223,4 +244,4 @@ async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any
             verdict = "late"
         if verdict != "waiting":
             return {"status": verdict, "message": reason, "state": facts.state, "job_id": job_id}
-        await wait.pause()
+        await wait.pause(gate.remaining)

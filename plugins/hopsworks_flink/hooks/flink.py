@@ -36,7 +36,7 @@ from hopsworks_flink.exceptions import (
 )
 from hopsworks_flink.health.bounds import Bounds
 from hopsworks_flink.health.facts import JobFacts, job_facts
-from hopsworks_flink.health.wait import TIMEOUT, Wait, examine, until_ended, until_saved
+from hopsworks_flink.health.wait import TIMEOUT, Wait, examine, until_gone, until_saved
 from hopsworks_flink.hooks.connection_form import ConnectionForm
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 
@@ -136,8 +136,8 @@ class FlinkHook(ConnectionForm, BaseHook):
 
     def job_state(self, job_id: str) -> str | None:
         """Flink's state of the job; None if Flink does not know it."""
-        job = self.find_job(job_id)
-        return str(job["state"]) if job else None
+        state: str | None = self.client.job_state(job_id)
+        return state
 
     def find_job(self, job_id: str) -> dict[str, Any] | None:
         """``GET /jobs/{id}``; None if Flink does not know it."""
@@ -329,13 +329,13 @@ class FlinkHook(ConnectionForm, BaseHook):
         self.client.cancel(job_id)
 
     def wait_until_ended(self, job_id: str, *, timeout: float = 120.0, poll_interval: float = 1.0) -> str:
-        """Wait for a job's terminal state.
+        """Wait for a job's terminal state; what else Flink tells of it may be some seconds older.
 
         :param timeout: seconds.
         :return: the state; ``NOT_FOUND`` if Flink has forgotten the job.
         :raises FlinkError: it did not end in time.
         """
-        event = self.wait(lambda wait: until_ended(wait, job_id), timeout, poll_interval)
+        event = self.wait(lambda wait: until_gone(wait, job_id), timeout, poll_interval)
         if event["status"] == TIMEOUT:
             raise FlinkError(f"Job {job_id} is still {event['state']} after {timeout:g} s.")
         return str(event["status"])

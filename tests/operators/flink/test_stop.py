@@ -17,7 +17,7 @@ from hopsworks_flink.exceptions import (
 from hopsworks_flink.operators.flink import FlinkStopJobOperator
 from tests.support.deferral import context_of, defer, event_of, resume
 from tests.support.fixtures import task_context
-from tests.support.flink_stub import FlinkStub, Job
+from tests.support.flink_stub import FlinkStub
 
 Make = Callable[..., BaseOperator]
 
@@ -83,23 +83,8 @@ def test_already_ended(flink: FlinkStub) -> None:
 
 def test_ends_by_itself_meanwhile(flink: FlinkStub) -> None:
     job = flink.add()
-    flink.savepoint_failure = "x"
-    flink.fail("POST", "/stop", status=409)
-    answer = flink._answer
-
-    def end_on_second_look(method: str, path: str, body: Any) -> Any:
-        job.end("FINISHED")
-        return answer(method, path, body)
-
+    flink.fail("POST", "/stop", status=409, then=lambda: job.end("FINISHED"))
     operator = FlinkStopJobOperator(task_id="stop", job_id=job.job_id)
-    original = flink._detail
-
-    def detail(j: Job) -> dict[str, Any]:
-        found = original(j)
-        flink._answer = end_on_second_look  # type: ignore[method-assign]
-        return found
-
-    flink._detail = detail  # type: ignore[method-assign]
     assert operator.execute(task_context())["action"] == "none"
 
 

@@ -70,6 +70,11 @@ class FlinkCalls(ABC):
         """``GET /jobs/{id}``; None if Flink does not know it."""
         return self._call("GET", f"/jobs/{segment(job_id)}", ignore=lambda error: isinstance(error, FlinkJobNotFound))
 
+    def job_state(self, job_id: str) -> Any:
+        """``GET /jobs/{id}/status``: the state, never out of a cache as what else is told of a job; None: unknown."""
+        path = f"/jobs/{segment(job_id)}/status"
+        return self._call("GET", path, lambda answer: str(answer["status"]), lambda e: isinstance(e, FlinkJobNotFound))
+
     def job_config(self, job_id: str) -> Any:
         """``GET /jobs/{id}/config``."""
         return self._call("GET", f"/jobs/{segment(job_id)}/config")
