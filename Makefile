@@ -117,9 +117,9 @@ requirements: $(ROOT_ENV) # renews the packages that `hopsworks-flink requiremen
 		pyproject.toml --output-file plugins/hopsworks_flink/requirements/airflow-$(version).txt;)
 
 .PHONY: sameness
-sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them
+sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them, on STACKS=2
 	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) $(if $(SEED),SAMENESS_SEED=$(SEED)) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
-		$(PYTHON) -m pytest -v tests/integration/values/test_sameness.py
+		$(PYTHON) -m pytest -v -n $(or $(STACKS),2) --dist worksteal tests/integration/values/test_sameness.py
 
 .PHONY: engines
 engines: env ## the native engine beside SQL's windows on random pipelines with late events; EXAMPLES=5 of them
