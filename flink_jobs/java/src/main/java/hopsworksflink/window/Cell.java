@@ -25,7 +25,9 @@ abstract class Cell implements Serializable {
 
     void clear(Pane pane) {
         Arrays.fill(pane.words, pane.word + word, pane.word + word + words(), 0);
-        Arrays.fill(pane.objects, pane.object + object, pane.object + object + objects().length, null);
+        for (int index = 0; index < objects().length; index++) {
+            pane.set(object + index, null);
+        }
     }
 
     /** Add an event. */

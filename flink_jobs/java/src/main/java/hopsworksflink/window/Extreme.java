@@ -81,15 +81,14 @@ final class Extreme extends Cell {
 
     /** @param reused whether the value's bytes are those of a row, which others will fill again. */
     private void offer(Object value, Pane pane, boolean reused) {
-        int at = pane.object + object;
-        Object present = pane.objects[at];
+        Object present = pane.object(object);
         if (present != null) {
             int order = compare(value, present);
             if (greatest ? order <= 0 : order >= 0) {
                 return;
             }
         }
-        pane.objects[at] = reused && value instanceof BinaryStringData text ? text.copy() : value;
+        pane.set(object, reused && value instanceof BinaryStringData text ? text.copy() : value);
     }
 
     private static int compare(Object one, Object other) {
@@ -101,7 +100,7 @@ final class Extreme extends Cell {
     @Override
     void merge(Pane from, Pane into) {
         if (isObject) {
-            Object value = from.objects[from.object + object];
+            Object value = from.object(object);
             if (value != null) {
                 offer(value, into, false);
             }
@@ -114,8 +113,8 @@ final class Extreme extends Cell {
     @Override
     boolean remove(Pane from, Pane total) {
         if (isObject) {
-            Object value = from.objects[from.object + object];
-            return value == null || compare(value, total.objects[total.object + object]) != 0;
+            Object value = from.object(object);
+            return value == null || compare(value, total.object(object)) != 0;
         }
         int source = from.word + word;
         return from.words[source] == 0 || from.words[source + 1] != total.words[total.word + word + 1];
@@ -124,7 +123,7 @@ final class Extreme extends Cell {
     @Override
     Object result(Function function, Pane pane) {
         if (isObject) {
-            return pane.objects[pane.object + object];
+            return pane.object(object);
         }
         int at = pane.word + word;
         if (pane.words[at] == 0) {

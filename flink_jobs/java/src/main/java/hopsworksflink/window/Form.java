@@ -67,9 +67,9 @@ final class Form implements Serializable {
         }
         panes.due = old.due;
         for (int length = 0; length < lengths; length++) {
-            if (old.totals[length] != null) {
-                copy(old.totals[length], panes.total(length));
-            }
+            old.total(length, from);
+            panes.total(length, into);
+            copy(from, into);
         }
         for (int index = 0; index < parts.length; index++) {
             long unknown = places[index] < 0 ? last : old.unknown == null ? Long.MIN_VALUE : old.unknown[places[index]];
@@ -91,17 +91,19 @@ final class Form implements Serializable {
 
     private void copy(Pane from, Pane into) {
         int word = into.word;
-        int object = into.object;
+        int object = 0;
         for (int index = 0; index < parts.length; index++) {
             int fromWord = from.word;
-            int fromObject = from.object;
+            int fromObject = 0;
             for (int before = 0; before < places[index]; before++) {
                 fromWord += known.parts[before].words();
                 fromObject += known.parts[before].objects().length;
             }
             if (places[index] >= 0) {
                 System.arraycopy(from.words, fromWord, into.words, word, parts[index].words());
-                System.arraycopy(from.objects, fromObject, into.objects, object, parts[index].objects().length);
+                for (int at = 0; at < parts[index].objects().length; at++) {
+                    into.set(object + at, from.object(fromObject + at));
+                }
             }
             word += parts[index].words();
             object += parts[index].objects().length;

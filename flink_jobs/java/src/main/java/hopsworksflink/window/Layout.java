@@ -153,11 +153,16 @@ final class Layout implements Serializable {
         }
     }
 
-    /** Adds a pane to the totals of the lengths that reach back to it from a window. */
-    void addToTotals(Pane from, long number, Panes panes, Shape shape, long window) {
+    /**
+     * Adds a pane to the totals of the lengths that reach back to it from a window.
+     *
+     * @param total to point to totals with.
+     */
+    void addToTotals(Pane from, long number, Panes panes, Shape shape, long window, Pane total) {
         for (int length = 0; length < lengths.length; length++) {
             if (number >= shape.firstPane(window, lengths[length])) {
-                merge(from, panes.total(length));
+                panes.total(length, total);
+                merge(from, total);
             }
         }
     }
@@ -166,16 +171,17 @@ final class Layout implements Serializable {
      * Takes out of the totals of the panes up to a place those that a window does not reach back to.
      *
      * @param before the window that the totals are of.
-     * @param pane to point to panes with.
+     * @param pane to point to panes with; and to totals.
      */
-    void leave(Panes panes, int end, Shape shape, long before, long window, Pane pane) {
+    void leave(Panes panes, int end, Shape shape, long before, long window, Pane pane, Pane total) {
         for (int length = 0; length < lengths.length; length++) {
             int from = panes.before(shape.firstPane(before, lengths[length]));
             int over = panes.before(shape.firstPane(window, lengths[length]));
             if (over == end) {
-                panes.totals[length] = null;
+                panes.clearTotal(length);
             } else if (over > from) {
-                leave(panes, panes.totals[length], from, over, end, pane);
+                panes.total(length, total);
+                leave(panes, total, from, over, end, pane);
             }
         }
     }
@@ -204,13 +210,15 @@ final class Layout implements Serializable {
     /**
      * Sets the fields of a row from one on to the values of the aggregates over the totals: null, or a count of 0, where
      * a length has no event, and null for what is not known in all of its panes.
+     *
+     * @param total to point to totals with.
      */
-    void results(Panes panes, Shape shape, long window, GenericRowData row, int field) {
+    void results(Panes panes, Shape shape, long window, GenericRowData row, int field, Pane total) {
         for (int index = 0; index < functions.length; index++) {
-            Pane total = panes.totals[lengthOf[index]];
+            panes.total(lengthOf[index], total);
             long first = shape.firstPane(window, lengths[lengthOf[index]]);
             Object value = null;
-            if (total == null) {
+            if (!panes.isTotalled(lengthOf[index])) {
                 value = functions[index] == Function.COUNT ? 0L : null;
             } else if (panes.unknown == null || isKnown(ofAggregate[index], panes.unknown, first)) {
                 value = cells[ofAggregate[index][0]].result(functions[index], total);

@@ -88,10 +88,9 @@ final class Moments extends Cell {
 
     /** Adds to the sum of numbers that do not fit. */
     static void plus(Pane pane, int object, Object value) {
-        int at = pane.object + object;
         if (value != null) {
-            Object present = pane.objects[at];
-            pane.objects[at] = present == null ? value : ((BigDecimal) present).add((BigDecimal) value);
+            Object present = pane.object(object);
+            pane.set(object, present == null ? value : ((BigDecimal) present).add((BigDecimal) value));
         }
     }
 
@@ -101,12 +100,12 @@ final class Moments extends Cell {
         int at = into.word + word;
         into.words[at] += from.words[source];
         Fixed.add(from.words, source + 1, into.words, at + 1, SUM_WORDS);
-        plus(into, object, from.objects[from.object + object]);
+        plus(into, object, from.object(object));
     }
 
     @Override
     boolean remove(Pane from, Pane total) {
-        if (from.objects[from.object + object] != null) {
+        if (from.object(object) != null) {
             return false;
         }
         int source = from.word + word;
@@ -124,7 +123,7 @@ final class Moments extends Cell {
         if (count == 0 || sample && count == 1) {
             return null;
         }
-        BigDecimal others = (BigDecimal) pane.objects[pane.object + object];
+        BigDecimal others = (BigDecimal) pane.object(object);
         if (!function.isDeviation()) {
             double sum = others == null
                     ? Fixed.nearest(pane.words, at + 1, SUM_WORDS, -UNIT)

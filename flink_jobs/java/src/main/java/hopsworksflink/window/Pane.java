@@ -1,25 +1,26 @@
 package hopsworksflink.window;
 
-/** Where the numbers and objects of one pane lie. */
+/** Points to the numbers and objects of one pane, or of a total, among those of a key. */
 final class Pane {
     long[] words;
     int word;
-    Object[] objects;
-    int object;
+    private Panes panes;
+    private int object;
 
-    /** A pane by itself, empty. */
-    static Pane alone(int words, int objects) {
-        Pane pane = new Pane();
-        pane.words = new long[words];
-        pane.objects = new Object[objects];
-        return pane;
+    /** Points to a place: its first word, and the one of its objects. */
+    void point(Panes to, int firstWord, int firstObject) {
+        panes = to;
+        words = to.words();
+        word = firstWord;
+        object = firstObject;
     }
 
-    /** Another one with the same values, of a pane by itself. What objects refer to is never changed. */
-    Pane copy() {
-        Pane pane = new Pane();
-        pane.words = words.clone();
-        pane.objects = objects.clone();
-        return pane;
+    /** An object, which is never changed; null: there is none. */
+    Object object(int index) {
+        return panes.object(object + index);
+    }
+
+    void set(int index, Object value) {
+        panes.set(object + index, value);
     }
 }

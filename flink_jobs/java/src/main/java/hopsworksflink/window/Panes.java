@@ -5,28 +5,24 @@ import java.util.Arrays;
 /**
  * The panes of one key in the order of time, with everything that is aggregated in them: the state of a key, and what a
  * combiner sends. Panes that hold nothing are not there.
+ *
+ * <p>There can be millions of keys, so one array has it all: for each length that is aggregated a total, of everything
+ * before the last pane of the window that is due, as far as it is so near; then the panes, each behind its number.
  */
 final class Panes {
     /** In place of a window: none. */
     static final long NONE = Long.MAX_VALUE;
 
     final Form form;
-    private final int wordsOfPane;
-    private final int objectsOfPane;
     /** Place of the first pane: panes leave in front. */
     private int begin;
 
     int count;
-    private long[] numbers;
     private long[] words;
+    /** As the words, without the numbers; null: all of them are null. */
     private Object[] objects;
     /** The window that is emitted next. */
     long due = NONE;
-    /**
-     * For each length that is aggregated, everything before the last pane of that window, as far as it is so near;
-     * null: nothing is.
-     */
-    final Pane[] totals;
     /** For each part of the form the last pane in which it is not known; null: all is known. Replaced, never changed. */
     long[] unknown;
 
@@ -36,39 +32,55 @@ final class Panes {
 
     Panes(Form form, int capacity) {
         this.form = form;
-        wordsOfPane = form.words;
-        objectsOfPane = form.objects;
-        numbers = new long[capacity];
-        words = new long[capacity * wordsOfPane];
-        objects = new Object[capacity * objectsOfPane];
-        totals = new Pane[form.lengths];
+        words = new long[wordOf(capacity)];
     }
 
     Panes(Panes other) {
         form = other.form;
-        wordsOfPane = other.wordsOfPane;
-        objectsOfPane = other.objectsOfPane;
         count = other.count;
-        int from = other.begin;
-        int to = from + Math.max(1, count);
-        numbers = Arrays.copyOfRange(other.numbers, from, to);
-        words = Arrays.copyOfRange(other.words, from * wordsOfPane, to * wordsOfPane);
-        // What they refer to is never changed.
-        objects = Arrays.copyOfRange(other.objects, from * objectsOfPane, to * objectsOfPane);
-        due = other.due;
-        totals = other.totals.clone();
-        for (int length = 0; length < totals.length; length++) {
-            totals[length] = totals[length] == null ? null : totals[length].copy();
+        int room = Math.max(1, count);
+        words = new long[wordOf(room)];
+        copy(other.words, wordOf(other.begin), words, wordOf(0), count * (1 + form.words));
+        if (other.objects != null) {
+            // What they refer to is never changed.
+            objects = new Object[objectOf(room)];
+            copy(other.objects, objectOf(other.begin), objects, objectOf(0), count * form.objects);
         }
+        due = other.due;
         unknown = other.unknown;
     }
 
-    /** The total of a length, to add something to it. */
-    Pane total(int length) {
-        if (totals[length] == null) {
-            totals[length] = Pane.alone(wordsOfPane, objectsOfPane);
+    long[] words() {
+        return words;
+    }
+
+    Object object(int at) {
+        return objects == null ? null : objects[at];
+    }
+
+    void set(int at, Object value) {
+        if (objects == null) {
+            if (value == null) {
+                return;
+            }
+            objects = new Object[objectOf(capacity())];
         }
-        return totals[length];
+        objects[at] = value;
+    }
+
+    /** Whether a length has a total: the first word of each form counts events. */
+    boolean isTotalled(int length) {
+        return words[length * form.words] != 0;
+    }
+
+    /** Points to the total of a length, which is zero without one. */
+    void total(int length, Pane into) {
+        into.point(this, length * form.words, length * form.objects);
+    }
+
+    void clearTotal(int length) {
+        Arrays.fill(words, length * form.words, (length + 1) * form.words, 0);
+        forget(length * form.objects, (length + 1) * form.objects);
     }
 
     /** Sets the last pane in which a part is not known. */
@@ -84,24 +96,21 @@ final class Panes {
     /** Whether the window that is emitted next shares something with the one before. */
     boolean isUnderWay() {
         // Panes of windows that grow are in the total only.
-        return totals[0] != null || count > 0 && number(0) < due;
+        return isTotalled(0) || count > 0 && number(0) < due;
     }
 
     boolean isEmpty() {
-        return count == 0 && totals[0] == null;
+        return count == 0 && !isTotalled(0);
     }
 
     /** The number of a pane by its place. */
     long number(int at) {
-        return numbers[begin + at];
+        return words[wordOf(begin + at)];
     }
 
     /** Points to a pane by its place. */
     void get(int at, Pane into) {
-        into.words = words;
-        into.word = (begin + at) * wordsOfPane;
-        into.objects = objects;
-        into.object = (begin + at) * objectsOfPane;
+        into.point(this, wordOf(begin + at) + 1, objectOf(begin + at));
     }
 
     /** How many panes have a lower number. */
@@ -109,11 +118,16 @@ final class Panes {
         if (count == 0 || number(count - 1) < number) {
             return count;
         }
-        if (number(0) >= number) {
-            return 0;
+        int lower = 0;
+        for (int end = count - 1; lower < end; ) {
+            int middle = (lower + end) >>> 1;
+            if (number(middle) < number) {
+                lower = middle + 1;
+            } else {
+                end = middle;
+            }
         }
-        int at = Arrays.binarySearch(numbers, begin, begin + count, number);
-        return (at < 0 ? -at - 1 : at) - begin;
+        return lower;
     }
 
     /** Points to the pane of a number, which is added if it is not there. */
@@ -133,7 +147,7 @@ final class Panes {
 
     /** Removes so many panes in front. */
     void removeFirst(int number) {
-        Arrays.fill(objects, begin * objectsOfPane, (begin + number) * objectsOfPane, null);
+        forget(objectOf(begin), objectOf(begin + number));
         begin += number;
         count -= number;
     }
@@ -143,27 +157,60 @@ final class Panes {
         begin = 0;
     }
 
-    private void insert(int at, long number) {
-        if (begin + count == numbers.length) {
-            // Room in front is used again where it is worth the move.
-            move(2 * begin > count ? numbers.length : 2 * numbers.length);
+    private void forget(int from, int to) {
+        if (objects != null) {
+            Arrays.fill(objects, from, to, null);
         }
-        int to = begin + at;
-        int behind = count - at;
-        System.arraycopy(numbers, to, numbers, to + 1, behind);
-        System.arraycopy(words, to * wordsOfPane, words, (to + 1) * wordsOfPane, behind * wordsOfPane);
-        System.arraycopy(objects, to * objectsOfPane, objects, (to + 1) * objectsOfPane, behind * objectsOfPane);
-        numbers[to] = number;
-        Arrays.fill(words, to * wordsOfPane, (to + 1) * wordsOfPane, 0);
-        Arrays.fill(objects, to * objectsOfPane, (to + 1) * objectsOfPane, null);
+    }
+
+    private void insert(int at, long number) {
+        if (begin + count == capacity()) {
+            makeRoom();
+        }
+        int to = wordOf(begin + at);
+        System.arraycopy(words, to, words, wordOf(begin + at + 1), (count - at) * (1 + form.words));
+        words[to] = number;
+        Arrays.fill(words, to + 1, to + 1 + form.words, 0);
+        if (objects != null) {
+            int object = objectOf(begin + at);
+            System.arraycopy(objects, object, objects, object + form.objects, (count - at) * form.objects);
+            forget(object, object + form.objects);
+        }
         count++;
     }
 
-    /** Into arrays for so many panes. */
-    private void move(int capacity) {
-        numbers = Arrays.copyOfRange(numbers, begin, begin + capacity);
-        words = Arrays.copyOfRange(words, begin * wordsOfPane, (begin + capacity) * wordsOfPane);
-        objects = Arrays.copyOfRange(objects, begin * objectsOfPane, (begin + capacity) * objectsOfPane);
+    /** Uses the room in front again where it is worth the move, and more of it otherwise. */
+    private void makeRoom() {
+        boolean isWorth = 2 * begin > count;
+        int room = isWorth ? capacity() : 2 * capacity();
+        long[] other = isWorth ? words : new long[wordOf(room)];
+        copy(words, wordOf(begin), other, wordOf(0), count * (1 + form.words));
+        words = other;
+        if (objects != null) {
+            Object[] others = isWorth ? objects : new Object[objectOf(room)];
+            copy(objects, objectOf(begin), others, objectOf(0), count * form.objects);
+            objects = others;
+            forget(objectOf(count), objects.length);
+        }
         begin = 0;
+    }
+
+    /** Copies the totals, which are in front, and what begins at a place to the first one behind them. */
+    private static void copy(Object from, int place, Object into, int totals, int length) {
+        System.arraycopy(from, 0, into, 0, totals);
+        System.arraycopy(from, place, into, totals, length);
+    }
+
+    private int capacity() {
+        return (words.length - wordOf(0)) / (1 + form.words);
+    }
+
+    /** Where the number of a pane is. */
+    private int wordOf(int place) {
+        return form.lengths * form.words + place * (1 + form.words);
+    }
+
+    private int objectOf(int place) {
+        return (form.lengths + place) * form.objects;
     }
 }

@@ -23,8 +23,8 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         Panes panes = given.form.equals(form) ? given : form.convert(given);
         target.writeInt(panes.count);
         target.writeLong(panes.due);
-        for (Pane total : panes.totals) {
-            target.writeBoolean(total != null);
+        for (int length = 0; length < form.lengths; length++) {
+            target.writeBoolean(panes.isTotalled(length));
         }
         Pane pane = new Pane();
         for (int at = 0; at < panes.count; at++) {
@@ -32,9 +32,10 @@ final class PanesSerializer extends TypeSerializer<Panes> {
             panes.get(at, pane);
             write(pane, target);
         }
-        for (Pane total : panes.totals) {
-            if (total != null) {
-                write(total, target);
+        for (int length = 0; length < form.lengths; length++) {
+            if (panes.isTotalled(length)) {
+                panes.total(length, pane);
+                write(pane, target);
             }
         }
         target.writeBoolean(panes.unknown != null);
@@ -56,10 +57,10 @@ final class PanesSerializer extends TypeSerializer<Panes> {
                 target.writeLong(pane.words[pane.word + from + Long.numberOfTrailingZeros(present)]);
             }
         }
-        int at = pane.object;
+        int at = 0;
         for (Form.Part part : form.parts) {
             for (TypeSerializer<?> serializer : part.objects()) {
-                Object object = pane.objects[at++];
+                Object object = pane.object(at++);
                 target.writeBoolean(object != null);
                 if (object != null) {
                     ((TypeSerializer<Object>) serializer).serialize(object, target);
@@ -73,19 +74,19 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         int count = source.readInt();
         Panes panes = new Panes(form, Math.max(1, count));
         panes.due = source.readLong();
+        boolean[] isTotalled = new boolean[form.lengths];
         for (int length = 0; length < form.lengths; length++) {
-            if (source.readBoolean()) {
-                panes.total(length);
-            }
+            isTotalled[length] = source.readBoolean();
         }
         Pane pane = new Pane();
         for (int at = 0; at < count; at++) {
             panes.append(source.readLong(), pane);
             read(source, pane);
         }
-        for (Pane total : panes.totals) {
-            if (total != null) {
-                read(source, total);
+        for (int length = 0; length < form.lengths; length++) {
+            if (isTotalled[length]) {
+                panes.total(length, pane);
+                read(source, pane);
             }
         }
         if (source.readBoolean()) {
@@ -103,10 +104,10 @@ final class PanesSerializer extends TypeSerializer<Panes> {
                 pane.words[pane.word + from + Long.numberOfTrailingZeros(present)] = source.readLong();
             }
         }
-        int at = pane.object;
+        int at = 0;
         for (Form.Part part : form.parts) {
             for (TypeSerializer<?> serializer : part.objects()) {
-                pane.objects[at++] = source.readBoolean() ? serializer.deserialize(source) : null;
+                pane.set(at++, source.readBoolean() ? serializer.deserialize(source) : null);
             }
         }
     }

@@ -32,12 +32,12 @@ final class Squares extends Cell {
     @Override
     void merge(Pane from, Pane into) {
         Fixed.add(from.words, from.word + word, into.words, into.word + word, words());
-        Moments.plus(into, object, from.objects[from.object + object]);
+        Moments.plus(into, object, from.object(object));
     }
 
     @Override
     boolean remove(Pane from, Pane total) {
-        if (from.objects[from.object + object] != null) {
+        if (from.object(object) != null) {
             return false;
         }
         Fixed.subtract(from.words, from.word + word, total.words, total.word + word, words());
@@ -46,7 +46,7 @@ final class Squares extends Cell {
 
     BigDecimal sum(Pane pane) {
         return Moments.units(Fixed.number(pane.words, pane.word + word, words()), 2 * Moments.UNIT)
-                .add((BigDecimal) pane.objects[pane.object + object]);
+                .add((BigDecimal) pane.object(object));
     }
 
     @Override

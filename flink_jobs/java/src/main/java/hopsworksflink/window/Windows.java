@@ -57,6 +57,7 @@ final class Windows extends AbstractStreamOperator<RowData>
     transient Counter dropped;
     private transient Pane from;
     private transient Pane into;
+    private transient Pane total;
     private transient GenericRowData values;
     private transient StreamRecord<RowData> emitted;
 
@@ -94,6 +95,7 @@ final class Windows extends AbstractStreamOperator<RowData>
         dropped = metrics.counter("numLateRecordsDropped");
         from = new Pane();
         into = new Pane();
+        total = new Pane();
         values = new GenericRowData(BOUNDS + layout.results().length);
         emitted = new StreamRecord<>(new JoinedRowData());
     }
@@ -121,7 +123,7 @@ final class Windows extends AbstractStreamOperator<RowData>
             panes.due = Math.min(panes.due, Math.max(number, open));
             boolean isTotalled = number < panes.due;
             if (isTotalled) {
-                layout.addToTotals(from, number, panes, shape, panes.due);
+                layout.addToTotals(from, number, panes, shape, panes.due, total);
             }
             if (!isTotalled || !shape.growing()) {
                 panes.find(number, into);
@@ -220,7 +222,7 @@ final class Windows extends AbstractStreamOperator<RowData>
             // What has been emitted is in the total only, and all of it leaves at once.
             panes.removeFirst(end);
             if (shape.lastWindow(last) == last) {
-                panes.totals[0] = null;
+                panes.clearTotal(0);
             }
         }
         panes.due = last + 1;
@@ -247,21 +249,21 @@ final class Windows extends AbstractStreamOperator<RowData>
         int end = panes.before(panes.due);
         if (end < panes.count && panes.number(end) == panes.due) {
             panes.get(end++, from);
-            layout.addToTotals(from, panes.due, panes, shape, panes.due);
+            layout.addToTotals(from, panes.due, panes, shape, panes.due, total);
         }
         return end;
     }
 
     /** Goes on from one window to another with the totals of the panes up to a place, and forgets what is behind it. */
     private void leave(Panes panes, int end, long before, long window) {
-        layout.leave(panes, end, shape, before, window, from);
+        layout.leave(panes, end, shape, before, window, from, total);
         panes.removeFirst(panes.before(shape.firstPane(window)));
     }
 
     private void emit(RowData key, Panes panes, long times) {
         values.setField(0, TimestampData.fromEpochMillis(shape.start(panes.due)));
         values.setField(1, TimestampData.fromEpochMillis(shape.end(panes.due)));
-        layout.results(panes, shape, panes.due, values, BOUNDS);
+        layout.results(panes, shape, panes.due, values, BOUNDS, total);
         for (long time = 0; time < times; time++) {
             output.collect(emitted.replace(((JoinedRowData) emitted.getValue()).replace(key, values)));
         }
