@@ -50,7 +50,7 @@ def test_of_a_growing_window_only_the_panes_to_come_are_kept(minimal: dict[str, 
 
 def test_a_row_for_each_event_keeps_each_event(minimal: dict[str, Any]) -> None:
     state, cpu = told(minimal, window={"size": "10m"}, emit="on_event", aggregates={"n": "count"})
-    assert state == "cards_10m_1: 450 bytes of heap for a key, and 16 to 32 for each of its events in 10m"
+    assert state == "cards_10m_1: 350 bytes of heap for a key, and 16 to 32 for each of its events in 10m"
     assert numbers(cpu)[0] == pytest.approx(1000 / 152, rel=0.05)
 
 

@@ -10,7 +10,7 @@ from hopsworks_flink.pipeline.spec.durations import format_duration
 from hopsworks_flink.pipeline.sql.native import NativeWindows
 
 # Bytes on the heap, of flink_jobs/java: a key without panes, a pane without aggregates, its parts.
-_KEY, _PANE, _COUNT, _EXTREME, _SUM, _SQUARES = 450, 16, 8, 16, 32, 40
+_KEY, _PANE, _COUNT, _EXTREME, _SUM, _SQUARES = 350, 16, 8, 16, 32, 40
 # Of a window that grows, what has been emitted is one total.
 _GROWING_PANES = 2
 # Seconds of CPU for a million events: to read them; windows with 1,000 keys and with 100,000; a row for each event.

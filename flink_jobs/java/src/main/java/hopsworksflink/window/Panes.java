@@ -78,6 +78,11 @@ final class Panes {
         into.point(this, length * form.words, length * form.objects);
     }
 
+    /** Notes that a length has a total, which is then read. */
+    void expectTotal(int length) {
+        words[length * form.words] = 1;
+    }
+
     void clearTotal(int length) {
         Arrays.fill(words, length * form.words, (length + 1) * form.words, 0);
         forget(length * form.objects, (length + 1) * form.objects);

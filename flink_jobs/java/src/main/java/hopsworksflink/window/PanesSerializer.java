@@ -74,9 +74,10 @@ final class PanesSerializer extends TypeSerializer<Panes> {
         int count = source.readInt();
         Panes panes = new Panes(form, Math.max(1, count));
         panes.due = source.readLong();
-        boolean[] isTotalled = new boolean[form.lengths];
         for (int length = 0; length < form.lengths; length++) {
-            isTotalled[length] = source.readBoolean();
+            if (source.readBoolean()) {
+                panes.expectTotal(length);
+            }
         }
         Pane pane = new Pane();
         for (int at = 0; at < count; at++) {
@@ -84,7 +85,7 @@ final class PanesSerializer extends TypeSerializer<Panes> {
             read(source, pane);
         }
         for (int length = 0; length < form.lengths; length++) {
-            if (isTotalled[length]) {
+            if (panes.isTotalled(length)) {
                 panes.total(length, pane);
                 read(source, pane);
             }
