@@ -182,7 +182,8 @@ def test_facts_are_the_same(flink: FlinkStub, ask: Ask) -> None:
     by_name, by_id = ask("answer", job_facts("cards", None, 1.0)), ask("answer", job_facts(None, job.job_id, 1.0))
     assert (by_name.job_id, by_name.job_ids, by_name.vertices, by_name.restarts) == (job.job_id, (job.job_id,), 2, 1)
     assert replace(by_id, age=0.0, checkpoint_age=0.0) == replace(by_name, age=0.0, checkpoint_age=0.0)
-    assert ask("find_job", "ab" * 16) is None
+    assert ask("find_job", "ab" * 16) is ask("job_state", "ab" * 16) is None
+    assert ask("job_state", job.job_id) == "RUNNING"
     assert ask("answer", job_facts(None, "ab" * 16, 1.0)).state == "NOT_FOUND"
 
 

@@ -246,7 +246,7 @@ class FlinkStub:
         yield "POST", "/jars/([^/]+)/run", self._run
         yield "GET", "/jobs/overview", lambda _: (200, {"jobs": [self._overview(j) for j in self.jobs.values()]})
         yield "GET", job, self._of(self._detail)
-        yield "GET", f"{job}/status", self._of(lambda j: {"status": j.state})
+        yield "GET", f"{job}/status", self._status
         yield (
             "GET",
             f"{job}/config",
@@ -281,6 +281,13 @@ class FlinkStub:
             return (200, answer(job)) if job else self._unknown(job_id)
 
         return wrapped
+
+    def _status(self, _: Any, job_id: str) -> tuple[int, Any]:
+        if job := self.jobs.get(job_id):
+            return 200, {"status": job.state}
+        name = "org.apache.flink.runtime.messages.FlinkJobNotFoundException"
+        text = f"<Exception on server side:\n{name}: Could not find Flink job ({job_id})\n\tat x.Y\n"
+        return 500, {"errors": ["Internal server error.", text]}
 
     @staticmethod
     def _unknown(job_id: str) -> tuple[int, Any]:

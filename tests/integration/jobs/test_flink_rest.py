@@ -1,4 +1,4 @@
-"""Flink's REST API of the local stack and browsers: what a page of another origin makes them send is refused."""
+"""Flink's REST API of the local stack: what a page of another origin makes browsers send is refused; unknown jobs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from devstack.stack import Stack
+from hopsworks_flink.clients.flink.rest import FlinkRestClient
 
 FOREIGN = ["http://evil.example", "http://localhost:1", "null", "file://", "http://127.0.0.1.evil.example"]
 
@@ -109,3 +110,11 @@ def test_several_requests_on_one_connection_are_judged_one_by_one(stack: Stack) 
             for origin in (None, "http://evil.example", None, stack.config.flink_url)
         ]
     assert statuses == [200, 403, 200, 200]
+
+
+def test_a_job_that_flink_does_not_know(stack: Stack) -> None:
+    client = FlinkRestClient(stack.config.flink_url)
+    try:
+        assert client.job_state("ab" * 16) is client.find_job("ab" * 16) is None
+    finally:
+        client.close()

@@ -132,9 +132,11 @@ def api_error(method: str, url: str, status: int, body: str, reason: str) -> Fli
         )
     if "DuplicateApplicationSubmission" in body or "DuplicateJobSubmission" in body:
         return FlinkDuplicateJobId(message, status)
-    # A proxy's 404 says nothing about the job: it may be the whole cluster that is gone.
-    if status == 404 and "/jobs/" in url and "savepoints" not in url and _is_flinks(body):
-        return FlinkJobNotFound(message, status)
+    # A proxy's 404 says nothing about the job: it may be the whole cluster that is gone. Flink itself answers 500 where
+    # only the status of a job is asked for.
+    unknown = status == 404 or (status == 500 and "FlinkJobNotFoundException" in body)
+    if unknown and "/jobs/" in url and "savepoints" not in url and _is_flinks(body):
+        return FlinkJobNotFound(message, 404)
     return FlinkApiError(message, status)
 
 
