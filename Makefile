@@ -118,7 +118,8 @@ requirements: $(ROOT_ENV) # renews the packages that `hopsworks-flink requiremen
 
 .PHONY: sameness
 sameness: env ## stream, batch and DuckDB on random pipelines, against each other; EXAMPLES=20 of them, on STACKS=2
-	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) $(if $(SEED),SAMENESS_SEED=$(SEED)) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
+	@echo "SEED=$(or $(SEED),$(BEGUN))"
+	@SAMENESS_EXAMPLES=$(or $(EXAMPLES),20) SAMENESS_SEED=$(or $(SEED),$(BEGUN)) DEVSTACK_TEST_PARTS=kafka,flink-taskmanager \
 		$(PYTHON) -m pytest -v -n $(or $(STACKS),2) --dist worksteal tests/integration/values/test_sameness.py
 
 .PHONY: engines

@@ -362,7 +362,10 @@ class FlinkStub:
 
     def _detail(self, job: Job) -> dict[str, Any]:
         named = zip(job.names, job.vertices, strict=False)
-        vertices = [{"id": f"{n:032x}", "name": name, "status": status} for n, (name, status) in enumerate(named)]
+        vertices = [
+            {"id": f"{n:032x}", "name": name, "status": "RUNNING" if job.cached else status}
+            for n, (name, status) in enumerate(named)
+        ]
         now = int(time.time() * 1000)
         times = {"RUNNING": now - int(job.proof[1] * 1000) if job.proof else job.start_time}
         shown = {"state": "RUNNING"} if job.cached else {}

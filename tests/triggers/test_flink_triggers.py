@@ -67,6 +67,13 @@ def test_the_event_comes_when_all_that_flink_tells_of_the_job_is_of_its_end(flin
     assert job.cached == 0
 
 
+def test_an_end_is_not_lost_for_the_details_of_the_job(flink: FlinkStub) -> None:
+    job = flink.add(state="FINISHED")
+    flink.fail("GET", f"/jobs/{job.job_id}$", times=2, status=503)
+    event = fire(job_trigger(job.job_id, deadline=1.0))
+    assert (event["status"], event["duration_seconds"]) == ("FINISHED", 1.5)
+
+
 @pytest.mark.usefixtures("flink")
 def test_unknown_job() -> None:
     assert fire(job_trigger(JOB))["status"] == "NOT_FOUND"

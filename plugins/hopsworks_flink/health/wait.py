@@ -30,7 +30,7 @@ TIMEOUT, ERROR, SAVEPOINT_FAILED = "timeout", "error", "savepoint_failed"
 
 _STARTING = ("INITIALIZING", "CREATED", "RUNNING")
 _STARTING_SECONDS, _STARTING_POLL = 10.0, 0.25
-_CACHED_POLL = 0.5
+_CACHED_SECONDS, _CACHED_POLL = 10.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -91,20 +91,28 @@ async def until_gone(wait: Wait, job_id: str) -> dict[str, Any]:
 
 
 async def until_ended(wait: Wait, job_id: str) -> dict[str, Any]:
-    """Look until a job has ended, and until all that Flink tells of it is of its end.
+    """Look until a job has ended, and until its rows and its failure are known.
 
-    What it tells besides the state it keeps for some seconds (``web.refresh-interval``).
+    Flink tells them, as all details of a job, out of a cache that is some seconds old (``web.refresh-interval``).
 
     :return: as :func:`until_gone`, with ``duration_seconds`` (None if Flink does not say).
     """
     event = await until_gone(wait, job_id)
-    job: Any = None
-    if event["status"] in TERMINAL_STATES:
-        while job := await wait.ask(lambda: wait.client.find_job(job_id)):
-            if job["state"] == event["state"] or wait.is_over:
+    milliseconds = None
+    patience = time.monotonic() + _CACHED_SECONDS
+    while event["status"] in TERMINAL_STATES and time.monotonic() < patience:
+        try:
+            job = await wait.client.find_job(job_id)
+        except FlinkError as error:
+            # The end is known: it must not be lost for its details.
+            wait.log.info("The details of job %s cannot be read: %s", job_id, error)
+        else:
+            if job is None:
                 break
-            await wait.pause(_CACHED_POLL)
-    milliseconds = (job or {}).get("duration")
+            if job["state"] == event["state"]:
+                milliseconds = job.get("duration")
+                break
+        await asyncio.sleep(min(_CACHED_POLL, wait.poll_interval))
     return {**event, "duration_seconds": None if milliseconds is None else milliseconds / 1000}
 
 
@@ -143,9 +151,7 @@ async def until_stopped(wait: Wait, job_id: str, request_id: str) -> dict[str, A
         return {"status": SAVEPOINT_FAILED, "job_id": job_id, "state": state, "message": str(error)}
     if path:
         wait.log.info("The state of job %s is in %s.", job_id, path)
-    # Where the path is not known, it is looked for in what Flink tells of the job.
-    end = await (until_gone if path else until_ended)(wait, job_id)
-    return {**end, "savepoint_path": path}
+    return {**await until_gone(wait, job_id), "savepoint_path": path}
 
 
 def examine(
@@ -206,14 +212,20 @@ async def until_started(wait: Wait, job_id: str) -> float | None:
     """
     patience = time.monotonic() + _STARTING_SECONDS
     while time.monotonic() < patience and not wait.is_over:
-        named = [job for job in await wait.ask(wait.client.jobs) if job["jid"] == job_id]
-        tasks = (named[0].get("tasks") or {}) if named else {}
-        if not named or named[0]["state"] not in _STARTING:
-            return None
-        if tasks.get("running") == tasks.get("total"):
-            return time.monotonic() if tasks else None
+        state, runs = await _listed(wait, job_id)
+        if runs or state not in _STARTING:
+            return time.monotonic() if runs else None
         await asyncio.sleep(min(_STARTING_POLL, wait.poll_interval))
     return None
+
+
+async def _listed(wait: Wait, job_id: str) -> tuple[str, bool]:
+    """State of a job, and whether all its tasks run, by the list of jobs."""
+    for job in await wait.ask(wait.client.jobs):
+        if job["jid"] == job_id:
+            tasks = job.get("tasks") or {}
+            return job["state"], job["state"] == "RUNNING" and 0 < tasks.get("total", 0) == tasks.get("running")
+    return NOT_FOUND, False
 
 
 async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any]:
@@ -240,6 +252,9 @@ async def until_stable(wait: Wait, job_id: str, bounds: Bounds) -> dict[str, Any
         if gate.reason != reason:
             wait.log.info("Job %s: %s.", job_id, gate.reason)
         reason = gate.reason
+        # What the gate has seen may be some seconds old.
+        if verdict == "healthy" and not (await _listed(wait, job_id))[1]:
+            verdict, reason = "waiting", "not all vertices run any more"
         if verdict == "waiting" and wait.is_over:
             verdict = "late"
         if verdict != "waiting":

@@ -200,15 +200,18 @@ class FlinkHook(ConnectionForm, BaseHook):
 
         Waits a few seconds if the job has just ended, until Flink's statistics are sure to show its last savepoint.
         """
+        return restore_point(job.job_id, self.last_checkpoints(job))
+
+    def last_checkpoints(self, job: FlinkJob) -> dict[str, Any] | None:
+        """``GET /jobs/{id}/checkpoints`` of an ended job, as it was at its end; None if Flink does not know them."""
         if time.time() - job.end_time / 1000 < _RECENT_SECONDS:
             time.sleep(_STATISTICS_SECONDS)
         try:
-            checkpoints = self.client.checkpoints(job.job_id)
+            return dict(self.client.checkpoints(job.job_id))
         except FlinkApiError as error:
             if error.status_code != 404:
                 raise
-            checkpoints = None
-        return restore_point(job.job_id, checkpoints)
+            return None
 
     # --- starting --------------------------------------------------------------------------------------------------
 

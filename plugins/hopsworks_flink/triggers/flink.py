@@ -119,8 +119,8 @@ class FlinkJobTrigger(FlinkTrigger):
 class FlinkSavepointTrigger(FlinkJobTrigger):
     """Waits until a stop with savepoint is complete and the job has ended.
 
-    Event: as :class:`FlinkJobTrigger`, with ``savepoint_path`` (None if Flink does not say); ``status`` is
-    ``savepoint_failed`` (with ``message``) if none could be taken: the job may go on running.
+    Event: as :class:`FlinkJobTrigger`, with ``savepoint_path`` (None if Flink does not say) instead of the duration;
+    ``status`` is ``savepoint_failed`` (with ``message``) if none could be taken: the job may go on running.
 
     :param job_id: 32 hex digits.
     :param request_id: what ``POST /jobs/{id}/stop`` answered.

@@ -99,5 +99,7 @@ def _is_wrapper(text: str) -> bool:
             "Could not execute application",
             "An error occurred while calling",
             "Py4JJavaError",
+            # Logged whenever somebody asks for the status of a job that is gone.
+            "FlinkJobNotFoundException",
         )
     )

@@ -71,7 +71,7 @@ class FlinkCalls(ABC):
         return self._call("GET", f"/jobs/{segment(job_id)}", ignore=lambda error: isinstance(error, FlinkJobNotFound))
 
     def job_state(self, job_id: str) -> Any:
-        """``GET /jobs/{id}/status``: the state, never out of a cache as what else is told of a job; None: unknown."""
+        """``GET /jobs/{id}/status``: its state, which is never old, as details are; None: Flink does not know it."""
         path = f"/jobs/{segment(job_id)}/status"
         return self._call("GET", path, lambda answer: str(answer["status"]), lambda e: isinstance(e, FlinkJobNotFound))
 

@@ -171,7 +171,8 @@ final class Layout implements Serializable {
      * Takes out of the totals of the panes up to a place those that a window does not reach back to.
      *
      * @param before the window that the totals are of.
-     * @param pane to point to panes with; and to totals.
+     * @param pane to point to panes with.
+     * @param total to point to totals with.
      */
     void leave(Panes panes, int end, Shape shape, long before, long window, Pane pane, Pane total) {
         for (int length = 0; length < lengths.length; length++) {
