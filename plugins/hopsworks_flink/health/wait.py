@@ -107,10 +107,8 @@ async def until_ended(wait: Wait, job_id: str) -> dict[str, Any]:
             # The end is known: it must not be lost for its details.
             wait.log.info("The details of job %s cannot be read: %s", job_id, error)
         else:
-            if job is None:
-                break
-            if job["state"] == event["state"]:
-                milliseconds = job.get("duration")
+            if job is None or job["state"] == event["state"]:
+                milliseconds = (job or {}).get("duration")
                 break
         await asyncio.sleep(min(_CACHED_POLL, wait.poll_interval))
     return {**event, "duration_seconds": None if milliseconds is None else milliseconds / 1000}

@@ -234,3 +234,11 @@ def test_unknown_end_of_a_stop(flink: FlinkStub, event: Any) -> None:
     deferred = defer(make_stop(job_id=flink.add().job_id), context_of())
     with pytest.raises(FlinkError, match="which this version does not know"):
         resume(make_stop(job_id="ab" * 16), deferred, event)
+
+
+def test_a_stop_is_not_lost_for_where_its_savepoint_lies(flink: FlinkStub) -> None:
+    job = flink.add(state="FINISHED", savepoint="file:/savepoints/1")
+    operator = FlinkStopJobOperator(task_id="stop", job_id=job.job_id)
+    assert operator.execute(task_context())["savepoint_path"] == "file:/savepoints/1"
+    flink.fail("GET", f"/jobs/{job.job_id}/checkpoints", status=403)
+    assert operator.execute(task_context())["savepoint_path"] is None

@@ -233,8 +233,12 @@ class FlinkStopJobOperator(BaseOperator):
         """The savepoint that a job was stopped with; only such a job is FINISHED with one."""
         if self.mode == "cancel" or state != "FINISHED":
             return None
-        jobs = [FlinkJob.from_rest(entry) for entry in hook.client.jobs() if entry["jid"] == job_id]
-        latest = (hook.last_checkpoints(jobs[0]) or {}).get("latest") if jobs else None
+        try:
+            jobs = [FlinkJob.from_rest(entry) for entry in hook.client.jobs() if entry["jid"] == job_id]
+            latest = (hook.last_checkpoints(jobs[0]) or {}).get("latest") if jobs else None
+        except FlinkApiError as error:
+            self.log.debug("Flink shows no checkpoints of job %s: %s", job_id, error)
+            return None
         return ((latest or {}).get("savepoint") or {}).get("external_path")
 
     def _result(self, job_id: str | None, action: str, state: str, savepoint_path: str | None) -> dict[str, Any]:

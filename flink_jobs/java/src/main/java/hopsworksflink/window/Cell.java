@@ -25,7 +25,7 @@ abstract class Cell implements Serializable {
 
     void clear(Pane pane) {
         Arrays.fill(pane.words, pane.word + word, pane.word + word + words(), 0);
-        for (int index = 0; index < objects().length; index++) {
+        for (int index = objects().length - 1; index >= 0; index--) {
             pane.set(object + index, null);
         }
     }

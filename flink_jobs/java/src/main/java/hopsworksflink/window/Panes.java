@@ -169,7 +169,7 @@ final class Panes {
     }
 
     private void insert(int at, long number) {
-        if (begin + count == capacity()) {
+        if (wordOf(begin + count) == words.length) {
             makeRoom();
         }
         int to = wordOf(begin + at);
