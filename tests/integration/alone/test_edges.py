@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
+import os
 import pickle
 import struct
 import subprocess
@@ -18,9 +19,12 @@ import pyarrow as pa
 import pytest
 
 from hopsworks_flink.pipeline.expressions import Expression
-from hopsworks_flink.pipeline.types import BIGINT, FeatureType
+from hopsworks_flink.pipeline.types import FeatureType
 from hopsworks_flink.testing.evaluation import _arrow_type, connect
 from tests.support import REPOSITORY
+from tests.support.live.stack import JAVA_OPTIONS
+
+pytestmark = pytest.mark.timeout(1200)
 
 INF, NAN = math.inf, math.nan
 EPOCH = datetime.datetime(1970, 1, 1)
@@ -265,8 +269,19 @@ def flink_value(value: Any, kind: str) -> Any:
     return (value - EPOCH.date()).days if isinstance(value, datetime.date) else value
 
 
-def flink_values(tables: list[Table], expressions: list[list[Checked]], mode: str, path: Any) -> list[list[Any]]:
+@pytest.fixture(scope="module")
+def expressions() -> list[list[Checked]]:
+    """Of each of `TABLES`."""
+    return [checked(table) for table in TABLES]
+
+
+@pytest.fixture(scope="module")
+def flink_values(expressions: list[list[Checked]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """By mode and table, `TABLES` and then `BEYOND`: texts for each expression. One Flink computes them all."""
     program = (REPOSITORY / "tests" / "support" / "live" / "flink_expressions.py").read_text()
+    columns = {name: FeatureType.parse(kind) for name, kind in BEYOND.columns.items()}
+    texts = [[one.flink for one in listed] for listed in expressions]
+    texts.append([Expression.parse(text, columns).sql("flink") for text, _ in BEYOND.expressions])
     job = [
         {
             "columns": {name: FeatureType.parse(kind).sql for name, kind in table.columns.items()},
@@ -274,19 +289,21 @@ def flink_values(tables: list[Table], expressions: list[list[Checked]], mode: st
                 tuple(flink_value(value, kind) for value, kind in zip(row, table.columns.values(), strict=True))
                 for row in table.rows
             ],
-            "expressions": [one.flink for one in listed],
+            "expressions": listed,
         }
-        for table, listed in zip(tables, expressions, strict=True)
+        for table, listed in zip([*TABLES, BEYOND], texts, strict=True)
     ]
+    path = tmp_path_factory.mktemp("edges") / "found"
     done = subprocess.run(
-        [REPOSITORY / "flink_jobs" / ".venv" / "bin" / "python", "-c", program, path / "found"],
-        input=pickle.dumps({"mode": mode, "tables": job}, protocol=4),
+        [REPOSITORY / "flink_jobs" / ".venv" / "bin" / "python", "-c", program, path],
+        input=pickle.dumps({"modes": ["streaming", "batch"], "tables": job}, protocol=4),
+        env={**os.environ, "JAVA_TOOL_OPTIONS": JAVA_OPTIONS},
         capture_output=True,
-        timeout=900,
+        timeout=1100,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    found: list[list[Any]] = pickle.loads((path / "found").read_bytes())
+    found: dict[str, list[Any]] = pickle.loads(path.read_bytes())
     return found
 
 
@@ -333,28 +350,23 @@ BEYOND = Table(
 )
 
 
-@pytest.mark.timeout(600)
-def test_what_is_in_no_calendar_is_null(tmp_path: Any) -> None:
-    columns = {name: FeatureType.parse(kind) for name, kind in BEYOND.columns.items()}
-    parsed_ = [Expression.parse(text, columns) for text, _ in BEYOND.expressions]
-    listed = [
-        Checked(text, BIGINT, one.sql("flink"), []) for one, (text, _) in zip(parsed_, BEYOND.expressions, strict=True)
-    ]
-    (found,) = flink_values([BEYOND], [listed], "streaming", tmp_path)
+@pytest.mark.parametrize("mode", ["streaming", "batch"])
+def test_what_is_in_no_calendar_is_null(mode: str, flink_values: dict[str, list[Any]]) -> None:
+    found = flink_values[mode][-1]
     wrong = [
-        f"{one.text}: {texts}" for one, texts in zip(listed, found, strict=True) if texts != [None] * len(BEYOND.rows)
+        f"{text}: {texts}"
+        for (text, _), texts in zip(BEYOND.expressions, found, strict=True)
+        if texts != [None] * len(BEYOND.rows)
     ]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("mode", ["streaming", "batch"])
-def test_flink_fails_for_no_value_and_duckdb_agrees(mode: str, tmp_path: Any) -> None:
-    expressions = [checked(table) for table in TABLES]
+def test_flink_fails_for_no_value_and_duckdb_agrees(
+    mode: str, expressions: list[list[Checked]], flink_values: dict[str, list[Any]]
+) -> None:
     problems = []
-    for table, listed, found in zip(
-        TABLES, expressions, flink_values(TABLES, expressions, mode, tmp_path), strict=True
-    ):
+    for table, listed, found in zip(TABLES, expressions, flink_values[mode][:-1], strict=True):
         for one, texts in zip(listed, found, strict=True):
             if isinstance(texts, str):
                 problems.append(f"{one.text} fails: {texts[:100]} … {texts[-300:]}")

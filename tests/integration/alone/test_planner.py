@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any
 
@@ -13,6 +14,7 @@ from devstack.jars import CONNECTOR_JARS, CONNECTORS_POM, JAVA_JARS, JAVA_POM, f
 from hopsworks_flink.pipeline.plan import bindings, compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support import REPOSITORY
+from tests.support.live.stack import JAVA_OPTIONS
 from tests.support.pipelines import EVERYTHING, PLAIN, REFERENCE, named_by_words, registered
 
 END = "== END ==\n"
@@ -109,6 +111,7 @@ def plans() -> dict[str, str]:
     done = subprocess.run(
         [flink_jobs / ".venv" / "bin" / "python", "-c", EXPLAIN],
         cwd=flink_jobs,
+        env={**os.environ, "JAVA_TOOL_OPTIONS": JAVA_OPTIONS},
         input=json.dumps([{**reference, "graph": True}, plain, everything, short, lengths, reserved, native]),
         capture_output=True,
         text=True,

@@ -1,8 +1,8 @@
 """Evaluates SQL expressions over rows in a Flink of its own. Runs in Flink's environment, fed with a pickle.
 
-In: ``{"mode": "streaming" | "batch", "tables": [{"columns": {name: SQL type}, "rows": [tuple], "expressions":
-[SQL]}]}``, a date as the number of its day. Out: for each table a list with one entry for each expression: its values
-as texts in the order of the rows, or the text of the error that it fails the job with.
+In: ``{"modes": ["streaming" | "batch"], "tables": [{"columns": {name: SQL type}, "rows": [tuple], "expressions":
+[SQL]}]}``, a date as the number of its day. Out: for each mode and table a list with one entry for each expression: its
+values as texts in the order of the rows, or the text of the error that it fails the job with.
 """
 
 from __future__ import annotations
@@ -78,21 +78,26 @@ def read(folder: Path, count: int) -> list[Any]:
     return [[row[f"e{number}"] for row in rows] for number in range(count)]
 
 
-def main() -> None:
+def evaluated(mode: str, tables: list[dict[str, Any]]) -> list[list[Any]]:
     from pyflink.table import EnvironmentSettings, TableEnvironment
 
-    job = pickle.load(sys.stdin.buffer)
-    batch = job["mode"] == "batch"
+    batch = mode == "batch"
     settings = EnvironmentSettings.in_batch_mode() if batch else EnvironmentSettings.in_streaming_mode()
     table_env = TableEnvironment.create(settings)
     config = {"table.local-time-zone": "UTC", "parallelism.default": "1", "pipeline.object-reuse": "true"}
     for key, value in config.items():
         table_env.get_config().set(key, value)
     wanted = []
-    for number, table in enumerate(job["tables"]):
+    for number, table in enumerate(tables):
         create_view(table_env, table, f"rows_{number}")
         wanted.append((f"rows_{number}", table["expressions"]))
-    Path(sys.argv[1]).write_bytes(pickle.dumps(values(table_env, wanted)))
+    return values(table_env, wanted)
+
+
+def main() -> None:
+    job = pickle.load(sys.stdin.buffer)
+    found = {mode: evaluated(mode, job["tables"]) for mode in job["modes"]}
+    Path(sys.argv[1]).write_bytes(pickle.dumps(found))
 
 
 if __name__ == "__main__":
