@@ -18,9 +18,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG
-from airflow.timetables.interval import CronDataIntervalTimetable
 
-from hopsworks_flink.dags.base import number_field, pipeline_dag, text_field
+from hopsworks_flink.dags.base import intervals, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.audit import AuditFeaturesOperator
 from hopsworks_flink.pipeline.spec import Pipeline
 
@@ -44,7 +43,7 @@ def audit_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag_arg
     :param dag_arguments: of the DAG, over the defaults; ``default_args`` are merged, ``tags`` added.
     """
     defaults = {
-        "schedule": CronDataIntervalTimetable("30 4 * * *", timezone="UTC"),
+        "schedule": intervals("30 4 * * *"),
         "params": PARAMS,
         "default_args": {"retries": 1, "retry_delay": pendulum.duration(minutes=5)},
     }

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Param
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 from hopsworks_flink.assets import feature_group_asset, offline_table_asset
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
 RETRY_DELAY = pendulum.duration(seconds=30)
+
+# Airflow checks the fields of a DAG with a schedule each time it parses it, and their schemas as well. Those of the
+# newest draft are checked by eight schemas that refer to each other, ten times as slowly.
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+
+
+def field(default: Any, **keywords: Any) -> Param:
+    """A field of a trigger form.
+
+    :param keywords: of the field's JSON Schema, draft 7.
+    """
+    return Param(default, **{"$schema": _DRAFT, **keywords})
 
 
 def text_field(pattern: str, example: str, *, default: str | None = None, **keywords: Any) -> Param:
@@ -24,7 +38,7 @@ def text_field(pattern: str, example: str, *, default: str | None = None, **keyw
     :param keywords: of the field's JSON Schema.
     """
     wrong = {"type": "string", "not": {"pattern": pattern}}
-    return _field(default, ["null", "string"] if default is None else "string", wrong, example, keywords)
+    return _guarded(default, ["null", "string"] if default is None else "string", wrong, example, keywords)
 
 
 def number_field(default: float | None, least: float, most: float, *, whole: bool = False, **keywords: Any) -> Param:
@@ -40,12 +54,21 @@ def number_field(default: float | None, least: float, most: float, *, whole: boo
     kind = "integer" if whole else "number"
     example = f"a {'whole ' if whole else ''}number from {least:_} to {most:_}"
     outside = {"type": "number", "not": {"minimum": least, "maximum": most}}
-    return _field(default, ["null", kind] if default is None else kind, outside, example, keywords)
+    return _guarded(default, ["null", kind] if default is None else kind, outside, example, keywords)
 
 
-def _field(default: Any, kind: Any, wrong: Mapping[str, Any], example: str, keywords: Mapping[str, Any]) -> Param:
+def _guarded(default: Any, kind: Any, wrong: Mapping[str, Any], example: str, keywords: Mapping[str, Any]) -> Param:
     # What is wrong has to be the example, which it is not: "'…' was expected".
-    return Param(default, **{"type": kind, "if": wrong, "then": {"const": example}, **keywords})
+    return field(default, **{"type": kind, "if": wrong, "then": {"const": example}, **keywords})
+
+
+@functools.cache
+def intervals(cron: str) -> CronDataIntervalTimetable:
+    """A schedule in UTC whose runs have the time between two of its moments as data interval: one for all pipelines.
+
+    Of a plain cron string Airflow 3 makes intervals of zero length.
+    """
+    return CronDataIntervalTimetable(cron, timezone="UTC")
 
 
 def pipeline_dag(

@@ -28,10 +28,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from hopsworks_flink.assets import feature_group_asset, flink_job_asset, topic_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, number_field, pipeline_dag, text_field
+from hopsworks_flink.dags.base import RETRY_DELAY, field, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
@@ -42,7 +42,7 @@ from hopsworks_flink.pipeline.times import ZONED_TIME
 from hopsworks_flink.tasks.arguments import one_of
 
 PARAMS = {
-    "state": Param(
+    "state": field(
         "auto",
         enum=["auto", "restore", "rewarm", "fresh"],
         title="State",

@@ -17,9 +17,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG
-from airflow.timetables.interval import CronDataIntervalTimetable
 
-from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, pipeline_dag
+from hopsworks_flink.dags.base import RETRY_DELAY, intervals, materialize_task, pipeline_dag
 from hopsworks_flink.pipeline.spec import Pipeline
 
 
@@ -32,8 +31,7 @@ def offline_backfill_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None
     if not groups:
         return None
     defaults = {
-        # A plain cron string would give data intervals of zero length.
-        "schedule": CronDataIntervalTimetable("*/10 * * * *", timezone="UTC"),
+        "schedule": intervals("*/10 * * * *"),
         "default_args": {
             "retries": 2,
             "retry_delay": RETRY_DELAY,

@@ -20,11 +20,18 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
-from airflow.sdk import DAG, Param
-from airflow.timetables.interval import CronDataIntervalTimetable
+from airflow.sdk import DAG
 
 from hopsworks_flink.assets import flink_job_asset, topic_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, materialize_task, number_field, pipeline_dag, text_field
+from hopsworks_flink.dags.base import (
+    RETRY_DELAY,
+    field,
+    intervals,
+    materialize_task,
+    number_field,
+    pipeline_dag,
+    text_field,
+)
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
 from hopsworks_flink.pipeline.interval import arrivals_over
 from hopsworks_flink.pipeline.recompute import recomputable
@@ -55,7 +62,7 @@ PARAMS = {
         description="how long after its event time an event may arrive in the topic and still count; a run waits until "
         "its interval ended that long ago",
     ),
-    "allow_deleted": Param(
+    "allow_deleted": field(
         False,
         type="boolean",
         title="Allow deleted records",
@@ -78,15 +85,14 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
         return None
     names = [group.full_name for group in groups]
     defaults = {
-        # A plain cron string would give data intervals of zero length.
-        "schedule": CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+        "schedule": intervals("0 0 * * *"),
         # More than one, so that a manual run need not wait for a scheduled one that waits for late events.
         "max_active_runs": 16,
         # So that empty fields of the form arrive as None and not as the text "None".
         "render_template_as_native_obj": True,
         "params": {
             **PARAMS,
-            "feature_groups": Param(
+            "feature_groups": field(
                 names,
                 type="array",
                 items={"type": "string", "enum": names},

@@ -22,9 +22,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG
-from airflow.timetables.interval import CronDataIntervalTimetable
 
-from hopsworks_flink.dags.base import pipeline_dag
+from hopsworks_flink.dags.base import intervals, pipeline_dag
 from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
@@ -39,7 +38,7 @@ def supervise_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag
     """
     deploy_dag_id = deploy_dag_id or f"{pipeline.name}__deploy"
     defaults = {
-        "schedule": CronDataIntervalTimetable("*/5 * * * *", timezone="UTC"),
+        "schedule": intervals("*/5 * * * *"),
         "default_args": {"retries": 1, "retry_delay": pendulum.duration(seconds=20)},
     }
     # Relative to where Airflow is served, which a link in this file's text would not be in the documentation.

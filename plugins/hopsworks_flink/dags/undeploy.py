@@ -21,7 +21,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from hopsworks_flink.dags.base import RETRY_DELAY, pipeline_dag
+from hopsworks_flink.dags.base import RETRY_DELAY, field, pipeline_dag
 from hopsworks_flink.operators.flink import FlinkUndeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksDeleteOperator
 from hopsworks_flink.pipeline.spec import Pipeline
@@ -36,7 +36,7 @@ def undeploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
     possible = [pipeline.source.topic, pipeline.late_topic, pipeline.quarantine_topic]
     topics = [topic for topic in possible if topic]
     params = {
-        "mode": Param(
+        "mode": field(
             "savepoint",
             enum=["savepoint", "drain", "cancel"],
             title="How the job ends",
@@ -69,7 +69,7 @@ def undeploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
 
 
 def _choice(names: list[str], title: str, description: str) -> Param:
-    return Param(
+    return field(
         [],
         type="array",
         items={"type": "string", "enum": names},
