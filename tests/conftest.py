@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +24,15 @@ pytest_plugins = [
     "tests.support.live.stack",
     "tests.support.live.sdk",
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_secrets_of_other_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Airflow compiles all secrets that a process has seen into one pattern, again with each new one."""
+    yield
+    masker = sys.modules.get("airflow.sdk._shared.secrets_masker")
+    if masker is not None and request.node.get_closest_marker("integration") is None:
+        masker.reset_secrets_masker()
 
 
 def pytest_configure() -> None:

@@ -96,7 +96,7 @@ def _tls(config: DevstackConfig) -> dict[str, str]:
 
 def command(config: DevstackConfig) -> list[str]:
     """The broker in the foreground."""
-    options = [f"-Xmx{config.kafka_heap}", "-XX:+UseG1GC", *config.java_options.split()]
+    options = [f"-Xmx{config.kafka_heap}", *(config.java_options.split() or ["-XX:+UseG1GC"])]
     return [*_java(config, *options), "kafka.Kafka", str(_properties_file(config))]
 
 
