@@ -31,7 +31,9 @@ class Harness:
         classes = f"{folder}:{jars.JAVA_JARS}/*:{flink.distribution() / 'lib'}/*:{harness}/*"
         source = str(_HARNESS / f"{name.rpartition('.')[2]}.java")
         subprocess.run([jars.java("javac"), "-d", str(folder), "-cp", classes, source], check=True, timeout=120)
-        command = [jars.java(), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classes, name]
+        # Each of Flink's harnesses leaves a folder behind.
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}"]
+        command = [jars.java(), *options, "-cp", classes, name]
         self._program = JavaProgram(command, subprocess.DEVNULL)
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import tempfile
 
 from tests.support import REPOSITORY
 
-_HOME = tempfile.mkdtemp(prefix="airflow-tests-")
+# Removed when the process ends.
+_FOLDER = tempfile.TemporaryDirectory(prefix="airflow-tests-", ignore_cleanup_errors=True)
+_HOME = _FOLDER.name
 
 os.environ.update(
     {

@@ -42,11 +42,11 @@ def create_view(table_env: Any, table: dict[str, Any], view: str) -> None:
     table_env.create_temporary_view(view, table_env.from_elements(rows, DataTypes.ROW(fields), verify_schema=False))
 
 
-def values(table_env: Any, wanted: list[tuple[str, list[str]]]) -> list[list[Any]]:
+def values(table_env: Any, wanted: list[tuple[str, list[str]]], files: str) -> list[list[Any]]:
     """Values of expressions over views. Through files of JSON: from Java to Python a row takes its time."""
     statements, folders = table_env.create_statement_set(), []
     for view, expressions in wanted:
-        folder = tempfile.mkdtemp()
+        folder = tempfile.mkdtemp(dir=files)
         sink, names = f"sink{folder.replace('/', '_')}", [f"`e{n}`" for n in range(len(expressions))]
         table_env.execute_sql(
             f"CREATE TEMPORARY TABLE `{sink}` (`__row` INT, {', '.join(f'{name} STRING' for name in names)}) "
@@ -65,10 +65,11 @@ def values(table_env: Any, wanted: list[tuple[str, list[str]]]) -> list[list[Any
             view, expressions = wanted[0]
             half = len(expressions) // 2
             return [
-                values(table_env, [(view, expressions[:half])])[0] + values(table_env, [(view, expressions[half:])])[0]
+                values(table_env, [(view, expressions[:half])], files)[0]
+                + values(table_env, [(view, expressions[half:])], files)[0]
             ]
         half = len(wanted) // 2
-        return values(table_env, wanted[:half]) + values(table_env, wanted[half:])
+        return values(table_env, wanted[:half], files) + values(table_env, wanted[half:], files)
     return [read(folder, len(expressions)) for folder, (_, expressions) in zip(folders, wanted, strict=True)]
 
 
@@ -91,7 +92,8 @@ def evaluated(mode: str, tables: list[dict[str, Any]]) -> list[list[Any]]:
     for number, table in enumerate(tables):
         create_view(table_env, table, f"rows_{number}")
         wanted.append((f"rows_{number}", table["expressions"]))
-    return values(table_env, wanted)
+    with tempfile.TemporaryDirectory() as files:
+        return values(table_env, wanted, files)
 
 
 def main() -> None:
