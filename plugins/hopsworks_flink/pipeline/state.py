@@ -55,6 +55,8 @@ _STATELESS_GROUP = (
 _STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 3
+# How sessions stand in the job: a number that each change of it raises.
+_SESSIONS = 2
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
 # So do these, in Java.
@@ -127,6 +129,8 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     if group.is_projection:
         # What rows are made of is no state; that there are some shapes the job.
         facts["projection"] = True
+    if group.has_sessions:
+        facts["sessions"] = _SESSIONS
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
     kept = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]

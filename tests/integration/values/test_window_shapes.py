@@ -68,6 +68,17 @@ class Shop:
             producer.produce(self.pipeline.source.topic, value, timestamp=round(at.timestamp() * 1000))
         assert producer.flush(30) == 0
 
+    def wait_for(self, key: str) -> None:
+        """Until a key is served."""
+        (column, *_) = self.group.key
+        with sdk_project(self.stack, self.certificates) as project:
+            group = project.get_feature_store().get_feature_group(self.group.name, 1)
+
+            def online() -> None:
+                assert key in list(group.read(online=True)[column])
+
+            eventually(online)
+
     def assert_stores(self, wanted: dict[Any, dict[datetime, Row]]) -> None:
         """Offline there is every row, online the last one of each key, and nothing else."""
         ((key, *_), time) = self.group.key, self.group.event_time_feature
@@ -127,13 +138,20 @@ def test_sessions_with_the_last_pages(start: Any) -> None:
     pages = ["/", "/shoes", "/hats", "/cart"]
     # Of two users: clicks every few minutes, a silence of just the gap, a longer one, and a session of one click.
     minutes = {"ann": [0, 3, 4, 34, 64, 95, 200], "bob": [1, 2, 2.5, 5, 7, 9, 11, 150, 179.999]}
+    # A click that comes as late as it may, just the gap after another one, when the watermark is at that session's end:
+    # it was one of Cat. Eve's is over by then.
+    late = shop.pipeline.source.max_disorder / MINUTE
+    minutes |= {"eve": [210 - 1e-3 / 60], "cat": [210, 240], "fay": [240 + late]}
     clicks = [
         {"at": BEGIN + at * MINUTE, "user": user, "page": pages[n * n % 4], "kind": "order" if n % 3 == 2 else "view"}
         for user, times in minutes.items()
         for n, at in enumerate(times)
     ]
     clicks.sort(key=lambda click: click["at"])
-    shop.produce([(click["at"], as_json(click)) for click in clicks])
+    (last,) = (click for click in clicks if click["at"] == BEGIN + 240 * MINUTE)
+    shop.produce([(click["at"], as_json(click)) for click in clicks if click is not last])
+    shop.wait_for("eve")
+    shop.produce([(last["at"], as_json(last))])
     shop.produce([(FLUSH, as_json({"at": FLUSH, "user": "flush", "page": "/", "kind": "view"}))])
     wanted: dict[str, dict[datetime, Row]] = {}
     for user in minutes:
@@ -144,7 +162,7 @@ def test_sessions_with_the_last_pages(start: Any) -> None:
                     sessions.append([])
                 sessions[-1].append(click)
         wanted[user] = {one[-1]["at"] + 30 * MINUTE: session_row(one) for one in sessions}
-    assert [len(rows) for rows in wanted.values()] == [3, 2]
+    assert [len(rows) for rows in wanted.values()] == [3, 2, 1, 1, 1]
     shop.assert_stores(wanted)
 
 

@@ -225,6 +225,28 @@ def test_sql_of_sessions(minimal, snapshot, bounded):
     assert inserts == snapshot
 
 
+def test_sessions_wait_for_events_at_their_end(minimal):
+    """In the stream a step holds the watermark back; all that reads the events beside it shares them."""
+    sessions = {"gap": "30m"}
+    p = of(minimal, window=sessions, aggregates={"n": "count"})
+
+    def steps(pipeline, *, bounded):
+        _, statements, _ = feature_statements(
+            pipeline, pipeline.feature_groups, registered(pipeline), record_headers, bounded=bounded
+        )
+        return [one for one in statements if not isinstance(one, str)]
+
+    (step,) = steps(p, bounded=False)
+    assert step["sessions"]["view"] == f"{step['sessions']['table']} for sessions"
+    assert steps(p, bounded=True) == []
+    (group,) = p.to_dict()["feature_groups"]
+    other = {**group, "name": "hourly", "window": {"size": "1h"}}
+    for engine, kinds in {"sql": ["share", "sessions"], "native": ["share", "sessions", "windows"]}.items():
+        two = Pipeline.parse({**p.to_dict(), "engine": engine, "feature_groups": [group, other]})
+        assert [kind for one in steps(two, bounded=False) for kind in one] == kinds
+        assert steps(two, bounded=True) == []
+
+
 def test_a_session_needs_what_came_before_it(minimal):
     pipeline = of(minimal, window={"gap": "30m", "size": "4h"})
     assert pipeline.feature_groups[0].reach == timedelta(hours=4, minutes=30)

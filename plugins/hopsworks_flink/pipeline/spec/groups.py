@@ -184,6 +184,11 @@ class FeatureGroup(Model):
         return dict(zip(features, features, strict=True))
 
     @property
+    def has_sessions(self) -> bool:
+        """Whether its windows are sessions."""
+        return not self.is_projection and self.window.gap is not None
+
+    @property
     def is_projection(self) -> bool:
         """Whether features are made of single events, without windows."""
         return bool(self.features)

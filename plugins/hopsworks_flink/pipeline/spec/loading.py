@@ -74,11 +74,10 @@ def _refuse_excess(text: str) -> None:
 
     libyaml builds what is nested by recursion, without a bound, and aliases of aliases multiply.
     """
-    # Each alias repeats at most all that stands before it, and what a line is nested in shows in its indentation and in
-    # signs: most files cannot exceed the bounds.
-    aliases = text.count("*") if "&" in text else 0
-    openings, deepest = sum(text.count(sign) for sign in ("[", "{", "- ", "? ")), _MOST_LEVELS // 2 >> aliases
-    if len(text) << aliases <= _MOST_VALUES and openings < deepest and "\n" + " " * deepest not in text:
+    # What a line is nested in shows in its indentation and in signs: few files can exceed the bounds.
+    has_aliases = "&" in text and "*" in text
+    openings, deepest = sum(text.count(sign) for sign in ("[", "{", "- ", "? ")), _MOST_LEVELS // 2
+    if not has_aliases and openings < deepest and "\n" + " " * deepest not in text and len(text) <= _MOST_VALUES:
         return
     anchored: dict[str | None, _Extent | None] = {}
     open_ = [_Extent()]

@@ -54,27 +54,51 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool =
     prepared, result = _prepared(pipeline, bounded), list[str | Step]()
     source = pipeline.source
     read, events = names.read_view(source), names.prepared_view(source)
-    if is_shared(pipeline):
+    if is_shared(pipeline, bounded=bounded):
         prepared = prepared or f"SELECT * FROM {sql_identifier(names.unprepared(source))}"
         result.append(f"CREATE TEMPORARY VIEW {sql_identifier(read)} AS\n{prepared}")
         result.append({"share": {"table": read, "view": events, "event_time": EVENT_TIME}})
     elif prepared:
         result.append(f"CREATE TEMPORARY VIEW {sql_identifier(events)} AS\n{prepared}")
     for key in dict.fromkeys(tuple(group.key) for group in groups):
-        result.append(_events_by_key(pipeline, key))
+        result.append(_events_by_key(pipeline, key, bounded))
+    if not bounded:
+        result += [_for_sessions(source, key) for key in _session_keys(pipeline)]
     return result
 
 
-def is_shared(pipeline: Pipeline) -> bool:
-    """Whether the events are read once by a step of the plan: SQL shares what it reads, but not with native windows."""
-    native, topics = pipeline.native_windows, (pipeline.late_topic, pipeline.quarantine_topic)
-    readers = [*native, *pipeline.left_to_sql, *(topic for topic in topics if topic)]
-    return bool(native) and len(readers) > 1
+def _session_keys(pipeline: Pipeline) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(tuple(group.key) for group in pipeline.feature_groups if group.has_sessions))
 
 
-def events_table(pipeline: Pipeline) -> str:
-    """Name of what holds all events with their derived columns."""
-    made = _is_prepared(pipeline) or is_shared(pipeline)
+def _for_sessions(source: Source, key: Sequence[str]) -> Step:
+    """A view of a key's events behind which the watermark is a millisecond less.
+
+    Flink makes one session of two events that are exactly the gap apart, but emits the first one's as soon as the
+    watermark is a millisecond before the second one, which may come until then and be on time.
+    """
+    table, view = names.events_view(source, key), names.sessions_view(source, key)
+    return {"sessions": {"table": table, "view": view, "event_time": EVENT_TIME, "key": ", ".join(key)}}
+
+
+def is_shared(pipeline: Pipeline, *, bounded: bool = False) -> bool:
+    """Whether the events are read once by a step of the plan: SQL shares what it reads, but not with other steps.
+
+    :param bounded: as for `views`.
+    """
+    native, sessions = pipeline.native_groups, [] if bounded else _session_keys(pipeline)
+    steps = [*pipeline.native_windows, *sessions]
+    sql = [group for group in pipeline.feature_groups if group not in native and (bounded or not group.has_sessions)]
+    topics = [topic for topic in (pipeline.late_topic, pipeline.quarantine_topic) if topic]
+    return bool(steps) and len([*steps, *sql, *topics]) > 1
+
+
+def events_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
+    """Name of what holds all events with their derived columns.
+
+    :param bounded: as for `views`.
+    """
+    made = _is_prepared(pipeline) or is_shared(pipeline, bounded=bounded)
     return names.prepared_view(pipeline.source) if made else names.unprepared(pipeline.source)
 
 
@@ -89,13 +113,14 @@ def without_version(pipeline: Pipeline) -> dict[str, str]:
     return {name: f"NOT {sql_identifier(has_version(name))}" for name in required}
 
 
-def _events_by_key(pipeline: Pipeline, key: Sequence[str]) -> str:
+def _events_by_key(pipeline: Pipeline, key: Sequence[str], bounded: bool) -> str:
     """View of the events without those that must not count: refused event times and null keys."""
     usable = [f"{sql_identifier(EVENT_TIME)} > TO_TIMESTAMP_LTZ(0, 3)"]
     usable += [f"{sql_identifier(column)} IS NOT NULL" for column in key]
     usable += [sql_identifier(has_version(name)) for name in without_version(pipeline)]
     counted = "\n  AND ".join(usable)
-    view, table = sql_identifier(names.events_view(pipeline.source, key)), sql_identifier(events_table(pipeline))
+    view = sql_identifier(names.events_view(pipeline.source, key))
+    table = sql_identifier(events_table(pipeline, bounded=bounded))
     return f"CREATE TEMPORARY VIEW {view} AS\nSELECT * FROM {table}\nWHERE {counted}"
 
 

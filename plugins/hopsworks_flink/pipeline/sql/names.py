@@ -74,6 +74,11 @@ def events_view(source: Source, key: Sequence[str]) -> str:
     return f"{source.topic} by {', '.join(key)}"
 
 
+def sessions_view(source: Source, key: Sequence[str]) -> str:
+    """These events as sessions see them, in the stream."""
+    return f"{events_view(source, key)} for sessions"
+
+
 def group_table(group: FeatureGroup) -> str:
     """A feature group's rows on their way to it: ``shop_hourly v1``."""
     return f"{group.name} v{group.version}"

@@ -40,6 +40,7 @@ def window_function(pipeline: Pipeline, group: FeatureGroup, length: timedelta |
     window, length, data = group.window, length or group.window.size, f"{table}, {time}"
     if window.gap is not None:
         keys = ", ".join(map(sql_identifier, group.key))
+        table = f"TABLE {sql_identifier(names.sessions_view(pipeline.source, group.key))}"
         return f"SESSION({table} PARTITION BY ({keys}), {time}, {sql_interval(window.gap)})"
     if window.step is not None and window.is_cumulating:
         return f"CUMULATE({data}, {sql_interval(window.step)}, {sql_interval(length)})"

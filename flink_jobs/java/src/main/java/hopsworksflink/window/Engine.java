@@ -45,7 +45,7 @@ public final class Engine {
     /**
      * Carry out one step.
      *
-     * @param step JSON: {@code {"share": …}}, {@code {"join": …}} or {@code {"windows": …}}.
+     * @param step JSON: {@code {"share": …}}, {@code {"join": …}}, {@code {"sessions": …}} or {@code {"windows": …}}.
      */
     public static void run(StreamTableEnvironment tables, String step) throws Exception {
         JsonNode parsed = JSON.readTree(step);
@@ -54,6 +54,8 @@ public final class Engine {
             engine.share(parsed.get("share"));
         } else if (parsed.has("join")) {
             engine.join(parsed.get("join"));
+        } else if (parsed.has("sessions")) {
+            engine.sessions(parsed.get("sessions"));
         } else {
             engine.windows(parsed.get("windows"));
         }
@@ -65,6 +67,17 @@ public final class Engine {
         Table table = tables.from(quoted(step.get("table").asText()));
         Schema schema = schema(table).watermark(time, "SOURCE_WATERMARK()").build();
         tables.createTemporaryView(quoted(step.get("view").asText()), rows(table), schema);
+    }
+
+    /** A view of events for SQL's sessions, whose ends wait for what may still come ({@link AfterTheEnd}). */
+    private void sessions(JsonNode step) {
+        Table table = tables.from(quoted(step.get("table").asText()));
+        DataStream<RowData> events = rows(table);
+        String key = step.get("key").asText();
+        DataStream<RowData> stream = chained(
+                events.transform("sessions by " + key, events.getType(), new AfterTheEnd()).uid("sessions " + key));
+        Schema schema = schema(table).watermark(step.get("event_time").asText(), "SOURCE_WATERMARK()").build();
+        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema);
     }
 
     /** A view of the events with columns of the versions that held at their times. */
