@@ -84,13 +84,12 @@ def _for_sessions(source: Source, key: Sequence[str]) -> Step:
 def is_shared(pipeline: Pipeline, *, bounded: bool = False) -> bool:
     """Whether the events are read once by a step of the plan: SQL shares what it reads, but not with other steps.
 
-    :param bounded: as for `views`.
+    :param bounded: as for `views`: there, all is SQL.
     """
-    native, sessions = pipeline.native_groups, [] if bounded else _session_keys(pipeline)
-    steps = [*pipeline.native_windows, *sessions]
-    sql = [group for group in pipeline.feature_groups if group not in native and (bounded or not group.has_sessions)]
+    native, steps = pipeline.native_groups, [*pipeline.native_windows, *_session_keys(pipeline)]
+    sql = [group for group in pipeline.feature_groups if group not in native and not group.has_sessions]
     topics = [topic for topic in (pipeline.late_topic, pipeline.quarantine_topic) if topic]
-    return bool(steps) and len([*steps, *sql, *topics]) > 1
+    return not bounded and bool(steps) and len([*steps, *sql, *topics]) > 1
 
 
 def events_table(pipeline: Pipeline, *, bounded: bool = False) -> str:

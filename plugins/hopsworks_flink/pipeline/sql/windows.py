@@ -35,12 +35,12 @@ def window_function(pipeline: Pipeline, group: FeatureGroup, length: timedelta |
 
     :param length: of the windows; None: the group's own.
     """
-    events = sql_identifier(names.events_view(pipeline.source, group.key))
-    table, time = f"TABLE {events}", f"DESCRIPTOR({sql_identifier(EVENT_TIME)})"
+    view = names.sessions_view if group.has_sessions else names.events_view
+    table = f"TABLE {sql_identifier(view(pipeline.source, group.key))}"
+    time = f"DESCRIPTOR({sql_identifier(EVENT_TIME)})"
     window, length, data = group.window, length or group.window.size, f"{table}, {time}"
     if window.gap is not None:
         keys = ", ".join(map(sql_identifier, group.key))
-        table = f"TABLE {sql_identifier(names.sessions_view(pipeline.source, group.key))}"
         return f"SESSION({table} PARTITION BY ({keys}), {time}, {sql_interval(window.gap)})"
     if window.step is not None and window.is_cumulating:
         return f"CUMULATE({data}, {sql_interval(window.step)}, {sql_interval(length)})"

@@ -30,8 +30,8 @@ import org.apache.flink.table.types.logical.utils.LogicalTypeUtils;
 import org.apache.flink.table.types.utils.TypeConversions;
 
 /**
- * The steps of a plan that are not SQL (see pipeline/sql/native.py and joins.py): each reads a view and makes another one. Flink
- * keeps everything that a view is made of, so whoever reads it shares it.
+ * The steps of a plan that are not SQL (see pipeline/sql: events.py, native.py, joins.py): each reads a view and makes
+ * another one. Flink keeps everything that a view is made of, so whoever reads it shares it.
  */
 public final class Engine {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -45,7 +45,8 @@ public final class Engine {
     /**
      * Carry out one step.
      *
-     * @param step JSON: {@code {"share": …}}, {@code {"join": …}}, {@code {"sessions": …}} or {@code {"windows": …}}.
+     * @param step JSON: {@code {"share": …}}, {@code {"join": …}}, {@code {"sessions": …}} or
+     *     {@code {"windows": …}}.
      */
     public static void run(StreamTableEnvironment tables, String step) throws Exception {
         JsonNode parsed = JSON.readTree(step);
@@ -63,10 +64,8 @@ public final class Engine {
 
     /** A view that is read once for all who read it: else each step of windows would begin at the source. */
     private void share(JsonNode step) {
-        String time = step.get("event_time").asText();
         Table table = tables.from(quoted(step.get("table").asText()));
-        Schema schema = schema(table).watermark(time, "SOURCE_WATERMARK()").build();
-        tables.createTemporaryView(quoted(step.get("view").asText()), rows(table), schema);
+        view(step, rows(table), schema(table));
     }
 
     /** A view of events for SQL's sessions, whose ends wait for what may still come ({@link AfterTheEnd}). */
@@ -76,8 +75,13 @@ public final class Engine {
         String key = step.get("key").asText();
         DataStream<RowData> stream = chained(
                 events.transform("sessions by " + key, events.getType(), new AfterTheEnd()).uid("sessions " + key));
-        Schema schema = schema(table).watermark(step.get("event_time").asText(), "SOURCE_WATERMARK()").build();
-        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema);
+        view(step, stream, schema(table));
+    }
+
+    /** The view that a step makes of events, with their watermark. */
+    private void view(JsonNode step, DataStream<RowData> events, Schema.Builder columns) {
+        Schema schema = columns.watermark(step.get("event_time").asText(), "SOURCE_WATERMARK()").build();
+        tables.createTemporaryView(quoted(step.get("view").asText()), events, schema);
     }
 
     /** A view of the events with columns of the versions that held at their times. */
@@ -101,8 +105,7 @@ public final class Engine {
                 topic.getContextResolvedTable().getTable().getOptions(),
                 time,
                 step.get("keep").asLong());
-        Schema schema = schema(join.output()).watermark(time, "SOURCE_WATERMARK()").build();
-        tables.createTemporaryView(quoted(step.get("view").asText()), stream, schema);
+        view(step, stream, schema(join.output()));
     }
 
     private void windows(JsonNode step) {
