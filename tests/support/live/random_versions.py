@@ -1,4 +1,4 @@
-"""A join for a random pipeline, with versions for its topic: the same for the same seed."""
+"""Joins for a random pipeline, with versions for their topics: the same for the same seed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from tests.support.live.random_events import HOUR, MINUTE, SECOND, START
+from tests.support.live.random_events import COLUMNS, HOUR, MINUTE, SECOND, START
 from tests.support.live.random_pipelines import Case
 from tests.support.live.random_writing import SCHEMA_ID, random_writing
 
-JOIN = "known"
+JOIN, OTHER = "known", "weighed"
 #: Connection of the schema registry.
 REGISTRY = "sameness_registry"
+
+
+# Columns of events by which the other one belongs to them.
+BY = [["shop"], ["tiny"], ["price"], ["huge"], ["day"], ["shop", "flag"], ["whole", "day", "tiny"]]
+FILTERS = ["bound IS NULL OR bound < 20", "called IS NULL OR called <> 'Zürich'"]
+MADE = [{"max": "bound"}, {"min": "called"}, {"count": "used"}, {"count": "*", "where": "amount > bound"}]
+MADE_OF_OTHER = [{"sum": "weight"}, {"max": "word"}, {"count": "*", "where": "weight < 3 AND word IS NOT NULL"}]
 
 
 def with_join(case: Case) -> Case:
@@ -34,24 +41,63 @@ def with_join(case: Case) -> Case:
             "event_time": chance.choice([{"column": "since"}, "kafka_timestamp"]),
             "by": "card",
             "columns": {"bound": "most", "called": "name"},
+            "required": chance.random() < 0.3,
         }
     }
+    versions = {JOIN: [_version(chance) for _ in range(60)]}
+    made, features = list(MADE), {"bound": "bound", "called": "called"}
+    if chance.random() < 0.6:
+        by = chance.choice(BY)
+        spec["source"]["join"][OTHER] = _other(chance, by)
+        versions[OTHER] = _versions_of(chance, case.events, by)
+        made += MADE_OF_OTHER
+        features |= {"weight": "weight", "word": "word"}
+    if "where" not in spec["source"] and chance.random() < 0.4:
+        spec["source"]["where"] = chance.choice(FILTERS)
     derived = {"used": {"expression": "amount / bound", "type": "double"}}
     spec["source"]["derive"] = {**derived, **spec["source"]["derive"]}
-    made = [{"max": "bound"}, {"min": "called"}, {"count": "used"}, {"count": "*", "where": "amount > bound"}]
     groups = []
     for group in spec["feature_groups"]:
         part = "features" if "features" in group else "aggregates"
-        more = {"bound": "bound", "called": "called"} if part == "features" else {"joined": chance.choice(made)}
+        more = features if part == "features" else {"joined": chance.choice(made)}
+        if part == "aggregates" and chance.random() < 0.15:
+            group = {**group, "key": chance.choice([["called"], ["card", "called"]])}
         groups.append({**group, part: {**group[part], **more}})
-    versions = [_version(chance) for _ in range(60)]
-    return replace(case, spec={**spec, "feature_groups": groups}, versions={JOIN: versions}, schemas=schemas)
+    return replace(case, spec={**spec, "feature_groups": groups}, versions=versions, schemas=schemas)
+
+
+def _other(chance: random.Random, by: list[str]) -> dict[str, Any]:
+    """A join by columns that are part of its topic's records."""
+    columns = {**{name: COLUMNS[name] for name in by}, "weight": "int", "word": "string", "since": "bigint"}
+    return {
+        "topic": "weighed",
+        **random_writing(chance, chance.choice(["json", "avro", "protobuf"]), columns, {}, wrapped=False),
+        "event_time": chance.choice([{"column": "since", "unit": "milliseconds"}, "kafka_timestamp"]),
+        "by": by,
+        "columns": ["weight", "word"],
+    }
+
+
+def _versions_of(chance: random.Random, events: list[dict[str, Any]], by: list[str]) -> list[dict[str, Any]]:
+    """Versions of what belongs to some of these events."""
+    found = []
+    known = [event for event in events if all(event[name] is not None for name in by)]
+    for event in chance.choices(known, k=80) if known else []:
+        at = _time(chance)
+        values = {"weight": chance.choice([None, 0, 2, -7]), "word": chance.choice(["", "ß", None])}
+        since = chance.choice([at, at - MINUTE, None])
+        found.append({**{name: event[name] for name in by}, **values, "since": since, "__kafka_timestamp": at})
+    return found
+
+
+def _time(chance: random.Random) -> int:
+    at = START + chance.randrange(-HOUR, 3 * HOUR)
+    # On the edge of a window, and at one time with others.
+    return at - at % chance.choice([1, SECOND, MINUTE, 10 * MINUTE])
 
 
 def _version(chance: random.Random) -> dict[str, Any]:
-    at = START + chance.randrange(-HOUR, 3 * HOUR)
-    # On the edge of a window, and at one time with others.
-    at -= at % chance.choice([1, SECOND, MINUTE, 10 * MINUTE])
+    at = _time(chance)
     card = {"card": chance.randrange(5), "__kafka_timestamp": at}
     if chance.random() < 0.2:
         return {**card, "__tombstone": True}
