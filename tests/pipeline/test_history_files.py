@@ -77,6 +77,12 @@ def test_csv_without_a_header_has_the_columns_in_order(read: Reader) -> None:
     assert read(BODY.rstrip("\n")) == rows(ROWS)
 
 
+def test_empty_lines_of_csv_are_no_rows(read: Reader) -> None:
+    assert read("\n" + BODY.replace("\n", "\n\n") + "\n", header=False) == rows(ROWS)
+    assert read(f"\r\ncard,at,amount,shop\r\n\r\n{BODY}\n \n", header=True) == rows(ROWS)
+    assert read("a\n\nb\n", {"shop": "string"}) == rows([{"shop": "a"}, {"shop": "b"}], {"shop": "string"})
+
+
 @pytest.mark.parametrize(
     "content",
     [

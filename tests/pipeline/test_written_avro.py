@@ -128,6 +128,15 @@ def test_columns_are_read_from_wherever_they_are_written(flink: JavaFormat) -> N
     assert flink.decode("avro", COLUMNS, [written(EVENT, READING)], written=READING) == [{"row": texts(ROW, COLUMNS)}]
 
 
+def test_what_is_said_beside_a_type_s_name_is_not_said_of_the_type(flink: JavaFormat) -> None:
+    again = {"type": "M", "logicalType": "decimal", "precision": 4, "scale": 2}
+    schema = one({"type": "fixed", "name": "M", "size": 2}, again, "int")
+    columns, value = {"v": "binary", "f0": "binary", "f1": "int"}, b"\0\1\1\0\2"
+    (found,) = flink.decode("avro", columns, [value], written=schema)
+    assert found == judged(columns, value, avro_schema=schema)
+    assert found == {"row": texts({"v": b"\0\1", "f0": b"\1\0", "f1": 1}, columns)}
+
+
 def one(kind: Any, *further: Any) -> dict[str, Any]:
     """A schema with one field, and others."""
     fields = [{"name": "v", "type": kind}, *({"name": f"f{n}", "type": k} for n, k in enumerate(further))]

@@ -42,8 +42,9 @@ final class CsvRows implements Rows {
 
     CsvRows(InputStream file, Column[] columns, boolean header) throws IOException, Undecodable {
         this.columns = columns;
-        parser = new CsvFactory().createParser(file);
-        parser.enable(CsvParser.Feature.SKIP_EMPTY_LINES);
+        // A parser that is there takes no notice of it.
+        CsvFactory csv = new CsvFactory().enable(CsvParser.Feature.SKIP_EMPTY_LINES);
+        parser = csv.createParser(file);
         List<String> names = Arrays.stream(columns).map(Column::name).toList();
         first = read();
         if (first != null) {

@@ -119,7 +119,9 @@ final class AvroType {
             case "record", "error", "enum", "fixed":
                 return named(schema, type.asText(), space, named);
             default:
-                return parse(type, space, named).withLogical(schema);
+                AvroType plain = parse(type, space, named);
+                // What has a name means the same wherever it stands.
+                return PRIMITIVES.containsKey(type.asText()) ? plain.withLogical(schema) : plain;
         }
     }
 
