@@ -110,7 +110,7 @@ def test_the_table_over_files_has_the_topics_columns_and_guards(pipeline):
     # Ten minutes, the size of a window, before the day.
     assert view.endswith(
         "WHERE `__event_time` >= TO_TIMESTAMP_LTZ(1740786600000, 3)"
-        " AND `__event_time` < TO_TIMESTAMP_LTZ(1740873600000, 3)"
+        " AND `__event_time` <= TO_TIMESTAMP_LTZ(1740873600000, 3)"
     )
     assert "kafka" not in "".join(plan_of(pipeline).statements[:2]).replace("__kafka_timestamp", "")
 

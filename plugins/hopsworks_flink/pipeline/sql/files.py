@@ -54,7 +54,7 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
 
     :param topic_table: DDL of the source topic.
     :param first: events before that are not needed, epoch milliseconds.
-    :param end: nor are events from there on, epoch milliseconds.
+    :param end: nor are events after it, epoch milliseconds; one at the very end may prolong a session.
     """
     assert pipeline.history is not None
     body, separator, _ = topic_table.partition("\n) WITH (\n")
@@ -84,6 +84,6 @@ def source_tables(pipeline: Pipeline, topic_table: str, first: int, end: int) ->
     # Before events are spread over their windows, of which a sliding window has many.
     view = (
         f"CREATE TEMPORARY VIEW {topic} AS\nSELECT * FROM {files}\n"
-        f"WHERE {event_time} >= TO_TIMESTAMP_LTZ({max(0, first)}, 3) AND {event_time} < TO_TIMESTAMP_LTZ({end}, 3)"
+        f"WHERE {event_time} >= TO_TIMESTAMP_LTZ({max(0, first)}, 3) AND {event_time} <= TO_TIMESTAMP_LTZ({end}, 3)"
     )
     return [body + separator + "  " + settings.replace("$", "$$") + "\n)", view]
