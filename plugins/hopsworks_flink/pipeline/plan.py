@@ -19,7 +19,7 @@ from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import Join, Records
 from hopsworks_flink.pipeline.sql import late, names, quarantine
 from hopsworks_flink.pipeline.sql.aggregates import java_functions
-from hopsworks_flink.pipeline.sql.events import Step, views
+from hopsworks_flink.pipeline.sql.events import Step, on_time, views
 from hopsworks_flink.pipeline.sql.features import format_prefix, insert, sink_table, source_table, windows_placeholder
 from hopsworks_flink.pipeline.sql.joins import join_registry, join_start, join_statements
 from hopsworks_flink.pipeline.sql.native import window_steps
@@ -162,7 +162,10 @@ def feature_statements(
             _check_joined(f"pipeline {pipeline.name}: source.join.{name}", join, by_name[join.feature_group])
     group_ids = {name: ref.feature_group_id for name, ref in by_name.items()}
     used = [aggregate for group in groups for aggregate in group.aggregates.values()]
-    statements = [*java_functions(used), *join_statements(pipeline, group_ids, bounded=bounded)]
+    statements: list[str | Step] = [*java_functions(used)]
+    if not bounded:
+        statements += on_time(pipeline)
+    statements += join_statements(pipeline, group_ids, bounded=bounded)
     statements += [*views(pipeline, groups, bounded=bounded), *window_steps(pipeline)]
     inserts = []
     for group in groups:

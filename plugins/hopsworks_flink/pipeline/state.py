@@ -55,8 +55,9 @@ _STATELESS_GROUP = (
 _STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 3
-# How sessions stand in the job: a number that each change of it raises.
+# How sessions stand in the job, and duplicates: numbers that each change of it raises.
 _SESSIONS = 2
+_DUPLICATES = 2
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
 # So do these, in Java.
@@ -97,6 +98,8 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["refused"] = "quarantine"
     for name in _STATELESS_SOURCE:
         source.pop(name, None)
+    if pipeline.source.deduplicate:
+        source["duplicates"] = _DUPLICATES
     if pipeline.source.join:
         # Events wait for their versions with all their columns.
         source["join"] = {name: _versions(join) for name, join in pipeline.source.join.items()}

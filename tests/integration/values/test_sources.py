@@ -160,15 +160,15 @@ def test_clicks_in_nested_json(cluster: Cluster) -> None:
         "campaign": {"type": "string", "header": "campaign"},
         "click": {"type": "string", "header": "id"},
     }
-    once = {"schema": columns, "deduplicate": {"by": "click", "within": "10m"}}
+    once = {"schema": columns, "deduplicate": {"by": "click", "within": "1m"}}
     pipeline = example("web_clicks", once, sessions={"count_distinct": "session"}, campaign={"max": "campaign"})
     events = clicks()
     last = {"at": BEGIN + timedelta(hours=2), "user": "end", "kind": "view", "page": None, "price": None}
     cluster.create_topic(pipeline.source.topic, 1)
     # A record without a value is none.
     nothing: list[tuple[datetime, bytes | None]] = [(BEGIN, None)]
-    # Every fifth click is sent twice.
-    twice = [number for number in range(200) for _ in range(1 + (number % 5 == 0))]
+    # Every fifth click is sent twice, and one again when nobody knows it any more, while windows with it are open.
+    twice = [number for number in range(200) for _ in range(1 + (number % 5 == 0))] + [199 - 30]
     sent = [*nothing, *((events[number]["at"], click(events[number])) for number in twice), (last["at"], click(last))]
     # Of the first click the key is no number, and a record has no header.
     keys = [None, *(str(number % 3) if number else "x" for number in twice), None]

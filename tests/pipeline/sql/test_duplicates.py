@@ -90,8 +90,11 @@ def test_what_left_out_events_say_does_not_matter() -> None:
 def test_sql(snapshot: Any) -> None:
     pipeline = Pipeline.parse(spec(refused="quarantine"))
     stream = compile_plan(pipeline, registered(pipeline))
-    assert stream.statements[1] == snapshot
-    assert stream.statements[2] == {"share": {"table": "t read", "view": "t prepared", "event_time": "__event_time"}}
+    assert stream.statements[1] == {
+        "on_time": {"table": "t", "view": "t on time", "event_time": "__event_time"},
+    }
+    assert stream.statements[2] == snapshot
+    assert stream.statements[3] == {"share": {"table": "t read", "view": "t prepared", "event_time": "__event_time"}}
     interval = DAY
     partitions = [PartitionHistory(0, 0, 0, 1, None)]
     batch = compile_recompute(pipeline, registered(pipeline), recomputable(pipeline), interval, partitions)
@@ -110,7 +113,13 @@ def test_what_happened_before_is_read_as_well() -> None:
 
 def test_late_events_are_told_of_where_they_still_are() -> None:
     pipeline = Pipeline.parse(spec(late="topic"))
-    assert f"FROM `{pipeline.source.topic}`\nWHERE" in compile_plan(pipeline, registered(pipeline)).inserts[-1]
+    plan = compile_plan(pipeline, registered(pipeline))
+    assert "FROM `t arrived`\nWHERE" in plan.inserts[-1]
+    # The topic is read once.
+    read, timely = plan.statements[1:3]
+    assert read == {"share": {"table": "t", "view": "t arrived", "event_time": "__event_time"}}
+    assert timely == {"on_time": {"table": "t arrived", "view": "t on time", "event_time": "__event_time"}}
+    assert not [one for one in [*plan.statements[3:], *plan.inserts] if "FROM `t`\n" in one or "FROM `t` " in one]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,26 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool =
     return result
 
 
+def on_time(pipeline: Pipeline) -> list[Step]:
+    """Where duplicates are left out, a view of the events that are not late, for the stream.
+
+    OVER forgets a name after a while, and would take what is sent again by then for the first one.
+    """
+    source, table, steps = pipeline.source, names.source_table(pipeline.source), list[Step]()
+    if source.deduplicate is None:
+        return []
+    if pipeline.late_topic:
+        # Else the topic would be read once more for them.
+        table = late_events_table(pipeline)
+        steps.append({"share": {"table": names.source_table(source), "view": table, "event_time": EVENT_TIME}})
+    return [*steps, {"on_time": {"table": table, "view": names.on_time_view(source), "event_time": EVENT_TIME}}]
+
+
+def late_events_table(pipeline: Pipeline) -> str:
+    """Name of what still holds the events that are late."""
+    return names.arrived_view(pipeline.source) if pipeline.source.deduplicate else events_table(pipeline)
+
+
 def _session_keys(pipeline: Pipeline) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(tuple(group.key) for group in pipeline.feature_groups if group.has_sessions))
 
@@ -159,7 +179,8 @@ def without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
         return None
     by = ", ".join(map(sql_identifier, wanted.by))
     unnamed = " OR ".join(f"{sql_identifier(name)} IS NULL" for name in wanted.by)
-    table, event_time = sql_identifier(names.source_table(pipeline.source)), sql_identifier(EVENT_TIME)
+    read = names.source_table if bounded else names.on_time_view
+    table, event_time = sql_identifier(read(pipeline.source)), sql_identifier(EVENT_TIME)
     time = f"EXTRACT(EPOCH FROM {event_time}) * 1000 + EXTRACT(MILLISECOND FROM {event_time})"
     counted = f"{event_time} > TO_TIMESTAMP_LTZ(0, 3)"
     place = {PARTITION: 10, OFFSET: ORDER_OFFSET}

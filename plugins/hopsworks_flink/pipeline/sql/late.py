@@ -6,9 +6,8 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import LATE_COLUMNS, Pipeline
-from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
-from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, events_table
+from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, late_events_table
 from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table
 from hopsworks_flink.pipeline.types import FeatureType, avro_type, sql_identifier
 
@@ -67,11 +66,9 @@ def late_insert(pipeline: Pipeline) -> str:
     selected = [sql_identifier(name) for name in pipeline.source.columns]
     selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in made.items()]
     select_list = ",\n  ".join(selected)
-    # Where duplicates are looked for, late events are gone.
-    table = names.source_table(pipeline.source) if pipeline.source.deduplicate else events_table(pipeline)
     return (
         f"INSERT INTO {sql_identifier(str(pipeline.late_topic))}\nSELECT\n  {select_list}\n"
-        f"FROM {sql_identifier(table)}\n"
+        f"FROM {sql_identifier(late_events_table(pipeline))}\n"
         f"WHERE {event_time} > TO_TIMESTAMP_LTZ(0, 3)\n"
         f"  AND {watermark} IS NOT NULL\n  AND {event_time} <= {watermark}"
     )

@@ -33,6 +33,16 @@ def files_table(source: Source) -> str:
     return f"{source.topic} files"
 
 
+def arrived_view(source: Source) -> str:
+    """All that the topic has, where late events are told apart from those that count once."""
+    return f"{source.topic} arrived"
+
+
+def on_time_view(source: Source) -> str:
+    """The events that are not late, before those that are sent twice are left out."""
+    return f"{source.topic} on time"
+
+
 def read_view(source: Source) -> str:
     """The events as they come from the source, where others share them."""
     return f"{source.topic} read"

@@ -45,14 +45,16 @@ public final class Engine {
     /**
      * Carry out one step.
      *
-     * @param step JSON: {@code {"share": …}}, {@code {"join": …}}, {@code {"sessions": …}} or
-     *     {@code {"windows": …}}.
+     * @param step JSON: {@code {"share": …}}, {@code {"on_time": …}}, {@code {"join": …}},
+     *     {@code {"sessions": …}} or {@code {"windows": …}}.
      */
     public static void run(StreamTableEnvironment tables, String step) throws Exception {
         JsonNode parsed = JSON.readTree(step);
         Engine engine = new Engine(tables);
         if (parsed.has("share")) {
             engine.share(parsed.get("share"));
+        } else if (parsed.has("on_time")) {
+            engine.onTime(parsed.get("on_time"));
         } else if (parsed.has("join")) {
             engine.join(parsed.get("join"));
         } else if (parsed.has("sessions")) {
@@ -66,6 +68,16 @@ public final class Engine {
     private void share(JsonNode step) {
         Table table = tables.from(quoted(step.get("table").asText()));
         view(step, rows(table), schema(table));
+    }
+
+    /** A view of the events that are not late ({@link OnTime}). */
+    private void onTime(JsonNode step) {
+        Table table = tables.from(quoted(step.get("table").asText()));
+        int time = ((RowType) type(table).getLogicalType()).getFieldIndex(step.get("event_time").asText());
+        DataStream<RowData> events = rows(table);
+        DataStream<RowData> stream =
+                chained(events.transform("on time", events.getType(), new OnTime(time)).uid("on time"));
+        view(step, stream, schema(table));
     }
 
     /** A view of events for SQL's sessions, whose ends wait for what may still come ({@link AfterTheEnd}). */

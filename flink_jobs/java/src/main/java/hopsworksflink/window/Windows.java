@@ -1,11 +1,7 @@
 package hopsworksflink.window;
 
-import java.util.List;
-import org.apache.flink.api.common.state.ListState;
-import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
-import org.apache.flink.api.common.typeutils.base.LongSerializer;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.runtime.state.KeyedStateBackend;
@@ -51,8 +47,8 @@ final class Windows extends AbstractStreamOperator<RowData>
     /** Whether state is what was put there, and needs no word about a change. */
     private transient boolean isObject;
     private transient InternalTimerService<VoidNamespace> timers;
-    private transient ListState<Long> watermarks;
-    private transient long watermark;
+    /** What comes late must not make a window again that has been emitted. */
+    private transient LastWatermark watermark;
     /** Events that came too late for every window. */
     transient Counter dropped;
     private transient Pane from;
@@ -69,17 +65,7 @@ final class Windows extends AbstractStreamOperator<RowData>
     @Override
     public void initializeState(StateInitializationContext context) throws Exception {
         super.initializeState(context);
-        // Flink begins again without watermark. What comes late must not make a window again that has been emitted.
-        watermarks = context.getOperatorStateStore()
-                .getUnionListState(new ListStateDescriptor<>("watermark", LongSerializer.INSTANCE));
-        watermark = Long.MIN_VALUE;
-        if (context.isRestored()) {
-            long least = Long.MAX_VALUE;
-            for (long one : watermarks.get()) {
-                least = Math.min(least, one);
-            }
-            watermark = least == Long.MAX_VALUE ? Long.MIN_VALUE : least;
-        }
+        watermark = new LastWatermark(context);
     }
 
     @Override
@@ -103,7 +89,7 @@ final class Windows extends AbstractStreamOperator<RowData>
     @Override
     public void snapshotState(StateSnapshotContext context) throws Exception {
         super.snapshotState(context);
-        watermarks.update(List.of(watermark));
+        watermark.snapshot();
     }
 
     @Override
@@ -143,7 +129,7 @@ final class Windows extends AbstractStreamOperator<RowData>
 
     /** The first window of a key that has not been emitted. */
     private long open(Panes panes) {
-        long open = shape.firstOpen(watermark);
+        long open = shape.firstOpen(watermark.time);
         if (!panes.isUnderWay()) {
             return open;
         }
@@ -165,9 +151,9 @@ final class Windows extends AbstractStreamOperator<RowData>
 
     @Override
     public void processWatermark(Watermark mark) throws Exception {
-        long before = shape.firstOpen(watermark);
-        watermark = Math.max(watermark, mark.getTimestamp());
-        long open = shape.firstOpen(watermark);
+        long before = shape.firstOpen(watermark.time);
+        watermark.pass(mark);
+        long open = shape.firstOpen(watermark.time);
         if (open > before && timers == null) {
             KeyedStateBackend<RowData> keys = getKeyedStateBackend();
             keys.applyToAllKeys(
@@ -181,7 +167,7 @@ final class Windows extends AbstractStreamOperator<RowData>
 
     @Override
     public void onEventTime(InternalTimer<RowData, VoidNamespace> timer) throws Exception {
-        emitUntil(shape.firstOpen(watermark), timer.getKey(), state);
+        emitUntil(shape.firstOpen(watermark.time), timer.getKey(), state);
     }
 
     @Override

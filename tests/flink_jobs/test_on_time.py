@@ -1,0 +1,48 @@
+"""What leaves out late events, in Flink's own harness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.flink_jobs.window_harness import Harness
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    found = Harness(tmp_path_factory.mktemp("classes"), "hopsworksflink.window.OnTimeHarness")
+    yield found
+    found.close()
+
+
+def going_on(harness: Harness, *actions: dict[str, Any]) -> list[int | None]:
+    found: list[int | None] = harness.ask({"actions": actions})["events"]
+    return found
+
+
+def event(at: int | None, task: int = 0) -> dict[str, Any]:
+    return {"event": [task, at]}
+
+
+def watermark(at: int, task: int = 0) -> dict[str, Any]:
+    return {"watermark": [task, at]}
+
+
+def test_an_event_is_late_when_the_watermark_has_reached_it(harness: Harness) -> None:
+    assert going_on(harness, event(7), watermark(10), event(9), event(10), event(11)) == [7, 11]
+
+
+def test_refused_events_are_never_late(harness: Harness) -> None:
+    assert going_on(harness, watermark(10), event(None), event(0)) == [None, 0]
+
+
+def test_what_was_late_is_late_after_a_restart(harness: Harness) -> None:
+    assert going_on(harness, watermark(10), {"savepoint": 1}, event(10), event(11)) == [11]
+    # The least watermark of all tasks holds: what one of them took for late, another one might have taken.
+    two = ({"savepoint": 2}, watermark(30, 0), watermark(20, 1))
+    assert going_on(harness, *two, {"savepoint": 1}, event(20), event(21)) == [21]
+    assert going_on(harness, *two, {"savepoint": 3}, event(20, 2), event(21, 2)) == [21]
+    # One that has seen none yet.
+    assert going_on(harness, {"savepoint": 2}, watermark(30, 0), {"savepoint": 1}, event(20)) == [20]
