@@ -20,6 +20,7 @@ from hopsworks_flink.operators.flink import supervise as flink_supervise
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
+from tests.support.deferral import context_of, defer, event_of, resume
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub, Job
 from tests.support.hopsworks_server import LocalHopsworks
@@ -51,6 +52,11 @@ def supervise(runs: Runs, **supervision: Any) -> dict[str, Any]:
         task_id="supervise_job", pipeline={**PIPELINE, "supervision": supervision}, deploy_dag_id="cards__deploy"
     )
     return operator.execute({"ti": runs})
+
+
+def undeploy(**kwargs: Any) -> FlinkUndeployFeaturePipelineOperator:
+    own = {"mode": "cancel", "poll_interval": 0.02, **kwargs}
+    return FlinkUndeployFeaturePipelineOperator(task_id="stop", job_name="cards__features", **own)
 
 
 def streaming(flink: FlinkStub, **kwargs: Any) -> Job:
@@ -112,8 +118,7 @@ def test_a_watermark_that_stands_shows_in_two_looks(flink: FlinkStub, runs: Runs
 def test_an_undeployed_pipeline_is_not_missed(flink: FlinkStub, runs: Runs) -> None:
     job = streaming(flink)
     supervise(runs, policy="redeploy")
-    undeploy = FlinkUndeployFeaturePipelineOperator(task_id="stop", job_name="cards__features", mode="cancel")
-    assert undeploy.execute({"ti": runs})["action"] == "cancelled"
+    assert undeploy().execute({"ti": runs})["action"] == "cancelled"
     assert job.state == "CANCELED"
     with pytest.raises(AirflowSkipException, match=r"card.* was undeployed at 20.*: deploy it to bring it back"):
         supervise(runs, policy="redeploy")
@@ -122,6 +127,54 @@ def test_an_undeployed_pipeline_is_not_missed(flink: FlinkStub, runs: Runs) -> N
     # From then on it is missed as before.
     again.end("FAILED")
     assert supervise(runs, policy="redeploy")["verdict"] == "missing"
+
+
+def test_a_look_while_the_job_is_being_ended_does_not_bring_it_back(flink: FlinkStub, runs: Runs) -> None:
+    """The look sees the job run; the undeployment ends after it."""
+    streaming(flink)
+    looks: list[str] = []
+    # Flink has been asked to end the job, and has not done it yet.
+    flink.fail("PATCH", "/jobs/", then=lambda: looks.append(supervise(runs, policy="redeploy")["verdict"]))
+    assert undeploy().execute({"ti": runs})["action"] == "cancelled"
+    assert looks == ["healthy"]
+    with pytest.raises(AirflowSkipException, match="was undeployed"):
+        supervise(runs, policy="redeploy")
+
+
+def test_a_look_while_the_end_is_awaited_in_the_triggerer(flink: FlinkStub, runs: Runs) -> None:
+    streaming(flink)
+    deferred = defer(undeploy(mode="savepoint", deferrable=True), context_of())
+    assert supervise(runs, policy="redeploy")["verdict"] == "healthy"
+    assert resume(undeploy(mode="savepoint"), deferred, event_of(deferred))["action"] == "stopped"
+    with pytest.raises(AirflowSkipException, match="was undeployed"):
+        supervise(runs, policy="redeploy")
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("moment", ["/jobs/overview", "/checkpoints$"], ids=["before the jobs are seen", "after"])
+def test_a_look_during_which_it_is_undeployed_changes_nothing(
+    flink: FlinkStub, runs: Runs, variables: dict[str, str], earlier: bool, moment: str
+) -> None:
+    """The look has read its record before the undeployment begins, and writes after it has ended."""
+    if earlier:
+        undeploy().execute({"ti": runs})
+    streaming(flink)
+    flink.fail("GET", moment, then=lambda: undeploy().execute({"ti": runs}))
+    for _ in range(2):
+        with pytest.raises(AirflowSkipException, match="was undeployed"):
+            supervise(runs, policy="redeploy")
+        assert kept(variables, "status")["verdict"] == "undeployed"
+    assert flink.running() == []
+
+
+def test_a_sick_job_of_an_undeployed_pipeline_is_not_deployed_at_once(flink: FlinkStub, runs: Runs) -> None:
+    """It may be the one that is being ended; one that stays was deployed since, and is looked after as before."""
+    undeploy().execute({"ti": runs})
+    streaming(flink, checkpoint_age=900.0)
+    with pytest.raises(AirflowFailException, match="is sick") as raised:
+        supervise(runs, policy="redeploy")
+    assert "deployed again" not in str(raised.value)
+    assert supervise(runs, policy="redeploy")["action"] == "redeploy"
 
 
 def test_late_events_since_the_last_look(flink: FlinkStub, runs: Runs) -> None:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator, get_stats
 from hopsworks_flink.clients.flink.jobs import ingestion_ids
@@ -62,7 +62,8 @@ class FlinkSuperviseJobOperator(BaseOperator):
     A healthy job succeeds, and so does a degraded one, with a warning. Anything worse fails the task, for good: the
     next run looks again. With ``policy: redeploy`` it succeeds with the decision to deploy again, where that can help
     and was not done too often, for a
-    :class:`~hopsworks_flink.operators.trigger_deployment.TriggerDeploymentOperator` behind it.
+    :class:`~hopsworks_flink.operators.trigger_deployment.TriggerDeploymentOperator` behind it. The first look at a job
+    that runs after an undeployment never decides so: that job may be the one that is being ended.
 
     The look is kept in the Airflow Variable ``hopsworks_flink.supervision.<job>``, with the times of deployments that
     were decided on: deleting it allows all of them again. For the status page ``hopsworks_flink.status.<DAG>`` has the
@@ -80,7 +81,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
     :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
     :return: (XCom) ``verdict``, ``action`` (``none``, ``warn``, ``redeploy``), ``reasons`` (each with ``topic``,
         ``kind`` and ``text``), ``facts``, ``attempts`` (deployments within the window), ``deploy_conf``.
-    :raises AirflowSkipException: a deployment runs or is queued, or the pipeline was undeployed.
+    :raises AirflowSkipException: a deployment runs or is queued, or the pipeline was undeployed, be it during the look.
     :raises AirflowFailException: the verdict asks for a person; the text says why.
     :raises FlinkConnectionError: Flink does not answer.
     """
@@ -152,8 +153,7 @@ class FlinkSuperviseJobOperator(BaseOperator):
         bounds = bounds_of(pipeline.supervision)
         found = hook.facts(pipeline.job_name, restart_window=bounds.restart_window, counts=True)
         if not found.job_ids and (since := saved.get(UNDEPLOYED)):
-            page.write(page.blank(OUT_OF_SERVICE))
-            raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
+            _skip_undeployed(pipeline, page, since)
         marks = hook.job_marks(found.job_id) if found.job_id and found.job_id in found.job_ids else {}
         online, unknown = _online_rows(session, pipeline, marks)
         facts = replace(found, online=online).after(before)
@@ -172,19 +172,31 @@ class FlinkSuperviseJobOperator(BaseOperator):
             flink_url=hook.job_url(facts.job_id) if facts.job_id else None,
         )
         page.write(look_around(status, session, pipeline, marks, self.hopsworks_conn_id))
-        return self._follow_up(pipeline, facts, verdict, record, saved)
+        return self._follow_up(pipeline, facts, verdict, page, record, saved)
 
     def _follow_up(
-        self, pipeline: Pipeline, facts: JobFacts, verdict: Verdict, record: Record, saved: Mapping[str, Any]
+        self,
+        pipeline: Pipeline,
+        facts: JobFacts,
+        verdict: Verdict,
+        page: StatusRecord,
+        record: Record,
+        saved: Mapping[str, Any],
     ) -> dict[str, Any]:
         settings, job_name = pipeline.supervision, pipeline.job_name
         window = settings.attempt_window.total_seconds()
         attempts = recent(saved.get("attempts") or [], facts.at, window)
-        action = next_action(verdict, settings.policy, attempts, facts.at, settings.max_attempts, window)
+        # A job that runs although the pipeline was undeployed may be about to end: it is not for us to bring it back.
+        policy = "alert" if saved.get(UNDEPLOYED) else settings.policy
+        action = next_action(verdict, policy, attempts, facts.at, settings.max_attempts, window)
         parallelism = facts.parallelism or saved.get("parallelism")
-        exhausted = action == "alert" and settings.policy == "redeploy" and verdict.curable
+        exhausted = action == "alert" and policy == "redeploy" and verdict.curable
         if action == "redeploy":
             attempts = [*attempts, facts.at]
+        since = (record.read() or {}).get(UNDEPLOYED)
+        if since and since != saved.get(UNDEPLOYED):
+            # It was undeployed during this look: what was seen is over, and the mark has to stay.
+            _skip_undeployed(pipeline, page, since)
         record.write({"facts": facts.to_json(), "attempts": attempts, "parallelism": parallelism})
         self._tell_metrics(job_name, facts, verdict)
         text = f"Job {job_name!r} is {verdict.kind}: {verdict}."
@@ -227,6 +239,11 @@ class FlinkSuperviseJobOperator(BaseOperator):
         if facts.online:
             failed = sum(rows.failed for rows in facts.online.values())
             stats.gauge(f"hopsworks_flink.{job_name}.failed_rows", failed)
+
+
+def _skip_undeployed(pipeline: Pipeline, page: StatusRecord, since: str) -> NoReturn:
+    page.write(page.blank(OUT_OF_SERVICE))
+    raise AirflowSkipException(f"{pipeline.name} was undeployed at {since}: deploy it to bring it back.")
 
 
 def _online_rows(

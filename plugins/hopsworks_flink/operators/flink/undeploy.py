@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.deployment.record import UNDEPLOYED, Record
 from hopsworks_flink.operators.flink.stop import FlinkStopJobOperator
-from hopsworks_flink.tasks.context import task_errors
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -28,8 +28,22 @@ class FlinkUndeployFeaturePipelineOperator(FlinkStopJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Remember it first: a supervision that looks meanwhile must not deploy again."""
-        with task_errors():
-            record = Record.across_runs("supervision", str(self.job_name))
-            moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            record.write({**(record.read() or {}), UNDEPLOYED: moment})
-        return super().execute(context)
+        self._remember()
+        result = super().execute(context)
+        self._remember()
+        return result
+
+    def execute_complete(
+        self, context: Context, event: Mapping[str, Any] | None = None, *, job_id: str
+    ) -> dict[str, Any]:
+        """Go on when the trigger has reported."""
+        result = super().execute_complete(context, event, job_id=job_id)
+        self._remember()
+        return result
+
+    def _remember(self) -> None:
+        # Again once the job has ended: a supervision that saw it run meanwhile took it for one that was deployed since.
+        record = Record.across_runs("supervision", str(self.job_name))
+        # Supervision compares moments: two of one undeployment must differ, however short it is.
+        moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        record.write({**(record.read() or {}), UNDEPLOYED: moment})
