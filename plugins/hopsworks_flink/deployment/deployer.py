@@ -90,6 +90,7 @@ class Deployer:
         self.on_job = on_job
         #: The job that this object has submitted and not yet seen healthy: what a kill may cancel.
         self.killable_job_id: str | None = None
+        self._killed = False
         self._restore_points = RestorePoints(hook)
         self._marks = dict(marks or {})
         self._source_marks: Mapping[str, str] = {}
@@ -127,8 +128,7 @@ class Deployer:
                 self.log.info("%s Looking again.", error)
                 continue
             if result is not None:
-                self.on_job(result.job_id)
-                return result
+                return self._begun(result)
 
     def _asked(self) -> StartPolicy:
         return replace(self.policy.start, credentials=self.desired.credentials, marks=self.desired.marks)
@@ -415,9 +415,9 @@ class Deployer:
                 "checkpoint (savepoint_path=…), or start without state (state='fresh')."
             )
         start = Start(left.path, left.origin, watermark=left.watermark)
-        result = self._start(Recover(found[0], start, f"job {job_id} is not well: {why}"), DeploymentFacts(jobs))
-        self.on_job(result.job_id)
-        return result
+        return self._begun(
+            self._start(Recover(found[0], start, f"job {job_id} is not well: {why}"), DeploymentFacts(jobs))
+        )
 
     def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> str:
         """Submit a job; its id is then what a kill may cancel.
@@ -438,13 +438,21 @@ class Deployer:
         raise taken
 
     def cancel_unstable(self) -> None:
-        """Cancel the job that was submitted and is not healthy yet, and no other."""
+        """Cancel the job that was submitted, or is still being submitted, and is not healthy yet; no other."""
+        self._killed = True
         job_id = self.killable_job_id
         if job_id is None:
             return
         if self.hook.is_job(job_id, self.desired.job_name, identity_marks(job_id)) is not False:
             self.log.info("Cancelling job %s.", job_id)
             self.hook.cancel(job_id)
+
+    def _begun(self, result: DeploymentResult) -> DeploymentResult:
+        if self._killed:
+            # The kill was ahead of the job: Flink did not know it yet.
+            self.cancel_unstable()
+        self.on_job(result.job_id)
+        return result
 
     def _submit(self, job: DesiredJob, job_id: str, start: Start, back: bool) -> None:
         self.log.info("Submitting %r as job %s.", job.job_name, job_id)

@@ -176,6 +176,47 @@ def test_kill_ends_only_the_new_job(make: Make, flink: FlinkStub, memory: Memory
     assert job.user_config["deployment_hash"] == first["deployment_hash"]
 
 
+def kill_at(flink: FlinkStub, operator: FlinkDeployJobOperator, path: str) -> None:
+    """The next request of this kind is answered after its task has been killed."""
+    flink.fail("POST", path, then=operator.on_kill)
+
+
+def test_kill_during_the_submission(make: Make, flink: FlinkStub, memory: Memory) -> None:
+    """The cancel request is ahead of the job that it means."""
+    operator = make()
+    kill_at(flink, operator, "/run")
+    with pytest.raises(FlinkJobFailed, match="CANCELED"):
+        operator.execute(memory.context())
+    assert flink.running() == []
+
+
+@pytest.mark.parametrize("moment", ["/stop", "/run"])
+def test_kill_during_a_replacement_brings_production_back(
+    make: Make, flink: FlinkStub, memory: Memory, moment: str
+) -> None:
+    first = make().execute(memory.context())
+    memory.new_run()
+    operator = make(parallelism=2)
+    kill_at(flink, operator, moment)
+    with pytest.raises(AirflowFailException, match="Rolled back"):
+        operator.execute(memory.context())
+    (job,) = flink.running()
+    assert job.user_config["deployment_hash"] == first["deployment_hash"]
+
+
+def test_kill_while_a_job_is_started_again(make: Make, flink: FlinkStub, memory: Memory) -> None:
+    make().execute(memory.context())
+    (job,) = flink.running()
+    job.checkpoint, job.vertices = "file:/checkpoints/1", ["RUNNING", "CREATED"]
+    memory.new_run()
+    _, kwargs = defer(make(deferrable=True), memory.context())
+    operator = make(deferrable=True)
+    kill_at(flink, operator, "/run")
+    with pytest.raises(FlinkJobFailed, match="CANCELED"):
+        resume(operator, memory.context(), kwargs, status="failed")
+    assert flink.running() == []
+
+
 def test_kill_before_anything_leaves_production_alone(make: Make, flink: FlinkStub, memory: Memory) -> None:
     first = make().execute(memory.context())
     operator = make(parallelism=2)
