@@ -9,9 +9,12 @@ import pytest
 from confluent_kafka import Message
 
 from hopsworks_flink.exceptions import ConfigurationError
+from hopsworks_flink.pipeline.expressions.terms import Term, cast, clean
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.types import STRING
 from hopsworks_flink.tasks import source_events
 from hopsworks_flink.tasks.source_events import Reading, Seen, seen_of, wanted_of
+from hopsworks_flink.testing import evaluation, queries
 
 NOON = 1_780_056_000_000
 MINUTE = 60_000
@@ -112,6 +115,64 @@ def test_columns_of_keys_and_headers() -> None:
     _, seen = read(pipe, records, {(1,)})
     assert outcomes(seen) == {0: "counted"}
     assert seen[0].values["shop"] == "s"
+
+
+TEXTS = [
+    *(
+        "",
+        " ",
+        "a",
+        "7",
+        " 7 ",
+        "+7",
+        "-0",
+        "7\n",
+        "7\t",
+        "\u00a07",
+        "1_000",
+        "\u0663",
+        "\uff17",
+        "0x7",
+        "7d",
+        "1 2",
+        "\0007",
+    ),
+    *("127", "128", "-128", "-129", "32767", "70000", "-70000", "2147483648", "9223372036854775807"),
+    *("9223372036854775808", "-9223372036854775808", "-9223372036854775809", "0" * 299 + "7", "0" * 301 + "7"),
+    *(".5", "5.", ".", "-.5", "12.345", "12.335", "-12.345", "0.005", "-0.004", "99999999.994", "99999999.995"),
+    *("9" * 38, "9" * 38 + ".4", "9" * 38 + ".5", "0." + "9" * 38, "1" + "0" * 37 + ".25"),
+    *("NaN", "nan", "Infinity", "-inf", "1e2", "1E+2", "1e-2", "1e", "1e0002", "1e39", "1e-50", "1e400", "-1e400"),
+    *("0.1", "16777217", "3.4028235e38", "3.4028236e38", "1.7976931348623159e308", "5e-324"),
+    *("true", " true ", "TRUE", "False", "\ttrue", "\u00a0true\u3000", "yes", "1", "tru\u0435", "t r u e"),
+]
+TYPES = [
+    *("tinyint", "smallint", "int", "bigint", "float", "double", "boolean", "string"),
+    *("decimal(10,2)", "decimal(3,0)", "decimal(38,0)", "decimal(38,10)", "decimal(38,38)"),
+]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_header_is_what_the_sql_of_the_job_makes_of_it(kind: str) -> None:
+    pipe = pipeline(schema={"card": "bigint", "at": "bigint", "q": {"type": kind, "header": "q"}})
+    records = [
+        record(number, {"at": NOON, "card": 1}, headers=[("q", text.encode())]) for number, text in enumerate(TEXTS)
+    ]
+    _, seen = read(pipe, records, {(1,)})
+    text = Term(STRING, "text", "text")
+    expression = clean(cast(text, pipe.source.columns["q"])).duckdb
+    with evaluation.connect() as connection:
+        evaluation.load(connection, pipe, [one.values for one in seen])
+        found = connection.execute(f"SELECT q FROM {queries.RAW}").fetchall()
+        wanted = [connection.execute(f"SELECT {expression} FROM (SELECT ? AS text)", [one]).fetchone() for one in TEXTS]
+    assert list(zip(TEXTS, found, strict=True)) == list(zip(TEXTS, wanted, strict=True))
+
+
+def test_a_key_that_is_no_number_is_nobodys() -> None:
+    pipe = pipeline(schema={"card": {"type": "smallint", "key": True}, "at": "bigint"})
+    keys = [b"10", b" 10 ", b"1_0", "\u0661\u0660".encode(), b"70000", b"10.0", b"1e1"]
+    reading, seen = read(pipe, [record(number, {"at": NOON}, key=key) for number, key in enumerate(keys)], {(10,)})
+    assert outcomes(seen) == {0: "counted", 1: "counted"}
+    assert len(reading.held) == 2
 
 
 def test_what_came_behind_the_watermark() -> None:

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hopsworks_flink.clients.kafka.newest import take_newest
@@ -20,6 +19,7 @@ from hopsworks_flink.health.explanation import COUNTED, DUPLICATE, LEFT_OUT, Eve
 from hopsworks_flink.health.refusal import time_problem
 from hopsworks_flink.hooks.registry_connection import schemas_of
 from hopsworks_flink.pipeline.decoding import Schemas, UndecodableError, decoder
+from hopsworks_flink.pipeline.expressions.terms import value_of_text
 from hopsworks_flink.pipeline.plan import is_row_of
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
@@ -32,6 +32,7 @@ from hopsworks_flink.testing.tracing import Stage, Trace, trace
 if TYPE_CHECKING:
     from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
     from hopsworks_flink.pipeline.spec.source import Records
+    from hopsworks_flink.pipeline.types import FeatureType
 
 Key = tuple[Any, ...]
 Joined = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -221,25 +222,15 @@ def beside(records: Records, record: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, column in columns.items():
         raw = headers.get(column.header) if column.header is not None else record.key()
-        found[name] = _typed(raw, column.type.name)
+        found[name] = _typed(raw, column.type)
     return found
 
 
-def _typed(raw: bytes | None, kind: str) -> Any:
-    """What text a key or header is, as its column's type; None for what is none of it."""
-    if raw is None or kind == "binary":
+def _typed(raw: bytes | None, kind: FeatureType) -> Any:
+    """What a key or header is, as the job's SQL reads it (`hopsworks_flink.pipeline.sql.features.beside`)."""
+    if raw is None or kind.name == "binary":
         return raw
-    text = raw.decode("utf-8", "replace")
-    try:
-        if kind in ("tinyint", "smallint", "int", "bigint"):
-            return int(text)
-        if kind in ("float", "double"):
-            return float(text)
-        if kind == "decimal":
-            return Decimal(text)
-    except (ValueError, ArithmeticError):
-        return None
-    return {"true": True, "false": False}.get(text.lower()) if kind == "boolean" else text
+    return value_of_text(raw.decode("utf-8", "replace"), kind)
 
 
 def wanted_of(pipeline: Pipeline, group: FeatureGroup, keys: Collection[Key]) -> Callable[[Mapping[str, Any]], bool]:

@@ -56,8 +56,9 @@ def _converter(column: Column, format_: str) -> Callable[[Any], Any]:
     own: Any = {"binary": (bytes, bytearray), "date": date, "timestamp": datetime}.get(kind.name, ())
 
     def convert(value: Any) -> Any:
-        # JSON has none.
-        if kind.is_floating and format_ != "json" and isinstance(value, float) and not math.isfinite(value):
+        # JSON has none; the text of a key or header may be too large for a double.
+        may_be_infinite = format_ != "json" or column.is_beside
+        if kind.is_floating and may_be_infinite and isinstance(value, float) and not math.isfinite(value):
             return value
         if not isinstance(value, own) or (kind.name == "date" and isinstance(value, datetime)):
             return of_json(value)

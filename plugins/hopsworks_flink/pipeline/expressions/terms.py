@@ -6,9 +6,11 @@ that rounds or truncates, an overflow that wraps or fails, a division), the text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import NamedTuple
+from ctypes import c_float
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from typing import Any, NamedTuple
 
 from hopsworks_flink.pipeline.types import (
     BIGINT,
@@ -299,19 +301,52 @@ def _between_numbers(term: Term, kind: FeatureType) -> Term:
 
 def _from_text(term: Term, kind: FeatureType) -> Term:
     if kind == BOOLEAN:
-        return build(kind, "CASE LOWER(TRIM({0})) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END", term)
+        # Left to itself DuckDB trims every blank of Unicode, Flink the plain one alone.
+        words = "WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+        return build(kind, f"CASE LOWER(TRIM({{0}})) {words}", term, duckdb=f"CASE LOWER(TRIM({{0}}, ' ')) {words}")
     if not kind.is_numeric:
         raise ExpressionError(
             f"a text cannot be cast to {kind}; declare the column as {kind} in the schema, or compare texts"
         )
-    pattern = _INTEGER_TEXT if kind.is_integer else _DECIMAL_TEXT if kind.is_decimal else _NUMBER_TEXT
+    pattern = _braced(_text_pattern(kind))
     return build(
         kind,
-        f"CASE WHEN REGEXP({{0}}, '{_braced(pattern)}') THEN TRY_CAST(TRIM({{0}}) AS {kind.sql}) END",
+        f"CASE WHEN REGEXP({{0}}, '{pattern}') THEN TRY_CAST(TRIM({{0}}) AS {kind.sql}) END",
         term,
-        duckdb=f"CASE WHEN regexp_matches({{0}}, '{_braced(pattern)}') "
-        f"THEN TRY_CAST(TRIM({{0}}) AS {duckdb_type(kind)}) END",
+        duckdb=f"CASE WHEN regexp_matches({{0}}, '{pattern}') THEN TRY_CAST(TRIM({{0}}) AS {duckdb_type(kind)}) END",
     )
+
+
+def _text_pattern(kind: FeatureType) -> str:
+    """What a text must match to be a number of a type."""
+    return _INTEGER_TEXT if kind.is_integer else _DECIMAL_TEXT if kind.is_decimal else _NUMBER_TEXT
+
+
+def value_of_text(text: str, kind: FeatureType) -> Any:
+    """What `cast` makes of a text, as a Python value; None for null.
+
+    For records one at a time, where a query for each would cost more than all else.
+    """
+    if kind == STRING:
+        return text
+    plain = text.strip(" ")
+    if kind == BOOLEAN:
+        return {"true": True, "false": False}.get(plain.lower())
+    if not re.match(_text_pattern(kind).replace(r"\z", r"\Z"), text):
+        return None
+    if kind.is_integer:
+        whole, limit = int(plain), 1 << (kind.bits - 1)
+        return whole if -limit <= whole < limit else None
+    if kind.is_decimal:
+        try:
+            # Raises for more digits than the precision.
+            context = Context(prec=kind.precision, rounding=ROUND_HALF_UP)
+            return Decimal(plain).quantize(Decimal(f"1e-{kind.scale}"), context=context)
+        except InvalidOperation:
+            return None
+    number = float(plain)
+    # The nearest float, which is infinite beyond the largest.
+    return c_float(number).value if kind.name == "float" else number
 
 
 def _braced(pattern: str) -> str:
