@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from devstack.hopsworks.home.certificates import write_certificates
 from hopsworks_flink.clients.registry import RegistryConnection, schema_of
 from hopsworks_flink.exceptions import KafkaError, PipelineError
-from hopsworks_flink.pipeline.decoding import UndecodableError, decoder
+from hopsworks_flink.pipeline.decoding import UndecodableError, decoder, value_check
 from hopsworks_flink.pipeline.resources import source_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.pipeline.strict_format import JavaFormat, texts
@@ -255,15 +256,40 @@ def test_what_is_wrong_with_a_framing(flink: JavaFormat, registry: RegistryStub)
 
 
 def test_schemas_that_are_not_read(flink: JavaFormat, registry: RegistryStub) -> None:
-    registry.answers = {
-        1: {"schema": "syntax = 'proto3';", "schemaType": "PROTOBUF"},
-        2: {"schema": "{}", "references": [{"name": "a", "subject": "a", "version": 1}]},
-    }
-    values = [b"\0\0\0\0\1\2", b"\0\0\0\0\2\2"]
-    assert flink.decode("avro", {"k": "bigint"}, values, framed=True, registry=registry.url) == [
-        {"reason": "schema 1 of the registry is of PROTOBUF, not of Avro"},
-        {"reason": "schema 2 of the registry refers to others, which is not read"},
+    text, references = json.dumps(one("long")), [{"name": "a", "subject": "a", "version": 1}]
+    of, refers, none = "is of {}, not of Avro", "refers to others, which is not read", "is no schema of Avro"
+    not_read: list[tuple[Any, str]] = [
+        ({"schema": "syntax = 'proto3';", "schemaType": "PROTOBUF"}, of.format("PROTOBUF")),
+        ({"schema": "{}", "schemaType": "JSON"}, of.format("JSON")),
+        ({"schema": text, "schemaType": "JSON", "references": references}, of.format("JSON")),
+        ({"schema": "{}", "references": references}, refers),
+        ({"schema": text, "schemaType": "AVRO", "references": references}, refers),
+        ({"schema": "no JSON"}, none),
+        ({"schema": None}, none),
+        ({"other": text}, none),
+        ([text], none),
     ]
+    read = [{"schema": text, "schemaType": "AVRO", "references": []}, {"schema": text, "schemaType": None}]
+    registry.answers = dict(enumerate([*(answer for answer, _ in not_read), *read]))
+    wanted: list[dict[str, Any]] = [
+        {"reason": f"schema {number} of the registry {reason}"} for number, (_, reason) in enumerate(not_read)
+    ]
+    wanted += [{"row": {"v": "1"}}] * len(read)
+    values = [b"\0\0\0\0" + bytes([number]) + b"\2" for number in registry.answers]
+    assert flink.decode("avro", {"v": "bigint"}, values, framed=True, registry=registry.url) == wanted
+    registered = partial(schema_of, RegistryConnection(registry.url))
+    found = [judged({"v": "bigint"}, value, registered, framing="confluent", registry="r") for value in values]
+    assert found == wanted
+
+
+def test_a_schema_that_is_not_read_is_asked_for_once(registry: RegistryStub) -> None:
+    registry.answers = {1: {"schema": "syntax = 'proto3';", "schemaType": "PROTOBUF"}}
+    source = Pipeline.parse(spec({"v": "bigint"}, framing="confluent", registry="r")).source
+    check = value_check(source, partial(schema_of, RegistryConnection(registry.url)))
+    for _ in range(3):
+        assert check(b"\0\0\0\0\1\2") == "schema 1 of the registry is of PROTOBUF, not of Avro"
+        assert check(b"\0\0\0\0\2\2") == "the registry knows no schema 2"
+    assert [path for path, _ in registry.requests] == ["/schemas/ids/1", "/schemas/ids/2"]
 
 
 def test_a_registry_that_stumbles_is_asked_again(flink: JavaFormat, registry: RegistryStub) -> None:

@@ -20,7 +20,7 @@ class RegistryStub:
 
     def __init__(self) -> None:
         self.schemas: dict[int, Any] = {}
-        self.answers: dict[int, dict[str, Any]] = {}
+        self.answers: dict[int, Any] = {}
         #: Paths of the requests, and their authorization.
         self.requests: list[tuple[str, str | None]] = []
         #: Status codes of the next answers, before all goes well.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def _authorization(connection: Any, extra: dict[str, Any]) -> str | None:
 def schema_of(registry: RegistryConnection, number: int) -> Any:
     """The schema of an id (JSON data); None if there is none.
 
+    :raises ValueError: it is none that a record is read with; the text goes on behind its name, as those of
+        `hopsworks_flink.pipeline.spec.source.avro.parse_schema`, and is that of the job.
     :raises KafkaError: the registry does not answer, or refuses the request.
     """
     import requests
@@ -94,6 +97,20 @@ def schema_of(registry: RegistryConnection, number: int) -> Any:
         if answer.status_code == 404:
             return None
         answer.raise_for_status()
-        return json.loads(answer.json()["schema"])
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        found = answer.json()
+    except (requests.RequestException, ValueError) as error:
         raise KafkaError(f"The schema registry {registry.url} cannot be read: {reason_of(error)}") from None
+    return _schema(found if isinstance(found, dict) else {})
+
+
+def _schema(found: Mapping[str, Any]) -> Any:
+    # A stray producer's schema is a fault of its records: an error of the registry would stop all that reads the topic.
+    kind = found.get("schemaType")
+    if kind not in (None, "AVRO"):
+        raise ValueError(f"is of {kind}, not of Avro")
+    if found.get("references"):
+        raise ValueError("refers to others, which is not read")
+    try:
+        return json.loads(found["schema"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("is no schema of Avro") from None

@@ -26,7 +26,8 @@ from hopsworks_flink.pipeline.types import TIMESTAMP
 
 #: From a record's value to what is wrong with it; None if nothing is.
 Check = Callable[[bytes | None], str | None]
-#: From a schema's id in the registry to the schema (JSON data); None: there is none of that id.
+#: From a schema's id in the registry to the schema (JSON data); None: there is none of that id. It raises ValueError
+#: for one that no record is read with, as `parse_schema` does.
 Schemas = Callable[[int], Any]
 
 __all__ = ["Check", "Schemas", "UndecodableError", "decoder", "value_check"]
@@ -108,19 +109,15 @@ def _decoder(
         return lambda value: _message_event(value, records, message, columns)
     required = len(columns) - len(records.appended)
     fixed = parse_schema(records.avro_schema) if records.avro_schema is not None else None
-    known: dict[int, AvroType] = {}
+    known: dict[int, AvroType | str] = {}
 
     def of_registry(number: int) -> AvroType:
-        if number not in known:
-            assert registry is not None, "the records have a registry"
-            schema = registry(number)
-            if schema is None:
-                raise UndecodableError(f"the registry knows no schema {number}")
-            try:
-                known[number] = parse_schema(schema)
-            except ValueError as error:
-                raise UndecodableError(f"schema {number} of the registry {error}") from None
-        return known[number]
+        assert registry is not None, "the records have a registry"
+        # A stray producer may have sent many such records: what is wrong with its schema is asked for once as well.
+        found = known[number] = known.get(number) or _registered(registry, number)
+        if isinstance(found, str):
+            raise UndecodableError(found)
+        return found
 
     def decode(value: bytes) -> dict[str, Any]:
         written = fixed
@@ -133,6 +130,15 @@ def _decoder(
         return _avro_event(value, columns, required)
 
     return decode
+
+
+def _registered(registry: Schemas, number: int) -> AvroType | str:
+    """The schema of an id, or why no record is read with it."""
+    try:
+        schema = registry(number)
+        return f"the registry knows no schema {number}" if schema is None else parse_schema(schema)
+    except ValueError as error:
+        return f"schema {number} of the registry {error}"
 
 
 def _message_event(value: bytes, records: Records, message: Message, columns: Mapping[str, Column]) -> dict[str, Any]:
