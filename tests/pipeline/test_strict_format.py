@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import available_timezones
 
 import fastavro
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from hopsworks_flink.pipeline.decoding import UndecodableError, decoder
 from hopsworks_flink.pipeline.resources import source_avro_schema
+from hopsworks_flink.pipeline.spec.source.writing import check_zone
 from tests.pipeline.strict_format import CASES, JavaFormat, row_of, texts, value_of
 from tests.support.pipelines import pipeline
 
@@ -54,6 +57,21 @@ def test_the_format_of_the_jobs_follows_the_table(flink: JavaFormat, encoding: s
     schema = CASES["schemas"][case["schema"]]
     wanted = {"row": texts(row_of(case, schema), schema)} if "row" in case else {"reason": case["reason"]}
     assert flink.decode(encoding, schema, [value_of(case)], case.get("appended", 0)) == [wanted]
+
+
+def test_a_zone_that_a_file_may_name_is_one_of_java(flink: JavaFormat) -> None:
+    """New regions come with the tz database of each machine; the names without one are what Java may leave out."""
+    names = {name for name in available_timezones() if "/" not in name or name.startswith("Etc/")}
+    zones = {"Europe/Stockholm", "America/Panama"}
+    for name in {*names, "EST", "localtime", "posixrules", "right/UTC", "posix/UTC"}:
+        with suppress(ValueError):
+            check_zone(name)
+            zones.add(name)
+    assert {"UTC", "Etc/GMT+5", "CET", "EST5EDT"} < zones
+    schema = {name: {"type": "timestamp", "zone": name} for name in sorted(zones)}
+    value = json.dumps(dict.fromkeys(schema, "2025-03-01T12:00:00")).encode()
+    (found,) = flink.decode("json", schema, [value])
+    assert None not in found["row"].values()
 
 
 def integers(bits: int) -> st.SearchStrategy[int]:

@@ -47,6 +47,23 @@ def timed(column: Any, **source: Any) -> dict[str, Any]:
         ({"type": "string", "zone": "UTC"}, "zone: for a timestamp only, and the type is string"),
         ({"type": "timestamp", "zone": "Mars"}, "is no time zone, such as UTC or Europe/Stockholm (found: 'Mars')"),
         ({"type": "timestamp", "zone": "../../etc"}, "is no time zone"),
+        *(
+            (
+                {"type": "timestamp", "zone": zone},
+                "is no time zone of Java; name a region such as America/Panama, or an",
+            )
+            for zone in (
+                "EST",
+                "MST",
+                "HST",
+                "ROC",
+                "Factory",
+                "localtime",
+                "posixrules",
+                "right/UTC",
+                "posix/Asia/Tokyo",
+            )
+        ),
         ({"type": "timestamp", "unit": "days"}, "must be one of 'seconds', 'milliseconds' or 'microseconds'"),
         ({"type": "timestamp", "unit": "seconds", "zone": "UTC"}, "unit is for a number, zone for a text; remove one"),
         ({"type": "timestamp", "pattern": "yyyy-MM-dd"}, "zone is needed, such as UTC: the pattern has no zone (X)"),

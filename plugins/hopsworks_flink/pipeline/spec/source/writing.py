@@ -34,6 +34,8 @@ _TOKEN = re.compile(r"'(?P<quoted>[^']*)'|(?P<letters>(?P<letter>[A-Za-z])(?P=le
 _STEP = re.compile(
     r"""(?P<dot>\.)?(?P<name>[^].\['"\s]+)|\[(?P<index>[0-9]{1,4})\]|\[(?P<quote>['"])(?P<quoted>.+?)(?P=quote)\]"""
 )
+# Names that Python finds in the tz database or on the machine, and java.time.ZoneId does not know.
+_NOT_OF_JAVA = {"EST", "MST", "HST", "ROC", "Factory", "localtime", "posixrules"}
 #: Names of fields and places in arrays, from a record down to a value.
 Path = tuple[str | int, ...]
 MONTHS = tuple(_MONTHS.split("|"))
@@ -149,7 +151,11 @@ def shown_path(path: Path) -> str:
 
 
 def check_zone(name: str) -> None:
-    """Raise ValueError for a name that is no time zone."""
+    """Raise ValueError for a name that is no time zone, or none to Java, which reads the records."""
+    if name in _NOT_OF_JAVA or name.startswith(("posix/", "right/")):
+        raise ValueError(
+            "is no time zone of Java; name a region such as America/Panama, or an offset: Etc/GMT+5 is -05:00"
+        )
     try:
         ZoneInfo(name)
     except (ValueError, OSError, KeyError):
