@@ -137,10 +137,10 @@ def test_recompute_waits_for_late_events(bag):
     dag = bag.dags["card_transactions__recompute"]
     end = pendulum.datetime(2025, 5, 2, tz="UTC")
     for form, context, until in (
-        ({}, {"data_interval_end": end}, "2025-05-02T01:00:00+00:00"),
-        ({"arrival_margin": "90m"}, {"data_interval_end": end}, "2025-05-02T01:30:00+00:00"),
-        ({"end": "2025-05-01T12:00:00Z"}, {"data_interval_end": end}, "2025-05-01T13:00:00+00:00"),
-        ({"end": "2025-05-01T12:00:00Z"}, {}, "2025-05-01T13:00:00+00:00"),
+        ({}, {"data_interval_end": end}, "2025-05-02T01:00:05+00:00"),
+        ({"arrival_margin": "90m"}, {"data_interval_end": end}, "2025-05-02T01:30:05+00:00"),
+        ({"end": "2025-05-01T12:00:00Z"}, {"data_interval_end": end}, "2025-05-01T13:00:05+00:00"),
+        ({"end": "2025-05-01T12:00:00Z"}, {}, "2025-05-01T13:00:05+00:00"),
     ):
         params = copy.deepcopy(dag.params)
         params.update(form)

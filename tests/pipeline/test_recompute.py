@@ -84,12 +84,14 @@ def test_intervals_that_cannot_be(start, end, run, problem):
 
 
 def test_when_all_events_can_be_there():
-    assert arrivals_over(None, "1h30m", DAY[1]) == "2025-03-02T01:30:00+00:00"
-    assert arrivals_over("2025-03-01T12:00", "0s", None) == "2025-03-01T12:00:00+00:00"
+    five, hours = timedelta(seconds=5), timedelta(hours=2)
+    assert arrivals_over(None, "1h30m", five, DAY[1]) == "2025-03-02T01:30:05+00:00"
+    assert arrivals_over(None, "1h30m", hours, DAY[1]) == "2025-03-02T03:30:00+00:00"
+    assert arrivals_over("2025-03-01T12:00", "0s", timedelta(), None) == "2025-03-01T12:00:00+00:00"
     with pytest.raises(ConfigurationError, match=r"^end must be given"):
-        arrivals_over("", "1h", None)
+        arrivals_over("", "1h", five, None)
     with pytest.raises(ConfigurationError, match=r"arrival_margin 'soon': a duration is"):
-        arrivals_over(None, "soon", DAY[1])
+        arrivals_over(None, "soon", five, DAY[1])
 
 
 def test_interval_in_milliseconds_and_words():
@@ -142,7 +144,19 @@ def test_reach_is_the_longest_window_and_both_margins(pipeline):
     needs = history.reach(pipeline, pipeline.feature_groups, interval, timedelta(minutes=20))
     assert needs.warm_up == timedelta(minutes=90)
     assert needs.since == interval.start_ms - 90 * 60_000
-    assert needs.until == interval.end_ms + 20 * 60_000
+    assert needs.until == interval.end_ms + 20 * 60_000 + 5_000
+
+
+def test_records_are_read_as_long_as_the_stream_counts_events(minimal):
+    minimal["feature_groups"][0]["event_time"] = "window_end"
+    minimal["source"]["max_disorder"] = "2h"
+    pipeline, interval = Pipeline.parse(minimal), Interval(*DAY)
+    needs = history.reach(pipeline, pipeline.feature_groups, interval, timedelta(hours=1))
+    # An event of 23:50 that comes at 01:30 lies behind others of 00:30, which is no more than the stream allows.
+    assert needs.until == interval.end_ms + 3 * HOUR
+    # The run waits until then, and no shorter: what comes meanwhile would be left out.
+    waits = arrivals_over(None, "1h", pipeline.source.max_disorder, interval.end)
+    assert datetime.fromisoformat(waits).timestamp() * 1000 == needs.until
 
 
 def needs(since=10 * HOUR):

@@ -17,6 +17,7 @@ names the earliest possible start; for an earlier one give the pipeline a `histo
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from airflow.providers.standard.sensors.date_time import DateTimeSensor
@@ -59,8 +60,8 @@ PARAMS = {
         "a duration such as 90m or 1h30m",
         default="1h",
         title="Arrival margin",
-        description="how long after its event time an event may arrive in the topic and still count; a run waits until "
-        "its interval ended that long ago",
+        description="how long the delivery of an event to the topic may take; a run waits so long, and the "
+        "pipeline's max_disorder, after the end of its interval",
     ),
     "allow_deleted": field(
         False,
@@ -103,7 +104,7 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
             ),
         },
         "default_args": {"retries": 1, "retry_delay": RETRY_DELAY},
-        "user_defined_macros": {"arrivals_over": arrivals_over},
+        "user_defined_macros": {"arrivals_over": partial(arrivals_over, max_disorder=pipeline.source.max_disorder)},
     }
     with pipeline_dag(pipeline, "recompute", __doc__, ["flink", "offline"], defaults, dag_arguments) as dag:
         wait = DateTimeSensor(
@@ -111,7 +112,8 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
             # The wait may take hours: it needs no triggerer, and no worker slot between two looks.
             mode="reschedule",
             poke_interval=300,
-            target_time="{{ arrivals_over(params.end, params.arrival_margin, data_interval_end | default(none)) }}",
+            target_time="{{ arrivals_over(params.end, params.arrival_margin, "
+            "data_interval_end=data_interval_end | default(none)) }}",
             timeout=30 * 24 * 3600,
         )
         recompute = FlinkRecomputeFeaturesOperator(

@@ -65,7 +65,7 @@ def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, dateti
 
 
 def as_margin(value: Any) -> timedelta:
-    """Parse how long after its time an event may arrive, such as ``1h``.
+    """Parse how long after its time an event may be delivered to the topic, such as ``1h``.
 
     :raises ConfigurationError: it is not a duration.
     """
@@ -75,13 +75,23 @@ def as_margin(value: Any) -> timedelta:
         raise ConfigurationError(f"arrival_margin {value!r}: {error}.") from None
 
 
-def arrivals_over(end: Any, arrival_margin: Any, data_interval_end: datetime | None) -> str:
-    """When all events of an interval can be in the topic, ISO 8601: a macro for templates.
+def longest_arrival(arrival_margin: timedelta, max_disorder: timedelta) -> timedelta:
+    """How long after the end of an interval an event of it may arrive in the topic and still count.
+
+    The stream counts it until one has come whose time is ``max_disorder`` after the end, and the delivery of that one
+    may take ``arrival_margin``.
+    """
+    return arrival_margin + max_disorder
+
+
+def arrivals_over(end: Any, arrival_margin: Any, max_disorder: timedelta, data_interval_end: datetime | None) -> str:
+    """When all events of an interval can be in the topic, ISO 8601.
 
     :param end: of the interval, as for `resolve_interval`; None: ``data_interval_end``.
+    :param arrival_margin: as for `as_margin`; ``max_disorder``: the pipeline's.
     :raises ConfigurationError: neither is there, or an argument cannot be read.
     """
     last = as_time(end, "end") or as_time(data_interval_end, "data_interval_end")
     if last is None:
         raise ConfigurationError(_NO_INTERVAL.format("end"))
-    return (last + as_margin(arrival_margin)).isoformat()
+    return (last + longest_arrival(as_margin(arrival_margin), max_disorder)).isoformat()

@@ -6,8 +6,8 @@ Kafka timestamp go together bounds what is read:
 
 - never later than ``max_future`` before the event's time, as events further ahead do not count; so no record before
   ``start - size - max_future`` matters;
-- earlier than ``end + arrival_margin``, if events arrive within ``arrival_margin`` after their time (producers' clocks
-  that differ count as delay).
+- earlier than ``end + arrival_margin + max_disorder``: so long the stream counts events, if the newest ones are
+  delivered within ``arrival_margin`` after their time (producers' clocks that differ count as delay).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
-from hopsworks_flink.pipeline.interval import Interval
+from hopsworks_flink.pipeline.interval import Interval, longest_arrival
 from hopsworks_flink.pipeline.plan import (
     Begin,
     FeatureGroupRef,
@@ -94,11 +94,12 @@ class Reach:
 def reach(pipeline: Pipeline, groups: Iterable[FeatureGroup], interval: Interval, arrival_margin: timedelta) -> Reach:
     """Which records the windows of an interval need: see the module's text.
 
-    :param arrival_margin: how long after its time an event may arrive and still count.
+    :param arrival_margin: how long the delivery of an event to the topic may take, beyond ``max_disorder``.
     """
     warm_up = max(group.reach for group in groups) + pipeline.source.look_back + pipeline.source.max_future
     since = interval.start_ms - milliseconds(warm_up)
-    return Reach(max(0, since), interval.end_ms + milliseconds(arrival_margin), warm_up)
+    arrival = longest_arrival(arrival_margin, pipeline.source.max_disorder)
+    return Reach(max(0, since), interval.end_ms + milliseconds(arrival), warm_up)
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,10 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
     :param end: end of the interval, exclusive; None: that of the run's data interval (templated).
     :param feature_groups: names with version (``cards_1``) of those to recompute; None: all with an event time
         (templated).
-    :param arrival_margin: how long after its time an event may arrive in the topic and still count, clocks of producers
-        that differ included, e.g. ``1h``. Records that arrived later are not read. A run for an interval that ended
-        less than that ago waits; default: ``1h`` (templated).
+    :param arrival_margin: how long the delivery of an event to the topic may take, clocks of producers that differ
+        included, e.g. ``1h``. The pipeline's ``max_disorder`` is added: so long the stream counts events that come out
+        of order. Records that arrived later than both after the interval's end are not read, and a run waits until
+        then; default: ``1h`` (templated).
     :param allow_deleted: whether to compute although the topic may have lost records that the interval needs, by its
         retention or because it is compacted; values may then be too small; default: false (templated).
     :param source_kafka_conn_id: Airflow connection of type ``kafka`` for the source topic; None: the feature store's
@@ -124,9 +125,11 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Wait until all events of the interval can be there, then recompute it."""
+        from hopsworks_flink.pipeline.interval import longest_arrival
+
         with task_errors():
             pipeline, interval = self._checked(context)
-            complete = interval.end + self._margin()
+            complete = interval.end + longest_arrival(self._margin(), pipeline.source.max_disorder)
             if datetime.now(timezone.utc) < complete:
                 self._wait_until(interval, complete)
             return self._recompute(context, pipeline, interval)
@@ -187,7 +190,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _wait_until(self, interval: Interval, complete: datetime) -> None:
         self.log.info(
-            "Events of %s may arrive until %s: waiting (arrival_margin %s).",
+            "Events of %s may arrive until %s: waiting (arrival_margin %s, and max_disorder of the pipeline).",
             interval,
             complete.isoformat(),
             self.arrival_margin,
