@@ -206,6 +206,16 @@ def test_an_emptied_partition_is_refused_unless_its_retention_tells():
         history.refuse_deleted("t", emptied, INTERVAL, needs(), 11 * HOUR)
 
 
+def test_records_that_are_deleted_before_they_are_read():
+    read = {"0": [5, 9], "1": [7, 7], "2": [0, 3]}
+    # Before what is read; where nothing is; and a topic that was deleted when the job had finished.
+    for lows in ({0: 5, 1: 0, 2: 0}, {0: 0, 1: 8, 2: 0}, {}):
+        history.refuse_deleted_meanwhile("t", read, lows)
+    lost = r"partition 0 begins at offset 6, and was to be read from 5; partition 2 begins at offset 3, .* from 0\."
+    with pytest.raises(ConfigurationError, match=rf"Topic t has lost records .*: {lost} .*do not materialize"):
+        history.refuse_deleted_meanwhile("t", read, {0: 6, 1: 8, 2: 3})
+
+
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
 def test_a_compacted_topic_is_refused(policy):
     with pytest.raises(ConfigurationError, match=f"Topic t has cleanup.policy={policy}: .*history of files.*allow_del"):

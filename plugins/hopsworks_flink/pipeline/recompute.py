@@ -194,6 +194,27 @@ def refuse_deleted(
         )
 
 
+def refuse_deleted_meanwhile(topic: str, read: Mapping[str, Sequence[int]], lows: Mapping[int, int]) -> None:
+    """Refuse the rows of a job that may not have found all records that it was to read.
+
+    :param read: partition -> offset of the first record that was to be read, and the one after the last.
+    :param lows: partition -> offset of the first record that is left, after the job.
+    :raises ConfigurationError: records to read were deleted; the text names them.
+    """
+    lost = [
+        f"partition {partition} begins at offset {low}, and was to be read from {first}"
+        for partition, (first, end) in read.items()
+        if first < end and (low := lows.get(int(partition), first)) > first
+    ]
+    if lost:
+        raise ConfigurationError(
+            f"Topic {topic} has lost records while the interval was recomputed: {'; '.join(lost)}. Nothing tells "
+            "whether they were read before, so the rows that were written may be too small: do not materialize them. "
+            "Recompute from a later start, keep the topic's records longer (retention.ms), or give the pipeline a "
+            "history of files."
+        )
+
+
 def lost_versions(topic: str, partitions: Iterable[PartitionHistory], kept_since: int | None) -> str | None:
     """Sentence about a joined topic that does not hold every version any more; None: it does.
 

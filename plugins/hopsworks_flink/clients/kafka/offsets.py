@@ -148,6 +148,18 @@ def end_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
     return {partition: answer.offset for partition, answer in sorted((answers or {}).items())}
 
 
+def first_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
+    """Partition -> offset of the first record that was not deleted; empty if the topic does not exist.
+
+    :param conf: librdkafka settings that reach the broker.
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    from confluent_kafka.admin import OffsetSpec
+
+    (answers,) = offsets(conf, topic, OffsetSpec.earliest())
+    return {partition: answer.offset for partition, answer in sorted((answers or {}).items())}
+
+
 def offsets(conf: Mapping[str, Any], topic: str, *specs: Any, committed: bool = False) -> list[dict[int, Any] | None]:
     """For each spec: partition -> the broker's answer; None if the topic does not exist.
 

@@ -69,13 +69,14 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :param kwargs: other arguments of :class:`FlinkRunJobOperator` except the job's name, program, files and arguments.
     :return: (XCom) as :class:`FlinkRunJobOperator`, and ``interval`` (begin and end, ISO 8601), ``feature_groups``,
-        ``offsets`` (partition → begin and end of what was read), ``records_read`` (how many offsets
-        that are: what a transaction has aborted, and its end, take some as well), ``files`` (the path, where the
-        pipeline has a history of files; then no offsets), ``rows`` (feature group → rows written; None where Flink does
-        not tell). Without any record to read no job is started, and ``job_id`` is None. Events of the task's outlets
-        carry the same.
+        ``offsets`` (partition → begin and end of what was read), ``joined_offsets`` (join → the same of its topic),
+        ``records_read`` (how many of ``offsets`` that are: what a transaction has aborted, and its end, take some as
+        well), ``files`` (the path, where the pipeline has a history of files; then no offsets), ``rows`` (feature group
+        → rows written; None where Flink does not tell). Without any record to read no job is started, and ``job_id`` is
+        None. Events of the task's outlets carry the same.
     :raises AirflowFailException: an argument is wrong, a feature group is not registered so, the topic does not hold
-        what the interval needs any more or is compacted, or Hopsworks is older than 5.1 and would serve old values.
+        what the interval needs any more, is compacted or has lost records while the job read them, or Hopsworks is
+        older than 5.1 and would serve old values.
     :raises KafkaError: a transaction among the records stays open.
     """
 
@@ -226,6 +227,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         self._facts = {"interval": interval.to_json(), "feature_groups": [group.full_name for group in groups]}
         needs = history.reach(pipeline, groups, interval, self._margin())
         joined = self._versions(pipeline, needs, interval)
+        self._facts["joined_offsets"] = {name: _offsets(partitions) for name, partitions in joined.items()}
         if pipeline.history:
             self.file_formats = (OWN_JARS, *(("parquet",) if pipeline.history.format == "parquet" else ()))
             self._facts.update(files=pipeline.history.path, offsets={}, records_read=None)
@@ -233,7 +235,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             return history.compile_recompute(pipeline, registered, groups, interval, None, joined)
         self.file_formats = (OWN_JARS,)
         partitions = self._partitions(pipeline, needs, interval)
-        offsets = {str(one.partition): [one.first, one.end] for one in partitions}
+        offsets = _offsets(partitions)
         self._facts.update(
             files=None, offsets=offsets, records_read=sum(end - first for first, end in offsets.values())
         )
@@ -245,8 +247,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         from hopsworks_flink.clients.kafka.offsets import compaction, kept_since, partition_histories, wait_until_stable
         from hopsworks_flink.pipeline.recompute import refuse_compacted, refuse_deleted
 
-        assert self._brokers is not None
-        broker, topic = self._brokers[0], pipeline.source.topic
+        broker, topic = self._broker("source"), pipeline.source.topic
         partitions = partition_histories(broker, topic, needs.since, needs.until)
         if not as_bool(self.allow_deleted, "allow_deleted"):
             refuse_compacted(topic, compaction(broker, topic), interval)
@@ -261,10 +262,9 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         from hopsworks_flink.clients.kafka.offsets import partition_histories, replaced_since, wait_until_stable
         from hopsworks_flink.pipeline.recompute import refuse_lost_versions
 
-        assert self._brokers is not None
         found = {}
         for name, join in pipeline.source.join.items():
-            broker, topic = self._brokers[1 if join.broker == "feature_store" else 0], join.topic
+            broker, topic = self._broker(join.broker), join.topic
             # What was stamped later is of no interest where that is the time since which a version holds.
             until = needs.until if join.event_time.is_kafka_timestamp else None
             partitions = partition_histories(broker, topic, 0, until)
@@ -290,11 +290,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         from hopsworks_flink.pipeline.recompute import history_bindings
         from hopsworks_flink.pipeline.spec import Pipeline
 
-        # Not known yet: after a deferral, when an error has to be shown without them.
-        if self._brokers is None:
-            with HopsworksHook(self.hopsworks_conn_id).session() as session:
-                self._brokers = self._ask_brokers(session)
-        source, sink = self._brokers
+        source, sink = self._broker("source"), self._broker("feature_store")
         pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
         values = history_bindings(
             pipeline,
@@ -307,7 +303,33 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
     def _ask_brokers(self, session: HopsworksSession) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         return source_kafka(self.source_kafka_conn_id, session), session.kafka_config()
 
+    def _broker(self, name: str) -> Mapping[str, Any]:
+        """The settings that reach a broker, ``source`` or ``feature_store``, as joins name it."""
+        # Not known yet after a deferral.
+        if self._brokers is None:
+            with HopsworksHook(self.hopsworks_conn_id).session() as session:
+                self._brokers = self._ask_brokers(session)
+        return self._brokers[1 if name == "feature_store" else 0]
+
+    def _refuse_deleted_meanwhile(self, result: Mapping[str, Any]) -> None:
+        """Flink passes over what was deleted between the look at the topic and the reading, and finishes."""
+        from hopsworks_flink.clients.kafka.offsets import first_offsets
+        from hopsworks_flink.pipeline.recompute import refuse_deleted_meanwhile
+        from hopsworks_flink.pipeline.spec import Pipeline
+
+        if as_bool(self.allow_deleted, "allow_deleted"):
+            return
+        source = Pipeline.parse(self.pipeline).source  # type: ignore[arg-type]
+        # A task that was deferred before an upgrade does not know what it read of joined topics.
+        joined = result.get("joined_offsets", {})
+        reads = [("source", source.topic, result["offsets"])]
+        reads += [(join.broker, join.topic, joined.get(name)) for name, join in source.join.items()]
+        for broker, topic, read in reads:
+            if read:
+                refuse_deleted_meanwhile(topic, read, first_offsets(self._broker(broker), topic))
+
     def _report(self, context: Context, result: dict[str, Any]) -> dict[str, Any]:
+        self._refuse_deleted_meanwhile(result)
         job = FlinkHook(self.flink_conn_id).find_job(result["job_id"]) or {}
         result["rows"] = rows_written(job.get("vertices") or (), result["feature_groups"])
         self.log.info("Rows written: %s.", result["rows"])
@@ -317,3 +339,8 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         self._rows = result["rows"]
         emit(context, self, result)
         return result
+
+
+def _offsets(partitions: Sequence[PartitionHistory]) -> dict[str, list[int]]:
+    """Partition → begin and end of what is read, as JSON keeps it."""
+    return {str(one.partition): [one.first, one.end] for one in partitions}
