@@ -10,6 +10,7 @@ import sys
 import pytest
 import yaml
 
+from hopsworks_flink._compat import AirflowFailException
 from tests.support import REPOSITORY, bad_files
 from tests.support.airflow_names import DagBag, DagSerialization, ParamValidationError
 
@@ -131,6 +132,14 @@ def test_recompute_has_daily_intervals_and_is_one_at_a_time(bag):
     assert [task.max_active_tis_per_dag for task in (wait, recompute, materialize)] == [None, 1, 1]
 
 
+def waits_until(dag, form, context):
+    params = copy.deepcopy(dag.params)
+    params.update(form)
+    task = copy.copy(dag.task_dict["wait_for_late_events"])
+    task.render_template_fields({"params": params.dump(), "dag": dag, **dag.user_defined_macros, **context})
+    return task.target_time
+
+
 def test_recompute_waits_for_late_events(bag):
     import pendulum
 
@@ -142,11 +151,20 @@ def test_recompute_waits_for_late_events(bag):
         ({"end": "2025-05-01T12:00:00Z"}, {"data_interval_end": end}, "2025-05-01T13:00:05+00:00"),
         ({"end": "2025-05-01T12:00:00Z"}, {}, "2025-05-01T13:00:05+00:00"),
     ):
-        params = copy.deepcopy(dag.params)
-        params.update(form)
-        task = copy.copy(dag.task_dict["wait_for_late_events"])
-        task.render_template_fields({"params": params.dump(), "dag": dag, **dag.user_defined_macros, **context})
-        assert task.target_time == until
+        assert waits_until(dag, form, context) == until
+
+
+def test_recompute_does_not_wait_for_an_end_in_the_future(bag):
+    import pendulum
+
+    dag = bag.dags["card_transactions__recompute"]
+    past, soon, tomorrow = (pendulum.now("UTC").add(minutes=minutes) for minutes in (-1, 4, 24 * 60))
+    with pytest.raises(AirflowFailException, match=r"end lies in the future .* only what is past can be recomputed"):
+        waits_until(dag, {"end": tomorrow.isoformat()}, {"data_interval_end": past})
+    # Clocks differ, and a scheduled run is not there before its interval is over.
+    margin = pendulum.duration(hours=1, seconds=5)
+    assert pendulum.parse(waits_until(dag, {"end": soon.isoformat()}, {})) == soon + margin
+    assert pendulum.parse(waits_until(dag, {}, {"data_interval_end": tomorrow})) == tomorrow + margin
 
 
 @pytest.mark.parametrize(

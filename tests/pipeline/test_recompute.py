@@ -11,7 +11,7 @@ import pytest
 
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
 from hopsworks_flink.pipeline import recompute as history
-from hopsworks_flink.pipeline.interval import Interval, arrivals_over, resolve_interval
+from hopsworks_flink.pipeline.interval import Interval, arrivals_over, refuse_future, resolve_interval
 from hopsworks_flink.pipeline.plan import FeatureGroupRef, compile_plan
 from hopsworks_flink.pipeline.recompute import PartitionHistory, Reach
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
@@ -92,6 +92,13 @@ def test_when_all_events_can_be_there():
         arrivals_over("", "1h", five, None)
     with pytest.raises(ConfigurationError, match=r"arrival_margin 'soon': a duration is"):
         arrivals_over(None, "soon", five, DAY[1])
+
+
+def test_an_end_in_the_future_is_refused():
+    # Clocks may differ by five minutes.
+    refuse_future(DAY[1], DAY[1] - timedelta(minutes=5))
+    with pytest.raises(ConfigurationError, match=r"^end lies in the future \(2025-03-02T00:00:00\+00:00\): only what"):
+        refuse_future(DAY[1], DAY[1] - timedelta(minutes=5, seconds=1))
 
 
 def test_interval_in_milliseconds_and_words():

@@ -17,6 +17,7 @@ names the earliest possible start; for an earlier one give the pipeline a `histo
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -34,10 +35,11 @@ from hopsworks_flink.dags.base import (
     text_field,
 )
 from hopsworks_flink.operators.flink import FlinkRecomputeFeaturesOperator
-from hopsworks_flink.pipeline.interval import arrivals_over
+from hopsworks_flink.pipeline.interval import arrivals_over, refuse_future
 from hopsworks_flink.pipeline.recompute import recomputable
 from hopsworks_flink.pipeline.spec import MOST_PARALLEL, Pipeline
-from hopsworks_flink.pipeline.times import ISO_TIME
+from hopsworks_flink.pipeline.times import ISO_TIME, as_time
+from hopsworks_flink.tasks.context import task_errors
 
 PARAMS = {
     "start": text_field(
@@ -104,7 +106,7 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
             ),
         },
         "default_args": {"retries": 1, "retry_delay": RETRY_DELAY},
-        "user_defined_macros": {"arrivals_over": partial(arrivals_over, max_disorder=pipeline.source.max_disorder)},
+        "user_defined_macros": {"arrivals_over": partial(_arrivals_over, pipeline)},
     }
     with pipeline_dag(pipeline, "recompute", __doc__, ["flink", "offline"], defaults, dag_arguments) as dag:
         wait = DateTimeSensor(
@@ -112,8 +114,7 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
             # The wait may take hours: it needs no triggerer, and no worker slot between two looks.
             mode="reschedule",
             poke_interval=300,
-            target_time="{{ arrivals_over(params.end, params.arrival_margin, "
-            "data_interval_end=data_interval_end | default(none)) }}",
+            target_time="{{ arrivals_over(params.end, params.arrival_margin, data_interval_end | default(none)) }}",
             timeout=30 * 24 * 3600,
         )
         recompute = FlinkRecomputeFeaturesOperator(
@@ -135,3 +136,12 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
 
         wait >> recompute >> materialize
     return dag
+
+
+def _arrivals_over(pipeline: Pipeline, end: Any, arrival_margin: Any, data_interval_end: datetime | None) -> str:
+    """Until when the first task waits; it is refused here what would be refused when the wait is over."""
+    with task_errors():
+        # Only an end that somebody wrote: the scheduler's clock has seen the end of a data interval pass.
+        if (written := as_time(end, "end")) is not None:
+            refuse_future(written, datetime.now(timezone.utc))
+        return arrivals_over(end, arrival_margin, pipeline.source.max_disorder, data_interval_end)

@@ -12,6 +12,8 @@ from hopsworks_flink.pipeline.times import as_time, in_utc
 
 _NO_INTERVAL = "{} must be given: the run has no data interval (it was started by an asset, or without a logical date)."
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# How much the clock that an end comes from, such as the scheduler's, may be ahead of the worker's.
+_CLOCKS = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ def resolve_interval(start: Any, end: Any, data_interval: tuple[datetime, dateti
             )
         raise ConfigurationError(f"The interval {interval} is empty: {hint}.")
     return interval
+
+
+def refuse_future(end: datetime, now: datetime) -> None:
+    """Refuse an interval that is not over.
+
+    :raises ConfigurationError: its end is later than ``now``, by more than clocks differ.
+    """
+    if end > now + _CLOCKS:
+        raise ConfigurationError(
+            f"end lies in the future ({end.astimezone(timezone.utc).isoformat()}): only what is past can be recomputed."
+        )
 
 
 def as_margin(value: Any) -> timedelta:

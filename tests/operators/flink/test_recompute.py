@@ -61,6 +61,13 @@ def test_it_waits_as_long_as_the_stream_counts_events() -> None:
     assert deferred.trigger.moment == end + timedelta(hours=3)
 
 
+def test_an_end_in_the_future_is_refused() -> None:
+    end = datetime.now(timezone.utc) + timedelta(minutes=6)
+    operator = FlinkRecomputeFeaturesOperator(task_id="t", pipeline=SPEC, start="2025-03-01", end=end)
+    with pytest.raises(AirflowFailException, match="end lies in the future"):
+        operator.execute(context_of())
+
+
 # --- records that are deleted meanwhile -------------------------------------------------------------------------------
 
 

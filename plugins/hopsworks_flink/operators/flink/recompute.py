@@ -12,7 +12,6 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.flink.jobs import rows_written
 from hopsworks_flink.deployment.feature_job import joined_groups, registered_groups
-from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.spec import Pipeline
 
 _PROGRAM = "feature_pipeline"
-# How much the scheduler's clock may be ahead of the worker's.
-_CLOCKS = timedelta(minutes=5)
 
 
 class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
@@ -161,7 +158,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _checked(self, context: Context) -> tuple[Pipeline, Interval]:
         """What the arguments say, before anything remote is touched."""
-        from hopsworks_flink.pipeline.interval import resolve_interval
+        from hopsworks_flink.pipeline.interval import refuse_future, resolve_interval
         from hopsworks_flink.pipeline.recompute import select_groups
         from hopsworks_flink.pipeline.spec import Pipeline
 
@@ -172,10 +169,7 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
         begin, end = context.get("data_interval_start"), context.get("data_interval_end")
         run = (begin, end) if isinstance(begin, datetime) and isinstance(end, datetime) else None
         interval = resolve_interval(self.start, self.end, run)
-        if interval.end > datetime.now(timezone.utc) + _CLOCKS:
-            raise ConfigurationError(
-                f"end lies in the future ({interval.to_json()[1]}): only what is past can be recomputed."
-            )
+        refuse_future(interval.end, datetime.now(timezone.utc))
         return pipeline, interval
 
     def _names(self) -> list[str] | None:
