@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.deployment.record import UNDEPLOYED, Record
 from hopsworks_flink.operators.flink.stop import FlinkStopJobOperator
+from hopsworks_flink.tasks.context import task_errors
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import Context
@@ -43,7 +44,8 @@ class FlinkUndeployFeaturePipelineOperator(FlinkStopJobOperator):
 
     def _remember(self) -> None:
         # Again once the job has ended: a supervision that saw it run meanwhile took it for one that was deployed since.
-        record = Record.across_runs("supervision", str(self.job_name))
-        # Supervision compares moments: two of one undeployment must differ, however short it is.
-        moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        record.write({**(record.read() or {}), UNDEPLOYED: moment})
+        with task_errors():
+            record = Record.across_runs("supervision", str(self.job_name))
+            # Supervision compares moments: two of one undeployment must differ, however short it is.
+            moment = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            record.write({**(record.read() or {}), UNDEPLOYED: moment})
