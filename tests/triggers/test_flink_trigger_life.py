@@ -201,6 +201,6 @@ def test_twenty_waits_in_one_loop(flink: FlinkStub, slow_answers: float, monkeyp
     looks = len(flink.calls("GET", "/jobs/[0-9a-f]+/status"))
     # One after the other, the looks alone would have taken much longer than the whole did.
     assert looks * slow_answers > 3 * took
-    # Nor does it hold up the loop: then gaps would be answers long. The longest gap says nothing: a busy machine makes one
-    # of its own.
+    # Nor does it hold up the loop: then gaps would be answers long. The longest gap says nothing: a busy machine makes
+    # one of its own.
     assert sorted(gaps)[len(gaps) * 95 // 100] < 0.8 * slow_answers

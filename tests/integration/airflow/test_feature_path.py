@@ -277,7 +277,14 @@ def test_a_person_is_asked_before_a_rewarm_and_not_before_nothing(path):
     assert question["subject"].startswith(f"Deploy {PIPELINE}: the job is rewarmed (")
     assert "state rewarms" in question["body"]
     assert f"{GROUP}_2" in question["body"]
-    # A person reads first. Airflow retries what is answered before its scheduler has seen the task wait.
+
+    def waits() -> None:
+        states = {task["task_id"]: task["state"] for task in path.airflow.tasks(run)}
+        assert states["asked"] in ("deferred", "awaiting_input")
+
+    # An answer that comes before is lost. A person reads first, too: Airflow retries what is answered before its
+    # scheduler has seen the task wait.
+    eventually(waits, 90)
     time.sleep(5)
     answer = {"chosen_options": ["Reject"], "params_input": {}}
     path.airflow.call("PATCH", f"{place}/taskInstances/asked/-1/hitlDetails", json=answer)
