@@ -144,8 +144,7 @@ def end_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
     """
     from confluent_kafka.admin import OffsetSpec
 
-    (answers,) = offsets(conf, topic, OffsetSpec.latest())
-    return {partition: answer.offset for partition, answer in sorted((answers or {}).items())}
+    return _of_each(conf, topic, OffsetSpec.latest())
 
 
 def first_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
@@ -156,7 +155,11 @@ def first_offsets(conf: Mapping[str, Any], topic: str) -> dict[int, int]:
     """
     from confluent_kafka.admin import OffsetSpec
 
-    (answers,) = offsets(conf, topic, OffsetSpec.earliest())
+    return _of_each(conf, topic, OffsetSpec.earliest())
+
+
+def _of_each(conf: Mapping[str, Any], topic: str, spec: Any) -> dict[int, int]:
+    (answers,) = offsets(conf, topic, spec)
     return {partition: answer.offset for partition, answer in sorted((answers or {}).items())}
 
 

@@ -77,7 +77,7 @@ def on_time(pipeline: Pipeline) -> list[Step]:
         return []
     if pipeline.late_topic:
         # Else the topic would be read once more for them.
-        table = late_events_table(pipeline)
+        table = names.arrived_view(source)
         steps.append({"share": {"table": names.source_table(source), "view": table, "event_time": EVENT_TIME}})
     return [*steps, {"on_time": {"table": table, "view": names.on_time_view(source), "event_time": EVENT_TIME}}]
 

@@ -1,9 +1,6 @@
 package hopsworksflink.window;
 
 import org.apache.flink.metrics.Counter;
-import org.apache.flink.runtime.state.StateInitializationContext;
-import org.apache.flink.runtime.state.StateSnapshotContext;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
@@ -14,23 +11,16 @@ import org.apache.flink.table.data.RowData;
  *
  * <p>Refused events, whose time is none, go on.
  */
-final class OnTime extends AbstractStreamOperator<RowData> implements OneInputStreamOperator<RowData, RowData> {
+final class OnTime extends WithWatermark implements OneInputStreamOperator<RowData, RowData> {
     private static final long serialVersionUID = 1L;
 
     private final int time;
 
-    private transient LastWatermark watermark;
     private transient Counter dropped;
 
     /** @param time where an event has its time, a TIMESTAMP_LTZ(3) that is null or not after 1970 if it is refused. */
     OnTime(int time) {
         this.time = time;
-    }
-
-    @Override
-    public void initializeState(StateInitializationContext context) throws Exception {
-        super.initializeState(context);
-        watermark = new LastWatermark(context);
     }
 
     @Override
@@ -40,16 +30,10 @@ final class OnTime extends AbstractStreamOperator<RowData> implements OneInputSt
     }
 
     @Override
-    public void snapshotState(StateSnapshotContext context) throws Exception {
-        super.snapshotState(context);
-        watermark.snapshot();
-    }
-
-    @Override
     public void processElement(StreamRecord<RowData> element) {
         RowData event = element.getValue();
         long at = event.isNullAt(time) ? 0 : event.getTimestamp(time, 3).getMillisecond();
-        if (0 < at && at <= watermark.time) {
+        if (0 < at && at <= watermark) {
             dropped.inc();
         } else {
             output.collect(element);
@@ -58,7 +42,7 @@ final class OnTime extends AbstractStreamOperator<RowData> implements OneInputSt
 
     @Override
     public void processWatermark(Watermark mark) throws Exception {
-        watermark.pass(mark);
+        remember(mark);
         super.processWatermark(mark);
     }
 }

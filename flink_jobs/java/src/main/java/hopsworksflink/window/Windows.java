@@ -5,12 +5,9 @@ import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.runtime.state.KeyedStateBackend;
-import org.apache.flink.runtime.state.StateInitializationContext;
-import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
 import org.apache.flink.runtime.state.heap.HeapKeyedStateBackend;
-import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
@@ -32,7 +29,7 @@ import org.apache.flink.table.data.utils.JoinedRowData;
  * Windows of all keys end at the same moments, so it then goes through all keys, and needs no timers; only with a row
  * for each event does each key have one.
  */
-final class Windows extends AbstractStreamOperator<RowData>
+final class Windows extends WithWatermark
         implements OneInputStreamOperator<Tuple2<RowData, Panes>, RowData>, Triggerable<RowData, VoidNamespace> {
     private static final long serialVersionUID = 1L;
     /** Start and end of a window stand between key and aggregates. */
@@ -47,8 +44,6 @@ final class Windows extends AbstractStreamOperator<RowData>
     /** Whether state is what was put there, and needs no word about a change. */
     private transient boolean isObject;
     private transient InternalTimerService<VoidNamespace> timers;
-    /** What comes late must not make a window again that has been emitted. */
-    private transient LastWatermark watermark;
     /** Events that came too late for every window. */
     transient Counter dropped;
     private transient Pane from;
@@ -60,12 +55,6 @@ final class Windows extends AbstractStreamOperator<RowData>
     Windows(Layout layout, Shape shape) {
         this.layout = layout;
         this.shape = shape;
-    }
-
-    @Override
-    public void initializeState(StateInitializationContext context) throws Exception {
-        super.initializeState(context);
-        watermark = new LastWatermark(context);
     }
 
     @Override
@@ -84,12 +73,6 @@ final class Windows extends AbstractStreamOperator<RowData>
         total = new Pane();
         values = new GenericRowData(BOUNDS + layout.results().length);
         emitted = new StreamRecord<>(new JoinedRowData());
-    }
-
-    @Override
-    public void snapshotState(StateSnapshotContext context) throws Exception {
-        super.snapshotState(context);
-        watermark.snapshot();
     }
 
     @Override
@@ -129,7 +112,7 @@ final class Windows extends AbstractStreamOperator<RowData>
 
     /** The first window of a key that has not been emitted. */
     private long open(Panes panes) {
-        long open = shape.firstOpen(watermark.time);
+        long open = shape.firstOpen(watermark);
         if (!panes.isUnderWay()) {
             return open;
         }
@@ -151,9 +134,9 @@ final class Windows extends AbstractStreamOperator<RowData>
 
     @Override
     public void processWatermark(Watermark mark) throws Exception {
-        long before = shape.firstOpen(watermark.time);
-        watermark.pass(mark);
-        long open = shape.firstOpen(watermark.time);
+        long before = shape.firstOpen(watermark);
+        remember(mark);
+        long open = shape.firstOpen(watermark);
         if (open > before && timers == null) {
             KeyedStateBackend<RowData> keys = getKeyedStateBackend();
             keys.applyToAllKeys(
@@ -167,7 +150,7 @@ final class Windows extends AbstractStreamOperator<RowData>
 
     @Override
     public void onEventTime(InternalTimer<RowData, VoidNamespace> timer) throws Exception {
-        emitUntil(shape.firstOpen(watermark.time), timer.getKey(), state);
+        emitUntil(shape.firstOpen(watermark), timer.getKey(), state);
     }
 
     @Override
