@@ -266,7 +266,7 @@ def join_warnings(pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]]) -> l
     :raises ConfigurationError: there is no such topic.
     """
     from hopsworks_flink.clients.kafka.client import KafkaClient
-    from hopsworks_flink.clients.kafka.offsets import partition_histories, replaced_since
+    from hopsworks_flink.clients.kafka.offsets import deletes, partition_histories
     from hopsworks_flink.pipeline.recompute import lost_versions
 
     warnings = []
@@ -278,9 +278,9 @@ def join_warnings(pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]]) -> l
                     f"There is no Kafka topic {topic!r}, which source.join.{name} reads: a deployment is refused. "
                     "Create it (with cleanup.policy=compact, if its records have keys), or correct the file."
                 )
-            kept = replaced_since(broker, topic, LOOK_SECONDS)
-            # What compaction took had a successor.
-            lost = None if kept is not None else lost_versions(topic, partition_histories(broker, topic, 0), None)
+            # What compaction alone takes has a successor.
+            there = partition_histories(broker, topic, 0) if deletes(broker, topic, LOOK_SECONDS) else []
+            lost = lost_versions(topic, there)
         except KafkaError as error:
             warnings.append(f"Whether topic {topic} holds all versions, Kafka does not tell from here: {error}")
         else:

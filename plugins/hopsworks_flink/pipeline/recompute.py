@@ -215,23 +215,15 @@ def refuse_deleted_meanwhile(topic: str, read: Mapping[str, Sequence[int]], lows
         )
 
 
-def lost_versions(topic: str, partitions: Iterable[PartitionHistory], kept_since: int | None) -> str | None:
-    """Sentence about a joined topic that does not hold every version any more; None: it does.
-
-    :param kept_since: versions that were replaced before then may have been compacted away, milliseconds; None: none.
-    """
+def lost_versions(topic: str, partitions: Iterable[PartitionHistory]) -> str | None:
+    """Sentence about a joined topic, one that deletes records, that does not hold every version any more; else None."""
     lost = [f"{one.low} of partition {one.partition}" for one in partitions if one.low]
-    if kept_since is None and lost:
-        return (
-            f"Topic {topic} has lost its records before offset {', '.join(lost)}: the versions of keys that have not "
-            "changed since. Keep them (cleanup.policy=compact, or retention.ms=-1), and write each key once more."
-        )
-    if kept_since is not None:
-        return (
-            f"Topic {topic} is compacted: versions that were replaced before {_iso(kept_since)} may be gone "
-            "(min.compaction.lag.ms)."
-        )
-    return None
+    if not lost:
+        return None
+    return (
+        f"Topic {topic} has lost its records before offset {', '.join(lost)}: the versions of keys that have not "
+        "changed since. Keep them (cleanup.policy=compact, or retention.ms=-1), and write each key once more."
+    )
 
 
 def refuse_lost_versions(
@@ -239,13 +231,18 @@ def refuse_lost_versions(
 ) -> None:
     """Refuse an interval whose events may lack the versions that held at their time.
 
-    :param kept_since: as for `lost_versions`.
+    :param partitions: as for `lost_versions`; none of a topic that does not delete records.
+    :param kept_since: versions that were replaced before then may have been compacted away, milliseconds; None: none.
     :param first: time of the first event that matters, milliseconds.
     :raises ConfigurationError: they may; the text says how to keep them.
     """
-    if kept_since is not None and kept_since <= first:
-        return
-    if lost := lost_versions(topic, partitions, kept_since):
+    lost = lost_versions(topic, partitions)
+    if not lost and kept_since is not None and kept_since > first:
+        lost = (
+            f"Topic {topic} is compacted: versions that were replaced before {_iso(kept_since)} may be gone "
+            "(min.compaction.lag.ms)."
+        )
+    if lost:
         raise ConfigurationError(
             f"{lost} The interval {interval} needs those since {_iso(first)}. Raise min.compaction.lag.ms if the topic "
             "is compacted. allow_deleted recomputes nevertheless: events before the first version that is left of "

@@ -19,7 +19,8 @@ import fastavro
 import pytest
 import requests
 import yaml
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from hopsworks_flink.clients.kafka.offsets import replaced_since
 from hopsworks_flink.clients.kafka.topics import Topic
@@ -473,7 +474,7 @@ def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
     cluster.create_topic(pipeline.source.topic, 2)
     cluster.topics.create(Topic(limits, 1, 1, {"cleanup.policy": "compact"}))
     with pytest.raises(ConfigurationError, match=f"no Kafka topic 'nowhere_{RUN}', which source.join.limits reads"):
-        join_warnings(example("card_spending", {"join": {"limits": elsewhere(pipeline)}}), [cluster.conf])
+        join_warnings(elsewhere(pipeline, f"nowhere_{RUN}"), [cluster.conf])
     write(*LIMITS)
     # A deployment has nothing to say, a recompute would: any version that has a newer one may be gone.
     assert join_warnings(pipeline, [cluster.conf]) == []
@@ -497,8 +498,38 @@ def test_payments_beside_the_limits_of_their_cards(cluster: Cluster) -> None:
     assert_same({place: row for place, row in again.items() if place[0] < 8}, wanted)
 
 
-def elsewhere(pipeline: Pipeline) -> dict[str, Any]:
-    return {**pipeline.to_dict()["source"]["join"]["limits"], "topic": f"nowhere_{RUN}"}
+def elsewhere(pipeline: Pipeline, topic: str) -> Pipeline:
+    limits = {**pipeline.to_dict()["source"]["join"]["limits"], "topic": topic}
+    return example("card_spending", {"join": {"limits": limits}})
+
+
+def test_a_joined_topic_that_deletes_has_lost_versions_also_if_it_is_compacted(cluster: Cluster) -> None:
+    pipeline = elsewhere(example("card_spending"), f"cut_{RUN}")
+    (topic,) = (join.topic for join in pipeline.source.join.values())
+    cluster.topics.create(Topic(topic, 1, 1, {"cleanup.policy": "compact,delete"}))
+    producer = Producer(cluster.conf)
+    for card in range(3):
+        producer.produce(topic, json.dumps({"limit": 5, "since": BEGIN.isoformat()}).encode(), str(card))
+    assert producer.flush(30) == 0
+    assert join_warnings(pipeline, [cluster.conf]) == []
+    for done in AdminClient(cluster.conf).delete_records([TopicPartition(topic, 0, 2)]).values():
+        done.result(30)
+    (warning,) = join_warnings(pipeline, [cluster.conf])
+    assert f"Topic {topic} has lost its records before offset 2 of partition 0" in warning
+    (setting,) = set_policy(cluster, topic, "compact").values()
+    setting.result(30)
+    # Kept now, and written once more: compaction takes what has a successor.
+    eventually(lambda: _assert_no_warning(pipeline, cluster))
+
+
+def set_policy(cluster: Cluster, topic: str, policy: str) -> Any:
+    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    return AdminClient(cluster.conf).incremental_alter_configs([resource])
+
+
+def _assert_no_warning(pipeline: Pipeline, cluster: Cluster) -> None:
+    assert join_warnings(pipeline, [cluster.conf]) == []
 
 
 def _assert_read(cluster: Cluster, job_id: str, versions: int) -> None:

@@ -101,7 +101,7 @@ def topics(hopsworks: LocalHopsworks, monkeypatch: pytest.MonkeyPatch) -> Topics
     # librdkafka's broker for tests knows neither settings of topics nor offsets by time.
     found = [PartitionHistory(0, 0, 2, 5, 1), PartitionHistory(1, 0, 0, 0, None)]
     monkeypatch.setattr(offsets, "partition_histories", lambda *_: found)
-    for name in ("compaction", "replaced_since", "kept_since"):
+    for name in ("compaction", "deletes", "replaced_since", "kept_since"):
         monkeypatch.setattr(offsets, name, lambda *_: None)
     return topics
 

@@ -309,6 +309,14 @@ def replaced_since(conf: Mapping[str, Any], topic: str, seconds: float = _SECOND
     return max(0, int(time.time() * 1000) - int(values.get("min.compaction.lag.ms") or 0))
 
 
+def deletes(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -> bool:
+    """Whether the broker removes a topic's records also where there are no newer ones, or does not say.
+
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    return _settings(conf, topic, seconds).get("cleanup.policy") != "compact"
+
+
 def _settings(conf: Mapping[str, Any], topic: str, seconds: float = _SECONDS) -> dict[str, str | None]:
     """Empty without the topic, and where the broker does not tell this client, which is logged."""
     from confluent_kafka import KafkaError as Code

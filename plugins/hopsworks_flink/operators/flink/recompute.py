@@ -253,7 +253,12 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
 
     def _versions(self, pipeline: Pipeline, needs: Reach, interval: Interval) -> dict[str, list[PartitionHistory]]:
         """Which records of joined topics to read: all, so that versions count that were written afterwards."""
-        from hopsworks_flink.clients.kafka.offsets import partition_histories, replaced_since, wait_until_stable
+        from hopsworks_flink.clients.kafka.offsets import (
+            deletes,
+            partition_histories,
+            replaced_since,
+            wait_until_stable,
+        )
         from hopsworks_flink.pipeline.recompute import refuse_lost_versions
 
         found = {}
@@ -264,7 +269,8 @@ class FlinkRecomputeFeaturesOperator(FlinkRunJobOperator):
             partitions = partition_histories(broker, topic, 0, until)
             if not as_bool(self.allow_deleted, "allow_deleted"):
                 kept = replaced_since(broker, topic)
-                refuse_lost_versions(topic, partitions, kept, interval, needs.since)
+                left = partitions if deletes(broker, topic) else []
+                refuse_lost_versions(topic, left, kept, interval, needs.since)
             wait_until_stable(
                 broker, topic, {one.partition: one.end for one in partitions}, self.open_transaction_seconds
             )
