@@ -1,4 +1,4 @@
-"""What leaves out late events, in Flink's own harness."""
+"""What tells late events from others, in Flink's own harness."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 def going_on(harness: Harness, *actions: dict[str, Any]) -> list[int | None]:
     found: list[int | None] = harness.ask({"actions": actions})["events"]
+    return found
+
+
+def late(harness: Harness, *actions: dict[str, Any]) -> list[int]:
+    """Events that are late, less the watermark that they were behind."""
+    found: list[int] = harness.ask({"late": True, "actions": actions})["events"]
     return found
 
 
@@ -46,3 +52,9 @@ def test_what_was_late_is_late_after_a_restart(harness: Harness) -> None:
     assert going_on(harness, *two, {"savepoint": 3}, event(20, 2), event(21, 2)) == [21]
     # One that has seen none yet.
     assert going_on(harness, {"savepoint": 2}, watermark(30, 0), {"savepoint": 1}, event(20)) == [20]
+
+
+def test_late_events_are_told_with_their_watermark_after_a_restart_too(harness: Harness) -> None:
+    seen = (event(7), watermark(10), event(9), event(10), event(11), event(None), event(0))
+    assert late(harness, *seen) == [-1, 0]
+    assert late(harness, *seen, {"savepoint": 1}, event(4), event(11), watermark(20), event(11)) == [-1, 0, -6, -9]

@@ -108,7 +108,7 @@ def compile_plan(pipeline: Pipeline, registered: Iterable[FeatureGroupRef]) -> J
     """
     source, statements, inserts = feature_statements(pipeline, pipeline.feature_groups, registered, record_headers)
     if pipeline.late_topic:
-        statements.append(late.late_table(pipeline))
+        statements += [late.late_step(pipeline), late.late_table(pipeline)]
         inserts.append(late.late_insert(pipeline))
     if pipeline.quarantine_topic:
         statements.append(quarantine.quarantine_table(pipeline))

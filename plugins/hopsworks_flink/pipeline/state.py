@@ -17,7 +17,7 @@ from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import WRITTEN, Join
-from hopsworks_flink.pipeline.sql.events import needs_coordinates
+from hopsworks_flink.pipeline.sql.events import is_running, needs_coordinates
 
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
@@ -55,8 +55,11 @@ _STATELESS_GROUP = (
 _STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 3
-# How sessions stand in the job, and duplicates: numbers that each change of it raises.
+# How sessions stand in the job, SQL's rows for each event, late events and duplicates: numbers that each change of it
+# raises.
 _SESSIONS = 2
+_RUNNING = 2
+_LATE = 2
 _DUPLICATES = 2
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
@@ -98,6 +101,8 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["refused"] = "quarantine"
     for name in _STATELESS_SOURCE:
         source.pop(name, None)
+    if pipeline.late_topic:
+        source["late"] = _LATE
     if pipeline.source.deduplicate:
         source["duplicates"] = _DUPLICATES
     if pipeline.source.join:
@@ -134,6 +139,8 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
         facts["projection"] = True
     if group.has_sessions:
         facts["sessions"] = _SESSIONS
+    if is_running(pipeline, group):
+        facts["running"] = _RUNNING
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
     kept = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]

@@ -19,21 +19,28 @@ import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.data.TimestampData;
 
 /**
- * Runs what leaves out late events in Flink's own harness, one request a line: {"actions"}. An action is {"event": [task,
- * ms or null]}, {"watermark": [task, ms]}, or {"savepoint": tasks}, after which it goes on in so many tasks. The answer:
- * {"events": [ms or null]}, those that go on.
+ * Runs what leaves out late events in Flink's own harness, or, with {"late": true}, what leaves out all others. One request
+ * a line: {"actions"}. An action is {"event": [task, ms or null]}, {"watermark": [task, ms]}, or {"savepoint": tasks}, after
+ * which it goes on in so many tasks. The answer: {"events": [ms or null]}, those that go on; late ones less the watermark.
  */
 public final class OnTimeHarness {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final int KEY_GROUPS = 8;
 
+    private final boolean late;
     private final List<OneInputStreamOperatorTestHarness<RowData, RowData>> tasks = new ArrayList<>();
+
+    private OnTimeHarness(boolean late) {
+        this.late = late;
+    }
 
     public static void main(String[] arguments) throws Exception {
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             ObjectNode answer = JSON.createObjectNode();
-            new OnTimeHarness().run(JSON.readTree(line).get("actions"), answer.putArray("events"));
+            JsonNode request = JSON.readTree(line);
+            new OnTimeHarness(request.path("late").asBoolean())
+                    .run(request.get("actions"), answer.putArray("events"));
             System.out.println(answer);
         }
     }
@@ -56,7 +63,8 @@ public final class OnTimeHarness {
             for (Object one = task.getOutput().poll(); one != null; one = task.getOutput().poll()) {
                 if (one instanceof StreamRecord<?> record) {
                     RowData row = (RowData) record.getValue();
-                    events.add(row.isNullAt(1) ? null : (Long) row.getTimestamp(1, 3).getMillisecond());
+                    Long time = row.isNullAt(1) ? null : (Long) row.getTimestamp(1, 3).getMillisecond();
+                    events.add(late ? (Long) (time - row.getLong(2)) : time);
                 }
             }
         }
@@ -66,7 +74,7 @@ public final class OnTimeHarness {
         tasks.clear();
         for (int task = 0; task < now; task++) {
             var harness = new OneInputStreamOperatorTestHarness<RowData, RowData>(
-                    new OnTime(1), KEY_GROUPS, now, task);
+                    late ? new Late(1) : new OnTime(1), KEY_GROUPS, now, task);
             harness.setup();
             if (state != null) {
                 harness.initializeState(AbstractStreamOperatorTestHarness.repartitionOperatorState(

@@ -114,7 +114,9 @@ def test_what_happened_before_is_read_as_well() -> None:
 def test_late_events_are_told_of_where_they_still_are() -> None:
     pipeline = Pipeline.parse(spec(late="topic"))
     plan = compile_plan(pipeline, registered(pipeline))
-    assert "FROM `t arrived`\nWHERE" in plan.inserts[-1]
+    assert plan.inserts[-1].endswith("FROM `t late`")
+    (late,) = [one["late"] for one in plan.statements if not isinstance(one, str) and "late" in one]
+    assert late == {"table": "t arrived", "view": "t late", "event_time": "__event_time", "watermark": "__watermark"}
     # The topic is read once.
     read, timely = plan.statements[1:3]
     assert read == {"share": {"table": "t", "view": "t arrived", "event_time": "__event_time"}}

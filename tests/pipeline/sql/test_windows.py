@@ -225,26 +225,47 @@ def test_sql_of_sessions(minimal, snapshot, bounded):
     assert inserts == snapshot
 
 
+def steps(pipeline, *, bounded):
+    _, statements, _ = feature_statements(
+        pipeline, pipeline.feature_groups, registered(pipeline), record_headers, bounded=bounded
+    )
+    return [one for one in statements if not isinstance(one, str)]
+
+
+def beside_windows(pipeline, engine):
+    """The pipeline with a second group of fixed windows."""
+    (group,) = pipeline.to_dict()["feature_groups"]
+    other = {**group, "name": "hourly", "window": {"size": "1h"}, "emit": "on_window", "event_time": "window_end"}
+    return Pipeline.parse({**pipeline.to_dict(), "engine": engine, "feature_groups": [group, other]})
+
+
 def test_sessions_wait_for_events_at_their_end(minimal):
     """In the stream a step holds the watermark back; all that reads the events beside it shares them."""
-    sessions = {"gap": "30m"}
-    p = of(minimal, window=sessions, aggregates={"n": "count"})
-
-    def steps(pipeline, *, bounded):
-        _, statements, _ = feature_statements(
-            pipeline, pipeline.feature_groups, registered(pipeline), record_headers, bounded=bounded
-        )
-        return [one for one in statements if not isinstance(one, str)]
-
+    p = of(minimal, window={"gap": "30m"}, aggregates={"n": "count"})
     (step,) = steps(p, bounded=False)
     assert step["sessions"]["view"] == f"{step['sessions']['table']} for sessions"
     assert steps(p, bounded=True) == []
-    (group,) = p.to_dict()["feature_groups"]
-    other = {**group, "name": "hourly", "window": {"size": "1h"}}
     for engine, kinds in {"sql": ["share", "sessions"], "native": ["share", "sessions", "windows"]}.items():
-        two = Pipeline.parse({**p.to_dict(), "engine": engine, "feature_groups": [group, other]})
+        two = beside_windows(p, engine)
         assert [kind for one in steps(two, bounded=False) for kind in one] == kinds
         assert steps(two, bounded=True) == []
+
+
+def test_sqls_rows_of_events_leave_out_what_is_late(minimal):
+    """In the stream a step does so, which remembers the watermark; the windows beside them count a late event."""
+    p = of({**minimal, "engine": "sql"}, window={"size": "30m"}, emit="on_event", aggregates={"n": "count"})
+    (step,) = steps(p, bounded=False)
+    assert step["on_time"]["view"] == f"{step['on_time']['table']} on time"
+    assert steps(p, bounded=True) == []
+    for engine, kinds in {"sql": ["share", "on_time"], "native": ["share", "windows", "windows"]}.items():
+        two = beside_windows(p, engine)
+        assert [kind for one in steps(two, bounded=False) for kind in one] == kinds
+        assert steps(two, bounded=True) == []
+    _, _, (rows, windows) = feature_statements(
+        two := beside_windows(p, "sql"), two.feature_groups, registered(two), record_headers
+    )
+    assert "on time`" in rows
+    assert "on time`" not in windows
 
 
 def test_a_session_needs_what_came_before_it(minimal):

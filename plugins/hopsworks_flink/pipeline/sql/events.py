@@ -64,6 +64,7 @@ def views(pipeline: Pipeline, groups: Sequence[FeatureGroup], *, bounded: bool =
         result.append(_events_by_key(pipeline, key, bounded))
     if not bounded:
         result += [_for_sessions(source, key) for key in _session_keys(pipeline)]
+        result += [_for_running(source, key) for key in _running_keys(pipeline)]
     return result
 
 
@@ -82,7 +83,7 @@ def on_time(pipeline: Pipeline) -> list[Step]:
     return [*steps, {"on_time": {"table": table, "view": names.on_time_view(source), "event_time": EVENT_TIME}}]
 
 
-def late_events_table(pipeline: Pipeline) -> str:
+def events_with_late(pipeline: Pipeline) -> str:
     """Name of what still holds the events that are late."""
     return names.arrived_view(pipeline.source) if pipeline.source.deduplicate else events_table(pipeline)
 
@@ -101,15 +102,35 @@ def _for_sessions(source: Source, key: Sequence[str]) -> Step:
     return {"sessions": {"table": table, "view": view, "event_time": EVENT_TIME, "key": ", ".join(key)}}
 
 
+def _running_keys(pipeline: Pipeline) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(tuple(group.key) for group in pipeline.feature_groups if is_running(pipeline, group)))
+
+
+def is_running(pipeline: Pipeline, group: FeatureGroup) -> bool:
+    """Whether a feature group has a row for each event out of SQL's aggregates of those before it."""
+    return group.emit == "on_event" and group not in pipeline.native_groups
+
+
+def _for_running(source: Source, key: Sequence[str]) -> Step:
+    """A view of a key's events without those that are late, after a restart as well.
+
+    OVER forgets a silent key, and would make a row of a late event with nothing before it.
+    """
+    table, view = names.events_view(source, key), names.running_view(source, key)
+    return {"on_time": {"table": table, "view": view, "event_time": EVENT_TIME, "key": ", ".join(key)}}
+
+
 def is_shared(pipeline: Pipeline, *, bounded: bool = False) -> bool:
     """Whether the events are read once by a step of the plan: SQL shares what it reads, but not with other steps.
 
     :param bounded: as for `views`: there, all is SQL.
     """
-    native, steps = pipeline.native_groups, [*pipeline.native_windows, *_session_keys(pipeline)]
-    sql = [group for group in pipeline.feature_groups if group not in native and not group.has_sessions]
-    topics = [topic for topic in (pipeline.late_topic, pipeline.quarantine_topic) if topic]
-    return not bounded and bool(steps) and len([*steps, *sql, *topics]) > 1
+    late = [pipeline.late_topic] if pipeline.late_topic and pipeline.source.deduplicate is None else []
+    steps = [*pipeline.native_windows, *_session_keys(pipeline), *_running_keys(pipeline), *late]
+    stepped = [group for group in pipeline.feature_groups if group.has_sessions or is_running(pipeline, group)]
+    sql = [group for group in pipeline.feature_groups if group not in [*pipeline.native_groups, *stepped]]
+    quarantine = [pipeline.quarantine_topic] if pipeline.quarantine_topic else []
+    return not bounded and bool(steps) and len([*steps, *sql, *quarantine]) > 1
 
 
 def events_table(pipeline: Pipeline, *, bounded: bool = False) -> str:

@@ -375,19 +375,16 @@ def _insert_on_event(
     produced = dict(over.features)
     produced |= _event_times(group, epoch_milliseconds(sql_identifier(AT)))
     keys = [sql_identifier(column) for column in group.key]
-    events = sql_identifier(names.events_view(pipeline.source, group.key))
+    view = names.events_view if bounded else names.running_view
+    events = sql_identifier(view(pipeline.source, group.key))
     at = [f"CAST({sql_identifier(EVENT_TIME)} AS TIMESTAMP(3)) AS {sql_identifier(AT)}"]
     by, reach = sql_identifier(EVENT_TIME), sql_interval(group.window.size)
     if bounded:
         by, reach = sql_identifier(MILLISECONDS), str(milliseconds(group.window.size))
         at.append(f"{epoch_milliseconds(sql_identifier(EVENT_TIME))} AS {by}")
-        counted = ""
     else:
         at.append(by)
-        # OVER forgets a silent key, and would make a row of a late event with nothing before it.
-        watermark = f"CURRENT_WATERMARK({by})"
-        counted = f"\n  WHERE {watermark} IS NULL OR {by} > {watermark}"
-    inner = f"SELECT\n    {_listed([*keys, *at, *_named(over.values[0])])}\n  FROM {events}{counted}"
+    inner = f"SELECT\n    {_listed([*keys, *at, *_named(over.values[0])])}\n  FROM {events}"
     for values in over.values[1:]:
         inner = f"SELECT\n    {_listed(['*', *_named(values)])}\n  FROM (\n  {inner})"
     sums = _listed([*keys, sql_identifier(AT), *_named(over.sums, " OVER w")])

@@ -6,10 +6,13 @@ from typing import Any
 
 from hopsworks_flink.pipeline.resources import avro_name
 from hopsworks_flink.pipeline.spec import LATE_COLUMNS, Pipeline
+from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.aggregates import EVENT_TIME, epoch_milliseconds
-from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, late_events_table
+from hopsworks_flink.pipeline.sql.events import KAFKA_TIMESTAMP, OFFSET, PARTITION, Step, events_with_late
 from hopsworks_flink.pipeline.sql.features import SINK_KAFKA, create_table
 from hopsworks_flink.pipeline.types import FeatureType, avro_type, sql_identifier
+
+WATERMARK = "__watermark"
 
 
 def late_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
@@ -51,14 +54,21 @@ def late_table(pipeline: Pipeline) -> str:
     return create_table(str(pipeline.late_topic), lines, options, SINK_KAFKA)
 
 
+def late_step(pipeline: Pipeline) -> Step:
+    """A view of the events that arrive behind the watermark, which is beside them; after a restart too."""
+    view = names.late_view(pipeline.source)
+    return {
+        "late": {"table": events_with_late(pipeline), "view": view, "event_time": EVENT_TIME, "watermark": WATERMARK}
+    }
+
+
 def late_insert(pipeline: Pipeline) -> str:
-    """INSERT of the events that arrive behind the watermark.
+    """INSERT of these events.
 
     Such an event may still count in windows that are open: late is not the same as lost.
     """
-    event_time, watermark = sql_identifier(EVENT_TIME), f"CURRENT_WATERMARK({sql_identifier(EVENT_TIME)})"
     made = {
-        "lateness_ms": f"{epoch_milliseconds(watermark)} - ({epoch_milliseconds(event_time)})",
+        "lateness_ms": f"{sql_identifier(WATERMARK)} - ({epoch_milliseconds(sql_identifier(EVENT_TIME))})",
         "kafka_partition": sql_identifier(PARTITION),
         "kafka_offset": sql_identifier(OFFSET),
         "kafka_timestamp": f"({epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
@@ -68,7 +78,5 @@ def late_insert(pipeline: Pipeline) -> str:
     select_list = ",\n  ".join(selected)
     return (
         f"INSERT INTO {sql_identifier(str(pipeline.late_topic))}\nSELECT\n  {select_list}\n"
-        f"FROM {sql_identifier(late_events_table(pipeline))}\n"
-        f"WHERE {event_time} > TO_TIMESTAMP_LTZ(0, 3)\n"
-        f"  AND {watermark} IS NOT NULL\n  AND {event_time} <= {watermark}"
+        f"FROM {sql_identifier(names.late_view(pipeline.source))}"
     )

@@ -43,6 +43,11 @@ def on_time_view(source: Source) -> str:
     return f"{source.topic} on time"
 
 
+def late_view(source: Source) -> str:
+    """The events that are late."""
+    return f"{source.topic} late"
+
+
 def read_view(source: Source) -> str:
     """The events as they come from the source, where others share them."""
     return f"{source.topic} read"
@@ -87,6 +92,11 @@ def events_view(source: Source, key: Sequence[str]) -> str:
 def sessions_view(source: Source, key: Sequence[str]) -> str:
     """These events as sessions see them, in the stream."""
     return f"{events_view(source, key)} for sessions"
+
+
+def running_view(source: Source, key: Sequence[str]) -> str:
+    """These events as running aggregates see them, in the stream: those that are late are left out."""
+    return f"{events_view(source, key)} on time"
 
 
 def group_table(group: FeatureGroup) -> str:

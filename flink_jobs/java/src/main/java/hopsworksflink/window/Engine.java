@@ -23,6 +23,7 @@ import org.apache.flink.table.data.RowData;
 import org.apache.flink.table.operations.SourceQueryOperation;
 import org.apache.flink.table.runtime.typeutils.InternalTypeInfo;
 import org.apache.flink.table.types.DataType;
+import org.apache.flink.table.types.logical.BigIntType;
 import org.apache.flink.table.types.logical.LogicalType;
 import org.apache.flink.table.types.logical.RowType;
 import org.apache.flink.table.types.logical.TimestampType;
@@ -45,8 +46,8 @@ public final class Engine {
     /**
      * Carry out one step.
      *
-     * @param step JSON: {@code {"share": …}}, {@code {"on_time": …}}, {@code {"join": …}},
-     *     {@code {"sessions": …}} or {@code {"windows": …}}.
+     * @param step JSON: {@code {"share": …}}, {@code {"on_time": …}}, {@code {"late": …}},
+     *     {@code {"join": …}}, {@code {"sessions": …}} or {@code {"windows": …}}.
      */
     public static void run(StreamTableEnvironment tables, String step) throws Exception {
         JsonNode parsed = JSON.readTree(step);
@@ -55,6 +56,8 @@ public final class Engine {
             engine.share(parsed.get("share"));
         } else if (parsed.has("on_time")) {
             engine.onTime(parsed.get("on_time"));
+        } else if (parsed.has("late")) {
+            engine.late(parsed.get("late"));
         } else if (parsed.has("join")) {
             engine.join(parsed.get("join"));
         } else if (parsed.has("sessions")) {
@@ -75,9 +78,23 @@ public final class Engine {
         Table table = tables.from(quoted(step.get("table").asText()));
         int time = ((RowType) type(table).getLogicalType()).getFieldIndex(step.get("event_time").asText());
         DataStream<RowData> events = rows(table);
-        DataStream<RowData> stream =
-                chained(events.transform("on time", events.getType(), new OnTime(time)).uid("on time"));
+        String name = step.has("key") ? "on time by " + step.get("key").asText() : "on time";
+        DataStream<RowData> stream = chained(events.transform(name, events.getType(), new OnTime(time)).uid(name));
         view(step, stream, schema(table));
+    }
+
+    /** A view of the events that are late, with the watermark in a last column ({@link Late}). */
+    private void late(JsonNode step) {
+        Table table = tables.from(quoted(step.get("table").asText()));
+        RowType type = (RowType) type(table).getLogicalType();
+        int time = type.getFieldIndex(step.get("event_time").asText());
+        String watermark = step.get("watermark").asText();
+        List<RowType.RowField> fields = new ArrayList<>(type.getFields());
+        fields.add(new RowType.RowField(watermark, new BigIntType(false)));
+        DataStream<RowData> stream = chained(rows(table)
+                .transform("late", InternalTypeInfo.of(new RowType(fields)), new Late(time))
+                .uid("late"));
+        view(step, stream, schema(table).column(watermark, DataTypes.BIGINT().notNull()));
     }
 
     /** A view of events for SQL's sessions, whose ends wait for what may still come ({@link AfterTheEnd}). */

@@ -7,9 +7,8 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.RowData;
 
 /**
- * Leaves out events behind the watermark. Whoever looks for their duplicates has forgotten what was sent before.
- *
- * <p>Refused events, whose time is none, go on.
+ * Leaves out events behind the watermark. Whoever looks for what was before them, duplicates or other events of their
+ * key, has forgotten it.
  */
 final class OnTime extends WithWatermark implements OneInputStreamOperator<RowData, RowData> {
     private static final long serialVersionUID = 1L;
@@ -18,7 +17,7 @@ final class OnTime extends WithWatermark implements OneInputStreamOperator<RowDa
 
     private transient Counter dropped;
 
-    /** @param time where an event has its time, a TIMESTAMP_LTZ(3) that is null or not after 1970 if it is refused. */
+    /** @param time as for {@link #isLate}. */
     OnTime(int time) {
         this.time = time;
     }
@@ -31,9 +30,7 @@ final class OnTime extends WithWatermark implements OneInputStreamOperator<RowDa
 
     @Override
     public void processElement(StreamRecord<RowData> element) {
-        RowData event = element.getValue();
-        long at = event.isNullAt(time) ? 0 : event.getTimestamp(time, 3).getMillisecond();
-        if (0 < at && at <= watermark) {
+        if (isLate(element.getValue(), time)) {
             dropped.inc();
         } else {
             output.collect(element);

@@ -42,7 +42,18 @@ abstract class WithWatermark extends AbstractStreamOperator<RowData> {
         watermarks.update(List.of(watermark));
     }
 
-    void remember(Watermark mark) {
+    /**
+     * Whether an event is behind the watermark.
+     *
+     * @param time where it has its time, a TIMESTAMP_LTZ(3) that is null or not after 1970 if the event is refused: such
+     *     a one is never late.
+     */
+    final boolean isLate(RowData event, int time) {
+        long at = event.isNullAt(time) ? 0 : event.getTimestamp(time, 3).getMillisecond();
+        return 0 < at && at <= watermark;
+    }
+
+    final void remember(Watermark mark) {
         watermark = Math.max(watermark, mark.getTimestamp());
     }
 }
