@@ -106,8 +106,9 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
     if pipeline.source.deduplicate:
         source["duplicates"] = _DUPLICATES
     if pipeline.source.join:
+        # One after the other: the events of each have the columns of those before.
+        source["join"] = [[name, _versions(join)] for name, join in pipeline.source.join.items()]
         # Events wait for their versions with all their columns.
-        source["join"] = {name: _versions(join) for name, join in pipeline.source.join.items()}
         source["events"] = [[name, str(kind)] for name, kind in pipeline.source.columns.items()]
         source["beside"] = [pipeline.source.on_decode_error, needs_coordinates(pipeline)]
     if more := {name: column.more for name, column in pipeline.source.declared.items() if column.more}:
@@ -122,9 +123,10 @@ def _versions(join: Join) -> dict[str, Any]:
     facts = join.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     for name in _STATELESS_SOURCE:
         facts.pop(name, None)
-    columns = [*join.by.values(), *join.taken.values()]
+    columns = [*join.by.values(), *join.taken.values(), *join.time_columns]
     facts["columns"] = {name: join.declared[name].model_dump(mode="json") for name in columns}
-    return {**facts, "taken": join.taken}
+    # By their places, in state as well.
+    return {**facts, "by": list(join.by.items()), "taken": list(join.taken.items())}
 
 
 def _group(pipeline: Pipeline, group: FeatureGroup) -> str:

@@ -364,6 +364,45 @@ def test_what_becomes_of_state_when_a_join_changes() -> None:
     assert outcome(plain, {**plain, "source": {**plain["source"], "join": joined()}}) == "rewarms"
 
 
+LOCAL = {"type": "timestamp", "zone": "Europe/Stockholm"}
+BOTH = {"card": "bigint", "tid": "string", "most": "double", "least": "double", "since": LOCAL}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"columns": ["most", "least"]}, {"columns": ["least", "most"]}),
+        ({}, {"schema": dict(reversed(BOTH.items()))}),
+        ({}, {"by": ["tid", "card"]}),
+        ({"columns": "most"}, {"columns": "most", "schema": {**BOTH, "since": {**LOCAL, "zone": "UTC"}}}),
+        ({"columns": "most"}, {"columns": "most", "schema": {**BOTH, "since": {**LOCAL, "path": "valid.since"}}}),
+        (
+            {"columns": "most", "event_time": {"expression": "COALESCE(since, since)"}},
+            {
+                "columns": "most",
+                "event_time": {"expression": "COALESCE(since, since)"},
+                "schema": {**BOTH, "since": {**LOCAL, "zone": "UTC"}},
+            },
+        ),
+    ],
+    ids=["columns", "schema", "by", "zone", "path", "expression"],
+)
+def test_what_state_holds_by_its_place_or_since_a_time_is_rewarmed(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """Restored, a version would belong to another key, hold since another time, or have its columns mixed up."""
+    facts = {"format": "json", "schema": BOTH, "event_time": {"column": "since"}, "by": ["card", "tid"]}
+    one, other = (spec(joined(**facts | changes)) | {"feature_groups": GROUPS} for changes in (before, after))
+    assert outcome(one, one) == "keeps"
+    assert outcome(one, other) == "rewarms"
+
+
+def test_joins_in_another_order_are_rewarmed() -> None:
+    """The events of each wait with the columns of those before."""
+    two = {**joined(columns=["most"]), "tiers": {**LIMITS, "topic": "tiers", "columns": ["currency"]}}
+    assert outcome(spec(two), spec(dict(reversed(two.items())))) == "rewarms"
+
+
 def test_versions_that_a_topic_has_lost() -> None:
     whole, cut = [PartitionHistory(0, 0, 0, 9, None)], [PartitionHistory(0, 4, 4, 9, START)]
     first = START - 60 * MINUTE

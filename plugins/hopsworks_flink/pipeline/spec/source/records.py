@@ -83,6 +83,15 @@ class Records(Model):
         return {name: column for name, column in self.declared.items() if column is not None and column.is_beside}
 
     @property
+    def time_columns(self) -> list[str]:
+        """The columns that say when something happened."""
+        if self.event_time.expression is None:
+            return [self.event_time.column] if self.event_time.column is not None else []
+        from hopsworks_flink.pipeline.expressions import Expression
+
+        return sorted(Expression.parse(self.event_time.expression, self.columns).columns)
+
+    @property
     def has_key_column(self) -> bool:
         """Whether a column is the records' key."""
         return any(column.key for column in self.beside_columns.values())
