@@ -108,7 +108,8 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
     if pipeline.source.join:
         # One after the other: the events of each have the columns of those before.
         source["join"] = [[name, _versions(join)] for name, join in pipeline.source.join.items()]
-        # Events wait for their versions with all their columns.
+    if pipeline.source.join or pipeline.source.deduplicate:
+        # Events wait with all their columns.
         source["events"] = [[name, str(kind)] for name, kind in pipeline.source.columns.items()]
         source["beside"] = [pipeline.source.on_decode_error, needs_coordinates(pipeline)]
     if more := {name: column.more for name, column in pipeline.source.declared.items() if column.more}:

@@ -12,7 +12,7 @@ from hopsworks_flink.pipeline.interval import Interval
 from hopsworks_flink.pipeline.plan import compile_plan, replay_since
 from hopsworks_flink.pipeline.recompute import PartitionHistory, compile_recompute, reach, recomputable
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.pipeline.state import state_signature
+from hopsworks_flink.pipeline.state import state_outcome, state_signature
 from hopsworks_flink.testing import evaluate
 from tests.support.pipelines import registered
 
@@ -109,6 +109,23 @@ def test_what_happened_before_is_read_as_well() -> None:
     needs = [reach(one, recomputable(one), interval, timedelta(0)).since for one in (plain, pipeline)]
     assert needs[0] - needs[1] == 10 * MINUTE
     assert state_signature(pipeline).source != state_signature(plain).source
+
+
+def test_events_wait_with_all_their_columns() -> None:
+    """Their state fits no others; where two columns only change their places, one would be taken for the other."""
+    json = {"format": "json"}
+    columns = {"card": "bigint", "at": "bigint", "tid": "string", "part": "int", "v": "double"}
+    running = state_signature(Pipeline.parse(spec(refused="quarantine", **json))).marks()
+    for changes in (
+        {"schema": {**columns, "more": "string"}},
+        {"schema": dict(reversed(columns.items()))},
+        {"schema": {**columns, "part": "bigint"}},
+        {"on_decode_error": "quarantine"},
+    ):
+        wanted = state_signature(Pipeline.parse(spec(**json, **{"refused": "quarantine", **changes}))).marks()
+        assert state_outcome(wanted, running)[0] == "rewarms", changes
+    wanted = state_signature(Pipeline.parse(spec(refused="quarantine", max_disorder="9s", **json))).marks()
+    assert state_outcome(wanted, running) == ("keeps", [])
 
 
 def test_late_events_are_told_of_where_they_still_are() -> None:
