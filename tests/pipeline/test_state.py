@@ -171,6 +171,28 @@ def test_panes_go_on_with_the_lengths_that_there_are(window, go_on):
     assert panes_go_on(wanted.marks(), running.marks()) is go_on
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"engine": "sql"}, "rewarms"),
+        ({"window": {"gap": "10m"}}, "rewarms"),
+        # Whose state tells what it is.
+        ({}, "keeps"),
+    ],
+)
+def test_features_that_change_their_names(settings, found):
+    """SQL's accumulators lie in the order of the registered features: one would go on as the other."""
+
+    def marks(first, second):
+        aggregates = {first: {"sum": "amount"}, second: {"sum": "fee"}}
+        group = {**SPEC["feature_groups"][1], "aggregates": aggregates}
+        group["window"] = settings.get("window", group["window"])
+        spec = changed(("source", "schema", "fee"), "double") | {"feature_groups": [group]}
+        return state_signature(Pipeline.parse({**spec, "engine": settings.get("engine", "native")})).marks()
+
+    assert state_outcome(marks("paid", "kept"), marks("kept", "paid"))[0] == found
+
+
 def test_what_begins_anew():
     assert outcome(SPEC, fresh=True)[0] == "resets"
     assert state_outcome(state_signature(Pipeline.parse(SPEC)).marks(), None)[0] == "resets"

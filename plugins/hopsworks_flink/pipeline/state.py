@@ -146,17 +146,18 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
         facts["running"] = _RUNNING
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
-    kept = [_accumulator(aggregate, group) for aggregate in group.aggregates.values()]
+    aggregates = {name: _accumulator(aggregate, group) for name, aggregate in group.aggregates.items()}
     used = [column for aggregate in group.aggregates.values() for column in aggregate.columns]
-    accumulators = {"kept": kept, "types": {name: _type(pipeline, name) for name in used}}
+    types = {name: _type(pipeline, name) for name in used}
     if group in pipeline.native_groups:
         # Found again by what they are, wherever they stand.
-        kept.sort(key=json.dumps)
+        kept = sorted(aggregates.values(), key=json.dumps)
         if group.is_joined:
             # Each has a total of its own.
             facts["lengths"] = [milliseconds(length) for length in group.lengths]
-        return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest(accumulators)}"
-    return _digest({**facts, "accumulators": accumulators})
+        return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest({'kept': kept, 'types': types})}"
+    # Found again by their places, which are those of the registered features.
+    return _digest({**facts, "accumulators": {"kept": list(aggregates.items()), "types": types}})
 
 
 def _accumulator(aggregate: Aggregate, group: FeatureGroup) -> dict[str, Any]:
