@@ -193,6 +193,19 @@ def test_features_that_change_their_names(settings, found):
     assert state_outcome(marks("paid", "kept"), marks("kept", "paid"))[0] == found
 
 
+@pytest.mark.parametrize("engine", ["native", "sql"])
+def test_a_condition_over_a_column_of_another_type(engine):
+    """Native windows know an aggregate by its SQL, and its types are in that."""
+
+    def marks(kind):
+        group = {**SPEC["feature_groups"][1], "aggregates": {"n": {"count": "*", "where": "items > 1"}}}
+        spec = changed(("source", "schema", "items"), {"type": kind, "header": "items"}) | {"feature_groups": [group]}
+        return state_signature(Pipeline.parse({**spec, "engine": engine})).marks()
+
+    assert state_outcome(marks("bigint"), marks("int"))[0] == "rewarms"
+    assert panes_go_on(marks("bigint"), marks("int")) is (engine == "native")
+
+
 def test_what_begins_anew():
     assert outcome(SPEC, fresh=True)[0] == "resets"
     assert state_outcome(state_signature(Pipeline.parse(SPEC)).marks(), None)[0] == "resets"

@@ -147,8 +147,7 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
     aggregates = {name: _accumulator(aggregate, group) for name, aggregate in group.aggregates.items()}
-    used = [column for aggregate in group.aggregates.values() for column in aggregate.columns]
-    types = {name: _type(pipeline, name) for name in used}
+    types = {name: _type(pipeline, name) for name in _read(pipeline, group)}
     if group in pipeline.native_groups:
         # Found again by what they are, wherever they stand.
         kept = sorted(aggregates.values(), key=json.dumps)
@@ -158,6 +157,16 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
         return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest({'kept': kept, 'types': types})}"
     # Found again by their places, which are those of the registered features.
     return _digest({**facts, "accumulators": {"kept": list(aggregates.items()), "types": types}})
+
+
+def _read(pipeline: Pipeline, group: FeatureGroup) -> set[str]:
+    """The columns that a group's aggregates and their conditions name."""
+    from hopsworks_flink.pipeline.expressions import Expression
+
+    columns, found = pipeline.source.all_columns, set[str]()
+    for aggregate in group.aggregates.values():
+        found |= {*aggregate.columns, *(Expression.parse(aggregate.where, columns).columns if aggregate.where else ())}
+    return found
 
 
 def _accumulator(aggregate: Aggregate, group: FeatureGroup) -> dict[str, Any]:
