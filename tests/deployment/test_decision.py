@@ -58,6 +58,7 @@ CASES = [
     # --- nothing runs: what the new job starts from
     ("first deployment", EMPTY, None, RESTORE, Submit, start(None)),
     ("first deployment, rewarm", EMPTY, None, REWARM, Submit, start(None)),
+    ("unknown to this cluster, rewarm said", EMPTY, None, asked("rewarm", watermark=5), Submit, start(None, True, 5)),
     ("first deployment, named", EMPTY, None, NAMED, Submit, start("named")),
     ("ended with savepoint", seen(job("FINISHED"), left=SAVEPOINT), None, RESTORE, Submit, start("sp")),
     ("cancelled, checkpoint", seen(job("CANCELED"), left=CHECKPOINT), None, RESTORE, Submit, start("chk", False, W)),

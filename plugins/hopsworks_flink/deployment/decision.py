@@ -331,7 +331,7 @@ def _decide_without_job(
     left = facts.left or RestorePoint(None, "no earlier job is known")
     policy = with_state(policy, marks_before(previous, left, known), left)
     if policy.state == "rewarm":
-        if previous is None and known is None:
+        if previous is None and known is None and policy.watermark is None:
             return begin(Start(None, "there is nothing to rewarm after"))
         return _begin_rewarmed(_rewarm(facts, known, policy), left, policy, ended, begin)
     if left.path:
