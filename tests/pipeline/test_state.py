@@ -206,6 +206,21 @@ def test_a_condition_over_a_column_of_another_type(engine):
     assert panes_go_on(marks("bigint"), marks("int")) is (engine == "native")
 
 
+@pytest.mark.parametrize(("window", "found"), [({"gap": "10m"}, "rewarms"), ({"size": "1h"}, "keeps")])
+def test_derived_columns_in_another_order(window, found):
+    """The events of sessions wait as rows, whose columns have no names there."""
+
+    def marks(*names):
+        made = {name: {"expression": f"amount * {len(name)}", "type": "double"} for name in names}
+        aggregates = {"least": {"min": "low"}, "most": {"max": "high"}}
+        group = {**SPEC["feature_groups"][1], "window": window, "aggregates": aggregates}
+        spec = {**SPEC, "source": {**SPEC["source"], "derive": made}, "feature_groups": [group]}
+        return state_signature(Pipeline.parse(spec)).marks()
+
+    assert state_outcome(marks("low", "high"), marks("high", "low"))[0] == found
+    assert state_outcome(marks("low", "more", "high"), marks("more", "low", "high"))[0] == "keeps"
+
+
 def test_what_begins_anew():
     assert outcome(SPEC, fresh=True)[0] == "resets"
     assert state_outcome(state_signature(Pipeline.parse(SPEC)).marks(), None)[0] == "resets"

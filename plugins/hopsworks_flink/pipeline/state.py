@@ -140,14 +140,17 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     if group.is_projection:
         # What rows are made of is no state; that there are some shapes the job.
         facts["projection"] = True
+    read = _read(pipeline, group)
     if group.has_sessions:
         facts["sessions"] = _SESSIONS
+        # Until a session ends its events wait, as rows of these.
+        facts["rows"] = [name for name in pipeline.source.all_columns if name in {*group.key, *read}]
     if is_running(pipeline, group):
         facts["running"] = _RUNNING
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
     aggregates = {name: _accumulator(aggregate, group) for name, aggregate in group.aggregates.items()}
-    types = {name: _type(pipeline, name) for name in _read(pipeline, group)}
+    types = {name: _type(pipeline, name) for name in read}
     if group in pipeline.native_groups:
         # Found again by what they are, wherever they stand.
         kept = sorted(aggregates.values(), key=json.dumps)
