@@ -262,6 +262,30 @@ def test_windows_that_a_drained_job_emitted_early_are_computed_again(
         assert told(decision.start) == expected
 
 
+@pytest.mark.parametrize("found", [EMPTY, seen(job("FINISHED", OTHER)), seen(job("RUNNING", OTHER), watermark=W + 5)])
+@pytest.mark.parametrize(
+    ("state", "path", "expected"),
+    [
+        ("auto", DRAINED.path, start(None, True, W)),
+        ("restore", DRAINED.path, start(DRAINED.path)),
+        ("auto", "s3://sp/savepoint", start("s3://sp/savepoint")),
+    ],
+)
+def test_so_they_are_where_the_task_names_its_savepoint(
+    found: DeploymentFacts, state: Any, path: str, expected: Any
+) -> None:
+    decision = decide(HASH, found, None, asked(state, marks=MARKS, savepoint_path=path))
+    assert isinstance(decision, (Submit, Replace))
+    assert told(decision.start) == expected
+    assert ("was drained" in decision.reason) is expected[1]
+
+
+def test_a_named_savepoint_that_does_not_tell_what_was_complete_is_refused() -> None:
+    decision = decide(HASH, EMPTY, None, asked("auto", marks=MARKS, savepoint_path="s3://sp/drained/sp"))
+    assert isinstance(decision, Refuse)
+    assert re.search("was drained.*its watermark is not known.*rewarm_from", decision.reason)
+
+
 def test_a_job_that_is_no_pipeline_goes_on_from_what_it_left_when_it_was_drained() -> None:
     decision = decide(HASH, seen(job("FINISHED", HASH), left=DRAINED), None, RESTORE)
     assert isinstance(decision, Submit)

@@ -197,6 +197,7 @@ def decide(desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | N
     :param facts: what Flink shows; it is the truth about what runs.
     :param known: what an earlier deployment remembered; it counts only where Flink has forgotten.
     """
+    policy = _without_drained(policy)
     active = [job for job in facts.jobs if not job.is_terminal]
     if len(active) > 1:
         listed = ", ".join(f"{job.job_id} ({job.state})" for job in sorted(active, key=lambda job: job.start_time))
@@ -208,6 +209,15 @@ def decide(desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | N
     if active:
         return _decide_for_active(desired_hash, active[0], facts, known, policy)
     return _decide_without_job(desired_hash, facts, known, policy)
+
+
+def _without_drained(policy: StartPolicy) -> StartPolicy:
+    """With ``auto`` a drained job is followed by a rewarm, also where the task names its savepoint."""
+    named = RestorePoint(policy.savepoint_path, "named by the task")
+    if policy.state != "auto" or not policy.marks or not named.drained:
+        return policy
+    watermark = policy.watermark if policy.watermark is not None else named.complete
+    return replace(policy, savepoint_path=None, state="rewarm", why=DRAINED, watermark=watermark)
 
 
 def _decide_for_active(
@@ -331,7 +341,7 @@ def _decide_without_job(
     left = facts.left or RestorePoint(None, "no earlier job is known")
     policy = with_state(policy, marks_before(previous, left, known), left)
     if policy.state == "rewarm":
-        if previous is None and known is None and policy.watermark is None:
+        if previous is None and known is None and policy.watermark is None and not policy.why:
             return begin(Start(None, "there is nothing to rewarm after"))
         return _begin_rewarmed(_rewarm(facts, known, policy), left, policy, ended, begin)
     if left.path:

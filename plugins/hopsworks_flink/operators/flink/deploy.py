@@ -87,8 +87,8 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         something else (of native windows with other aggregates those that stay go on); ``fresh`` leaves it behind;
         ``rewarm``, for feature pipelines, leaves it behind as well, but reads again what the open windows need;
         default: ``auto`` (templated).
-    :param savepoint_path: start from this savepoint or retained checkpoint instead; None: as ``state`` says
-        (templated).
+    :param savepoint_path: start from this savepoint or retained checkpoint instead; after that of a drained job
+        ``auto`` rewarms a feature pipeline, whose open windows are not in it; None: as ``state`` says (templated).
     :param allow_non_restored_state: start also if the savepoint holds state that the job has no use for; default: false
         (templated).
     :param savepoint_directory: where savepoints go; None: the cluster's default (templated).
