@@ -283,6 +283,7 @@ def test_job_without_checkpoints(deploy: Deploy, flink: FlinkStub) -> None:
     [
         ({"state": "warm"}, "state must be one of auto, restore, rewarm, fresh, not 'warm'"),
         ({"state": "rewarm"}, "state='rewarm' is for feature pipelines"),
+        ({"state": "fresh", "savepoint_path": "/sp"}, "savepoint_path and state='fresh' contradict each other; leave"),
         ({"parallelism": "many"}, "parallelism must be a whole number, not 'many'"),
         ({"parallelism": 0}, "parallelism must be at least 1"),
         ({"program": "no_such_program"}, "neither the path of a .py file nor one of the programs"),

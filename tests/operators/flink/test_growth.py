@@ -304,6 +304,17 @@ def test_state_of_another_topic_of_the_same_name_is_refused(platform: Platform, 
     assert platform.deploy()["state"] == "restore", "the same topic as before"
 
 
+@pytest.mark.parametrize(
+    ("state", "name", "given"),
+    [("rewarm", "savepoint_path", "/sp"), ("restore", "rewarm_from", 1_000_000), ("fresh", "rewarm_from", 1_000_000)],
+)
+def test_what_a_state_would_pass_over_is_refused(platform: Platform, state: str, name: str, given: Any) -> None:
+    platform.deploy()
+    with pytest.raises(AirflowFailException, match=f"{name} and state='{state}' contradict each other"):
+        platform.deploy(state=state, **{name: given})
+    assert not platform.steps
+
+
 @pytest.mark.parametrize("why", ["compacted", "restore"])
 def test_panes_go_on_where_groups_grow_and_the_past_cannot_be_read(
     platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str], why: str

@@ -306,13 +306,22 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
                 "state='rewarm' is for feature pipelines (FlinkDeployFeaturePipelineOperator): only there it is known "
                 "what a program has to read again. Choose 'auto', 'restore' or 'fresh'."
             )
+        rewarm_from = self._rewarm_from()
+        for name, given, ignored_by in (
+            ("savepoint_path", self.savepoint_path or None, ("rewarm", "fresh")),
+            ("rewarm_from", rewarm_from, ("restore", "fresh")),
+        ):
+            if given is not None and state in ignored_by:
+                raise ConfigurationError(
+                    f"{name} and state={state!r} contradict each other; leave {name} empty, or choose another state."
+                )
         grace_period, timeout = as_float(self.grace_period, "grace_period"), as_float(self.timeout, "timeout")
         return DeploymentPolicy(
             state=state,  # type: ignore[arg-type]
             savepoint_path=self.savepoint_path or None,
             savepoint_directory=self.savepoint_directory or None,
             allow_non_restored_state=as_bool(self.allow_non_restored_state, "allow_non_restored_state"),
-            rewarm_from=self._rewarm_from(),
+            rewarm_from=rewarm_from,
             health=Bounds(
                 require_checkpoint=as_bool(self.require_checkpoint, "require_checkpoint"),
                 grace_period=grace_period,
