@@ -280,6 +280,17 @@ def test_so_they_are_where_the_task_names_its_savepoint(
     assert ("was drained" in decision.reason) is expected[1]
 
 
+@pytest.mark.parametrize("marks", [MARKS, OTHER_WINDOWS])
+def test_a_named_savepoint_is_taken_and_what_it_may_mean_is_said(marks: dict[str, str]) -> None:
+    ended, running = (replace(job(state, OTHER), marks=marks) for state in ("FINISHED", "RUNNING"))
+    for found, known in ((seen(ended), None), (seen(running), None), (EMPTY, replace(PROVEN, marks=marks))):
+        decision = decide(HASH, found, known, asked("auto", marks=MARKS, savepoint_path="named"))
+        assert isinstance(decision, (Submit, Replace))
+        assert told(decision.start) == start("named")
+        said = "it means something else: cards_1 has another key, other windows" in decision.reason
+        assert said is (marks is not MARKS)
+
+
 def test_a_named_savepoint_that_does_not_tell_what_was_complete_is_refused() -> None:
     decision = decide(HASH, EMPTY, None, asked("auto", marks=MARKS, savepoint_path="s3://sp/drained/sp"))
     assert isinstance(decision, Refuse)

@@ -236,7 +236,7 @@ def _decide_for_active(
         why = f"job {job.job_id} was started with another deployment {other}"
     if policy.state == "fresh":
         return Replace(job, False, _start_as_asked(policy), f"{why}; {_BY_CHOICE}")
-    policy = with_state(policy, job.marks)
+    policy, why = with_state(policy, job.marks), why + _told_of_named(policy, job.marks)
     if job.state in UNWELL_STATES and facts.unwell_for < policy.patience and not policy.savepoint_path:
         return Wait(job, f"{why}, but is {job.state}; it may recover and take a savepoint")
     if policy.state == "rewarm":
@@ -336,9 +336,11 @@ def _decide_without_job(
             return Recover(previous, start, ended + suffix, panes)
         return Submit(previous, start, ended + suffix, panes)
 
-    if policy.savepoint_path or policy.state == "fresh":
-        return begin(_start_as_asked(policy), f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else "")
     left = facts.left or RestorePoint(None, "no earlier job is known")
+    if policy.savepoint_path or policy.state == "fresh":
+        by_choice = f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else ""
+        named = _told_of_named(policy, marks_before(previous, left, known))
+        return begin(_start_as_asked(policy), by_choice or named)
     policy = with_state(policy, marks_before(previous, left, known), left)
     if policy.state == "rewarm":
         if previous is None and known is None and policy.watermark is None and not policy.why:
@@ -399,6 +401,18 @@ def _after_forgotten(known: KnownDeployment, begin: Callable[..., Decision]) -> 
         origin = f"the state that was kept for job {known.job_id}, which Flink does not know"
         return begin(Start(known.path, origin, watermark=known.watermark))
     return begin(Start(None, f"job {known.job_id} was never seen healthy and was to start without state"))
+
+
+def _told_of_named(policy: StartPolicy, running: Mapping[str, str] | None) -> str:
+    """What is said where a state is named and the file has changed: nothing tells what the state was made for.
+
+    :param running: marks of the job that runs, or ran last.
+    """
+    outcome, reasons = state_outcome(policy.marks, running)
+    if not policy.savepoint_path or outcome != "rewarms":
+        return ""
+    found = "; ".join(reasons)
+    return f"; the named state is taken as it is, and if it is the last job's, it means something else: {found}"
 
 
 def _start_as_asked(policy: StartPolicy) -> Start:
