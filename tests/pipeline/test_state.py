@@ -221,6 +221,26 @@ def test_derived_columns_in_another_order(window, found):
     assert state_outcome(marks("low", "more", "high"), marks("more", "low", "high"))[0] == "keeps"
 
 
+@pytest.mark.parametrize(
+    ("engine", "before", "after", "found"),
+    [
+        ("native", {"on_empty": "zero"}, {"on_empty": "null"}, "keeps"),
+        ("sql", {"on_empty": "zero"}, {"on_empty": "null"}, "rewarms"),
+        ("sql", {"on_empty": "zero"}, {"on_empty": "zero", "default": 0}, "rewarms"),
+        ("sql", {"on_empty": "null"}, {"on_empty": "null", "default": 0}, "keeps"),
+    ],
+)
+def test_rows_of_empty_windows(engine, before, after, found):
+    """SQL's rows wait to be joined, with the word that they are empty where a feature asks for it."""
+
+    def marks(on_empty, **default):
+        aggregates = {"n": "count", "paid": {"sum": "amount", **default}}
+        group = {**SPEC["feature_groups"][1], "on_empty": on_empty, "aggregates": aggregates}
+        return state_signature(Pipeline.parse({**SPEC, "engine": engine, "feature_groups": [group]})).marks()
+
+    assert state_outcome(marks(**after), marks(**before))[0] == found
+
+
 def test_what_begins_anew():
     assert outcome(SPEC, fresh=True)[0] == "resets"
     assert state_outcome(state_signature(Pipeline.parse(SPEC)).marks(), None)[0] == "resets"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
-from hopsworks_flink.pipeline.spec.aggregates import PAIRS, Aggregate
+from hopsworks_flink.pipeline.spec.aggregates import COUNTS, PAIRS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import WRITTEN, Join
 from hopsworks_flink.pipeline.sql.events import is_running, needs_coordinates
@@ -135,8 +135,10 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     for name in _STATELESS_GROUP:
         facts.pop(name, None)
     if "on_empty" in facts:
-        # Which row it is makes no difference.
-        facts["on_empty"] = True
+        # Which row it is makes no difference, but SQL's rows wait with the word that they are empty where it is asked.
+        columns, aggregates = pipeline.source.all_columns, group.aggregates.values()
+        zeros = [one for one in aggregates if one.function not in COUNTS and one.zero_where_empty(columns)]
+        facts["on_empty"] = group in pipeline.native_groups or (group.on_empty == "zero" and bool(zeros))
     if group.is_projection:
         # What rows are made of is no state; that there are some shapes the job.
         facts["projection"] = True
@@ -149,17 +151,17 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
         facts["running"] = _RUNNING
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
-    aggregates = {name: _accumulator(aggregate, group) for name, aggregate in group.aggregates.items()}
+    accumulators = {name: _accumulator(aggregate, group) for name, aggregate in group.aggregates.items()}
     types = {name: _type(pipeline, name) for name in read}
     if group in pipeline.native_groups:
         # Found again by what they are, wherever they stand.
-        kept = sorted(aggregates.values(), key=json.dumps)
+        kept = sorted(accumulators.values(), key=json.dumps)
         if group.is_joined:
             # Each has a total of its own.
             facts["lengths"] = [milliseconds(length) for length in group.lengths]
         return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest({'kept': kept, 'types': types})}"
     # Found again by their places, which are those of the registered features.
-    return _digest({**facts, "accumulators": {"kept": list(aggregates.items()), "types": types}})
+    return _digest({**facts, "accumulators": {"kept": list(accumulators.items()), "types": types}})
 
 
 def _read(pipeline: Pipeline, group: FeatureGroup) -> set[str]:
