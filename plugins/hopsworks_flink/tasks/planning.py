@@ -51,6 +51,7 @@ from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 Action = Literal["create", "change", "none"]
 #: What a deployment may need an approval for.
 APPROVABLE = ("rewarm", "fresh", "feature_group")
+_APPENDED = "a deployment appends it (on_drift='append'): older rows are materialized first, and the job is rewarmed"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Resource:
 
     :param details: what is otherwise, sentence parts.
     :param same_rows: of a feature group: whether it is registered with the features, and all else that rows depend on.
+    :param grows: of a feature group: whether a deployment appends features.
     """
 
     kind: Literal["topic", "feature_group", "job"]
@@ -77,6 +79,7 @@ class Resource:
     action: Action
     details: Sequence[str] = ()
     same_rows: bool = False
+    grows: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class Comparison:
         return {
             "pipeline": self.pipeline,
             "changes": self.changes,
-            "resources": [_without(asdict(resource), "same_rows") for resource in self.resources],
+            "resources": [_without(asdict(resource), "same_rows", "grows") for resource in self.resources],
             "state": {"outcome": self.state, "reasons": list(self.state_reasons)},
             "warnings": list(self.warnings),
             "left_to_sql": dict(self.left_to_sql),
@@ -150,6 +153,9 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
     reasons: list[str] = []
     if job.action != "none":
         outcome, reasons = _state(pipeline, deployment, marks, left)
+    growing = [f"{group.name} gets features" for group in groups if group.grows]
+    if outcome == "keeps" and growing and not panes_go_on(state_signature(pipeline).marks(), marks):
+        outcome, reasons = "rewarms", growing
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
         if (
@@ -187,8 +193,8 @@ def approval_reasons(comparison: Comparison, approve: Sequence[str]) -> list[str
     return found
 
 
-def _without(data: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != name}
+def _without(data: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in names}
 
 
 def _state(
@@ -259,22 +265,23 @@ def _feature_groups(session: HopsworksSession, pipeline: Pipeline) -> tuple[list
         warnings += online_warnings(pipeline, group, shape_of(registered).online_types)
         arguments = feature_group_arguments(pipeline, group)
         found = session.differences(registered, arguments)
+        grows = bool(found) and _grows(session, registered, arguments)
         if found:
-            found.append(_consequence(session, registered, arguments))
+            found.append(_APPENDED if grows else "a deployment refuses this: raise the version")
         words = session.missing_words(registered, arguments).told()
         if words:
             words.append("a deployment writes this, and the job goes on")
         action: Action = "change" if found or words else "none"
-        resources.append(Resource("feature_group", group.full_name, action, [*found, *words], same_rows=not found))
+        resources.append(Resource("feature_group", group.full_name, action, [*found, *words], not found, grows))
     return resources, warnings
 
 
-def _consequence(session: HopsworksSession, registered: Any, arguments: Mapping[str, Any]) -> str:
+def _grows(session: HopsworksSession, registered: Any, arguments: Mapping[str, Any]) -> bool:
     try:
         session.lacking_features(registered, arguments)
     except HopsworksConflictError:
-        return "a deployment refuses this: raise the version"
-    return "a deployment appends it (on_drift='append'): older rows are materialized first, and the job is rewarmed"
+        return False
+    return True
 
 
 def _job(

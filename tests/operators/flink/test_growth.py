@@ -315,6 +315,24 @@ def test_what_a_state_would_pass_over_is_refused(platform: Platform, state: str,
     assert not platform.steps
 
 
+@pytest.mark.parametrize("state", ["auto", "restore"])
+def test_a_plan_knows_that_a_group_without_windows_that_grows_is_rewarmed(
+    platform: Platform, tmp_path: Path, state: Any
+) -> None:
+    rows: dict[str, Any] = {"name": "rows", "key": ["card"], "features": {"paid": "amount"}}
+    platform.spec["feature_groups"].append(rows)
+    pipeline = Pipeline.parse(platform.spec)
+    with HopsworksHook().session() as session:
+        session.create_feature_group(**feature_group_arguments(pipeline, pipeline.feature_groups[-1]))
+    platform.deploy()
+    rows["features"]["at"] = "at"
+    file = tmp_path / "cards.yaml"
+    file.write_text(json.dumps(platform.spec))
+    planned = compare(str(file), Deployment(state=state))
+    assert (planned.state, planned.state_reasons) == ("rewarms", ["rows_1 gets features"])
+    assert platform.deploy(state=state)["state"] == "rewarm"
+
+
 @pytest.mark.parametrize("why", ["compacted", "restore"])
 def test_panes_go_on_where_groups_grow_and_the_past_cannot_be_read(
     platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str], why: str
