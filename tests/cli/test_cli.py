@@ -75,6 +75,31 @@ def test_evaluate_prints_a_table():
     assert first.split() == ["8", "1"]
 
 
+def test_evaluate_prints_arrays(tmp_path):
+    pipeline = {
+        "name": "days",
+        "source": {
+            "topic": "days",
+            "format": "json",
+            "schema": {"card": "bigint", "at": "bigint", "day": "date"},
+            "event_time": {"column": "at"},
+        },
+        "feature_groups": [
+            {
+                "name": "days",
+                "key": ["card"],
+                "window": {"size": "1m"},
+                "aggregates": {"days": {"last_n": "day", "n": 2}},
+            }
+        ],
+    }
+    file = tmp_path / "days.yaml"
+    file.write_text(json.dumps(pipeline))
+    lines = events({"card": 1, "at": MIDNIGHT, "day": "2025-03-01"}, {"card": 2, "at": MIDNIGHT})
+    *_, first, second = run("evaluate", file, "--events", "-", stdin=lines).splitlines()
+    assert (first.split(), second.split()) == (["1", '["2025-03-01"]'], ["2"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [

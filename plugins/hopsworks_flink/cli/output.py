@@ -34,7 +34,9 @@ def _plain(value: Any) -> Any:
 
 
 def cell(value: Any) -> str:
-    """A value in a table; null is empty."""
+    """A value in a table; null is empty, an array as in JSON."""
     if value is None:
         return ""
+    if isinstance(value, list):
+        return json.dumps(value, default=_plain, ensure_ascii=False)
     return str(value) if isinstance(value, (str, bool, int, float)) else str(_plain(value))
