@@ -146,8 +146,9 @@ def to_text(explanation: Explanation) -> str:
         head = f"{finding.cause} ({', '.join(finding.where)}): {finding.text}."
         parts.append(f"{_wrapped(head, '  ')}\n{_wrapped(f'  Remedy: {finding.remedy}', '  ')}")
     if not explanation.differs:
-        places = [place for place in explanation.columns if place != "recomputed"]
-        parts.append(f"Nothing differs: {' and '.join(places) or 'no store'} as recomputed.")
+        parts.append(f"Nothing differs: {' and '.join(explanation.compared) or 'no store'} as recomputed.")
+    if explanation.facts.has_moved_on:
+        parts.append("Online is a later row, which was not compared.")
     return "\n\n".join(parts)
 
 

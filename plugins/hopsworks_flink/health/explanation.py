@@ -166,6 +166,12 @@ class Facts:
         """Whether the job has not come to the end of the window."""
         return self.asked_flink and (self.watermark is None or self.watermark < self.at - 1)
 
+    @property
+    def has_moved_on(self) -> bool:
+        """Whether what is online is of a later time, which says nothing about this one."""
+        row = self.online.row if self.online is not None else None
+        return self.has_time and row is not None and row.time is not None and row.time > self.at
+
     def holds(self, store: Store | None) -> bool:
         """Whether a store has a row of this very time, or one that has no time."""
         return store is not None and store.row is not None and store.row.time in (None, self.at)
@@ -176,13 +182,7 @@ class Facts:
 
     def unlike(self, one: Row | None, other: Row | None) -> list[str]:
         """Features in which two rows differ; all of them if only one of the rows exists."""
-        if one is None or other is None:
-            return [] if one is other else list(self.types)
-        return [
-            name
-            for name, kind in self.types.items()
-            if name in one.values and name in other.values and not same(one.values[name], other.values[name], kind)
-        ]
+        return unlike(one, other, self.types)
 
 
 @dataclass(frozen=True)
@@ -237,6 +237,13 @@ class Explanation:
         found = {name: store.row for name, store in stores.items() if store is not None}
         return {**found, "recomputed": facts.recomputed}
 
+    @property
+    def compared(self) -> list[str]:
+        """Stores that were held against what the events come to."""
+        facts = self.facts
+        stores = {"online": None if facts.has_moved_on else facts.online, "offline": facts.offline}
+        return [name for name, store in stores.items() if store is not None]
+
     def to_dict(self) -> dict[str, Any]:
         """As data; values as they are."""
         columns = self.columns
@@ -285,8 +292,7 @@ def _online(facts: Facts) -> tuple[str, str] | None:
     if facts.online is None:
         return None
     row, wanted = facts.online.row, facts.recomputed
-    if facts.has_time and row is not None and row.time is not None and row.time > facts.at:
-        # It has moved on to a later row.
+    if facts.has_moved_on:
         return None
     if facts.holds(facts.online) and (facts.has_time or wanted is not None):
         return None if facts.same(row, wanted) else _value(facts, "online", facts.online)
@@ -411,6 +417,17 @@ def iso(epoch_milliseconds: int) -> str:
 def fails(causes: Iterable[str]) -> bool:
     """Whether an audit that found these causes of differences fails: one is not `EXPECTED`."""
     return any(cause not in EXPECTED for cause in causes)
+
+
+def unlike(one: Row | None, other: Row | None, types: Mapping[str, FeatureType]) -> list[str]:
+    """Features in which two rows differ; all of them if only one of the rows exists."""
+    if one is None or other is None:
+        return [] if one is other else list(types)
+    return [
+        name
+        for name, kind in types.items()
+        if name in one.values and name in other.values and not same(one.values[name], other.values[name], kind)
+    ]
 
 
 def same(one: Any, other: Any, kind: FeatureType) -> bool:

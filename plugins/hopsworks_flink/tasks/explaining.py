@@ -14,7 +14,18 @@ from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_ids
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
 from hopsworks_flink.deployment.feature_job import joined_groups
 from hopsworks_flink.exceptions import HopsworksFlinkError
-from hopsworks_flink.health.explanation import COUNTED, Event, Explanation, Facts, Row, Store, Written, findings, iso
+from hopsworks_flink.health.explanation import (
+    COUNTED,
+    Event,
+    Explanation,
+    Facts,
+    Row,
+    Store,
+    Written,
+    findings,
+    iso,
+    unlike,
+)
 from hopsworks_flink.hooks.registry_connection import schemas_of
 from hopsworks_flink.pipeline.decoding import Schemas
 from hopsworks_flink.pipeline.spec.durations import milliseconds
@@ -39,6 +50,8 @@ _JOBS = 20
 _OLDEST = 86_400_000
 # Computations in the search for the events that a value lacks.
 _TRIES = 40
+# Milliseconds in which a row of one event is served.
+_SERVED_WITHIN = 30_000
 
 
 @dataclass(frozen=True)
@@ -49,12 +62,15 @@ class Asked:
     :param at: epoch milliseconds; the row that was valid then is explained.
     :param stores: which ones are asked.
     :param written_until: a row that was written later need not be offline yet, epoch milliseconds; None: it must be.
+    :param served: the row that is meant, as the online store had it, which may have another by now; None: whichever was
+        valid.
     """
 
     key: Key
     at: int
     stores: tuple[str, ...] = ("online", "offline")
     written_until: int | None = None
+    served: Row | None = None
 
 
 @dataclass(frozen=True)
@@ -134,9 +150,12 @@ class Explainer:
         :raises KafkaError: the source's broker does not answer.
         """
         registered = self._registered(group)
-        times = [one.at for one in asked]
+        # In this order: what is served is not behind Flink's figure, and what it was made of is in the topic.
+        watermark = self.job.watermark
+        served, now = [self._served(group, one) for one in asked], int(time.time() * 1000)
+        times = [moment for one, rows in zip(asked, served, strict=True) for moment in _first(group, one, rows)]
         # Without event time both stores have the newest row, whatever was asked for.
-        last = int(time.time() * 1000) if group.event_time is None else max(times)
+        last = now if group.event_time is None else max(times)
         found = read_events(
             self.pipeline,
             group,
@@ -154,7 +173,10 @@ class Explainer:
             lambda: late_events(self.pipeline, self.session.kafka_config(), found.span.since),
             dict[tuple[int, int], int](),
         )
-        values = [_Value(self, group, registered, one, found, late) for one in asked]
+        values = [
+            _Value(self, group, registered, one, found, late, watermark, rows, now)
+            for one, rows in zip(asked, served, strict=True)
+        ]
         needed = values if always else [value for value in values if value.differs]
         if needed:
             self.told(f"topic {registered._online_topic_name}", lambda: self._read_rows(needed), None)
@@ -168,22 +190,36 @@ class Explainer:
         """
         if group.event_time is None:
             return [Asked(key, now, written_until=settled)]
-        asked = [Asked(key, settled, ("offline",))] if group.offline else []
-        if group.online:
-            named = dict(zip(group.key, key, strict=True))
-            rows = self.session.rows_of(self._registered(group), named, online=True)
-            times = [row_of(group, row).time for row in rows]
-            # One of long ago is not worth reading the topic from there on.
-            asked += [Asked(key, at, ("online",)) for at in times if at is not None and at > now - _OLDEST]
-        return asked
+        rows = self._rows_of(group, key) if group.online else []
+        # One of long ago is not worth reading the topic from there on.
+        served = {_latest(group, row.time): row for row in rows if row.time is not None and row.time > now - _OLDEST}
+        # Of a key that is quiet since then, that row's events are read.
+        last = min([settled, *served]) if _has_own_times(group) else settled
+        asked = [Asked(key, last, ("offline",))] if group.offline else []
+        return asked + [Asked(key, at, ("online",), served=row) for at, row in served.items()]
 
     def told(self, what: str, ask: Callable[[], T], otherwise: T) -> T:
         """The answer; without one, what is not known is noted."""
         try:
             return ask()
         except HopsworksFlinkError as error:
-            self.unknown.append(f"{what}: {str(error).rstrip('.')}")
+            if (text := f"{what}: {str(error).rstrip('.')}") not in self.unknown:
+                self.unknown.append(text)
             return otherwise
+
+    def _rows_of(self, group: FeatureGroup, key: Key) -> list[Row]:
+        """What the online store has of a key."""
+        named = dict(zip(group.key, key, strict=True))
+        rows = self.session.rows_of(self._registered(group), named, online=True)
+        return sorted((row_of(group, row) for row in rows), key=lambda row: row.time or 0)
+
+    def _served(self, group: FeatureGroup, asked: Asked) -> list[Row] | None:
+        """What is served of a key; None: nobody wants to know, or the store did not answer."""
+        if asked.served is not None:
+            return [asked.served]
+        if not group.online or "online" not in asked.stores:
+            return None
+        return self.told("the online store", lambda: self._rows_of(group, asked.key), None)
 
     def _registered(self, group: FeatureGroup) -> Any:
         """The SDK's feature group, asked for once: an audit needs it for each key."""
@@ -234,6 +270,9 @@ class _Value:
         asked: Asked,
         found: SourceEvents,
         late: Mapping[tuple[int, int], int],
+        watermark: int | None,
+        online: list[Row] | None,
+        now: int,
     ) -> None:
         self.explainer, self.pipeline, self.group, self.registered = explainer, explainer.pipeline, group, registered
         self.asked, self.found, self.late = asked, found, late
@@ -247,13 +286,21 @@ class _Value:
             self.read.append(f"topic {topic}: {len(versions)} versions, as if all of them had been there in time")
         self.written: list[Written] | None = None
         self.materialized: Mapping[int, int] | None = None
+        self.types = group.feature_types(self.pipeline.source.all_columns)
         rows = self._computed(self.seen)
-        online = self._stored("online", None) if group.online and "online" in asked.stores else None
-        self.at = _row_time(group, rows, online, asked.at, explainer.job.watermark)
-        self.recomputed = next((row for row in reversed(rows) if row.time == self.at), None)
+        if group.event_time is None:
+            self.recomputed = self._newest(rows, online, watermark, now)
+            self.at = asked.at if self.recomputed is None else self.recomputed.time or 0
+            if online and self.recomputed is None and group.is_projection:
+                # It stays for ever.
+                self.unknown.append("what is online: its event came before those that were read; an earlier --at tells")
+                online = None
+        else:
+            self.at = self._meant(rows) or _row_time(group, rows, online, asked.at)
+            self.recomputed = next((row for row in reversed(rows) if row.time == self.at), None)
         self.online = None if online is None else Store(self._of_time(online) or next(reversed(online), None))
-        offline = self._stored("offline", self.at) if group.offline and "offline" in asked.stores else None
-        self.offline = None if offline is None else Store(self._of_time(offline))
+        offline = self._offline() if group.offline and "offline" in asked.stores else None
+        self.offline = None if offline is None else Store(next((row for row in offline if self._is_meant(row)), None))
 
     @property
     def place(self) -> Place:
@@ -292,7 +339,7 @@ class _Value:
             watermark = max(self.at, watermark or 0)
         return Facts(
             self.at,
-            self.group.feature_types(self.pipeline.source.all_columns),
+            self.types,
             self.recomputed,
             self.online,
             self.offline,
@@ -324,7 +371,7 @@ class _Value:
     # --- places that have the value --------------------------------------------------------------------------------
 
     def _computed(self, seen: Sequence[Seen]) -> list[Row]:
-        """Rows of the key that events come to, by their time."""
+        """Rows of the key that events come to, by their time; those of single events in the order of their arrival."""
         # With its time also where the group's rows do not carry it. The name is none that a file may have.
         timed = EventTimeFeature.model_construct(
             feature=_AT, type="bigint", is_="event" if self.group.by_event else "window_end"
@@ -339,32 +386,54 @@ class _Value:
                 row[own.feature] = at if own.type == "bigint" else _EPOCH + timedelta(milliseconds=at)
             if tuple(row[name] for name in self.group.key) == self.asked.key:
                 found.append(Row(at, row))
-        return sorted(found, key=lambda row: row.time or 0)
+        return found
 
-    def _stored(self, store: str, at: int | None) -> list[Row] | None:
-        """Rows of the key that a store has, by their time; None: it did not answer.
+    def _newest(self, rows: Sequence[Row], online: Sequence[Row] | None, watermark: int | None, now: int) -> Row | None:
+        """The row that stores without times must have: the newest one that was emitted, or a later one if it is served.
 
-        :param at: only those of this time, where rows have one.
+        Flink's figure is seconds old, and an event may come after the store was asked.
         """
-        within = None
-        if at is not None and self.group.event_time is not None:
-            event_time = EventTime(self.group.event_time.feature, self.group.event_time.type)
-            within = (event_time, at / 1000 - 1, at / 1000 + 1)
-        try:
-            rows = self.explainer.session.rows_of(self.registered, self.key, online=store == "online", within=within)
-        except HopsworksFlinkError as error:
-            self.unknown.append(f"the {store} store: {str(error).rstrip('.')}")
+        if self.group.is_projection:
+            arrived = [one for one in self.seen if one.event.timestamp <= now - _SERVED_WITHIN]
+            emitted, newest = len(self._computed(arrived)), len(rows)
+        else:
+            emitted = newest = sum(watermark is None or (row.time or 0) - 1 <= watermark for row in rows)
+        for row in reversed(rows[max(0, emitted - 1) :] if online else ()):
+            if not unlike(row, online[0], self.types):  # type: ignore[index]
+                return row
+        return rows[newest - 1] if newest else None
+
+    def _meant(self, rows: Sequence[Row]) -> int | None:
+        """Time of the row that was asked for as the online store had it, which is no finer than seconds."""
+        if (served := self.asked.served) is None or served.time is None:
             return None
-        return sorted((row_of(self.group, row) for row in rows), key=lambda row: row.time or 0)
+        near = [row for row in rows if served.time <= (row.time or 0) <= self.asked.at]
+        equal = [row for row in near if not unlike(row, served, self.types)]
+        return next((row.time for row in reversed(equal or near)), None)
+
+    def _offline(self) -> list[Row] | None:
+        """Rows of the key, and of the time where rows have one; None: the store did not answer."""
+        within = None
+        if self.group.event_time is not None:
+            event_time = EventTime(self.group.event_time.feature, self.group.event_time.type)
+            within = (event_time, self.at / 1000 - 1, self.at / 1000 + 1)
+        try:
+            rows = self.explainer.session.rows_of(self.registered, self.key, online=False, within=within)
+        except HopsworksFlinkError as error:
+            self.unknown.append(f"the offline store: {str(error).rstrip('.')}")
+            return None
+        return [row_of(self.group, row) for row in rows]
+
+    def _is_meant(self, row: Row) -> bool:
+        return row.time in (None, self.at)
 
     def _of_time(self, rows: Sequence[Row]) -> Row | None:
         """The row of the time; the only one, where rows have none."""
         for row in rows:
-            if row.time in (None, self.at):
-                return row
-        # The online store keeps whole seconds.
-        near = [row for row in rows if self.group.by_event and row.time == self.at // 1000 * 1000]
-        return Row(self.at, near[0].values) if near else None
+            # The online store keeps whole seconds.
+            if self._is_meant(row) or row.time == self.at // 1000 * 1000:
+                return row if row.time is None else Row(self.at, row.values)
+        return None
 
     # --- events ----------------------------------------------------------------------------------------------------
 
@@ -416,15 +485,28 @@ class _Value:
             yield possible[begin:]
 
 
-def _row_time(
-    group: FeatureGroup, rows: Sequence[Row], online: Sequence[Row] | None, asked: int, watermark: int | None
-) -> int:
+def _has_own_times(group: FeatureGroup) -> bool:
+    """Whether its rows' times are events', and not those of windows that stand in a grid."""
+    return group.by_event or group.has_sessions
+
+
+def _first(group: FeatureGroup, asked: Asked, served: Sequence[Row] | None) -> list[int]:
+    """Times that are asked for: also that of the row that is served, whose event may be of long before."""
+    times = [row.time for row in served or () if row.time is not None] if _has_own_times(group) else []
+    return [asked.at, *(moment for moment in times if moment < asked.at)]
+
+
+def _latest(group: FeatureGroup, at: int) -> int:
+    """The last moment that the online store, which keeps whole seconds, may keep as this one (epoch milliseconds)."""
+    cut = _has_own_times(group) and group.event_time is not None and group.event_time.type == "timestamp"
+    return at + 999 if cut and at % 1000 == 0 else at
+
+
+def _row_time(group: FeatureGroup, rows: Sequence[Row], online: Sequence[Row] | None, asked: int) -> int:
     """Time of the row that was valid at a moment, epoch milliseconds."""
-    computed = [row.time for row in rows if row.time is not None]
-    if group.event_time is None:
-        return max((moment for moment in computed if watermark is None or moment - 1 <= watermark), default=asked)
-    if not group.by_event and group.window.gap is None:
+    if not _has_own_times(group):
         pane = milliseconds(group.window.pane)
         return asked // pane * pane
+    computed = [row.time for row in rows if row.time is not None]
     stored = [row.time for row in online or () if row.time is not None]
     return max((moment for moment in computed or stored if moment <= asked), default=asked)

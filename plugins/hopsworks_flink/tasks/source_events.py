@@ -85,11 +85,15 @@ class SourceEvents:
 
 @dataclass
 class _Held:
-    """One record that may matter."""
+    """One record that may matter.
+
+    :param arrived: the latest Kafka timestamp in its partition up to it: producers' clocks differ, offsets do not.
+    """
 
     partition: int
     offset: int
     timestamp: int
+    arrived: int
     values: dict[str, Any]
     certain: int
 
@@ -107,6 +111,7 @@ class Reading:
     held: list[_Held] = field(default_factory=list)
     undecodable: int = 0
     newest: dict[int, int] = field(default_factory=dict)
+    arrived: dict[int, int] = field(default_factory=dict)
     # Second of Kafka time -> largest event time that came in it or before, once sorted.
     by_second: dict[int, int] = field(default_factory=dict)
 
@@ -129,13 +134,14 @@ class Reading:
         if values is None:
             return
         values |= beside(self.pipeline.source, record)
+        latest = self.arrived[partition] = max(arrived, self.arrived.get(partition, 0))
         before = self.newest.get(partition, 0)
         if self.wanted(values):
             if len(self.held) >= MOST:
                 raise ConfigurationError(
                     f"More than {MOST} events would have to be held at once: choose a shorter --margin, or fewer keys."
                 )
-            self.held.append(_Held(partition, record.offset(), arrived, values, before))
+            self.held.append(_Held(partition, record.offset(), arrived, latest, values, before))
         moment = event_milliseconds(self.pipeline, values, arrived)
         if moment is not None and moment > before:
             self.newest[partition] = moment
@@ -248,7 +254,7 @@ def seen_of(
 
     :raises ConfigurationError: DuckDB is not installed.
     """
-    held = sorted(reading.held, key=lambda one: (one.timestamp, one.partition, one.offset))
+    held = sorted(reading.held, key=lambda one: (one.arrived, one.partition, one.offset))
     events = [{**one.values, KAFKA_TIMESTAMP: one.timestamp} for one in held]
     reached: dict[int, int] = {}
     most = 0

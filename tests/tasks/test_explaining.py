@@ -1,0 +1,307 @@
+"""What an explanation makes of topics and stores that disagree, or go on (integration/values/test_explain.py has all).
+
+The topics are librdkafka's own broker for tests, on a socket; stores and Flink answer what a test says.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka import Producer
+
+from hopsworks_flink.cli.explaining import to_text
+from hopsworks_flink.clients.flink.jobs import FlinkJob
+from hopsworks_flink.clients.hopsworks.event_time import EventTime
+from hopsworks_flink.clients.kafka import span
+from hopsworks_flink.exceptions import HopsworksNotFoundError
+from hopsworks_flink.health.explanation import Explanation
+from hopsworks_flink.pipeline.plan import FeatureGroupRef
+from hopsworks_flink.pipeline.recompute import PartitionHistory
+from hopsworks_flink.pipeline.resources import feature_group_avro_schema
+from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.types import avro_type
+from hopsworks_flink.tasks import source_events
+from hopsworks_flink.tasks.explaining import Asked, Explainer
+
+MINUTE = 60_000
+# A whole minute, some hours ago.
+NOON = int(time.time()) // 60 * MINUTE - 180 * MINUTE
+ROWS = "rows_onlinefs"
+# Broker -> topic -> Kafka timestamp of each record of its partition 0.
+WRITTEN: dict[str, dict[str, list[int]]] = {}
+ID = 7
+
+
+def pipeline(group: dict[str, Any], **source: Any) -> Pipeline:
+    return Pipeline.parse(
+        {
+            "name": "cards",
+            "source": {
+                "topic": "events",
+                "format": "json",
+                "schema": {"card": "bigint", "at": "bigint", "amount": "double"},
+                "event_time": {"column": "at"},
+                "max_disorder": "5s",
+                **source,
+            },
+            "feature_groups": [{"name": "cards", "key": ["card"], **group}],
+        }
+    )
+
+
+class World:
+    """A broker, two stores and a job. Times are milliseconds after `NOON`."""
+
+    def __init__(self, pipe: Pipeline, watermark: int = 60 * MINUTE) -> None:
+        self.pipeline, (self.group,) = pipe, pipe.feature_groups
+        self.producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+        (address,) = self.producer.list_topics(timeout=10).brokers.values()
+        self.conf = {"bootstrap.servers": f"{address.host}:{address.port}"}
+        self.online: list[dict[str, Any]] = []
+        self.offline: list[dict[str, Any]] = []
+        self.told = NOON + watermark
+        WRITTEN[self.conf["bootstrap.servers"]] = {"events": [], ROWS: []}
+        for topic in ("events", ROWS):
+            self.produce(topic, None, 0)
+
+    def produce(self, topic: str, value: bytes | None, stamp: int, headers: Mapping[str, str] | None = None) -> None:
+        beside = [(name, text.encode()) for name, text in (headers or {}).items()]
+        self.producer.produce(topic, value, partition=0, timestamp=stamp, headers=beside)
+        assert self.producer.flush(10) == 0
+        WRITTEN[self.conf["bootstrap.servers"]][topic].append(stamp)
+
+    # --- what there is ---
+
+    def event(self, after: int, arrived: int | None = None, card: int = 1, amount: float | None = 1.0) -> None:
+        value = json.dumps({"card": card, "at": NOON + after, "amount": amount}).encode()
+        self.produce("events", value, NOON + (after if arrived is None else arrived))
+
+    def row(self, after: int | None, card: int = 1, **features: Any) -> dict[str, Any]:
+        """A row of the group."""
+        row: dict[str, Any] = {"card": card, **features}
+        if self.group.event_time is not None and after is not None:
+            row[self.group.event_time.feature] = datetime.fromtimestamp((NOON + after) / 1000, timezone.utc)
+        return row
+
+    def write(self, row: Mapping[str, Any], arrived: int, ingestion: int = 42) -> None:
+        """A row into the group's topic, as the job does."""
+        schema = feature_group_avro_schema(self.pipeline, self.group, "demo")
+        kinds = self.group.feature_types(self.pipeline.source.all_columns)
+        for field in schema["fields"]:
+            if kinds[field["name"]].element is not None:
+                field["type"] = ["null", "bytes"]
+        values = {name: encoded(value, kinds[name]) for name, value in row.items()}
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), values)
+        headers = {"featureGroupId": str(ID), "onlineIngestionId": str(ingestion)}
+        self.produce(ROWS, buffer.getvalue(), NOON + arrived, headers)
+
+    # --- what is asked: as the session and the hook ---
+
+    def kafka_config(self) -> dict[str, str]:
+        return self.conf
+
+    def get_feature_group(self, name: str, version: int) -> Any:
+        class Registered:
+            _online_topic_name = ROWS
+
+        return Registered()
+
+    def describe(self, registered: Any) -> FeatureGroupRef:
+        schema = json.dumps(feature_group_avro_schema(self.pipeline, self.group, "demo"))
+        return FeatureGroupRef(119, ID, self.group.name, self.group.version, ROWS, 1, schema)
+
+    def rows_of(
+        self,
+        registered: Any,
+        key: Mapping[str, Any],
+        *,
+        online: bool,
+        within: tuple[EventTime, float, float] | None = None,
+    ) -> list[dict[str, Any]]:
+        rows = [row for row in (self.online if online else self.offline) if key.items() <= row.items()]
+        if within is not None:
+            column, first, last = within
+            begin, end = (datetime.fromtimestamp(at, timezone.utc) for at in (first, last))
+            rows = [row for row in rows if begin <= row[column.name] <= end]
+        return rows
+
+    @property
+    def jobs(self) -> Any:
+        class Jobs:
+            def materialization(self, registered: Any) -> Any:
+                raise HopsworksNotFoundError("none")
+
+        return Jobs()
+
+    def jobs_named(self, name: str) -> list[FlinkJob]:
+        return [FlinkJob("j", name, "RUNNING", marks={"online_ingestion.cards_1": "42"})]
+
+    def job_marks(self, job_id: str) -> dict[str, str]:
+        return {}
+
+    def watermark(self, job_id: str) -> int:
+        return self.told
+
+    def explainer(self) -> Explainer:
+        world: Any = self
+        return Explainer(self.pipeline, world, world, self.conf, hopsworks_conn_id="", margin=timedelta(hours=1))
+
+
+def encoded(value: Any, kind: Any) -> Any:
+    if kind.element is None:
+        return value
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema(avro_type(kind)), value)
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def by_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That broker knows neither offsets by time nor settings of topics."""
+
+    def histories(conf: Any, topic: str, since: int, until: int | None = None) -> list[PartitionHistory]:
+        stamps = WRITTEN[conf["bootstrap.servers"]][topic]
+        first = next((offset for offset, stamp in enumerate(stamps) if stamp >= since), len(stamps))
+        end = next((offset for offset, stamp in enumerate(stamps) if until and stamp >= until), len(stamps))
+        return [PartitionHistory(0, 0, min(first, end), end, 1 if stamps else None)]
+
+    monkeypatch.setattr(span, "partition_histories", histories)
+    monkeypatch.setattr(source_events, "kept_since", lambda *_: None)
+
+
+def causes(one: Explanation) -> dict[str, tuple[str, ...]]:
+    return {finding.cause: finding.where for finding in one.findings}
+
+
+def now() -> int:
+    return int(time.time() * 1000)
+
+
+ON_EVENT: dict[str, Any] = {
+    "emit": "on_event",
+    "window": {"size": "1m"},
+    "event_time": "event",
+    "aggregates": {"n": "count"},
+}
+SESSIONS: dict[str, Any] = {"window": {"gap": "1m"}, "event_time": "window_end", "aggregates": {"n": "count"}}
+WINDOWS: dict[str, Any] = {"window": {"size": "1m"}, "event_time": "window_end", "aggregates": {"n": "count"}}
+
+
+# --- times that are no whole seconds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("group", "served"), [(ON_EVENT, 30_000), (SESSIONS, 90_000)])
+@pytest.mark.parametrize(("n", "cause"), [(2, {}), (9, {"unexplained": ("online",)})])
+def test_an_audit_looks_at_the_row_that_is_served_with_whole_seconds(
+    group: dict[str, Any], served: int, n: int, cause: dict[str, Any]
+) -> None:
+    world = World(pipeline(group))
+    world.event(1_200)
+    world.event(30_500)
+    world.online = [world.row(served, n=n)]
+    world.offline = [world.row(served + 500, n=2)]
+    explainer = world.explainer()
+    asked = explainer.rows_to_audit(world.group, (1,), now(), now())
+    found = explainer.explain(world.group, asked, always=False)
+    assert [one.compared for one in found] == [["offline"], ["online"]]
+    assert [one.facts.at for one in found] == [NOON + served + 500] * 2
+    assert [causes(one) for one in found] == [{}, cause]
+
+
+def test_of_two_events_in_a_second_the_one_that_is_served() -> None:
+    world = World(pipeline(ON_EVENT))
+    world.event(30_200)
+    world.online = [world.row(30_000, n=1)]
+    explainer = world.explainer()
+    asked = explainer.rows_to_audit(world.group, (1,), now(), NOON)[1:]
+    world.event(30_700)
+    world.online = [world.row(30_000, n=2)]
+    (found,) = explainer.explain(world.group, asked, always=False)
+    assert (found.facts.at, found.compared, causes(found)) == (NOON + 30_200, ["online"], {})
+
+
+def test_the_last_event_of_a_key_may_be_of_long_before() -> None:
+    world = World(pipeline(ON_EVENT))
+    world.event(1000)
+    world.online = [world.row(1000, n=1)]
+    world.offline = [world.row(1000, n=1)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), now())])
+    assert (found.facts.at, found.compared, causes(found)) == (NOON + 1000, ["online", "offline"], {})
+
+
+# --- stores that go on ------------------------------------------------------------------------------------------------
+
+
+def test_an_audit_looks_at_the_row_that_it_saw_first() -> None:
+    world = World(pipeline(WINDOWS))
+    world.event(1000)
+    world.online = [world.row(60_000, n=9)]
+    explainer = world.explainer()
+    asked = explainer.rows_to_audit(world.group, (1,), now(), NOON)[1:]
+    world.online = [world.row(120_000, n=1)]
+    (found,) = explainer.explain(world.group, asked, always=False)
+    assert (found.compared, causes(found)) == (["online"], {"unexplained": ("online",)})
+
+
+def test_a_later_row_is_not_said_to_be_as_recomputed() -> None:
+    world = World(pipeline(WINDOWS))
+    world.event(1000)
+    world.online = [world.row(120_000, n=9)]
+    world.offline = [world.row(60_000, n=1)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE)])
+    text = to_text(found)
+    assert "Nothing differs: offline as recomputed." in text
+    assert text.endswith("Online is a later row, which was not compared.")
+
+
+@pytest.mark.parametrize(("served", "cause"), [(2, {}), (1, {}), (9, {"another_writer": ("online",)})])
+def test_without_event_time_what_is_served_may_be_newer_than_flinks_figure(served: int, cause: dict[str, Any]) -> None:
+    world = World(pipeline({**WINDOWS, "event_time": None}), watermark=119_000)
+    world.event(1000)
+    world.event(61_000)
+    world.event(62_000)
+    world.online = [world.row(None, n=served)]
+    for n in (1, 2):
+        world.write(world.row(None, n=n), n * MINUTE)
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + 5 * MINUTE, ("online",))])
+    assert causes(found) == cause
+
+
+@pytest.mark.parametrize("arrived", [4000, 2500])
+def test_without_event_time_the_row_of_the_event_that_was_read_last_is_the_newest(arrived: int) -> None:
+    world = World(pipeline({"features": ["amount"]}))
+    world.event(2000, arrived=3000, amount=1.0)
+    world.event(1000, arrived=arrived, amount=2.0)
+    for amount, expected in ((2.0, {}), (1.0, {"online_behind": ("online",)})):
+        world.online = [world.row(None, amount=amount)]
+        world.write(world.row(None, amount=1.0), 3100)
+        world.write(world.row(None, amount=2.0), 4100)
+        (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + 5 * MINUTE, ("online",))])
+        assert causes(found) == expected
+
+
+def test_an_event_that_came_a_moment_ago_need_not_be_served() -> None:
+    world = World(pipeline({"features": ["amount"]}))
+    world.event(2000, amount=1.0)
+    after = now() - NOON
+    world.event(after, amount=2.0)
+    world.online = [world.row(None, amount=1.0)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + 5 * MINUTE, ("online",))])
+    assert causes(found) == {}
+
+
+def test_a_row_of_an_event_that_was_not_read_is_not_called_stale() -> None:
+    world = World(pipeline({"features": ["amount"]}))
+    world.event(2000)
+    world.online = [world.row(None, amount=1.0)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), now(), ("online",))])
+    assert (found.compared, causes(found)) == ([], {})
+    assert found.unknown[0].startswith("what is online: its event came before those that were read")
