@@ -305,3 +305,48 @@ def test_a_row_of_an_event_that_was_not_read_is_not_called_stale() -> None:
     (found,) = world.explainer().explain(world.group, [Asked((1,), now(), ("online",))])
     assert (found.compared, causes(found)) == ([], {})
     assert found.unknown[0].startswith("what is online: its event came before those that were read")
+
+
+# --- what is emitted when ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("group", "at"), [(ON_EVENT, 1000), (SESSIONS, 61_000), (WINDOWS, 60_000)])
+@pytest.mark.parametrize("open_", [True, False])
+def test_a_row_is_missing_only_when_the_watermark_has_come_to_it(group: dict[str, Any], at: int, open_: bool) -> None:
+    last = at - 1 if group is WINDOWS else at
+    world = World(pipeline(group), watermark=last - open_)
+    world.event(1000)
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + at, ("offline",))])
+    assert causes(found) == {"window_open" if open_ else "unexplained": ("offline",)}
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+HOUR = NOON // (60 * MINUTE) * 60 * MINUTE - NOON
+
+
+@pytest.mark.parametrize(
+    ("group", "events", "at", "shown"),
+    [
+        ({**WINDOWS, "window": {"size": "1h", "step": "1m"}}, [HOUR - 5000, HOUR, HOUR + 5000], HOUR + MINUTE, [1, 2]),
+        (SESSIONS, [1000, 61_001, 121_001, 130_000], 190_000, [1, 2, 3]),
+        ({**WINDOWS, "on_empty": "zero"}, [1000], 2 * MINUTE, []),
+        (ON_EVENT, [999, 1000, 61_000, 61_001], 61_000, [1, 2]),
+    ],
+)
+def test_the_events_of_the_row_are_shown(group: dict[str, Any], events: list[int], at: int, shown: list[int]) -> None:
+    world = World(pipeline(group))
+    for after in events:
+        world.event(after)
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + at, ("offline",))])
+    assert [one.time for one in found.events] == [NOON + events[one] for one in shown]
+    assert found.facts.recomputed is not None
+    assert found.facts.recomputed.values["n"] == len(shown)
+
+
+def test_an_event_that_lacks_a_required_feature_is_refused() -> None:
+    world = World(pipeline({"features": {"amount": {"expression": "amount", "required": True}}, "event_time": "event"}))
+    world.event(1000, amount=None)
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
+    assert causes(found) == {"refused_event": ("events",)}
+    assert [one.outcome for one in found.events] == ["cards_1.amount is null"]

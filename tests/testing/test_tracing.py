@@ -55,6 +55,20 @@ def test_each_stage() -> None:
     assert counted == sum(way.stage is Stage.COUNTED and way.key != (None,) for way in trace(pipe, group, events))
 
 
+def test_an_event_without_a_feature_that_is_required() -> None:
+    features = {"id": "id", "large": {"expression": "amount * 2", "required": True}, "at": {"expression": "at"}}
+    spec = pipeline(where="amount > 1 OR amount IS NULL").model_dump(by_alias=True, exclude_unset=True)
+    pipe = Pipeline.parse({**spec, "feature_groups": [{"name": "cards", "key": ["card"], "features": features}]})
+    events = [event("a"), event("b", amount=None), event("c", amount=0.5)]
+    (group,) = pipe.feature_groups
+    assert trace(pipe, group, events) == [
+        Trace(Stage.COUNTED, NOON, (1,)),
+        Trace(Stage.INCOMPLETE, NOON, (1,), "large"),
+        Trace(Stage.LEFT_OUT, NOON, (1,)),
+    ]
+    assert [row["id"] for row in evaluate(pipe, events)["cards_1"]] == ["a"]
+
+
 def test_an_event_without_the_version_that_it_needs() -> None:
     limits = {"topic": "limits", "schema": {"card": "bigint", "most": "double"}, "by": "card", "required": True}
     pipe = pipeline(join={"limits": limits}, where="amount < most")

@@ -133,6 +133,7 @@ class Facts:
     :param types: of the features.
     :param recomputed: the row that the events come to; None: they come to none.
     :param has_time: whether the group's rows carry their time.
+    :param closing: the watermark at which the row is emitted, epoch milliseconds; None: just before its time.
     :param watermark: of the running job, epoch milliseconds; None: no job runs, or it has none.
     :param job: id of the running job; None: none runs, or Flink does not say.
     :param asked_flink: whether Flink said anything.
@@ -151,6 +152,7 @@ class Facts:
     online: Store | None = None
     offline: Store | None = None
     has_time: bool = True
+    closing: int | None = None
     watermark: int | None = None
     job: str | None = None
     asked_flink: bool = True
@@ -164,7 +166,8 @@ class Facts:
     @property
     def is_open(self) -> bool:
         """Whether the job has not come to the end of the window."""
-        return self.asked_flink and (self.watermark is None or self.watermark < self.at - 1)
+        closing = self.at - 1 if self.closing is None else self.closing
+        return self.asked_flink and (self.watermark is None or self.watermark < closing)
 
     @property
     def has_moved_on(self) -> bool:

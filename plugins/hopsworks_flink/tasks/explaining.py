@@ -34,6 +34,7 @@ from hopsworks_flink.tasks.group_topic import Key, Place, late_events, materiali
 from hopsworks_flink.tasks.source_events import Joined, Seen, SourceEvents, read_events, read_versions
 from hopsworks_flink.tasks.status import deployed_version
 from hopsworks_flink.testing import evaluate
+from hopsworks_flink.testing.queries import window_start
 
 if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
@@ -344,6 +345,7 @@ class _Value:
             self.online,
             self.offline,
             has_time=self.group.event_time is not None,
+            closing=_closing(self.group, self.at),
             watermark=watermark,
             job=job.job_id,
             asked_flink=job.known,
@@ -397,7 +399,9 @@ class _Value:
             arrived = [one for one in self.seen if one.event.timestamp <= now - _SERVED_WITHIN]
             emitted, newest = len(self._computed(arrived)), len(rows)
         else:
-            emitted = newest = sum(watermark is None or (row.time or 0) - 1 <= watermark for row in rows)
+            emitted = newest = sum(
+                watermark is None or _closing(self.group, row.time or 0) <= watermark for row in rows
+            )
         for row in reversed(rows[max(0, emitted - 1) :] if online else ()):
             if not unlike(row, online[0], self.types):  # type: ignore[index]
                 return row
@@ -437,14 +441,29 @@ class _Value:
 
     # --- events ----------------------------------------------------------------------------------------------------
 
-    def _concerns(self, one: Seen) -> bool:
-        """Whether an event belongs to the row, or counts nowhere."""
+    @cached_property
+    def _begin(self) -> int:
+        """Time of the first event that may belong to the row, epoch milliseconds."""
+        window = self.group.window
+        if window.gap is None:
+            return window_start(window, 0, self.at)
+        gap = milliseconds(window.gap)
+        begin = self.at - gap
+        times = {one.event.time or 0 for one in self.seen if one.event.outcome == COUNTED}
+        for moment in sorted((moment for moment in times if moment < begin), reverse=True):
+            if begin - moment > gap:
+                break
+            begin = moment
+        return begin
+
+    def _concerns(self, one: Seen, *, before: int = 0) -> bool:
+        """Whether an event belongs to the row (or came so many milliseconds too early for it), or counts nowhere."""
         moment = one.event.time
         if moment is None or one.event.is_refused:
             return True
         if self.group.is_projection:
             return moment == self.at
-        begin = self.at - milliseconds(self.group.row_length)
+        begin = self._begin - before
         return begin <= moment <= self.at if self.group.emit == "on_event" else begin <= moment < self.at
 
     def _event(self, one: Seen) -> Event:
@@ -471,7 +490,9 @@ class _Value:
     def _candidates(self, *, absent: bool) -> Iterator[list[Seen]]:
         """Sets of events that may have come too late, the most certain first."""
         disorder = milliseconds(self.pipeline.source.max_disorder)
-        counted = [one for one in self.seen if one.event.outcome == COUNTED and self._concerns(one)]
+        # The row of a window that has emptied is made by the events before.
+        before = milliseconds(self.group.row_length - self.group.window.size)
+        counted = [one for one in self.seen if one.event.outcome == COUNTED and self._concerns(one, before=before)]
         told = [one for one in counted if (one.event.partition, one.event.offset) in self.late]
         certain = [one for one in counted if one.is_late_for(self.at, disorder, certain=True)]
         yield from (found for found in (told, certain) if found)
@@ -483,6 +504,11 @@ class _Value:
         possible = [one for one in counted if one in told or one.is_late_for(self.at, disorder, certain=False)]
         for begin in range(len(possible)):
             yield possible[begin:]
+
+
+def _closing(group: FeatureGroup, at: int) -> int:
+    """The watermark at which a row is emitted: a window holds no event of its end, a row of an event does."""
+    return at - 1 if group.emit == "on_window" and not group.has_sessions else at
 
 
 def _has_own_times(group: FeatureGroup) -> bool:

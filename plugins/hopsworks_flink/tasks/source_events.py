@@ -24,7 +24,7 @@ from hopsworks_flink.pipeline.plan import is_row_of
 from hopsworks_flink.pipeline.recompute import first_complete
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.pipeline import RESERVED_KEYS
-from hopsworks_flink.pipeline.sql.quarantine import NO_VERSION
+from hopsworks_flink.pipeline.sql.quarantine import NO_VERSION, NULL
 from hopsworks_flink.testing.events import KAFKA_TIMESTAMP
 from hopsworks_flink.testing.queries import TOMBSTONE
 from hopsworks_flink.testing.tracing import Stage, Trace, trace
@@ -266,14 +266,16 @@ def seen_of(
         key = way.key if way.key is not None else tuple(one.values.get(name) for name in group.key)
         if key not in keys:
             continue
-        event = Event(one.partition, one.offset, one.timestamp, way.time, _outcome(pipeline, one, way))
+        event = Event(one.partition, one.offset, one.timestamp, way.time, _outcome(pipeline, group, one, way))
         found.append(Seen(event, key, values, one.certain, _reached(reached, seconds, one.timestamp // 1000)))
     return found
 
 
-def _outcome(pipeline: Pipeline, one: _Held, way: Trace) -> str:
+def _outcome(pipeline: Pipeline, group: FeatureGroup, one: _Held, way: Trace) -> str:
     if way.stage is Stage.WITHOUT_VERSION:
         return NO_VERSION.format(" or join.".join(name for name, join in pipeline.source.join.items() if join.required))
+    if way.stage is Stage.INCOMPLETE:
+        return NULL.format(f"{group.full_name}.{way.lacks}")
     if way.stage is not Stage.REFUSED:
         return _OUTCOMES[way.stage]
     source = pipeline.source

@@ -86,6 +86,14 @@ def passed(group: FeatureGroup) -> str:
     return f"SELECT {', '.join([ARRIVAL, TIME, *map(quoted, group.key)])} FROM {EVENTS}"
 
 
+def incomplete(pipeline: Pipeline, group: FeatureGroup) -> str:
+    """Query for the events of table `EVENTS` that lack a feature that is required: place, and name of the first one."""
+    columns = pipeline.source.all_columns
+    lacks = {name: f"{_projected(group.features[name], columns)} IS NULL" for name in group.required}
+    whens = " ".join(f"WHEN {condition} THEN '{name}'" for name, condition in lacks.items())
+    return f"SELECT {ARRIVAL}, CASE {whens} END FROM {EVENTS} WHERE {' OR '.join(lacks.values())}"
+
+
 def _without_duplicates(query: str, wanted: Deduplicate) -> str:
     """The events that no other one of the same name precedes within the time."""
     same = " AND ".join(f"other.{quoted(name)} = this.{quoted(name)}" for name in wanted.by)

@@ -17,6 +17,7 @@ class Stage(Enum):
     DUPLICATE = "duplicate"
     WITHOUT_VERSION = "without version"
     LEFT_OUT = "left out"
+    INCOMPLETE = "incomplete"
     COUNTED = "counted"
 
 
@@ -25,11 +26,13 @@ class Trace(NamedTuple):
 
     :param time: its event time, epoch milliseconds; None: refused.
     :param key: the group's key, in its order; None: the event is refused.
+    :param lacks: the required feature that an incomplete one has not.
     """
 
     stage: Stage
     time: int | None = None
     key: tuple[Any, ...] | None = None
+    lacks: str | None = None
 
 
 def trace(
@@ -63,5 +66,8 @@ def trace(
             rows = evaluation.execute(connection, queries.passed(group), what)
             for arrival, time, *key in rows:
                 found[arrival] = Trace(stage, time, tuple(key))
+            if stage is Stage.COUNTED and group.required:
+                for arrival, name in evaluation.execute(connection, queries.incomplete(pipeline, group), what):
+                    found[arrival] = found[arrival]._replace(stage=Stage.INCOMPLETE, lacks=name)
             evaluation.execute(connection, f"DROP TABLE {queries.EVENTS}", what)
     return found
