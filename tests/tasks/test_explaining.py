@@ -9,7 +9,7 @@ import io
 import json
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import fastavro
@@ -80,8 +80,11 @@ class World:
     # --- what there is ---
 
     def event(self, after: int, arrived: int | None = None, card: int = 1, amount: float | None = 1.0) -> None:
-        value = json.dumps({"card": card, "at": NOON + after, "amount": amount}).encode()
-        self.produce("events", value, NOON + (after if arrived is None else arrived))
+        stamp = NOON + (after if arrived is None else arrived)
+        self.produce_event({"card": card, "at": NOON + after, "amount": amount}, stamp)
+
+    def produce_event(self, event: Mapping[str, Any], stamp: int) -> None:
+        self.produce("events", json.dumps(event).encode(), stamp)
 
     def row(self, after: int | None, card: int = 1, **features: Any) -> dict[str, Any]:
         """A row of the group."""
@@ -350,3 +353,38 @@ def test_an_event_that_lacks_a_required_feature_is_refused() -> None:
     (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
     assert causes(found) == {"refused_event": ("events",)}
     assert [one.outcome for one in found.events] == ["cards_1.amount is null"]
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+LISTS = {
+    "amounts": {"last_n": "amount", "n": 3},
+    "days": {"last_n": "day", "n": 3},
+    "times": {"first_n": "seen", "n": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("served", "written", "expected"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], {"not_materialized": ("offline",)}),
+        ([1.0, 9.0], [1.0, 2.0], {"another_writer": ("online",), "not_materialized": ("offline",)}),
+        ([1.0], [1.0], {"unexplained": ("online",), "not_materialized": ("offline",)}),
+    ],
+)
+def test_arrays_are_compared(served: list[float], written: list[float], expected: dict[str, Any]) -> None:
+    schema = {"card": "bigint", "at": "bigint", "amount": "double", "day": "date", "seen": "timestamp"}
+    world = World(pipeline({**WINDOWS, "aggregates": LISTS}, schema=schema))
+    for amount in (1.0, 2.0):
+        day, seen = "2025-03-01", "2025-03-01T12:00:00Z"
+        world.produce_event({"card": 1, "at": NOON + 1000, "amount": amount, "day": day, "seen": seen}, NOON + 1000)
+    others = {"days": [date(2025, 3, 1)] * 2, "times": [datetime(2025, 3, 1, 12, tzinfo=timezone.utc)] * 2}
+    kinds = world.group.feature_types(world.pipeline.source.all_columns)
+    values = {"amounts": served, **others}
+    world.online = [world.row(60_000, **{name: encoded(value, kinds[name]) for name, value in values.items()})]
+    world.write(world.row(60_000, amounts=written, **others), MINUTE)
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE)])
+    assert causes(found) == expected
+    assert found.facts.online is not None
+    assert found.facts.online.row is not None
+    assert found.facts.online.row.values["amounts"] == served

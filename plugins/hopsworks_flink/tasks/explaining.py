@@ -30,7 +30,8 @@ from hopsworks_flink.hooks.registry_connection import schemas_of
 from hopsworks_flink.pipeline.decoding import Schemas
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.group.times import EventTimeFeature
-from hopsworks_flink.tasks.group_topic import Key, Place, late_events, materialized, read_rows, row_of
+from hopsworks_flink.pipeline.types import avro_type
+from hopsworks_flink.tasks.group_topic import Key, Place, array_of, late_events, materialized, read_rows, row_of
 from hopsworks_flink.tasks.source_events import Joined, Seen, SourceEvents, read_events, read_versions
 from hopsworks_flink.tasks.status import deployed_version
 from hopsworks_flink.testing import evaluate
@@ -212,6 +213,10 @@ class Explainer:
         """What the online store has of a key."""
         named = dict(zip(group.key, key, strict=True))
         rows = self.session.rows_of(self._registered(group), named, online=True)
+        types = group.feature_types(self.pipeline.source.all_columns)
+        arrays = {name: avro_type(kind) for name, kind in types.items() if kind.element is not None}
+        for row in rows:
+            row |= {name: array_of(row.get(name), schema) for name, schema in arrays.items()}
         return sorted((row_of(group, row) for row in rows), key=lambda row: row.time or 0)
 
     def _served(self, group: FeatureGroup, asked: Asked) -> list[Row] | None:

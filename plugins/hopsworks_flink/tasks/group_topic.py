@@ -127,6 +127,22 @@ def row_of(group: FeatureGroup, values: Mapping[str, Any]) -> Row:
     return Row(None if value is None else int(value), values)
 
 
+def array_of(value: Any, schema: Any) -> Any:
+    """An array out of its bytes, as rows and the online store have it; what is no bytes as it is.
+
+    :param schema: Avro's, of the feature.
+    """
+    import fastavro
+
+    if not isinstance(value, bytes):
+        return value
+    return fastavro.schemaless_reader(io.BytesIO(value), fastavro.parse_schema(schema), None)
+
+
+def _is_array(schema: Any) -> bool:
+    return isinstance(schema, list) and any(isinstance(one, dict) and one.get("type") == "array" for one in schema)
+
+
 def _written(
     record: Any, row: Row, headers: Mapping[str, bytes], ingestions: frozenset[int] | None, group: FeatureGroup
 ) -> Written:
@@ -147,7 +163,9 @@ def _decoding(text: str) -> Callable[[bytes], dict[str, Any]]:
     import fastavro
 
     data = json.loads(text)
-    fields = data["fields"]
+    arrays = {field["name"]: field["type"] for field in data["fields"] if _is_array(field["type"])}
+    # In rows they are bytes, which the registered schema does not say.
+    fields = [{**field, "type": ["null", "bytes"]} if field["name"] in arrays else field for field in data["fields"]]
     schemas = [
         fastavro.parse_schema({**data, "name": f"{data['name']}_{length}", "fields": fields[:length]})
         for length in range(len(fields), 0, -1)
@@ -161,7 +179,7 @@ def _decoding(text: str) -> Callable[[bytes], dict[str, Any]]:
             except (EOFError, IndexError, ValueError):
                 continue
             if buffer.tell() == len(value):
-                return dict(row)
+                return {name: array_of(value, arrays[name]) if name in arrays else value for name, value in row.items()}
         return {}
 
     return decode
