@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_the_summary_counts_values_and_causes_and_names_no_key() -> None:
         "unknown": ["the offline store: away"],
     }
     assert "4444" not in json.dumps(found)
+
+
+def test_what_was_not_compared_is_not_called_equal() -> None:
+    one = value("a_1", 3, 3)
+    later = Store(Row(AT + 60_000, {"card": 4444, "n": 5}))
+    moved_on = replace(one, facts=replace(one.facts, online=later, offline=None))
+    found = summary([one, moved_on, replace(one, facts=replace(one.facts, online=None, offline=None))])
+    assert (found["values"], found["equal"], found["unknown"]) == (1, 1, ["the offline store: away"])
 
 
 @pytest.mark.parametrize(("argument", "text"), [({"sample": "0"}, "sample"), ({"settle": "soon"}, "settle 'soon'")])

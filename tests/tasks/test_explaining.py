@@ -212,11 +212,11 @@ def test_an_audit_looks_at_the_row_that_is_served_with_whole_seconds(
     world.online = [world.row(served, n=n)]
     world.offline = [world.row(served + 500, n=2)]
     explainer = world.explainer()
-    asked = explainer.rows_to_audit(world.group, (1,), now(), now())
-    found = explainer.explain(world.group, asked, always=False)
-    assert [one.compared for one in found] == [["offline"], ["online"]]
-    assert [one.facts.at for one in found] == [NOON + served + 500] * 2
-    assert [causes(one) for one in found] == [{}, cause]
+    for settled in (now(), NOON + served):
+        *_, asked = explainer.rows_to_audit(world.group, (1,), now(), settled)
+        (found,) = explainer.explain(world.group, [asked], always=False)
+        assert "online" in found.compared
+        assert (found.facts.at, causes(found)) == (NOON + served + 500, cause)
 
 
 def test_of_two_events_in_a_second_the_one_that_is_served() -> None:
@@ -353,6 +353,54 @@ def test_an_event_that_lacks_a_required_feature_is_refused() -> None:
     (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
     assert causes(found) == {"refused_event": ("events",)}
     assert [one.outcome for one in found.events] == ["cards_1.amount is null"]
+
+
+# --- rows that are not online -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [WINDOWS, ON_EVENT])
+@pytest.mark.parametrize("served", [True, False])
+def test_an_audit_sees_that_the_online_store_stands_still(group: dict[str, Any], served: bool) -> None:
+    world = World(pipeline(group))
+    times = (60_000, 300_000) if group is WINDOWS else (1000, 241_000)
+    for after, at in zip((1000, 241_000), times, strict=True):
+        world.event(after)
+        world.write(world.row(at, n=1), at + 5000)
+    world.offline = [world.row(at, n=1) for at in times]
+    world.online = [world.row(times[0], n=1)] if served else []
+    explainer = world.explainer()
+    asked = explainer.rows_to_audit(world.group, (1,), now(), NOON + 5 * MINUTE)
+    found = explainer.explain(world.group, asked, always=False)
+    own = [{}] if served and group is WINDOWS else []
+    assert [causes(one) for one in found] == [{"online_behind": ("online",)}, *own]
+
+
+def test_an_audit_of_a_silent_key() -> None:
+    world = World(pipeline(ON_EVENT))
+    world.event(1000)
+    world.online, world.offline = [world.row(1000, n=1)], [world.row(1000, n=2)]
+    explainer = world.explainer()
+    found = explainer.explain(world.group, explainer.rows_to_audit(world.group, (1,), now(), now()), always=False)
+    assert [causes(one) for one in found] == [{"unexplained": ("offline",)}]
+
+
+@pytest.mark.parametrize(("ttl", "expected"), [("1h", {}), ("1d", {"online_behind": ("online",)})])
+def test_a_row_that_has_expired_need_not_be_online(ttl: str, expected: dict[str, Any]) -> None:
+    world = World(pipeline({**WINDOWS, "ttl": ttl}))
+    world.event(1000)
+    world.write(world.row(60_000, n=1), MINUTE)
+    world.offline = [world.row(60_000, n=1)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE)])
+    assert causes(found) == expected
+    assert found.compared == (["offline"] if ttl == "1h" else ["online", "offline"])
+
+
+def test_a_row_of_days_ago_is_not_explained_without_its_event() -> None:
+    world = World(pipeline(ON_EVENT))
+    world.online = [world.row(-3 * 24 * 60 * MINUTE, n=1)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON, ("online",))])
+    assert (found.compared, causes(found)) == ([], {})
+    assert found.unknown[0].startswith("what is online: its event came before those that were read")
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------------

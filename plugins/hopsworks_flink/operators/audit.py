@@ -33,8 +33,9 @@ class AuditFeaturesOperator(BaseOperator):
     """Explains the values of a sample of keys: is what is online what is offline, and what the events come to?
 
     The keys are drawn from the newest events of the source topic, by chance, and for all tries of a task run the same.
-    Of each key two rows of each feature group are looked at: online the one that is served, offline the one that was
-    valid ``settle`` ago, which has had its time to be materialized (without event time, the only one). Differences get
+    Of each key two rows of each feature group are looked at: online the one that is served, and the one that was valid
+    ``settle`` ago, which has had its time to be materialized, and to be served if no later one is (without event time,
+    the only one). Differences get
     a cause, as by ``hopsworks-flink explain``. The log has the command for each of them: it names keys, XCom does not.
 
     The task fails, without a retry, where a difference is none that the pipeline means: rows of another writer, rows
@@ -53,9 +54,10 @@ class AuditFeaturesOperator(BaseOperator):
         own broker (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
-    :return: (XCom) ``values`` looked at, ``equal``, ``differ``, ``causes`` (cause -> values), ``groups`` (feature group
+    :return: (XCom) ``values`` compared, ``equal``, ``differ``, ``causes`` (cause -> values), ``groups`` (feature group
         -> cause -> values), ``refused`` (values whose key has refused events), ``unknown`` (what could not be learned).
-    :raises AirflowSkipException: a deployment is at work, or the topic has no events.
+    :raises AirflowSkipException: a deployment is at work, the topic has no events that count, or no value could be
+        compared.
     :raises AirflowFailException: a value is wrong; the text has the counts.
     """
 
@@ -102,6 +104,9 @@ class AuditFeaturesOperator(BaseOperator):
                 skip_while_deploying(context, self.deploy_dag_id)
             found = self._explained(pipeline, sample, settle, random.Random(run_mark(context)))  # noqa: S311
         result = summary(found)
+        if not result["values"]:
+            why = "; ".join(result["unknown"]) or "each row is too young, or was there too long ago"
+            raise AirflowSkipException(f"No value of {pipeline.name} could be compared: {why}.")
         Record.across_runs("audit", pipeline.job_name).write({**result, "at": round(time.time(), 3)})
         return self._judge(pipeline, found, result)
 
@@ -123,7 +128,10 @@ class AuditFeaturesOperator(BaseOperator):
                 if asked := [one for key in drawn for one in explainer.rows_to_audit(group, key, now, settled)]:
                     found += explainer.explain(group, asked, always=False)
         if not found:
-            raise AirflowSkipException(f"Topic {pipeline.source.topic} has no events: there is nothing to audit.")
+            raise AirflowSkipException(
+                f"There is nothing to audit: topic {pipeline.source.topic} has no events, or none of its newest ones "
+                "counts for a key."
+            )
         return found
 
     def _judge(self, pipeline: Pipeline, found: Sequence[Explanation], result: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +161,10 @@ class AuditFeaturesOperator(BaseOperator):
 
 
 def summary(found: Sequence[Explanation]) -> dict[str, Any]:
-    """Counts; JSON-safe, without keys and values."""
+    """Counts of what was compared; JSON-safe, without keys and values."""
     groups: dict[str, Counter[str]] = {}
+    unknown = list(dict.fromkeys(text for one in found for text in one.unknown))
+    found = [one for one in found if one.compared]
     for one in found:
         causes = {finding.cause for finding in one.findings if finding.differs}
         groups.setdefault(one.group, Counter()).update(causes)
@@ -167,7 +177,7 @@ def summary(found: Sequence[Explanation]) -> dict[str, Any]:
         "causes": dict(total.most_common()),
         "groups": {name: dict(causes.most_common()) for name, causes in groups.items()},
         "refused": sum(bool(one.facts.refused) for one in found),
-        "unknown": list(dict.fromkeys(text for one in found for text in one.unknown)),
+        "unknown": unknown,
     }
 
 

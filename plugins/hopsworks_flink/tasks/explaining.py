@@ -193,11 +193,17 @@ class Explainer:
         if group.event_time is None:
             return [Asked(key, now, written_until=settled)]
         rows = self._rows_of(group, key) if group.online else []
+        times = {_latest(group, row.time): row for row in rows if row.time is not None}
+        stores = ("offline",) if group.offline else ()
+        if group.online and all(at < _row_time(group, [], settled) for at in times):
+            # Nothing newer is served: it is silent since then, or the store has lost its row.
+            stores = ("online", *stores)
+        asked = [Asked(key, settled, stores)] if stores else []
+        if "online" in stores and _has_own_times(group):
+            # The last row until then is the one that is served, if that is right.
+            return asked
         # One of long ago is not worth reading the topic from there on.
-        served = {_latest(group, row.time): row for row in rows if row.time is not None and row.time > now - _OLDEST}
-        # Of a key that is quiet since then, that row's events are read.
-        last = min([settled, *served]) if _has_own_times(group) else settled
-        asked = [Asked(key, last, ("offline",))] if group.offline else []
+        served = {at: row for at, row in times.items() if at > now - _OLDEST}
         return asked + [Asked(key, at, ("online",), served=row) for at, row in served.items()]
 
     def told(self, what: str, ask: Callable[[], T], otherwise: T) -> T:
@@ -297,13 +303,15 @@ class _Value:
         if group.event_time is None:
             self.recomputed = self._newest(rows, online, watermark, now)
             self.at = asked.at if self.recomputed is None else self.recomputed.time or 0
-            if online and self.recomputed is None and group.is_projection:
-                # It stays for ever.
-                self.unknown.append("what is online: its event came before those that were read; an earlier --at tells")
-                online = None
         else:
-            self.at = self._meant(rows) or _row_time(group, rows, online, asked.at)
+            self.at = self._meant(rows) or _row_time(group, [*rows, *(() if rows else online or ())], asked.at)
             self.recomputed = next((row for row in reversed(rows) if row.time == self.at), None)
+        if online and not rows and _is_of_before(group, online[0], asked.at):
+            self.unknown.append("what is online: its event came before those that were read; an earlier --at tells")
+            online = None
+        if online == [] and group.ttl is not None and self.at + milliseconds(group.ttl) <= now:
+            self.read.append("online, a row of that time has expired (ttl)")
+            online = None
         self.online = None if online is None else Store(self._of_time(online) or next(reversed(online), None))
         offline = self._offline() if group.offline and "offline" in asked.stores else None
         self.offline = None if offline is None else Store(next((row for row in offline if self._is_meant(row)), None))
@@ -524,7 +532,14 @@ def _has_own_times(group: FeatureGroup) -> bool:
 def _first(group: FeatureGroup, asked: Asked, served: Sequence[Row] | None) -> list[int]:
     """Times that are asked for: also that of the row that is served, whose event may be of long before."""
     times = [row.time for row in served or () if row.time is not None] if _has_own_times(group) else []
-    return [asked.at, *(moment for moment in times if moment < asked.at)]
+    return [asked.at, *(moment for moment in times if asked.at - _OLDEST < moment < asked.at)]
+
+
+def _is_of_before(group: FeatureGroup, row: Row, asked: int) -> bool:
+    """Whether a row that is still right may be of an event too long ago to be read."""
+    if group.event_time is None:
+        return group.is_projection
+    return _has_own_times(group) and (row.time or 0) <= asked - _OLDEST
 
 
 def _latest(group: FeatureGroup, at: int) -> int:
@@ -533,11 +548,9 @@ def _latest(group: FeatureGroup, at: int) -> int:
     return at + 999 if cut and at % 1000 == 0 else at
 
 
-def _row_time(group: FeatureGroup, rows: Sequence[Row], online: Sequence[Row] | None, asked: int) -> int:
+def _row_time(group: FeatureGroup, rows: Sequence[Row], asked: int) -> int:
     """Time of the row that was valid at a moment, epoch milliseconds."""
     if not _has_own_times(group):
         pane = milliseconds(group.window.pane)
         return asked // pane * pane
-    computed = [row.time for row in rows if row.time is not None]
-    stored = [row.time for row in online or () if row.time is not None]
-    return max((moment for moment in computed or stored if moment <= asked), default=asked)
+    return max((row.time for row in rows if row.time is not None and row.time <= asked), default=asked)
