@@ -12,7 +12,17 @@ import pytest
 from hopsworks_flink.cli import main
 from hopsworks_flink.cli.explaining import WIDTH, parse_key, to_text
 from hopsworks_flink.exceptions import ConfigurationError
-from hopsworks_flink.health.explanation import COUNTED, DUPLICATE, Event, Explanation, Facts, Row, Store, findings
+from hopsworks_flink.health.explanation import (
+    COUNTED,
+    DUPLICATE,
+    Event,
+    Explanation,
+    Facts,
+    Row,
+    Store,
+    findings,
+    key_text,
+)
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.types import FeatureType
 from tests.support import REPOSITORY
@@ -98,11 +108,14 @@ def keyed(*names: str) -> tuple[Pipeline, Any]:
         (["i"], "4444", (4444,)),
         (["s"], "a,b", ("a,b",)),
         (["s", "i"], "a,-3", ("a", -3)),
+        (["s", "i"], '"Smith, ""Al""",-3', ('Smith, "Al"', -3)),
+        (["s"], '"a"', ('"a"',)),
         (["d", "m", "b"], "2025-03-01,1.50,True", (date(2025, 3, 1), Decimal("1.50"), True)),
     ],
 )
 def test_keys(names: list[str], text: str, values: tuple[Any, ...]) -> None:
     assert parse_key(*keyed(*names), text) == values
+    assert parse_key(*keyed(*names), key_text(values)) == values
 
 
 @pytest.mark.parametrize(
@@ -113,6 +126,8 @@ def test_keys(names: list[str], text: str, values: tuple[Any, ...]) -> None:
         (["b"], "maybe", "b is boolean"),
         (["m"], "x", "m is decimal"),
         (["s", "i"], "a", "has 1 value.* the key of g_1 is s, i"),
+        (["s", "i"], "", "has 0 value.* the key of g_1 is s, i"),
+        (["s", "i"], "a, b,3", "has 3 value.* put one that has a comma into double quotes"),
     ],
 )
 def test_keys_that_are_none(names: list[str], text: str, problem: str) -> None:

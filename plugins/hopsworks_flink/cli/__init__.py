@@ -98,7 +98,9 @@ def make_parser() -> argparse.ArgumentParser:
     status.set_defaults(run=_status)
 
     why = _command(commands, "explain", "where one value comes from, and why places differ; changes nothing")
-    why.add_argument("--key", required=True, metavar="VALUE[,VALUE]", help="of the feature group, in its order")
+    why.add_argument(
+        "--key", required=True, metavar="VALUE[,VALUE]", help="of the feature group, in its order; as in CSV"
+    )
     why.add_argument("--at", required=True, metavar="TIME", help="ISO time, or epoch ms: the row valid then")
     why.add_argument("--group", metavar="NAME_VERSION", help="only this feature group, e.g. cards_1")
     why.add_argument(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +36,8 @@ _LEAST = 20
 class Question:
     """The words of a command line.
 
-    :param key: values of the key, separated by commas, in the order of the group's key.
+    :param key: values of the key, separated by commas, in the order of the group's key; as in CSV, one with a comma
+        stands in double quotes.
     :param at: a time in ISO 8601, UTC unless it says otherwise, or epoch milliseconds.
     :param group: full name of the feature group; None: every one of the file.
     :param margin: a duration such as ``1h``; None: found out.
@@ -103,11 +106,11 @@ def parse_key(pipeline: Pipeline, group: FeatureGroup, text: str) -> tuple[Any, 
 
     :raises ConfigurationError: there are too few or too many, or one is not of its type.
     """
-    parts = [text] if len(group.key) == 1 else text.split(",")
+    parts = [text] if len(group.key) == 1 else next(csv.reader(io.StringIO(text)), [])
     if len(parts) != len(group.key):
         raise ConfigurationError(
             f"--key {text!r} has {len(parts)} value(s), and the key of {group.full_name} is {', '.join(group.key)}: "
-            "separate the values by commas."
+            "separate the values by commas, and put one that has a comma into double quotes."
         )
     columns = pipeline.source.all_columns
     return tuple(_key_value(name, columns[name], part) for name, part in zip(group.key, parts, strict=True))

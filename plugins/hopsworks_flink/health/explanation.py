@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -415,6 +417,16 @@ def iso(epoch_milliseconds: int) -> str:
     return (
         moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{moment.microsecond // 1000:03d}" * bool(moment.microsecond)) + "Z"
     )
+
+
+def key_text(values: Sequence[Any]) -> str:
+    """A key as ``hopsworks-flink explain --key`` takes it: several values are a line of CSV."""
+    texts = [str(value) for value in values]
+    if len(texts) == 1:
+        return texts[0]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(texts)
+    return line.getvalue()
 
 
 def fails(causes: Iterable[str]) -> bool:

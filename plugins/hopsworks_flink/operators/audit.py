@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException, BaseOperator
 from hopsworks_flink.deployment.record import Record
 from hopsworks_flink.exceptions import ConfigurationError
-from hopsworks_flink.health.explanation import Explanation, fails, iso
+from hopsworks_flink.health.explanation import Explanation, fails, iso, key_text
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
@@ -137,11 +138,11 @@ class AuditFeaturesOperator(BaseOperator):
     def _judge(self, pipeline: Pipeline, found: Sequence[Explanation], result: dict[str, Any]) -> dict[str, Any]:
         differing = [one for one in found if one.differs]
         for one in differing[:_TOLD]:
-            key = ",".join(str(value) for value in one.key.values())
+            key = shlex.quote(key_text(list(one.key.values())))
             for finding in one.findings:
                 if finding.differs:
                     self.log.warning(
-                        "%s, %s: %s. See: hopsworks-flink explain FILE --group %s --key '%s' --at %s",
+                        "%s, %s: %s. See: hopsworks-flink explain FILE --group %s --key=%s --at %s",
                         finding.cause,
                         "/".join(finding.where),
                         finding.text,
