@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import pandas
 import pytest
 
 from hopsworks_flink.exceptions import PipelineError
@@ -49,3 +50,10 @@ def test_evaluate_takes_what_the_jobs_take(case: dict[str, Any], event: dict[str
     else:
         columns = typed_columns(source, [event])
         assert {name: columns[name][0] for name in schema} == row_of(case, schema)
+
+
+@pytest.mark.parametrize("column", ["at", "__kafka_timestamp"])
+def test_a_time_that_pandas_lacks_is_named(column: str) -> None:
+    source = pipeline("json", {"at": "timestamp", "card": "bigint"}).source
+    with pytest.raises(PipelineError, match=rf"events\[0\]\.{column}: is no time; one that is missing is None"):
+        typed_columns(source, [{"at": None, column: pandas.NaT}])

@@ -71,6 +71,9 @@ def _converter(column: Column, format_: str) -> Callable[[Any], Any]:
 
 def _in_utc(value: datetime) -> datetime:
     """Without zone; a value without zone is taken as UTC."""
+    if value != value:
+        # pandas' NaT is a datetime.
+        raise ValueError("is no time; one that is missing is None")
     return value.astimezone(timezone.utc).replace(tzinfo=None) if value.tzinfo else value
 
 
