@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlglot.expressions as exp
@@ -14,7 +16,7 @@ from pydantic import Field, ValidationError
 from sqlglot.dialects import SQLite
 
 from devstack.hopsworks.home.errors import ILLEGAL_ARGUMENT
-from devstack.hopsworks.metadata.featuretypes import normalise
+from devstack.hopsworks.metadata.featuretypes import is_complex, normalise, online_type
 from devstack.hopsworks.metadata.models import Feature, FeatureGroup, Wire
 
 LoadGroup = Callable[[int], FeatureGroup]
@@ -29,6 +31,9 @@ _COMPARISONS: dict[str, type[exp.Binary]] = {
 }
 _JOINS = {"INNER": "inner", "LEFT": "left", "RIGHT": "right", "FULL": "full", "CROSS": "cross", "COMMA": "cross"}
 _INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
+_MOST_DIGITS = 38
+# Decimal digits that every double keeps: as such, SQLite orders decimals.
+_DOUBLE_DIGITS = 15
 
 
 class Backticks(SQLite):
@@ -156,29 +161,46 @@ class _Builder:
         source, feature = self.find(body.feature)
         column, value = _column(source, feature.name), body.value
         if condition == "IN":
-            return exp.In(this=column, expressions=[self.literal(feature, one) for one in _values(feature, value)])
+            values = [self.literal(feature, one) for one in _values(feature, value)]
+            return exp.In(this=column, expressions=values) if values else exp.false()
         if condition not in _COMPARISONS:
             raise ILLEGAL_ARGUMENT(f"condition {condition!r}: allowed are IN, {', '.join(_COMPARISONS)}.")
         if value is None:
+            if condition not in ("EQUALS", "NOT_EQUALS"):
+                raise ILLEGAL_ARGUMENT(f"filter on {feature.name}: {condition} needs a value.")
             empty = exp.Is(this=column, expression=exp.null())
             return exp.not_(empty) if condition == "NOT_EQUALS" else empty
-        return _COMPARISONS[condition](this=column, expression=self.literal(feature, value))
+        literal = self.literal(feature, value)
+        if self.online and condition not in ("EQUALS", "NOT_EQUALS") and _is_decimal(feature):
+            return _COMPARISONS[condition](this=_as_double(feature, column), expression=_as_double(feature, literal))
+        return _COMPARISONS[condition](this=column, expression=literal)
 
     def literal(self, feature: Feature, value: Any) -> exp.Expr:
         """A filter's value as SQL, by the feature's type. Raises 120001 when it does not fit."""
         kind, text = normalise(feature.type or ""), str(value)
+        if kind == "binary" or is_complex(kind):
+            raise ILLEGAL_ARGUMENT(f"filter on {feature.name} ({kind}): this server compares scalars and texts only.")
         try:
             if kind in _INTEGERS:
                 return exp.Literal.number(int(text))
             if kind in ("float", "double"):
-                return exp.Literal.number(repr(float(text)))
+                if not math.isfinite(number := float(text)):
+                    raise _unfit(feature, value)
+                return exp.Literal.number(repr(number))
             if kind == "boolean":
                 truth = {"true": True, "1": True, "false": False, "0": False}[text.lower()]
                 # The online store keeps numbers.
                 return exp.Literal.number(int(truth)) if self.online else exp.Boolean(this=truth)
+            if kind.startswith("decimal"):
+                return _decimal(feature, Decimal(text), self.online)
+            if kind == "date":
+                moment = _utc(text)
+                if moment.time() != datetime.time():
+                    raise _unfit(feature, value)
+                return exp.Literal.string(moment.date().isoformat())
             if kind.startswith("timestamp"):
-                return exp.Literal.string(_utc_text(text))
-        except (ValueError, KeyError, OverflowError) as error:
+                return exp.Literal.string(_timestamp(feature, _utc(text)))
+        except (ValueError, KeyError, OverflowError, InvalidOperation) as error:
             raise _unfit(feature, value) from error
         return exp.Literal.string(text)
 
@@ -224,11 +246,59 @@ def _values(feature: Feature, value: Any) -> list[Any]:
     return values or []
 
 
-def _utc_text(text: str) -> str:
+def _utc(text: str) -> datetime.datetime:
     moment = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
     if moment.tzinfo is not None:
         moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
-    return moment.isoformat(" ", "microseconds" if moment.microsecond else "seconds")
+    return moment
+
+
+def _timestamp(feature: Feature, moment: datetime.datetime) -> str:
+    """As texts, moments compare rightly only with the places that the online column has."""
+    places = sum(_numbers(feature.online_type or ""))
+    fraction = f"{moment.microsecond:06d}".rstrip("0").ljust(places, "0")
+    return moment.isoformat(" ", "seconds") + (f".{fraction}" if fraction else "")
+
+
+def _is_decimal(feature: Feature) -> bool:
+    return normalise(feature.type or "").startswith("decimal")
+
+
+def _numbers(declared: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", declared)]
+
+
+def _decimal(feature: Feature, value: Decimal, online: bool) -> exp.Expr:
+    """Offline a decimal of its own size; online the text that the store keeps."""
+    precision, scale = _numbers(feature.type or "")
+    if not value.is_finite() or abs(value.adjusted()) > _MOST_DIGITS:
+        raise _unfit(feature, value)
+    if not value:
+        # The stores' zero has no sign.
+        value = Decimal(0)
+    places = max(-int(value.as_tuple().exponent), 0)
+    if online:
+        return exp.Literal.string(f"{value:.{max(places, _online_scale(feature))}f}")
+    whole = max(value.adjusted() + 1, 0)
+    if max(whole, precision - scale) + max(places, scale) > _MOST_DIGITS:
+        raise _unfit(feature, value)
+    size = f"decimal({max(whole + places, 1)}, {places})"
+    return exp.Cast(this=exp.Literal.string(f"{value:f}"), to=exp.DataType.build(size))
+
+
+def _online_scale(feature: Feature) -> int:
+    _, *scale = _numbers(feature.online_type or online_type(feature.type or ""))
+    return scale[0] if scale else 0
+
+
+def _as_double(feature: Feature, value: exp.Expr) -> exp.Expr:
+    """A decimal of the online store, as which its text can be ordered. Raises 120001 if that would round it."""
+    if _numbers(feature.type or "")[0] > _DOUBLE_DIGITS:
+        raise ILLEGAL_ARGUMENT(
+            f"filter on {feature.name} ({feature.type}): online, decimals of more than {_DOUBLE_DIGITS} digits can be "
+            "compared for equality only; read them offline."
+        )
+    return exp.Cast(this=value, to=exp.DataType.build("double"))
 
 
 def parse(body: dict[str, Any]) -> Query:

@@ -17,7 +17,8 @@ router = APIRouter(prefix="/project/{project_id}/featurestores")
 def construct(project: ProjectDep, context: ContextDep, body: JsonObject, hqs: bool = False) -> dict[str, Any]:
     query, load = parse(body), context.groups.get
     offline = build(query, load, online=False)
-    online = all(group.online_enabled for group in offline.groups.values())
+    # Of an offline read: what the online store lacks, or cannot compare, is no reason to refuse that.
+    online = not hqs and all(group.online_enabled for group in offline.groups.values())
     return {
         "query": offline.text(database=context.layout.feature_store_name),
         "queryOnline": online_text(build(query, load, online=True)) if online else None,

@@ -1,0 +1,156 @@
+"""Rows of one group in both stores, read as the SDK asks for them: by the server's SQL online, by its query service."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import fastavro
+import pytest
+
+from devstack.hopsworks.api.queryservice import payload, run_query
+from devstack.hopsworks.metadata.featuretypes import encoded_schema
+from devstack.hopsworks.metadata.store import MetadataStore
+from devstack.hopsworks.metadata.wire import value_decoder
+from devstack.hopsworks.offline.columns import TableBuilder
+from devstack.hopsworks.offline.table import merge
+from devstack.hopsworks.online.store import connect_online_store
+from devstack.hopsworks.online.writer import OnlineWriter, Record, Targets
+from tests.support.hopsworks_fixtures import GROUPS
+
+QUERY = "project/119/featurestores/query"
+UTC = datetime.timezone.utc
+NINES = Decimal("9" * 28 + ".0123456789")
+FEATURES = [
+    {"name": "id", "type": "bigint", "primary": True},
+    {"name": "amount", "type": "decimal(10,2)"},
+    {"name": "large", "type": "decimal(38,10)"},
+    {"name": "day", "type": "date"},
+    {"name": "at", "type": "timestamp", "onlineType": "timestamp(3)"},
+    {"name": "ok", "type": "boolean"},
+    {"name": "ratio", "type": "double"},
+    {"name": "words", "type": "array<string>"},
+    {"name": "raw", "type": "binary"},
+]
+MIDNIGHT = datetime.datetime(2024, 1, 1, tzinfo=UTC)
+HALF, NEXT = MIDNIGHT.replace(microsecond=500_000), MIDNIGHT + datetime.timedelta(1)
+ROWS = [
+    (1, Decimal("9.00"), NINES, datetime.date(2024, 1, 1), MIDNIGHT, True, 0.5, ["a", None], b"x"),
+    (2, Decimal("10.50"), -NINES, datetime.date(2024, 1, 2), HALF, False, 2.0, [], b""),
+    (3, Decimal("-3.00"), Decimal(0), datetime.date(2024, 1, 3), NEXT, None, 3.0, None, None),
+]
+
+
+class Stores:
+    """A feature group, and both of its stores."""
+
+    def __init__(self, client, layout) -> None:
+        self.client = client
+        body = {"name": "values", "version": 1, "type": "streamFeatureGroupDTO", "onlineEnabled": True}
+        self.group = client.post(GROUPS, json={**body, "timeTravelFormat": "HUDI", "features": FEATURES}).json()
+        self.groups = client.app.state.context.groups
+        self.online = connect_online_store(layout)
+        self.store = MetadataStore(layout)
+        self.location = Path(self.group["location"].removeprefix("file://"))
+
+    def write(self, rows) -> None:
+        subject = self.store.subject_versions("values_1")[-1]
+        records = [_encoded(json.loads(subject.schema), row) for row in rows]
+        ids = {"projectId": 119, "featureGroupId": self.group["id"], "subjectId": subject.id}
+        headers = [(name, str(value).encode()) for name, value in ids.items()]
+        writer = OnlineWriter(Targets(self.store, self.online), self.online)
+        counts = writer.apply(Record("t", 0, n, headers, value) for n, value in enumerate(records))
+        assert counts == {(None, "UPSERTED"): len(rows)}
+        group = self.groups.get(self.group["id"])
+        table = TableBuilder(group, subject.schema).columns(list(map(value_decoder(subject.schema), records)))
+        merge(self.location, table, group.offline_key)
+
+    def query(self, *names, **rest):
+        return {"leftFeatureGroup": {"id": self.group["id"]}, "leftFeatures": [{"name": n} for n in names], **rest}
+
+    def offline(self, body):
+        """As the SDK gets them, by way of pandas."""
+        return run_query(payload(body), self.groups).to_pandas()
+
+    def ids(self, *filter_):
+        """The keys that a filter finds, online and offline."""
+        condition = dict(zip(("feature", "condition", "value"), ({"name": filter_[0]}, *filter_[1:]), strict=True))
+        body = self.query("id", filter=condition)
+        answer = self.client.put(QUERY, json=body)
+        if answer.status_code != 200:
+            return answer.json()["usrMsg"]
+        sql = answer.json()["queryOnline"].replace("\\:", ":")
+        return sorted(row[0] for row in self.online.execute(sql)), sorted(self.offline(body)["id"])
+
+
+def _encoded(schema, row) -> bytes:
+    fields = encoded_schema(schema)["fields"]
+    values = {}
+    for field, whole, value in zip(fields, schema["fields"], row, strict=True):
+        if whole["type"] != field["type"] and value is not None:
+            value = _bytes(whole["type"], value)
+        values[field["name"]] = value
+    return _bytes(encoded_schema(schema), values)
+
+
+def _bytes(schema, value) -> bytes:
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), value)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def stores(client, layout) -> Stores:
+    stores = Stores(client, layout)
+    stores.write(ROWS)
+    return stores
+
+
+def test_a_filter_finds_the_same_rows_in_both_stores(stores):
+    for name, condition, value, ids in (
+        ("amount", "GREATER_THAN", "9", [2]),
+        ("amount", "GREATER_THAN_OR_EQUAL", "9.000", [1, 2]),
+        ("amount", "LESS_THAN", "-2.999", [3]),
+        ("amount", "EQUALS", "10.5", [2]),
+        ("amount", "EQUALS", "10.501", []),
+        ("amount", "NOT_EQUALS", "9", [2, 3]),
+        ("amount", "IN", "[9, 10.5]", [1, 2]),
+        ("large", "EQUALS", str(NINES), [1]),
+        ("large", "EQUALS", "-0.0", [3]),
+        ("day", "EQUALS", "2024-01-02", [2]),
+        ("day", "GREATER_THAN_OR_EQUAL", "2024-01-02 00:00:00", [2, 3]),
+        ("at", "EQUALS", "2024-01-01", [1]),
+        ("at", "GREATER_THAN", "2024-01-01 00:00:00", [2, 3]),
+        ("at", "EQUALS", "2024-01-01 01:00:00.500000+01:00", [2]),
+        ("at", "IN", '["2024-01-02 00:00:00"]', [3]),
+        ("ok", "NOT_EQUALS", "True", [2]),
+        ("id", "IN", "[]", []),
+    ):
+        assert stores.ids(name, condition, value) == (ids, ids), (name, condition, value)
+
+
+def test_a_value_that_no_row_can_be_compared_with_is_refused(stores):
+    for name, condition, value in (
+        ("amount", "GREATER_THAN", "ten"),
+        ("amount", "GREATER_THAN", "NaN"),
+        ("amount", "LESS_THAN", "1e37"),
+        ("amount", "GREATER_THAN", None),
+        ("large", "LESS_THAN", "1e-20"),
+        ("day", "LESS_THAN", "soon"),
+        ("day", "GREATER_THAN", "2024-01-02 12:00:00"),
+        ("ratio", "LESS_THAN", "inf"),
+        ("words", "EQUALS", "a"),
+        ("raw", "EQUALS", "x"),
+    ):
+        assert f"filter on {name}" in stores.ids(name, condition, value), (name, value)
+
+
+def test_an_offline_read_is_not_held_up_by_what_the_online_store_cannot_do(stores):
+    assert "online, decimals of more than 15 digits" in stores.ids("large", "GREATER_THAN", "9.5")
+    condition = {"feature": {"name": "large"}, "condition": "GREATER_THAN", "value": "9.5"}
+    body = stores.query("id", filter=condition)
+    answer = stores.client.put(f"{QUERY}?hqs=True", json=body).json()
+    assert run_query(answer["hqsPayload"], stores.groups)["id"].to_pylist() == [1]
