@@ -26,6 +26,7 @@ from devstack.hopsworks.home.layout import HOPSWORKS_VERSION
 from devstack.hopsworks.home.log import get_logger
 from devstack.hopsworks.metadata.models import FeatureGroup
 from devstack.hopsworks.offline.columns import arrow_type
+from devstack.hopsworks.offline.table import statistics_of
 
 ACTIONS = ("healthcheck", "get-version")
 _VIEWS = {pa.string_view(): pa.string(), pa.large_string(): pa.string(), pa.binary_view(): pa.binary()}
@@ -49,7 +50,18 @@ def read(rendered: Rendered) -> pa.Table:
         for name, group in rendered.groups.items():
             builder.register(name, _delta_table(group, Path(folder)))
         found = pa.table(builder.execute(rendered.text("postgres")).read_all())
-    return found.cast(pa.schema([(field.name, _VIEWS.get(field.type, field.type)) for field in found.schema]))
+    return found.cast(pa.schema([(field.name, _readable(field.type)) for field in found.schema]))
+
+
+def _readable(kind: pa.DataType) -> pa.DataType:
+    """The type that pandas takes for one of the engine's, which may have views inside of lists and structs as well."""
+    if pa.types.is_map(kind):
+        return pa.map_(_readable(kind.key_type), _readable(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_readable(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(one.name, _readable(one.type)) for one in kind])
+    return _VIEWS.get(kind, kind)
 
 
 def _delta_table(group: FeatureGroup, folder: Path) -> DeltaTable:
@@ -67,7 +79,7 @@ def _delta_table(group: FeatureGroup, folder: Path) -> DeltaTable:
     rows = pa.table(QueryBuilder().register("t", table).execute("SELECT * FROM t").read_all())
     for field in new:
         rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    write_deltalake(str(folder / group.full_name), rows)
+    write_deltalake(str(folder / group.full_name), rows, configuration=statistics_of(rows.schema))
     return DeltaTable(str(folder / group.full_name))
 
 

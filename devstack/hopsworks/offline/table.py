@@ -55,11 +55,11 @@ def merge(location: Path, rows: pa.Table, keys: list[str]) -> Written:
     """
     location.mkdir(parents=True, exist_ok=True)
     if not DeltaTable.is_deltatable(str(location)):
-        DeltaTable.create(str(location), schema=rows.schema, mode="ignore", configuration=_statistics(rows.schema))
+        DeltaTable.create(str(location), schema=rows.schema, mode="ignore", configuration=statistics_of(rows.schema))
     table = DeltaTable(str(location))
     known_schema = pa.schema(table.schema().to_arrow())
     source = _like(rows, known_schema)
-    statistics = _statistics(pa.unify_schemas([known_schema, source.schema]))
+    statistics = statistics_of(pa.unify_schemas([known_schema, source.schema]))
     if not statistics.items() <= table.metadata().configuration.items():
         # New columns, or a table that the SDK has made.
         table.alter.set_table_properties(statistics)
@@ -73,7 +73,7 @@ def merge(location: Path, rows: pa.Table, keys: list[str]) -> Written:
     return Written(inserted + source.num_rows, updated, count_rows(location))
 
 
-def _statistics(schema: pa.Schema) -> dict[str, str]:
+def statistics_of(schema: pa.Schema) -> dict[str, str]:
     """The properties of a table by which files have statistics of those columns only whose values JSON bounds exactly.
 
     Delta writes smallest and largest values as JSON numbers. A decimal of more than 15 digits is rounded there: readers

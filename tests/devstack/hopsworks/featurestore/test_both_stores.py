@@ -33,14 +33,26 @@ FEATURES = [
     {"name": "ok", "type": "boolean"},
     {"name": "ratio", "type": "double"},
     {"name": "words", "type": "array<string>"},
+    {"name": "place", "type": "struct<city:string,tags:map<string,string>>"},
     {"name": "raw", "type": "binary"},
 ]
 MIDNIGHT = datetime.datetime(2024, 1, 1, tzinfo=UTC)
 HALF, NEXT = MIDNIGHT.replace(microsecond=500_000), MIDNIGHT + datetime.timedelta(1)
 ROWS = [
-    (1, Decimal("9.00"), NINES, datetime.date(2024, 1, 1), MIDNIGHT, True, 0.5, ["a", None], b"x"),
-    (2, Decimal("10.50"), -NINES, datetime.date(2024, 1, 2), HALF, False, 2.0, [], b""),
-    (3, Decimal("-3.00"), Decimal(0), datetime.date(2024, 1, 3), NEXT, None, 3.0, None, None),
+    (
+        1,
+        Decimal("9.00"),
+        NINES,
+        datetime.date(2024, 1, 1),
+        MIDNIGHT,
+        True,
+        0.5,
+        ["a", None],
+        {"city": "x", "tags": {"k": "v"}},
+        b"x",
+    ),
+    (2, Decimal("10.50"), -NINES, datetime.date(2024, 1, 2), HALF, False, 2.0, [], None, b""),
+    (3, Decimal("-3.00"), Decimal(0), datetime.date(2024, 1, 3), NEXT, None, 3.0, None, None, None),
 ]
 
 
@@ -154,3 +166,18 @@ def test_an_offline_read_is_not_held_up_by_what_the_online_store_cannot_do(store
     body = stores.query("id", filter=condition)
     answer = stores.client.put(f"{QUERY}?hqs=True", json=body).json()
     assert run_query(answer["hqsPayload"], stores.groups)["id"].to_pylist() == [1]
+
+
+def test_texts_inside_of_complex_features_are_read_offline(stores):
+    rows = stores.offline(stores.query("id", "words", "place")).sort_values("id")
+    assert [None if one is None else list(one) for one in rows["words"]] == [["a", None], [], None]
+    assert rows["place"].tolist() == [{"city": "x", "tags": [("k", "v")]}, None, None]
+
+
+def test_an_appended_feature_leaves_long_decimals_as_they_are(stores):
+    features = [*stores.group["features"], {"name": "extra", "type": "string"}]
+    url = f"{GROUPS}/{stores.group['id']}?updateMetadata=True"
+    assert stores.client.put(url, json={**stores.group, "features": features}).status_code == 200
+    rows = stores.offline(stores.query("id", "large", "extra")).sort_values("id")
+    assert rows["large"].tolist() == [NINES, -NINES, 0]
+    assert rows["extra"].isna().all()
