@@ -6,7 +6,7 @@ import datetime
 import re
 import sqlite3
 from collections.abc import Callable, Iterable
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from devstack.hopsworks.home.layout import Layout
@@ -23,8 +23,20 @@ CREATE TABLE IF NOT EXISTS online_ingestion_result (
   online_ingestion_id INTEGER NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL,
   PRIMARY KEY (online_ingestion_id, status));
 """
-# Smaller than the Avro type in which their values come.
-_INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24}
+_INTEGER_BITS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32}
+_NUMBERS = ("float", "double")
+_INTEGERS = (*_INTEGER_BITS, "bigint", "boolean", *_NUMBERS)
+# Of each feature type the online types that hold its values; of all others texts and bytes.
+_ONLINE_TYPES = {
+    **dict.fromkeys(("boolean", "tinyint", "smallint", "int", "bigint"), _INTEGERS),
+    **dict.fromkeys(_NUMBERS, _NUMBERS),
+    "decimal": ("decimal",),
+    "timestamp": ("timestamp", "datetime"),
+    "date": ("date",),
+}
+_TEXTS = ("char", "binary", "text", "blob")
+# More digits than two decimals of 38 have before and behind the point.
+_EXACT = Context(prec=80)
 # Of UTF-8, which MySQL's larger texts hold.
 _TEXT_BYTES = {"tinytext": 2**8 - 1, "text": 2**16 - 1, "mediumtext": 2**24 - 1, "longtext": 2**32 - 1}
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -64,7 +76,8 @@ def sqlite_type(feature: Feature) -> str:
     """The declared column type: MySQL's name, save where SQLite would turn the value into another one."""
     declared = normalise(feature.online_type or "")
     # A column declared `decimal` has numeric affinity: SQLite would keep 1.10 as the double 1.1.
-    return "text" if declared.startswith("decimal") else declared
+    # Of moments the SDK's reader knows one name.
+    return "text" if declared.startswith("decimal") else declared.replace("datetime", "timestamp")
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> list[str]:
@@ -100,30 +113,42 @@ def converter(feature: Feature) -> Callable[[Any], Any] | None:
 
     Null never reaches the function. It raises :class:`UserDataError` for a value the column cannot hold.
     """
-    declared = normalise(feature.online_type or "")
+    declared, kind = normalise(feature.online_type or ""), normalise(feature.type or "")
     base, _, argument = declared.partition("(")
     size = [int(n) for n in re.findall(r"\d+", argument)]
-    if base == "timestamp":
+    family = re.split("[(<]", kind)[0]
+    if base not in _ONLINE_TYPES[family] if family in _ONLINE_TYPES else not base.endswith(_TEXTS):
+        return _misfit(feature.name, kind, declared)
+    if family == "timestamp":
         return timestamp_text(size[0] if size else 0)
-    if base == "date":
+    if family == "date":
         return lambda days: datetime.date.fromordinal(_EPOCH_DAY + days).isoformat()
-    if base == "decimal":
+    if family == "decimal":
         precision, scale = size[0] if size else 10, size[1] if len(size) > 1 else 0
-        return lambda raw: decimal_text(feature.name, int.from_bytes(raw, "big", signed=True), precision, scale)
-    if base in _INTEGER_BITS and normalise(feature.type or "") != "boolean":
+        own = int(re.findall(r"\d+", kind)[1])
+        return lambda raw: decimal_text(feature.name, int.from_bytes(raw, "big", signed=True), own, precision, scale)
+    if base in _INTEGER_BITS and kind != "boolean" and (base != "int" or kind == "bigint"):
         return _ranged(feature.name, base, 2 ** (_INTEGER_BITS[base] - 1))
     if base in ("varchar", "char", "varbinary", "binary") and size:
-        return _bounded(feature.name, declared, size[0], is_complex(feature.type or ""))
+        return _bounded(feature.name, declared, size[0], is_complex(kind))
     if base in _TEXT_BYTES:
         return _bounded_text(feature.name, declared, _TEXT_BYTES[base])
     return None
 
 
-def decimal_text(name: str, unscaled: int, precision: int, scale: int) -> str:
-    """The value as MySQL writes it: all decimal places, no exponent."""
-    if abs(unscaled) >= 10**precision:
+def _misfit(name: str, kind: str, declared: str) -> Callable[[Any], Any]:
+    def refuse(_: Any) -> Any:
+        raise UserDataError(f"{name} is {kind}, which a column of type {declared} does not hold")
+
+    return refuse
+
+
+def decimal_text(name: str, unscaled: int, own_scale: int, precision: int, scale: int) -> str:
+    """The value as MySQL writes it: all decimal places of the column, no exponent."""
+    value = Decimal(unscaled).scaleb(-own_scale, _EXACT).quantize(Decimal((0, (1,), -scale)), ROUND_HALF_UP, _EXACT)
+    if value.adjusted() >= precision - scale and value:
         raise UserDataError(f"value of {name} has more than {precision} digits")
-    return f"{Decimal((int(unscaled < 0), tuple(map(int, str(abs(unscaled)))), -scale)):f}"
+    return f"{value or abs(value):f}"
 
 
 def timestamp_text(digits: int) -> Callable[[int], str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
+import fastavro
 import pytest
 
+from devstack.hopsworks.metadata.featuretypes import physical_schema
 from devstack.hopsworks.metadata.models import Feature
 from devstack.hopsworks.metadata.store import MetadataStore
 from devstack.hopsworks.metadata.wire import HeaderError, Route, parse_headers
@@ -36,6 +39,9 @@ class Store:
         self.online = connect_online_store(layout)
         self.writer = OnlineWriter(Targets(MetadataStore(layout), self.online), self.online)
 
+    def store_schema(self):
+        return self.client.get("project/119/kafka/subjects/cards_1/versions/latest").json()["schema"]
+
     def headers(self, **changes):
         values = {"projectId": 119, "featureGroupId": self.group["id"], "subjectId": self.subject, **changes}
         return [(name, str(value).encode()) for name, value in values.items() if value is not None]
@@ -46,6 +52,14 @@ class Store:
 
     def rows(self):
         return [tuple(row) for row in self.online.execute("SELECT * FROM cards_1 ORDER BY cc_num")]
+
+
+def encoded(schema, value):
+    """A card with one more feature."""
+    buffer = io.BytesIO()
+    row = {"cc_num": 1, "ts": None, "city": None, "amounts": None, "f": value}
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema(physical_schema(schema)), row)
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -168,6 +182,15 @@ def test_headers():
         parse_headers([("projectId", b"\xff")])
 
 
+def feature_type(online_type):
+    """A feature's type whose values the column holds."""
+    if online_type.startswith("decimal"):
+        return online_type
+    if "int" in online_type:
+        return "bigint"
+    return "timestamp" if "time" in online_type else online_type if online_type == "date" else "string"
+
+
 @pytest.mark.parametrize(
     ("online_type", "value", "stored"),
     [
@@ -185,10 +208,12 @@ def test_headers():
         ("text", "ä" * 32767, "ä" * 32767),
         ("tinyint", -128, -128),
         ("smallint", 32767, 32767),
+        ("int", -(2**31), -(2**31)),
+        ("datetime(3)", 1_700_000_000_123_456, "2023-11-14 22:13:20.123"),
     ],
 )
 def test_conversion(online_type, value, stored):
-    convert = converter(Feature(name="f", type="x", online_type=online_type))
+    convert = converter(Feature(name="f", type=feature_type(online_type), online_type=online_type))
     assert convert is not None
     assert convert(value) == stored
 
@@ -204,14 +229,47 @@ def test_conversion(online_type, value, stored):
         ("decimal(5,2)", (-(10**5)).to_bytes(4, "big", signed=True), "more than 5 digits"),
         ("tinyint", 128, "128.*tinyint"),
         ("smallint", -32769, "-32769.*smallint"),
+        ("int", 2**31, "2147483648.*int"),
         ("timestamp", 2**62, "out of range"),
     ],
 )
 def test_conversion_refuses_what_the_column_cannot_hold(online_type, value, text):
-    convert = converter(Feature(name="f", type="x", online_type=online_type))
+    convert = converter(Feature(name="f", type=feature_type(online_type), online_type=online_type))
     assert convert is not None
     with pytest.raises(UserDataError, match=text):
         convert(value)
+
+
+@pytest.mark.parametrize(
+    ("online_type", "stored"), [("decimal(12,4)", "1.1500"), ("decimal(5,1)", "1.2"), ("decimal(5,0)", "1")]
+)
+def test_a_decimal_takes_the_scale_of_its_column(online_type, stored):
+    convert = converter(Feature(name="f", type="decimal(10,2)", online_type=online_type))
+    assert convert is not None
+    assert convert((115).to_bytes(2, "big")) == stored
+
+
+@pytest.mark.parametrize(
+    ("kind", "online_type"),
+    [
+        ("bigint", "varchar(20)"),
+        ("bigint", "timestamp"),
+        ("bigint", "decimal(20,0)"),
+        ("date", "timestamp"),
+        ("string", "timestamp"),
+        ("string", "bigint"),
+        ("array<double>", "double"),
+        ("double", "int"),
+        ("decimal(10,2)", "double"),
+    ],
+)
+def test_a_type_that_does_not_hold_the_features_values_fails_its_rows(client, layout, cards, kind, online_type):
+    cards["features"].append({"name": "f", "type": kind, "onlineType": online_type})
+    store = Store(client, layout, cards)
+    schema = json.loads(store.store_schema())
+    value = {"array<double>": b"\x00", "string": "x", "decimal(10,2)": b"\x01"}.get(kind, 1)
+    assert store.apply(encoded(schema, value), encoded(schema, None)) == {"FAILED": 1, "UPSERTED": 1}
+    assert store.rows() == [(1, None, None, None, None)]
 
 
 def test_rows_that_are_too_long_are_failed_and_the_others_are_written(store):
