@@ -33,7 +33,8 @@ def check_new(request: FeatureGroupRequest) -> None:
     for feature in request.features:
         # Only to check that the type has an Avro type.
         avro_field(feature.name, feature.type or "")
-    _check_online_table(request)
+    if request.online_enabled:
+        _check_online_table(request.features)
     _check_version(request.version)
     _check_statistics(request)
     _check_defaults_and_key(request)
@@ -46,9 +47,7 @@ def _check_supported(request: FeatureGroupRequest) -> None:
         allowed = ", ".join(TIME_TRAVEL_FORMATS)
         raise errors.ILLEGAL_ARGUMENT(f"timeTravelFormat {request.time_travel_format!r}: allowed are {allowed}.")
     check_topic(request.topic_name)
-    most = MOST_ONLINE_FEATURES if request.online_enabled else MOST_FEATURES
-    if len(request.features) > most:
-        raise errors.ILLEGAL_ARGUMENT(f"{len(request.features)} features: at most {most} are taken.")
+    _check_number(request.features, bool(request.online_enabled))
     unsupported = {
         "embeddingIndex": request.embedding_index,
         "transformationFunctions": request.transformation_functions,
@@ -56,6 +55,12 @@ def _check_supported(request: FeatureGroupRequest) -> None:
     for name, value in unsupported.items():
         if value:
             raise errors.ILLEGAL_ARGUMENT(f"{name}: this local server does not support it; leave it out.")
+
+
+def _check_number(features: list[Feature], online: bool) -> None:
+    most = MOST_ONLINE_FEATURES if online else MOST_FEATURES
+    if len(features) > most:
+        raise errors.ILLEGAL_ARGUMENT(f"{len(features)} features: at most {most} are taken.")
 
 
 def check_topic(name: str | None) -> None:
@@ -114,9 +119,9 @@ def _check_event_time(request: FeatureGroupRequest) -> None:
         raise errors.EVENT_TIME_TYPE(f"eventTime {feature.name!r} is {feature.type!r}; allowed are {allowed}.")
 
 
-def _check_online_table(request: FeatureGroupRequest) -> None:
+def _check_online_table(features: list[Feature]) -> None:
     """What RonDB takes: no text or blob as a key, and so many bytes of a key and of a row."""
-    features = [feature for feature in request.features if not feature.offline_only] if request.online_enabled else []
+    features = [feature for feature in features if not feature.offline_only]
     types = {f.name: normalise(f.online_type or online_type(f.type or "")) for f in features}
     key = {f.name: types[f.name] for f in features if f.primary}
     if large := [name for name, declared in key.items() if declared.endswith(("text", "blob"))]:
@@ -153,7 +158,8 @@ def _check_defaults_and_key(request: FeatureGroupRequest) -> None:
 def appended_features(stored: FeatureGroup, sent: list[Feature]) -> list[Feature]:
     """The new features of an update, in the sender's order.
 
-    Raises fault 270114 when an existing feature is missing or changed, or when a new one is a key.
+    Raises fault 270114 when an existing feature is missing or changed, or when a new one is a key; 120001 for a default
+    value, which no store here would give to the rows that are there, and for more than the stores take.
     """
     _check_duplicates(sent)
     by_name = {feature.name: feature for feature in sent}
@@ -170,4 +176,12 @@ def appended_features(stored: FeatureGroup, sent: list[Feature]) -> list[Feature
         avro_field(feature.name, feature.type or "")
         if feature.primary or feature.partition:
             raise errors.ILLEGAL_FEATURE_CHANGE(f"feature {feature.name}: a new feature cannot be part of a key.")
+        if feature.default_value is not None:
+            raise errors.ILLEGAL_ARGUMENT(
+                f"feature {feature.name}: this local server has no default values; append it without: it is null in "
+                "the rows that are there."
+            )
+    _check_number([*stored.features, *new], stored.online_enabled)
+    if new and stored.online_enabled:
+        _check_online_table([*stored.features, *new])
     return new

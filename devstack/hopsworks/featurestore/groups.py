@@ -210,9 +210,6 @@ class FeatureGroups:
         """Delete and create again: the group gets a new id, a new job and has no rows."""
         with self._lock:
             request = FeatureGroupRequest.model_validate(group.model_dump())
-            for feature in request.features:
-                # A default is allowed for appended features only; now all features are new.
-                feature.default_value = None
             self.delete(group)
             return self.create(request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 
 import pytest
@@ -184,6 +185,24 @@ def test_existing_features_cannot_be_changed(client, cards, change):
     body = {**group, "features": _change(group["features"], **change)}
     answer = client.put(f"{GROUPS}/{group['id']}?updateMetadata=True", json=body)
     assert (answer.status_code, answer.json()["errorCode"]) == (400, 270114)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ([{"name": "extra", "type": "string", "onlineType": "varchar(7500)"}], "the row takes 3[0-9]+ bytes online"),
+        ([{"name": f"extra_{n}", "type": "boolean"} for n in range(510)], "514 features: at most 512"),
+        ([{"name": "extra", "type": "double", "defaultValue": "10.0"}], "feature extra: .* no default values"),
+    ],
+)
+def test_what_the_stores_do_not_take_cannot_be_appended(client, cards, more, text):
+    group = client.post(GROUPS, json=cards).json()
+    url = f"{GROUPS}/{group['id']}"
+    answer = client.put(f"{url}?updateMetadata=True", json={**group, "features": [*group["features"], *more]})
+    assert (answer.status_code, answer.json()["errorCode"]) == (422, 120001)
+    assert re.search(text, answer.json()["usrMsg"])
+    assert client.get(url).json() == group
+    assert client.get("project/119/kafka/subjects/cards_1/versions").json() == [1]
 
 
 def test_deleting_removes_all_but_the_shared_topic_and_ids_are_not_given_twice(client, cards, broker):
