@@ -156,6 +156,8 @@ class FeatureGroups:
         check_description(request.description)
         check_topic(request.topic_name)
         with self._lock:
+            # As it is now: another request may have changed it since this one looked.
+            group = self.get(group.id)
             new = [_completed(feature) for feature in appended_features(group, request.features)]
             descriptions = {feature.name: feature.description for feature in request.features}
             features = [f.model_copy(update={"description": descriptions[f.name]}) for f in group.features]
@@ -188,8 +190,9 @@ class FeatureGroups:
                     tx.execute(f"ALTER TABLE {quote(group.full_name)} ADD COLUMN {column}")
 
     def update_fields(self, group: FeatureGroup, **changes: Any) -> FeatureGroup:
-        changed = group.model_copy(update=changes)
-        self.store.update_feature_group(changed)
+        with self._lock:
+            changed = self.get(group.id).model_copy(update=changes)
+            self.store.update_feature_group(changed)
         return changed
 
     # --- removal --------------------------------------------------------------------------------------------
@@ -197,6 +200,7 @@ class FeatureGroups:
     def delete(self, group: FeatureGroup) -> None:
         """Remove the group, its jobs, subject, online table and offline files; a shared topic stays."""
         with self._lock:
+            group = self.get(group.id)
             self.store.delete_feature_group(group)
             with self.online.transaction() as tx:
                 tx.execute(f"DROP TABLE IF EXISTS {quote(group.full_name)}")
@@ -209,7 +213,7 @@ class FeatureGroups:
     def clear(self, group: FeatureGroup) -> FeatureGroup:
         """Delete and create again: the group gets a new id, a new job and has no rows."""
         with self._lock:
-            request = FeatureGroupRequest.model_validate(group.model_dump())
+            request = FeatureGroupRequest.model_validate(self.get(group.id).model_dump())
             self.delete(group)
             return self.create(request)
 

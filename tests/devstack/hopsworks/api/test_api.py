@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -203,6 +205,35 @@ def test_what_the_stores_do_not_take_cannot_be_appended(client, cards, more, tex
     assert re.search(text, answer.json()["usrMsg"])
     assert client.get(url).json() == group
     assert client.get("project/119/kafka/subjects/cards_1/versions").json() == [1]
+
+
+def test_two_clients_that_append_at_once_do_not_undo_each_other(client, cards, broker, monkeypatch):
+    group = client.post(GROUPS, json=cards).json()
+    url = f"{GROUPS}/{group['id']}"
+    waiting, free = threading.Event(), threading.Event()
+    create = broker.create_topic
+
+    def slow(*arguments):
+        waiting.set()
+        assert free.wait(30)
+        return create(*arguments)
+
+    monkeypatch.setattr(broker, "create_topic", slow)
+
+    def append(name):
+        body = {**group, "features": [*group["features"], {"name": name, "type": "double"}]}
+        return client.put(f"{url}?updateMetadata=True", json=body)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(append, "x")
+        assert waiting.wait(30)
+        second = pool.submit(append, "y")
+        # It has looked the group up as soon as a request that came later has been answered.
+        assert client.get(url).json() == group
+        free.set()
+        assert (first.result().status_code, second.result().status_code) == (200, 400)
+    assert "feature x is missing" in second.result().json()["usrMsg"]
+    assert [f["name"] for f in client.get(url).json()["features"]][-2:] == ["amounts", "x"]
 
 
 def test_deleting_removes_all_but_the_shared_topic_and_ids_are_not_given_twice(client, cards, broker):
