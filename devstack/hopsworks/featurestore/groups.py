@@ -198,7 +198,7 @@ class FeatureGroups:
     # --- removal --------------------------------------------------------------------------------------------
 
     def delete(self, group: FeatureGroup) -> None:
-        """Remove the group, its jobs, subject, online table and offline files; a shared topic stays."""
+        """Remove the group, its jobs, subject, online table and offline files; a topic that others use stays."""
         with self._lock:
             group = self.get(group.id)
             self.store.delete_feature_group(group)
@@ -206,7 +206,8 @@ class FeatureGroups:
                 tx.execute(f"DROP TABLE IF EXISTS {quote(group.full_name)}")
             shutil.rmtree(Path(self.layout.warehouse / group.full_name), ignore_errors=True)
             shutil.rmtree(self.layout.datasets / "Resources" / "jobs" / group.job_name, ignore_errors=True)
-            if not group.online_enabled and group.topic_name:
+            used = {other.online_topic_name for other in self.store.feature_groups()}
+            if not group.online_enabled and group.topic_name and group.topic_name not in used:
                 self.registry.delete_topic(group.topic_name)
         log.info("feature group %s (id %d) deleted", group.full_name, group.id)
 

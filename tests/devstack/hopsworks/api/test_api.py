@@ -236,6 +236,15 @@ def test_two_clients_that_append_at_once_do_not_undo_each_other(client, cards, b
     assert [f["name"] for f in client.get(url).json()["features"]][-2:] == ["amounts", "x"]
 
 
+def test_a_topic_goes_with_the_last_group_that_has_it(client, cards, broker):
+    cards |= {"onlineEnabled": False, "topicName": "shared"}
+    ids = [client.post(GROUPS, json={**cards, "name": name}).json()["id"] for name in ("one", "two")]
+    client.delete(f"{GROUPS}/{ids[0]}")
+    assert set(broker.topics) == {"shared"}
+    client.delete(f"{GROUPS}/{ids[1]}")
+    assert broker.topics == {}
+
+
 def test_deleting_removes_all_but_the_shared_topic_and_ids_are_not_given_twice(client, cards, broker):
     group = client.post(GROUPS, json=cards).json()
     answer = client.delete(f"{GROUPS}/{group['id']}")
