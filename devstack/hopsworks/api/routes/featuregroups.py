@@ -127,12 +127,21 @@ def update_table_schema(group: FeatureGroupDep, context: ContextDep) -> dict[str
     return job_response(job, context)
 
 
+def _stop_materialization(group: FeatureGroup, context: Context) -> None:
+    """A run that outlives its group would write its rows into the table of the next group of that name."""
+    job = context.jobs.job(group.job_name)
+    for execution in context.jobs.executions(job) if job else ():
+        context.executor.stop(execution)
+
+
 @router.post(GROUP + "/clear")
 def clear(group: FeatureGroupDep, context: ContextDep) -> dict[str, Any]:
+    _stop_materialization(group, context)
     return _response(context.groups.clear(group), context)
 
 
 @router.delete(GROUP)
 def delete(group: FeatureGroupDep, context: ContextDep) -> Response:
+    _stop_materialization(group, context)
     context.groups.delete(group)
     return Response(status_code=200)

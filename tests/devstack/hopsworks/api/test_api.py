@@ -15,6 +15,7 @@ from devstack.hopsworks.home.errors import HopsworksError
 from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.home.setup import generate_api_key, initialise, read_api_key
 from tests.support.hopsworks_fixtures import FS, GROUPS
+from tests.support.hopsworks_server import PatientExecutor
 
 JOB = "project/119/jobs/cards_1_offline_fg_materialization"
 
@@ -243,6 +244,23 @@ def test_a_topic_goes_with_the_last_group_that_has_it(client, cards, broker):
     assert set(broker.topics) == {"shared"}
     client.delete(f"{GROUPS}/{ids[1]}")
     assert broker.topics == {}
+
+
+@pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/clear")])
+def test_a_materialization_ends_with_its_group(client, app, cards, method, path):
+    ended = []
+
+    class Executor(PatientExecutor):
+        def stop(self, execution):
+            ended.append(execution.id)
+            return super().stop(execution)
+
+    context = app.state.context
+    context.executor = Executor(context.config, context.jobs)
+    group = client.post(GROUPS, json=cards).json()
+    execution = client.post(f"{JOB}/executions").json()["id"]
+    assert client.request(method, f"{GROUPS}/{group['id']}{path}").status_code == 200
+    assert ended == [execution]
 
 
 def test_deleting_removes_all_but_the_shared_topic_and_ids_are_not_given_twice(client, cards, broker):
