@@ -31,6 +31,7 @@ _COMPARISONS: dict[str, type[exp.Binary]] = {
 }
 _JOINS = {"INNER": "inner", "LEFT": "left", "RIGHT": "right", "FULL": "full", "CROSS": "cross", "COMMA": "cross"}
 _INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
+_RANK = "__rank"
 _MOST_DIGITS = 38
 # Decimal digits that every double keeps: as such, SQLite orders decimals.
 _DOUBLE_DIGITS = 15
@@ -231,6 +232,10 @@ def _column(source: _Source, name: str) -> exp.Column:
     return exp.column(name, table=source.alias, quoted=True)
 
 
+def _event_time(source: _Source) -> exp.Column:
+    return _column(source, str(source.group.event_time))
+
+
 def _unfit(feature: Feature, value: Any) -> Exception:
     kind = normalise(feature.type or "")
     return ILLEGAL_ARGUMENT(f"filter on {feature.name} ({kind}): {str(value)[:200]!r} is not a value of this type.")
@@ -335,14 +340,39 @@ def build(query: Query, load: LoadGroup, online: bool) -> Rendered:
     if twice:
         raise ILLEGAL_ARGUMENT(f"features {', '.join(twice)} come from several feature groups; give the join a prefix.")
     select = exp.select(*columns).from_(_table(left))
+    timed = bool(joins) and not online and all(source.group.event_time for source in builder.sources)
     for right, kind, condition in joins:
+        if timed:
+            condition = _not_later(left, right, kind, condition)
         select = select.join(_table(right), on=condition, join_type=kind)
     for condition in map(builder.logic, filters):
         if condition is not None:
             select = select.where(condition)
+    if timed:
+        select = _latest(select, names, left, [right for right, _, _ in joins])
     if query.limit is not None:
         select = select.limit(query.limit)
     return Rendered(select, {source.group.full_name: source.group for source in builder.sources})
+
+
+def _not_later(left: _Source, right: _Source, kind: str, condition: exp.Expr | None) -> exp.Expr:
+    if kind not in ("left", "inner"):
+        raise ILLEGAL_ARGUMENT(f"join type {kind!r}: groups that all have an event time are joined left or inner.")
+    return exp.and_(condition, exp.GTE(this=_event_time(left), expression=_event_time(right)))
+
+
+def _latest(select: exp.Select, names: list[str], left: _Source, rights: list[_Source]) -> exp.Select:
+    """Of the rows that a left one was joined to, those with the latest event times.
+
+    Groups that all have an event time are joined as of the left one's, as Hopsworks' ``PitJoinController`` does it.
+    """
+    latest = [exp.Ordered(this=_event_time(right), desc=True, nulls_first=False) for right in rights]
+    row = [_column(left, name) for name in left.group.offline_key]
+    rank = exp.Window(this=exp.Anonymous(this="rank"), partition_by=row, order=exp.Order(expressions=latest))
+    ranked = select.select(exp.alias_(rank, _RANK, quoted=True)).subquery("ranked")
+    columns = [exp.column(name, quoted=True) for name in names]
+    first = exp.EQ(this=exp.column(_RANK, quoted=True), expression=exp.Literal.number(1))
+    return exp.select(*columns).from_(ranked).where(first)
 
 
 def online_text(rendered: Rendered) -> str:

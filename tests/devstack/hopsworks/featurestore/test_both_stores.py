@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import fastavro
+import pyarrow as pa
 import pytest
 
 from devstack.hopsworks.api.queryservice import payload, run_query
@@ -181,3 +182,67 @@ def test_an_appended_feature_leaves_long_decimals_as_they_are(stores):
     rows = stores.offline(stores.query("id", "large", "extra")).sort_values("id")
     assert rows["large"].tolist() == [NINES, -NINES, 0]
     assert rows["extra"].isna().all()
+
+
+# --- joins -----------------------------------------------------------------------------------------------------------
+
+
+def make_history(client, name, event_time, rows):
+    """A group of its own with (id, hour, value), stored offline."""
+    features = [{"name": "id", "type": "bigint", "primary": True}, {"name": "at", "type": "timestamp"}]
+    features.append({"name": f"{name}_value", "type": "string"})
+    body = {"name": name, "version": 1, "type": "streamFeatureGroupDTO", "timeTravelFormat": "HUDI"}
+    group = client.post(GROUPS, json={**body, "eventTime": event_time, "features": features}).json()
+    columns = zip(*rows, strict=True)
+    types = (pa.int64(), pa.timestamp("us", "UTC"), pa.string())
+    hours = [
+        [MIDNIGHT + datetime.timedelta(hours=one) for one in column] if n == 1 else column
+        for n, column in enumerate(columns)
+    ]
+    names = [feature["name"] for feature in features]
+    table = pa.table({name: pa.array(c, kind) for name, c, kind in zip(names, hours, types, strict=True)})
+    merge(Path(group["location"].removeprefix("file://")), table, ["id", "at"] if event_time else ["id"])
+    return group["id"]
+
+
+def joined(client, kind, left, *rights):
+    """The value of each group, joined on the key."""
+    name = "{}_value".format
+
+    def query(group):
+        known = client.app.state.context.groups.get(group)
+        return {"leftFeatureGroup": {"id": group}, "leftFeatures": [{"name": name(known.name)}]}
+
+    joins = [{"query": query(right), "type": kind, "on": [{"name": "id"}]} for right in rights]
+    body = {**query(left), "joins": joins}
+    answer = client.put(f"{QUERY}?hqs=True", json=body).json()
+    found = run_query(answer["hqsPayload"], client.app.state.context.groups).to_pylist()
+    return sorted((tuple(row.values()) for row in found), key=str)
+
+
+def test_groups_with_event_times_are_joined_as_of_the_left_ones(client):
+    left = make_history(client, "a", "at", [(1, 1, "a1"), (1, 5, "a5"), (2, 5, "other"), (3, 5, "alone")])
+    first = make_history(client, "b", "at", [(1, 0, "b0"), (1, 1, "b1"), (1, 4, "b4"), (1, 9, "b9"), (2, 9, "b9")])
+    second = make_history(client, "c", "at", [(1, 3, "c3"), (1, 2, "c2")])
+    assert joined(client, "LEFT", left, first, second) == [
+        ("a1", "b1", None),
+        ("a5", "b4", "c3"),
+        ("alone", None, None),
+        ("other", None, None),
+    ]
+    assert joined(client, "INNER", left, first) == [("a1", "b1"), ("a5", "b4")]
+
+
+def test_a_group_without_event_time_is_joined_by_its_key(client):
+    left = make_history(client, "a", "at", [(1, 1, "a1"), (1, 5, "a5")])
+    right = make_history(client, "b", None, [(1, 3, "b")])
+    assert joined(client, "LEFT", left, right) == [("a1", "b"), ("a5", "b")]
+
+
+def test_an_event_time_decides_nothing_in_a_full_join(client):
+    left, right = (make_history(client, name, "at", [(1, 1, name)]) for name in "ab")
+    body = {"leftFeatureGroup": {"id": left}, "leftFeatures": [{"name": "a_value"}]}
+    other = {"leftFeatureGroup": {"id": right}, "leftFeatures": [{"name": "b_value"}]}
+    answer = client.put(QUERY, json={**body, "joins": [{"query": other, "type": "FULL", "on": [{"name": "id"}]}]})
+    assert answer.status_code == 422
+    assert "joined left or inner" in answer.json()["usrMsg"]
