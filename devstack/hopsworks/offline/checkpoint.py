@@ -33,15 +33,18 @@ class Checkpoint:
 
 
 def start_offsets(
-    topic: str, low: dict[int, int], saved: Checkpoint | None, initial: Checkpoint | None
+    topic: str, low: dict[int, int], end: dict[int, int], saved: Checkpoint | None, initial: Checkpoint | None
 ) -> dict[int, int]:
     """First offset to read per partition.
 
     ``initial`` (of the job's arguments) goes before ``saved``; neither counts for another topic, nor below the
-    topic's lowest offset ``low``; partitions they do not know begin at the lowest.
+    topic's lowest offset ``low``; partitions they do not know begin at the lowest. So do all if one lies beyond its
+    ``end``: they are of an earlier topic of that name, and what the new one holds would never be read.
     """
     chosen = initial or saved
     known = chosen.offsets if chosen is not None and chosen.topic == topic else {}
+    if any(known.get(partition, 0) > offset for partition, offset in end.items()):
+        known = {}
     return {partition: max(known.get(partition, lowest), lowest) for partition, lowest in low.items()}
 
 

@@ -114,7 +114,7 @@ class Materialization:
         rounds = Rounds(self.location, self.topic, group.offline_key)
         try:
             low, end = self._watermarks(consumer)
-            start = start_offsets(self.topic, low, load_checkpoint(self.location), initial)
+            start = start_offsets(self.topic, low, end, load_checkpoint(self.location), initial)
             say(f"start offsets: {Checkpoint(self.topic, start)}")
             say(f"end offsets: {Checkpoint(self.topic, end)}")
             began, cpu = time.monotonic(), sum(os.times()[:2])

@@ -40,13 +40,16 @@ def test_checkpoint_text():
         ("other,0:5", None, {0: 2, 1: 0}),
         ("t,0:5", "other,0:9", {0: 2, 1: 0}),
         ("t,0:5,1:6,2:9", None, {0: 5, 1: 6}),
+        ("t,0:9,1:9", None, {0: 9, 1: 9}),
+        ("t,0:5,1:10", None, {0: 2, 1: 0}),
+        ("t,0:5", "t,0:10", {0: 2, 1: 0}),
     ],
 )
 def test_where_a_run_begins(saved, initial, start):
     def parse(text):
         return Checkpoint.parse(text) if text else None
 
-    assert start_offsets("t", {0: 2, 1: 0}, parse(saved), parse(initial)) == start
+    assert start_offsets("t", {0: 2, 1: 0}, {0: 9, 1: 9}, parse(saved), parse(initial)) == start
 
 
 def test_saved_offsets_come_back(tmp_path):
