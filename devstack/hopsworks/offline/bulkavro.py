@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from devstack.hopsworks.metadata.featuretypes import encoded_schema, is_complex
 from devstack.hopsworks.metadata.models import FeatureGroup
 from devstack.hopsworks.metadata.wire import DecodeError
-from devstack.hopsworks.offline.columns import arrow_type, column_builder
+from devstack.hopsworks.offline.columns import arrow_type, column_builder, in_calendar
 
 _MARK_FIELD = "__mark"
 _SYNC = os.urandom(16)
@@ -123,7 +123,7 @@ class BulkDecoder:
             return pa.chunked_array([build(column.to_pylist())])
         if pa.types.is_decimal(target):
             _check_digits(name, column, target)
-        return column.cast(target)
+        return in_calendar(name, column.cast(target))
 
 
 def _check_digits(name: str, column: pa.ChunkedArray, target: pa.Decimal128Type) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import fastavro
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from devstack.hopsworks.metadata.featuretypes import is_complex, normalise, split_top_level
 from devstack.hopsworks.metadata.models import Feature, FeatureGroup
@@ -19,6 +20,8 @@ from devstack.hopsworks.metadata.wire import DecodeError
 PARTITION, OFFSET = "__partition", "__offset"
 # The default context rounds to 28 digits; decimal(38,s) has more.
 _EXACT = Context(prec=40)
+# The years 1 to 9999, as microseconds and as days: a later moment in a Delta table's statistics makes it unreadable.
+_MOMENTS, _DAYS = (-62_135_596_800_000_000, 253_402_300_799_999_999), (-719_162, 2_932_896)
 _PRIMITIVES = {
     "tinyint": pa.int32(),
     "smallint": pa.int32(),
@@ -59,9 +62,9 @@ def column_builder(feature: Feature, field_schema: Any) -> Callable[[list[Any]],
     feature_type = feature.type or ""
     target, plain = arrow_type(feature_type), normalise(feature_type)
     if plain.startswith("timestamp"):
-        return lambda values: pa.array(values, pa.int64()).cast(target)
+        return lambda values: in_calendar(feature.name, pa.array(values, pa.int64()).cast(target))
     if plain == "date":
-        return lambda values: pa.array(values, pa.int32()).cast(target)
+        return lambda values: in_calendar(feature.name, pa.array(values, pa.int32()).cast(target))
     if plain.startswith("decimal"):
         scale = target.scale
         return lambda values: pa.array([_decimal(value, scale) for value in values], target)
@@ -70,6 +73,17 @@ def column_builder(feature: Feature, field_schema: Any) -> Callable[[list[Any]],
         as_pairs = plain.startswith("map")
         return lambda values: pa.array([_nested(value, schema, as_pairs) for value in values], target)
     return lambda values: pa.array(values, target)
+
+
+def in_calendar(name: str, column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A column as it is. Raises DecodeError if it has a moment or a day outside of the years 1 to 9999."""
+    if not pa.types.is_temporal(column.type):
+        return column
+    numbers, bounds = (pa.int32(), _DAYS) if pa.types.is_date(column.type) else (pa.int64(), _MOMENTS)
+    for value in pc.min_max(column.cast(numbers)).values():
+        if value.is_valid and not bounds[0] <= value.as_py() <= bounds[1]:
+            raise DecodeError(f"{name}: {value.as_py()} is outside of the years 1 to 9999")
+    return column
 
 
 def _decimal(raw: bytes | None, scale: int) -> Decimal | None:

@@ -170,6 +170,29 @@ def test_a_decimal_with_more_digits_than_its_type_is_undecodable(unscaled):
     assert list(reasons) == [1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "first", "last"),
+    [("timestamp", -62_135_596_800_000_000, 253_402_300_799_999_999), ("date", -719_162, 2_932_896)],
+)
+def test_a_moment_beyond_the_calendar_is_undecodable_and_does_not_cost_the_table(tmp_path, kind, first, last):
+    features = [("id", "bigint"), ("at", kind)]
+    schema = avro_schema("g_1", "n", features)
+
+    def record(key, moment) -> bytes:
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(physical_schema(schema)), {"id": key, "at": moment})
+        return buffer.getvalue()
+
+    wrong = [first - 1, last + 1, 2**31 - 1 if kind == "date" else 2**63 - 1]
+    values = [record(1, first), *(record(2, moment) for moment in wrong), record(3, last), record(4, None)]
+    for _ in range(2):
+        decoded, reasons = _Decoder(make_group(*features), canonical_text(schema)).decode(values)
+        merge(tmp_path, decoded, ["id"])
+    assert list(reasons) == [1, 2, 3]
+    assert all("outside of the years 1 to 9999" in reason for reason in reasons.values())
+    assert [row["id"] for row in read_table(tmp_path)] == [1, 3, 4]
+
+
 # --- rounds --------------------------------------------------------------------------------------------------
 
 
