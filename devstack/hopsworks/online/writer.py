@@ -73,9 +73,10 @@ class Target:
 def build_target(group: FeatureGroup, schema_text: str, table_columns: Sequence[str]) -> Target:
     """Prepare decoding and conversion for one group, schema and table."""
     fields = [f["name"] for f in json.loads(schema_text)["fields"]]
-    columns = [name for name in fields if name in table_columns]
-    decode = value_decoder(schema_text)
     features = {feature.name: feature for feature in group.online_features}
+    # Where a server ended while it appended a feature, schema and table have it already, and the group has not.
+    columns = [name for name in fields if name in table_columns and name in features]
+    decode = value_decoder(schema_text)
     converters = [(name, converter(features[name])) for name in columns]
     key = frozenset(group.primary_key)
 

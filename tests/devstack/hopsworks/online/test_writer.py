@@ -160,6 +160,19 @@ def test_new_columns_and_deleted_groups_are_seen_at_the_next_batch(store):
     assert store.apply(card(3)) == {"FAILED": 1}
 
 
+def test_a_half_appended_feature_does_not_end_the_consumer(store, app, monkeypatch):
+    def killed(_):
+        raise MemoryError
+
+    features = [*store.group["features"], {"name": "extra", "type": "double"}]
+    with monkeypatch.context() as server:
+        server.setattr(app.state.context.store, "update_feature_group", killed)
+        url = f"{GROUPS}/{store.group['id']}?updateMetadata=True"
+        assert store.client.put(url, json={**store.group, "features": features}).status_code == 500
+    store.subject = json.loads(store.client.get("project/119/kafka/subjects/cards_1/versions/latest").text)["id"]
+    assert store.apply(card(1) + b"\x00") == {"UPSERTED": 1}
+
+
 def test_results_accumulate_and_offsets_are_replaced(store):
     for _ in range(2):
         add_results(store.online, [(9, "UPSERTED", 3)])
