@@ -215,6 +215,9 @@ class FeatureGroups:
         """Delete and create again: the group gets a new id, a new job and has no rows."""
         with self._lock:
             request = FeatureGroupRequest.model_validate(self.get(group.id).model_dump())
+            if group.online_topic_name:
+                # Without a broker the group could not be made again: refused while it is there.
+                self.registry.broker.topic_names()
             self.delete(group)
             return self.create(request)
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from devstack.hopsworks.api.routes.jobs import start_arguments
-from devstack.hopsworks.home.errors import HopsworksError
+from devstack.hopsworks.home.errors import KAFKA_UNAVAILABLE, HopsworksError
 from devstack.hopsworks.home.layout import Layout
 from devstack.hopsworks.home.setup import generate_api_key, initialise, read_api_key
 from tests.support.hopsworks_fixtures import FS, GROUPS
@@ -244,6 +244,18 @@ def test_a_topic_goes_with_the_last_group_that_has_it(client, cards, broker):
     assert set(broker.topics) == {"shared"}
     client.delete(f"{GROUPS}/{ids[1]}")
     assert broker.topics == {}
+
+
+def test_a_group_that_could_not_be_made_again_is_not_cleared(client, cards, broker, monkeypatch):
+    group = client.post(GROUPS, json=cards).json()
+
+    def away(*_):
+        raise KAFKA_UNAVAILABLE("away")
+
+    for name in ("topic_names", "create_topic"):
+        monkeypatch.setattr(broker, name, away)
+    assert client.post(f"{GROUPS}/{group['id']}/clear").status_code == 503
+    assert client.get(f"{GROUPS}/{group['id']}").json() == group
 
 
 @pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/clear")])
