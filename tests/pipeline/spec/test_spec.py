@@ -304,6 +304,12 @@ def test_data_of_a_pipeline_reads_back_as_the_same_pipeline():
     assert Pipeline.parse(str(REFERENCE)) == pipeline
 
 
+def test_a_default_that_is_an_empty_text_is_not_lost_on_the_way_to_the_job(minimal):
+    minimal["feature_groups"][0]["aggregates"]["last"] = {"last_value": "tid", "default": ""}
+    pipeline = Pipeline.parse(minimal)
+    assert Pipeline.parse(pipeline.to_dict()) == pipeline
+
+
 WIDE = """
 name: wide
 source:

@@ -123,7 +123,9 @@ class Aggregate(Model):
 
     @model_serializer
     def _as_written(self) -> str | dict[str, Any]:
-        settings = {name: getattr(self, name) for name in _SETTINGS if getattr(self, name) not in (None, "")}
+        settings = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
+        if not self.description:
+            del settings["description"]
         if self.window is not None:
             settings["window"] = format_duration(self.window)
         if self.type is not None:
