@@ -88,10 +88,10 @@ class Aggregate(Model):
             raise ValueError(f"unknown function {function!r}; {allowed}")
         column, other = cls._operands(function, column)
         settings = {name: data[name] for name in _SETTINGS if name in data}
-        if (function == "percentile") != ("p" in settings):
+        if (function == "percentile") != (settings.get("p") is not None):
             wanted = "wants a p from 0 to 1: {percentile: amount, p: 0.95}" if function == "percentile" else "has no p"
             raise ValueError(f"{function} {wanted}")
-        if (function in LISTS) != ("n" in settings):
+        if (function in LISTS) != (settings.get("n") is not None):
             wanted = f"wants an n, how many at most: {{{function}: page, n: 5}}" if function in LISTS else "has no n"
             raise ValueError(f"{function} {wanted}")
         if hasattr(settings.get("default"), "isoformat"):
