@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     XCom,
     conf,
+    literal,
 )
 
 try:
@@ -83,5 +84,6 @@ __all__ = [
     "get_async_connection",
     "get_async_extra_dejson",
     "get_stats",
+    "literal",
     "mask_secret",
 ]

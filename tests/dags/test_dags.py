@@ -10,7 +10,10 @@ import sys
 import pytest
 import yaml
 
+from hopsworks_flink import dags
 from hopsworks_flink._compat import AirflowFailException
+from hopsworks_flink.pipeline.resources import feature_group_arguments
+from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support import REPOSITORY, bad_files
 from tests.support.airflow_names import DagBag, DagSerialization, ParamValidationError
 
@@ -99,6 +102,24 @@ def test_the_deploy_form_reaches_the_operator(bag, form, state, rewarm_from, sav
     task = copy.copy(dag.task_dict["deploy_streaming_job"])
     task.render_template_fields({"params": params.dump(), "dag": dag})
     assert (task.state, task.rewarm_from, task.savepoint_path) == (state, rewarm_from, savepoint_path)
+
+
+@pytest.mark.parametrize("verb", ["audit", "deploy", "recompute", "simulate", "supervise"])
+def test_no_text_of_a_file_is_a_template_of_airflow(minimal, verb):
+    minimal["source"] |= {"where": "tid <> '{{ 1 + 1 }}'", "derive": {"two": {"expression": "'2'", "type": "string"}}}
+    minimal["feature_groups"][0] |= {"description": "{% raw %}\n", "event_time": "window_end"}
+    minimal["feature_groups"][0]["aggregates"]["n"] = {"count": "*", "description": "{# none #} {{ of }} these"}
+    pipeline = Pipeline.parse(minimal)
+    dag = getattr(dags, f"{verb}_dag")(pipeline)
+    tasks = [copy.copy(task) for task in dag.tasks if hasattr(task, "pipeline") or hasattr(task, "features")]
+    for task in tasks:
+        task.render_template_fields({"params": dag.params.dump(), "dag": dag})
+        if hasattr(task, "features"):
+            arguments = feature_group_arguments(pipeline, pipeline.feature_groups[0])
+            assert {name: getattr(task, name) for name in arguments} == arguments
+        else:
+            assert Pipeline.parse(task.pipeline) == pipeline
+    assert tasks
 
 
 def test_the_backfill_has_intervals_and_never_overlaps(bag):
@@ -340,7 +361,7 @@ def test_supervision_deploys_only_where_the_file_says_so(bag, tmp_path):
     file = tmp_path / "dags" / "pipelines" / "card_transactions.yaml"
     file.write_text(file.read_text() + "supervision: {policy: redeploy}\nfreshness: 5m\n")
     healing = parse(tmp_path / "dags").dags["card_transactions__supervise"]
-    assert healing.task_dict["measure_freshness"].pipeline["freshness"] == "5m"
+    assert healing.task_dict["measure_freshness"].pipeline.value["freshness"] == "5m"
     redeploy = healing.task_dict["redeploy"]
     assert redeploy.upstream_task_ids == {"supervise_job"}
     assert redeploy.trigger_dag_id == healing.task_dict["supervise_job"].deploy_dag_id == "card_transactions__deploy"

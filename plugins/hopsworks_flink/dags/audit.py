@@ -19,7 +19,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG
 
-from hopsworks_flink.dags.base import intervals, number_field, pipeline_dag, text_field
+from hopsworks_flink.dags.base import as_written, intervals, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.audit import AuditFeaturesOperator
 from hopsworks_flink.pipeline.spec import Pipeline
 
@@ -50,7 +50,7 @@ def audit_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag_arg
     with pipeline_dag(pipeline, "audit", __doc__, ["flink", "offline"], defaults, dag_arguments) as dag:
         AuditFeaturesOperator(
             task_id="audit_values",
-            pipeline=pipeline.to_dict(),
+            pipeline=as_written(pipeline.to_dict()),
             sample="{{ params.sample }}",
             settle="{{ params.settle }}",
             deploy_dag_id=deploy_dag_id or f"{pipeline.name}__deploy",

@@ -10,6 +10,7 @@ import pendulum
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
+from hopsworks_flink._compat import literal
 from hopsworks_flink.assets import feature_group_asset, offline_table_asset
 from hopsworks_flink.operators.hopsworks import HopsworksMaterializeFeatureGroupOperator
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
@@ -102,6 +103,11 @@ def pipeline_dag(
             "tags": ["hopsworks", *tags, pipeline.name, *given.get("tags", ())],
         }
     )
+
+
+def as_written(value: Any) -> Any:
+    """What a pipeline file says, as an argument of an operator: Airflow takes none of its texts for a template."""
+    return literal(value)
 
 
 def materialize_task(group: FeatureGroup) -> HopsworksMaterializeFeatureGroupOperator:

@@ -31,7 +31,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from hopsworks_flink.assets import feature_group_asset, flink_job_asset, topic_asset
-from hopsworks_flink.dags.base import RETRY_DELAY, field, number_field, pipeline_dag, text_field
+from hopsworks_flink.dags.base import RETRY_DELAY, as_written, field, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator, HopsworksCreateTopicOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments, source_topic_arguments
@@ -93,19 +93,21 @@ def deploy_dag(
     """
     defaults = {"schedule": None, "params": PARAMS, "default_args": {"retries": 1, "retry_delay": RETRY_DELAY}}
     with pipeline_dag(pipeline, "deploy", __doc__, ["flink"], defaults, dag_arguments) as dag:
-        create_topic = HopsworksCreateTopicOperator(task_id="create_source_topic", **source_topic_arguments(pipeline))
+        create_topic = HopsworksCreateTopicOperator(
+            task_id="create_source_topic", **_texts_as_written(source_topic_arguments(pipeline))
+        )
         create_feature_groups = [
             HopsworksCreateFeatureGroupOperator(
                 task_id=f"create_{group.full_name}",
                 # deploy_streaming_job appends new features while the job is stopped.
                 on_drift="append_later",
-                **feature_group_arguments(pipeline, group),
+                **_texts_as_written(feature_group_arguments(pipeline, group)),
             )
             for group in pipeline.feature_groups
         ]
         deploy_job = FlinkDeployFeaturePipelineOperator(
             task_id="deploy_streaming_job",
-            pipeline=pipeline.to_dict(),
+            pipeline=as_written(pipeline.to_dict()),
             parallelism="{{ params.parallelism or '' }}",
             state="{{ params.state }}",
             rewarm_from="{{ params.rewarm_from or '' }}",
@@ -125,13 +127,13 @@ def deploy_dag(
         first >> deploy_job
         if pipeline.late_topic:
             create_late_topic = HopsworksCreateTopicOperator(
-                task_id="create_late_topic", **late_topic_arguments(pipeline)
+                task_id="create_late_topic", **_texts_as_written(late_topic_arguments(pipeline))
             )
             create_late_topic >> deploy_job
             first.append(create_late_topic)
         if pipeline.quarantine_topic:
             create_quarantine_topic = HopsworksCreateTopicOperator(
-                task_id="create_quarantine_topic", **quarantine_topic_arguments(pipeline)
+                task_id="create_quarantine_topic", **_texts_as_written(quarantine_topic_arguments(pipeline))
             )
             create_quarantine_topic >> deploy_job
             first.append(create_quarantine_topic)
@@ -143,7 +145,7 @@ def deploy_dag(
             approve_deployment = ApproveDeploymentOperator(
                 **{
                     "task_id": "approve_deployment",
-                    "pipeline": pipeline.to_dict(),
+                    "pipeline": as_written(pipeline.to_dict()),
                     "approve": [one_of(name, "approve", APPROVABLE) for name in approve],
                     "parallelism": "{{ params.parallelism or '' }}",
                     "state": "{{ params.state }}",
@@ -152,3 +154,9 @@ def deploy_dag(
             )
             approve_deployment >> first
     return dag
+
+
+def _texts_as_written(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    # Names are left as they are: their letters make no template.
+    free = {name for name, value in arguments.items() if name == "description" or isinstance(value, (dict, list))}
+    return {name: as_written(value) if name in free else value for name, value in arguments.items()}

@@ -27,6 +27,7 @@ from airflow.sdk import DAG
 from hopsworks_flink.assets import flink_job_asset, topic_asset
 from hopsworks_flink.dags.base import (
     RETRY_DELAY,
+    as_written,
     field,
     intervals,
     materialize_task,
@@ -119,7 +120,7 @@ def recompute_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG | None:
         )
         recompute = FlinkRecomputeFeaturesOperator(
             task_id="recompute",
-            pipeline=pipeline.to_dict(),
+            pipeline=as_written(pipeline.to_dict()),
             start="{{ params.start }}",
             end="{{ params.end }}",
             feature_groups="{{ params.feature_groups }}",

@@ -20,7 +20,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from hopsworks_flink.assets import topic_asset
-from hopsworks_flink.dags.base import number_field, pipeline_dag, text_field
+from hopsworks_flink.dags.base import as_written, number_field, pipeline_dag, text_field
 from hopsworks_flink.operators.simulate import FlinkSimulateEventsOperator
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.times import ISO_TIME
@@ -68,7 +68,7 @@ def simulate_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
     with pipeline_dag(pipeline, "simulate", __doc__, ["flink", "simulation"], defaults, dag_arguments) as dag:
         FlinkSimulateEventsOperator(
             task_id="simulate_events",
-            pipeline=pipeline.to_dict(),
+            pipeline=as_written(pipeline.to_dict()),
             outlets=[topic_asset(pipeline.source.topic)],
             **{name: f"{{{{ params.{name} }}}}" for name in PARAMS},
         )

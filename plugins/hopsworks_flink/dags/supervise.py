@@ -23,7 +23,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG
 
-from hopsworks_flink.dags.base import intervals, pipeline_dag
+from hopsworks_flink.dags.base import as_written, intervals, pipeline_dag
 from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
@@ -46,7 +46,7 @@ def supervise_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag
     with pipeline_dag(pipeline, "supervise", doc, ["flink"], defaults, dag_arguments) as dag:
         supervise_job = FlinkSuperviseJobOperator(
             task_id="supervise_job",
-            pipeline=pipeline.to_dict(),
+            pipeline=as_written(pipeline.to_dict()),
             deploy_dag_id=deploy_dag_id,
         )
         if pipeline.supervision.policy == "redeploy":
@@ -59,7 +59,7 @@ def supervise_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag
         if pipeline.freshness is not None:
             MeasureFreshnessOperator(
                 task_id="measure_freshness",
-                pipeline=pipeline.to_dict(),
+                pipeline=as_written(pipeline.to_dict()),
                 deploy_dag_id=deploy_dag_id,
             )
     return dag
