@@ -111,6 +111,10 @@ def test_what_is_not_there(hopsworks: LocalHopsworks, capsys: pytest.CaptureFixt
     schema.write_text(json.dumps({"type": "record", "name": "o", "fields": fields}))
     assert main(["adopt", "ticks_clean", "1", "--topic", "others", "--schema", str(schema)]) == 0
     text = capsys.readouterr().out
+    nowhere = tmp_path / "none" / "file.yaml"
+    given = ["adopt", "ticks_clean", "1", "--topic", "others", "--schema", str(schema), "--output", str(nowhere)]
+    assert main(given) == 1
+    assert capsys.readouterr().err == f"error: {nowhere}: No such file or directory.\n"
     assert "    symbol: string  # not a union with null there" in text
     assert f"window: {{size: {BLANK}}}" in text
 

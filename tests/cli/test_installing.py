@@ -98,6 +98,15 @@ def test_a_folder_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert not (target / "deploy.py").exists()
 
 
+@pytest.mark.parametrize("command", ["init", "jars"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, command: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert main([command, str(file)]) == 1
+    assert capsys.readouterr().err == f"error: {file}: File exists.\n"
+    assert file.read_text() == "mine"
+
+
 def test_its_test_passes(tmp_path: Path) -> None:
     assert main(["init", str(tmp_path)]) == 0
     assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path / "tests")]) == 0

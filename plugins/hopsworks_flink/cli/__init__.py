@@ -46,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever reads has enough (`| head`). The interpreter must not write to the pipe again at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        # A file or folder that was named cannot be written, or read.
+        print(f"error: {error.filename}: {error.strerror}." if error.filename else f"error: {error}", file=sys.stderr)
+        return ERROR
 
 
 def make_parser() -> argparse.ArgumentParser:
