@@ -194,6 +194,7 @@ TABLES = [
             *of(
                 "POSITION('b' IN s)", "STARTS_WITH(s, t)", "STARTS_WITH(s, '')", "s LIKE '%'", "s LIKE '_'", "s LIKE ''"
             ),
+            *of("s LIKE 'a_b'", "s LIKE '_%'", "s LIKE '%_'", "s LIKE '_._'", "s LIKE '👍_'"),
             *of("s LIKE 'a%b'", "s LIKE '%!%%'", "s = t", "s < 'b'", "s >= t", "s IN ('a', '', t)", "GREATEST(s, 'M')"),
             *of("LEAST(s, t)", "NULLIF(s, 'a')", "COALESCE(s, 'none')", "s BETWEEN 'a' AND 'z'", "s IS NULL"),
             *each("s", *NUMBERS, "decimal(10,2)", "decimal(38,0)", "decimal(38,38)", "boolean"),

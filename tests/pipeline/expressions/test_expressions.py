@@ -75,6 +75,8 @@ def value_of(text, as_type=None, **row):
         ("datetime > 5", "boolean", None),
         ("name LIKE 'O''%'", "boolean", True),
         ("name NOT LIKE 'O''%'", "boolean", False),
+        ("name LIKE 'O_N_il'", "boolean", True),
+        ("CONCAT(name, '.') LIKE '%l_'", "boolean", True),
         ("CASE WHEN n > 5 THEN 'many' ELSE 'few' END", "string", "many"),
         ("CASE n WHEN 1 THEN 1 WHEN 7 THEN 2.5 END", "double", 2.5),
         ("IF(n > 9, 1, 2)", "bigint", 2),
@@ -131,6 +133,12 @@ def test_type_and_value(text, kind, value):
     found = value_of(text)
     assert found == value
     assert type(found) is type(value)
+
+
+def test_a_line_break_is_a_character_to_like_in_flink_too():
+    # Flink's own `_` stands for any other character.
+    assert Expression.parse("name LIKE 'a_b.{%'", COLUMNS).sql("flink") == r"REGEXP(`name`, '(?s)^a.b\.\{.*\z')"
+    assert Expression.parse("name LIKE 'a%'", COLUMNS).sql("flink") == "(`name` LIKE 'a%')"
 
 
 @pytest.mark.parametrize(

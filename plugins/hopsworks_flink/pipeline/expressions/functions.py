@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sqlglot import exp
@@ -235,7 +236,14 @@ def _like(node: exp.Like, scope: Scope) -> Term:
     pattern = text_literal(node.expression)
     if "\\" in pattern:
         raise ExpressionError("LIKE knows no escapes; compare with SUBSTRING or POSITION")
-    return build(BOOLEAN, "({0} LIKE {1})", _text(node.this, scope, "LIKE"), quoted(pattern))
+    text = _text(node.this, scope, "LIKE")
+    if "_" not in pattern:
+        return build(BOOLEAN, "({0} LIKE {1})", text, quoted(pattern))
+    # For Flink's `_` a line break is no character.
+    parts = {"%": ".*", "_": "."}
+    expression = "".join(parts.get(one) or re.escape(one) for one in pattern)
+    terms = text, quoted(pattern), quoted(rf"(?s)^{expression}\z")
+    return build(BOOLEAN, "REGEXP({0}, {2})", *terms, duckdb="({0} LIKE {1})")
 
 
 def _extract(node: exp.Extract, scope: Scope) -> Term:
