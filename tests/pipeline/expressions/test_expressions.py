@@ -125,7 +125,9 @@ def value_of(text, as_type=None, **row):
         ("CAST(ts AS date)", "date", datetime.date(2025, 3, 1)),
         ("f = 0.5", "boolean", True),
         ('"name" = name', "boolean", True),
-        ("name -- a comment", "string", "O'Neil"),
+        ("name /* a -- comment */", "string", "O'Neil"),
+        ("REPLACE(name, '''', '--')", "string", "O--Neil"),
+        ("tiny - -1", "bigint", -2),
     ],
 )
 def test_type_and_value(text, kind, value):
@@ -145,6 +147,9 @@ def test_a_line_break_is_a_character_to_like_in_flink_too():
     ("text", "reason"),
     [
         ("", "must be one SQL expression"),
+        ("tiny > 0 -- positive\n", "'--' begins a comment"),
+        ("tiny > 0 -- positive AND name IS NOT NULL", "'--' begins a comment"),
+        ("tiny--1", "'--' begins a comment"),
         ("n; DROP TABLE x", "must be one SQL expression|is not allowed"),
         ("n AS m", "is not allowed"),
         ("n, x", "is not an SQL expression"),

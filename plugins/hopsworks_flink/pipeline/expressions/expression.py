@@ -7,6 +7,7 @@ same in Flink, which computes the features, and in DuckDB, which checks them. Nu
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,8 @@ from hopsworks_flink.pipeline.expressions.words import reason, with_reserved_wor
 from hopsworks_flink.pipeline.types import BOOLEAN, FeatureType
 
 Dialect = Literal["flink", "duckdb"]
+# Texts, quoted names, and comments that say where they end.
+_NO_CODE = re.compile(r"'[^']*'|\"[^\"]*\"|/\*.*?\*/", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,11 @@ def _quoted(text: str) -> str:
 
 
 def _tree(text: str) -> Node:
+    if "--" in _NO_CODE.sub("", text):
+        raise ExpressionError(
+            "'--' begins a comment, which hides the rest of its line, and YAML makes one line of several: leave it "
+            "out, or write /* … */; between two minus signs stands a blank"
+        )
     # sqlglot warns about statements that it does not know; they are refused below.
     logger = logging.getLogger("sqlglot")
     before, logger.disabled = logger.disabled, True
