@@ -29,8 +29,8 @@ UNEXPLAINED = "unexplained"
 REMEDIES: Mapping[str, str] = {
     LATE: "Raise source.max_disorder if events come late often; recompute the interval for the offline store "
     "(<pipeline>__recompute).",
-    STALE: "Set on_empty: zero (or null) in the feature group, or a ttl, so that a silent key does not keep its last "
-    "value.",
+    STALE: "Set on_empty: zero (or 'null', in quotes) in the feature group, or a ttl, so that a silent key does not "
+    "keep its last value.",
     BEHIND: "Look whether the online store drops rows (FAILED rows: the runbook's section online) or lags behind its "
     "topic.",
     WAITING: "Run <pipeline>__offline_backfill, or wait for its next run.",

@@ -37,9 +37,9 @@ def statements(pipeline):
     return "\n\n".join([*plan.statements[2:-1], *plan.inserts])
 
 
-@pytest.mark.parametrize("on_empty", [None, "zero", "null"])
+@pytest.mark.parametrize("on_empty", [{}, {"on_empty": "zero"}, {"on_empty": "null"}], ids=["None", "zero", "null"])
 def test_sql_of_windows_of_several_lengths(minimal, snapshot, on_empty):
-    assert statements(of(minimal, aggregates=LENGTHS, event_time="window_end", on_empty=on_empty)) == snapshot
+    assert statements(of(minimal, aggregates=LENGTHS, event_time="window_end", **on_empty)) == snapshot
 
 
 def test_sql_of_a_tumbling_window_that_empties(minimal, snapshot):
@@ -86,6 +86,7 @@ def test_a_length_that_is_the_size_changes_nothing(minimal):
             "n.window: a session is as long",
         ),
         ({"on_empty": "nothing"}, "on_empty: must be 'zero' or 'null'|on_empty: .*zero"),
+        ({"on_empty": None}, "on_empty: must be one of 'zero' or 'null'; .* write \"null\" in quotes"),
         (
             {"window": {"size": "1h"}, "emit": "on_event", "aggregates": {"n": {"count": "*", "window": "5m"}}},
             r"aggregates.n.window: emit: on_event looks back by one length, window.size; remove it, or make another",
@@ -97,10 +98,10 @@ def test_what_cannot_be_combined_is_refused(minimal, group, message):
         of(minimal, **group)
 
 
-@pytest.mark.parametrize("on_empty", [None, "zero"])
+@pytest.mark.parametrize("on_empty", [{}, {"on_empty": "zero"}], ids=["None", "zero"])
 def test_native_windows_make_all_lengths_of_the_same_panes(minimal, snapshot, on_empty):
     minimal["engine"] = "native"
-    pipeline = of(minimal, aggregates=LENGTHS, on_empty=on_empty)
+    pipeline = of(minimal, aggregates=LENGTHS, **on_empty)
     assert not pipeline.left_to_sql
     plan = compile_plan(pipeline, registered(pipeline))
     assert [*plan.statements[2:-1], *plan.inserts] == snapshot

@@ -118,8 +118,8 @@ class FeatureGroup(Model):
     :param features: instead of window and aggregates: feature name → expression, or the names of columns. One row for
         each event, late ones too, as soon as it is read.
     :param on_empty: one more row for a key whose window has emptied, so that what is served does not stay that of its
-        last events: the row of a window without events (``null``), or with 0 for each number that has no default
-        (``zero``). None: a window without events has no row.
+        last events: the row of a window without events (``"null"``, in quotes), or with 0 for each number that has
+        no default (``zero``). None: a window without events has no row.
     :param event_time: ``window_end`` adds the window's end as a feature and event time of the group, ``event`` (for
         rows of events) the event's own time as ``event_time``; ``{feature: …, is: …, type: …}`` under another name, or
         as ``bigint``, milliseconds. Without it the offline store keeps only the newest row of a key.
@@ -151,7 +151,8 @@ class FeatureGroup(Model):
     window: Window = Field(default=None)  # type: ignore[assignment]
     aggregates: dict[Name, Aggregate] = Field(default_factory=dict, min_length=1)
     features: dict[Name, Projection] = Field(default_factory=dict, min_length=1)
-    on_empty: Literal["zero", "null"] | None = None
+    # None where the file is silent. Written it is refused: YAML reads an unquoted null so, which is a word here.
+    on_empty: Literal["zero", "null"] = Field(default=None)  # type: ignore[arg-type]
     event_time: EventTimeFeature | None = None
     window_start: WindowStart | None = None
     order: list[str] = Field(default_factory=list)

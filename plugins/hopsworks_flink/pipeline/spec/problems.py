@@ -73,6 +73,8 @@ def _message(problem: Any) -> str:
         message = _PATTERN_MEANING.get(problem["ctx"]["pattern"], message)
     elif kind in ("enum", "literal_error"):
         message = f"must be one of {problem['ctx']['expected']}"
+        if found is None and "'null'" in message:
+            return f'{message}; YAML reads an unquoted null as nothing: write "null" in quotes'
     return message if isinstance(found, (dict, list)) else f"{message} (found: {_shown(found)})"
 
 
