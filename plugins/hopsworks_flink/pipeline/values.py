@@ -12,6 +12,8 @@ from hopsworks_flink.pipeline.times import in_utc, parse_time
 from hopsworks_flink.pipeline.types import FeatureType, sql_literal
 
 Value = bool | int | float | str
+# Of a decimal number a double keeps so many, whichever they are.
+_EXACT_DIGITS = 15
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -78,6 +80,8 @@ def _decimal(value: Value, kind: FeatureType) -> Decimal:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
         raise ValueError(f"{value!r} is not a decimal number, which {kind} needs")
+    if isinstance(value, float) and len(number.as_tuple().digits) > _EXACT_DIGITS:
+        raise ValueError(f"{value!r} is what a double holds of a longer number; write its digits in quotes")
     if not fits(number, kind):
         raise ValueError(f"{value!r} has more digits than {kind} holds")
     return Decimal(f"{number:.{kind.scale}f}")

@@ -6,10 +6,13 @@ from datetime import timedelta
 import pytest
 
 from hopsworks_flink.exceptions import PipelineError
+from hopsworks_flink.pipeline.plan import compile_plan
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.aggregates import Aggregate
 from hopsworks_flink.pipeline.spec.durations import format_duration, parse_duration
+from hopsworks_flink.pipeline.spec.loading import load_yaml
 from tests.support import REPOSITORY
+from tests.support.pipelines import registered
 
 REFERENCE = REPOSITORY / "dags" / "pipelines" / "card_transactions.yaml"
 REMOVE = object()
@@ -302,6 +305,18 @@ def test_data_of_a_pipeline_reads_back_as_the_same_pipeline():
     assert Pipeline.parse(pipeline.to_dict()) == pipeline
     assert Pipeline.parse(pipeline) is pipeline
     assert Pipeline.parse(str(REFERENCE)) == pipeline
+
+
+def test_a_default_of_a_decimal_has_all_its_digits_or_is_refused(minimal):
+    minimal["source"]["schema"]["cents"] = "decimal(38,2)"
+    aggregates = load_yaml("{m: {max: cents, default: 12345678901234567.89}}").data
+    minimal["feature_groups"][0]["aggregates"] = aggregates
+    with pytest.raises(PipelineError, match=r"m: default: .* of a longer number; write its digits in quotes"):
+        Pipeline.parse(minimal)
+    aggregates["m"]["default"] = "12345678901234567.89"
+    pipeline = Pipeline.parse(minimal)
+    plan = compile_plan(pipeline, registered(pipeline))
+    assert "CAST(12345678901234567.89 AS DECIMAL(38, 2))" in plan.inserts[0]
 
 
 def test_a_default_that_is_an_empty_text_is_not_lost_on_the_way_to_the_job(minimal):
