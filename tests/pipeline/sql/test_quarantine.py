@@ -81,14 +81,31 @@ def test_undecodable_records_pass_conditions_but_never_count(minimal: dict[str, 
     assert "WHEN `__problem` IS NOT NULL THEN 'undecodable'" in plan.inserts[-1]
 
 
-def test_kafkas_timestamp_of_an_undecodable_record_is_refused(
-    minimal: dict[str, Any],
-) -> None:
-    p = source(minimal, on_decode_error="quarantine", event_time="kafka_timestamp")
-    assert (
-        "CASE WHEN `__problem` IS NULL THEN CASE WHEN `__kafka_timestamp` >"
-        in compile_plan(p, registered(p)).statements[0]
-    )
+@pytest.mark.parametrize(
+    "event_time",
+    [
+        "kafka_timestamp",
+        {"column": "sent"},
+        {"column": "number"},
+        {"expression": "COALESCE(datetime, sent)"},
+    ],
+)
+def test_a_time_beside_the_value_is_none_of_an_undecodable_record(minimal: dict[str, Any], event_time: Any) -> None:
+    schema = {
+        **minimal["source"]["schema"],
+        "cc_num": {"type": "bigint", "header": "card"},
+        "sent": {"type": "bigint", "header": "sent"},
+        "number": {"type": "bigint", "key": True},
+    }
+    p = source(minimal, on_decode_error="quarantine", event_time=event_time, schema=schema)
+    guarded = "`__event_time` AS CASE WHEN `__problem` IS NULL THEN CASE WHEN "
+    assert guarded in compile_plan(p, registered(p)).statements[0]
+    # Nor need be told otherwise where all of the time is in the value, or nothing is kept.
+    for other in (
+        source(minimal, on_decode_error="quarantine", schema=schema),
+        source(minimal, event_time=event_time, schema=schema),
+    ):
+        assert guarded not in compile_plan(other, registered(other)).statements[0]
 
 
 def test_history_reads_as_the_stream_and_writes_no_quarantine(minimal: dict[str, Any]) -> None:

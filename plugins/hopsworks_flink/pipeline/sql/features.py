@@ -85,7 +85,9 @@ def source_table(pipeline: Pipeline, *, bounded: bool = False) -> str:
     event_time, guarded = sql_identifier(EVENT_TIME), guarded_event_time(source)
     if source.on_decode_error == "quarantine":
         lines += [f"{sql_identifier(UNDECODABLE)} BYTES", f"{sql_identifier(PROBLEM)} STRING"]
-        if source.event_time.is_kafka_timestamp:
+        column = source.event_time.column
+        if column is None or source.declared[column].is_beside:
+            # Such a time may be there although the value has none. Without it the record counts nowhere.
             guarded = f"CASE WHEN {sql_identifier(PROBLEM)} IS NULL THEN {guarded} ELSE {_EPOCH} END"
     lines.append(f"{sql_identifier(KAFKA_TIMESTAMP)} TIMESTAMP_LTZ(3) METADATA FROM 'timestamp' VIRTUAL")
     if needs_coordinates(pipeline):
