@@ -238,6 +238,34 @@ def test_a_column_that_the_writer_has_not_is_null(flink: JavaFormat, registry: R
     assert found == wanted
 
 
+ITEM = {"type": "record", "name": "i", "fields": [{"name": "p", "type": "int"}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "wanted"),
+    [
+        ({"type": "array", "items": ITEM}, "v[0].p", [{"p": 1}], 1),
+        ({"type": "array", "items": ITEM}, "v[1].p", [{"p": 1}], None),
+        ({"type": "map", "values": ITEM}, "v.k.p", {"k": {"p": 1}}, 1),
+        (["null", ITEM], "v[0].p", None, None),
+        (ITEM, "v.q", {"p": 1}, None),
+        (ITEM, "v[0].p", {"p": 1}, "field v is written as record, not as an array"),
+        ({"type": "map", "values": ITEM}, "v[0].p", {"0": {"p": 1}}, "field v is written as map, not as an array"),
+        ({"type": "array", "items": ITEM}, "v.p", [{"p": 1}], "field v is written as array, not as an object"),
+        ({"type": "array", "items": "int"}, "v[0].p", [1], "field v is written as int, not as an object"),
+        (["int", ITEM], "v.p", 1, "field v is written as int, not as an object"),
+    ],
+)
+def test_what_has_become_something_else_on_the_way_to_a_column(
+    flink: JavaFormat, registry: RegistryStub, kind: Any, path: str, value: Any, wanted: Any
+) -> None:
+    columns, registry.schemas = {"c": {"type": "int", "path": path}}, {1: one(kind)}
+    record = written({"v": value}, registry.schemas[1], 1)
+    expected = {"reason": wanted} if isinstance(wanted, str) else {"row": texts({"c": wanted}, columns)}
+    assert flink.decode("avro", columns, [record], framed=True, registry=registry.url) == [expected]
+    assert judged(columns, record, registry.schemas.get, framing="confluent", registry="r") == expected
+
+
 def test_what_is_wrong_with_a_framing(flink: JavaFormat, registry: RegistryStub) -> None:
     columns = {"k": "bigint"}
     registry.schemas = {1: ["null", "string"], 2: one("Y")}

@@ -16,6 +16,8 @@ from hopsworks_flink.pipeline.spec.source.avro import TIMESTAMPS, AvroType, hold
 from hopsworks_flink.pipeline.types import TIMESTAMP
 
 _DEEPEST = 100
+# What a path goes on in.
+_SHAPES = {"record": "an object", "map": "an object", "array": "an array"}
 
 
 def decode_written(value: bytes, written: AvroType, columns: Mapping[str, Column], places: Place) -> dict[str, Any]:
@@ -61,16 +63,19 @@ class _Reader:
             return
         elif place is not None and place.column is not None:
             self.event[place.column] = self._column(written, place.column, where)
-        elif written.kind == "record":
-            for name, kind in written.fields:
-                self.read(kind, place.below.get(name) if place else None, name, depth + 1)
-        elif written.kind in ("array", "map"):
-            self._items(written, place, where, depth)
         else:
-            self._raw(written, where, skip=True)
-            if place is not None:
+            found = _SHAPES.get(written.kind)
+            if found is None:
+                self._raw(written, where, skip=True)
+            if place is not None and place.below:
                 wanted = "an object" if isinstance(next(iter(place.below)), str) else "an array"
-                raise UndecodableError(f"field {where} is written as {written}, not as {wanted}")
+                if found != wanted:
+                    raise UndecodableError(f"field {where} is written as {written}, not as {wanted}")
+            if written.kind == "record":
+                for name, kind in written.fields:
+                    self.read(kind, place.below.get(name) if place else None, name, depth + 1)
+            elif found is not None:
+                self._items(written, place, where, depth)
 
     def _items(self, written: AvroType, place: Place | None, where: str, depth: int) -> None:
         assert written.inner is not None

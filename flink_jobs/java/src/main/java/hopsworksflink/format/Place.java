@@ -60,6 +60,10 @@ final class Place {
         return !fields.isEmpty();
     }
 
+    boolean isArray() {
+        return !items.isEmpty();
+    }
+
     /** The path as messages have it. */
     String shown() {
         return path.substring(1);

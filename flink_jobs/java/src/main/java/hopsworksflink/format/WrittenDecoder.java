@@ -72,19 +72,24 @@ final class WrittenDecoder {
             default -> {
                 if (place != null && place.column >= 0) {
                     row.setField(place.column, column(written, columns[place.column], where));
-                } else if (written.kind == AvroType.Kind.RECORD) {
+                    return;
+                }
+                boolean array = written.kind == AvroType.Kind.ARRAY;
+                boolean object = written.kind == AvroType.Kind.RECORD || written.kind == AvroType.Kind.MAP;
+                if (!array && !object) {
+                    raw(written, where, true);
+                }
+                if (place != null && (place.isObject() && !object || place.isArray() && !array)) {
+                    String wanted = place.isObject() ? "an object" : "an array";
+                    throw new Undecodable("field " + where + " is written as " + written + ", not as " + wanted);
+                }
+                if (written.kind == AvroType.Kind.RECORD) {
                     for (int index = 0; index < written.inner.length; index++) {
                         String name = written.names[index];
                         read(written.inner[index], place == null ? null : place.field(name), name, depth + 1);
                     }
-                } else if (written.kind == AvroType.Kind.ARRAY || written.kind == AvroType.Kind.MAP) {
+                } else if (array || object) {
                     items(written, place, where, depth);
-                } else {
-                    raw(written, where, true);
-                    if (place != null) {
-                        String wanted = place.isObject() ? "an object" : "an array";
-                        throw new Undecodable("field " + where + " is written as " + written + ", not as " + wanted);
-                    }
                 }
             }
         }
