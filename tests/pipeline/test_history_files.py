@@ -126,6 +126,12 @@ def test_a_row_that_equals_the_header_is_a_row(read: Reader) -> None:
         (f"7,{AT},0.5,a\nx,{AT},1,a\n", False, 'row 2: column card is bigint and holds "x"'),
         (f'7,{AT},0.5,"a\n', False, "row 1 is no CSV: "),
         (f"7,{AT},0.5,ä\n".encode("latin-1"), False, "row 1 is no UTF-8 text"),
+        # Half a character, as some databases cut them.
+        (
+            f"7,{AT},0.5,a".encode() + b"\xed\xa0\xbd\n",
+            False,
+            "row 1 is no UTF-8 text",
+        ),
     ],
 )
 def test_csv_that_is_refused(read: Reader, content: str | bytes, header: bool, reason: str) -> None:

@@ -82,7 +82,12 @@ final class CsvRows implements Rows {
             }
             List<String> fields = new ArrayList<>();
             while (parser.nextToken() != JsonToken.END_ARRAY) {
-                fields.add(parser.getText());
+                String text = parser.getText();
+                if (!Texts.isUnicode(text)) {
+                    // The parser lets half a character pass.
+                    throw new Undecodable("row " + number + " is no UTF-8 text");
+                }
+                fields.add(text);
             }
             return fields;
         } catch (JsonProcessingException broken) {

@@ -81,7 +81,8 @@ public final class Texts {
                 : text;
     }
 
-    static boolean isUnicode(String text) {
+    /** Whether a text holds no half of a surrogate pair. */
+    public static boolean isUnicode(String text) {
         for (int at = 0; at < text.length(); at++) {
             char one = text.charAt(at);
             if (Character.isSurrogate(one)) {
