@@ -62,6 +62,10 @@ class JavaFormat:
         """
         return self._ask(encoding, schema, file=str(file), header=header, splits=splits, skip=skip)
 
+    def table(self, options: Mapping[str, str]) -> list[dict[str, Any]]:
+        """``{"refused": …}`` where a job's table over files is not made, with options of its DDL; else nothing."""
+        return list(self._program.ask({"options": dict(options)}))
+
     def _ask(self, encoding: str, columns_: Mapping[str, Any], **question: Any) -> list[dict[str, Any]]:
         unwrap = question.get("unwrap")
         columns = [

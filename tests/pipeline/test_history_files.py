@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hopsworks_flink.pipeline.spec.paths import split_pattern
 from tests.pipeline.strict_format import CASES, JavaFormat, row_of, texts, value_of
 
 TYPES = CASES["schemas"]["types"]
@@ -195,6 +196,46 @@ def test_values_that_csv_refuses(read: Reader, column: str, written: str) -> Non
     kind = TYPES[column]
     wanted = f'row 1: column {column} is {kind} and holds "{written}"'
     assert read.reason(f'"{written}",x\n', {column: kind, "other": "string"}) == wanted
+
+
+# --- which files
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [
+        ("", None),
+        ("/*.csv", None),
+        ("/2025/03.csv", None),
+        ("/**/0?.csv", None),
+        ("/empty", "history: in {}/empty is no file; "),
+        ("/2025/*.cvs", "history: in {}/2025 is no file that matches the pattern; "),
+        (
+            "/2025/_*",
+            "history: in {}/2025 is no file that matches the pattern; names that begin with _ or . are passed",
+        ),
+        ("/2025/_SUCCESS", "history: in {}/2025/_SUCCESS is no file; names that begin with _ or . are passed over"),
+        ("/2024", "history: {}/2024 cannot be listed: java.io.FileNotFoundException"),
+    ],
+)
+def test_a_history_without_a_file_is_refused(flink: JavaFormat, tmp_path: Path, path: str, refused: str | None) -> None:
+    for name in ("all.csv", "2025/03.csv", "2025/_SUCCESS", "empty/.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a\n")
+    folder, pattern = split_pattern(f"{tmp_path}{path}")
+    options = {
+        "connector": "filesystem",
+        "path": folder,
+        "format": "hopsworks-files",
+        "hopsworks-files.encoding": "csv",
+    }
+    if pattern is not None:
+        options["source.path.regex-pattern"] = pattern
+    found = flink.table(options)
+    if refused is None:
+        assert found == []
+    else:
+        assert found[0]["refused"].startswith(refused.format(tmp_path))
 
 
 # --- JSON

@@ -5,9 +5,11 @@ import java.nio.charset.StandardCharsets;
 import java.time.LocalDate;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Set;
 import hopsworksflink.files.FilesFormat;
 import hopsworksflink.format.Column;
@@ -29,15 +31,25 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ArrayNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
+import org.apache.flink.table.api.DataTypes;
+import org.apache.flink.table.api.Schema;
+import org.apache.flink.table.api.ValidationException;
+import org.apache.flink.table.catalog.CatalogTable;
+import org.apache.flink.table.catalog.ObjectIdentifier;
+import org.apache.flink.table.catalog.ResolvedCatalogTable;
+import org.apache.flink.table.catalog.ResolvedSchema;
+import org.apache.flink.table.connector.source.ScanTableSource;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.factories.FactoryUtil;
+import org.apache.flink.table.runtime.connector.source.ScanRuntimeProviderContext;
 import org.apache.flink.util.SimpleUserCodeClassLoader;
 import org.apache.flink.util.UserCodeClassLoader;
 
 /**
  * Decodes what it is asked to, one request a line: {"encoding", "columns": [[name, KIND, precision, scale, {what the type does not say}]], "values": [base64],
  * "appended"}.
- * Or reads a file: {"encoding", "columns", "file", "header", "splits", "skip"}.
+ * Or reads a file: {"encoding", "columns", "file", "header", "splits", "skip"}. Or looks at a table: {"options"}.
  * The answer is a line as well: for each value its row, column to text, or the reason why there is none.
  */
 public final class Decode {
@@ -53,7 +65,36 @@ public final class Decode {
     }
 
     private static ArrayNode answer(JsonNode request) throws Exception {
-        return request.has("file") ? read(request) : decode(request);
+        return request.has("options") ? table(request) : request.has("file") ? read(request) : decode(request);
+    }
+
+    /** Makes what reads a table, as the planner does; the answer is empty, or says why that cannot be. */
+    private static ArrayNode table(JsonNode request) {
+        Map<String, String> options = new HashMap<>();
+        request.get("options").fields().forEachRemaining(one -> options.put(one.getKey(), one.getValue().asText()));
+        ResolvedSchema columns =
+                ResolvedSchema.of(org.apache.flink.table.catalog.Column.physical("shop", DataTypes.STRING()));
+        CatalogTable table =
+                CatalogTable.newBuilder()
+                        .schema(Schema.newBuilder().fromResolvedSchema(columns).build())
+                        .options(options)
+                        .build();
+        ScanTableSource source =
+                (ScanTableSource) FactoryUtil.createDynamicTableSource(
+                        null,
+                        ObjectIdentifier.of("c", "d", "t"),
+                        new ResolvedCatalogTable(table, columns),
+                        Map.of(),
+                        new Configuration(),
+                        Decode.class.getClassLoader(),
+                        true);
+        ArrayNode answers = JSON.createArrayNode();
+        try {
+            source.getScanRuntimeProvider(ScanRuntimeProviderContext.INSTANCE);
+        } catch (ValidationException problem) {
+            answers.addObject().put("refused", problem.getMessage());
+        }
+        return answers;
     }
 
     private static List<Column> columns(JsonNode request) {
