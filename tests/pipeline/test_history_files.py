@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
@@ -101,6 +102,16 @@ def test_a_compressed_file_is_read(read: Reader) -> None:
     assert read(gzip.compress(BODY.encode()), name="events.csv.gz") == rows(ROWS)
     assert "it is broken, or cut off: java.io.EOFException" in read.reason(
         gzip.compress(BODY.encode())[:-20], name="events.csv.gz"
+    )
+    first, _, rest = BODY.encode().partition(b"\n")
+    assert read(gzip.compress(first + b"\n") + gzip.compress(rest), name="events.csv.gz") == rows(ROWS)
+
+
+@pytest.mark.parametrize("name", ["events.csv.bz2", "events.csv.xz", "events.csv.deflate"])
+def test_a_file_that_is_compressed_otherwise_is_refused(read: Reader, name: str) -> None:
+    first, _, rest = BODY.encode().partition(b"\n")
+    assert read.reason(bz2.compress(first + b"\n") + bz2.compress(rest), name=name) == (
+        "of compressed files only those of gzip are read (.gz)"
     )
 
 

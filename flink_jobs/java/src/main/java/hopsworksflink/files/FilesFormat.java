@@ -6,6 +6,7 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.util.zip.ZipException;
+import org.apache.flink.api.common.io.compression.GzipInflaterInputStreamFactory;
 import org.apache.flink.api.common.io.compression.InflaterInputStreamFactory;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.configuration.Configuration;
@@ -74,10 +75,14 @@ public final class FilesFormat implements BulkFormat<RowData, FileSourceSplit> {
         };
     }
 
-    private static InputStream text(Path path) throws IOException {
+    private static InputStream text(Path path) throws IOException, Undecodable {
         FileSystem files = path.getFileSystem();
         InflaterInputStreamFactory<?> compression =
                 StandardDeCompressors.getDecompressorForFileName(path.getName());
+        if (compression != null && !(compression instanceof GzipInflaterInputStreamFactory)) {
+            // Of bzip2 Flink reads the first stream, and files of several, as pbzip2 writes them, would end there.
+            throw new Undecodable("of compressed files only those of gzip are read (.gz)");
+        }
         InputStream stored = files.open(path);
         return compression == null ? stored : compression.create(stored);
     }
