@@ -167,6 +167,13 @@ def test_a_header_is_what_the_sql_of_the_job_makes_of_it(kind: str) -> None:
     assert list(zip(TEXTS, found, strict=True)) == list(zip(TEXTS, wanted, strict=True))
 
 
+def test_a_key_that_is_no_text_is_nobodys() -> None:
+    pipe = pipeline(schema={"card": {"type": "string", "key": True}, "at": "bigint"})
+    keys = [b"\0\x80", b"\0\x81", "\0\ufffd".encode(), b"\xed\xa0\xbd"]
+    _, seen = read(pipe, [record(number, {"at": NOON}, key=key) for number, key in enumerate(keys)], {("\0\ufffd",)})
+    assert outcomes(seen) == {2: "counted"}
+
+
 def test_a_key_that_is_no_number_is_nobodys() -> None:
     pipe = pipeline(schema={"card": {"type": "smallint", "key": True}, "at": "bigint"})
     keys = [b"10", b" 10 ", b"1_0", "\u0661\u0660".encode(), b"70000", b"10.0", b"1e1"]

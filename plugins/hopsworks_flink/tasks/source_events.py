@@ -236,7 +236,10 @@ def _typed(raw: bytes | None, kind: FeatureType) -> Any:
     """What a key or header is, as the job's SQL reads it (`hopsworks_flink.pipeline.sql.features.beside`)."""
     if raw is None or kind.name == "binary":
         return raw
-    return value_of_text(raw.decode("utf-8", "replace"), kind)
+    try:
+        return value_of_text(raw.decode(), kind)
+    except UnicodeDecodeError:
+        return None
 
 
 def wanted_of(pipeline: Pipeline, group: FeatureGroup, keys: Collection[Key]) -> Callable[[Mapping[str, Any]], bool]:

@@ -257,7 +257,9 @@ def test_columns_of_keys_and_headers_in_sql() -> None:
     source = source_table(pipeline)
     assert "(\n  `__record_key` BYTES,\n  `at` BIGINT,\n" in source
     assert "  `__record_headers` MAP<STRING, BYTES> METADATA FROM 'headers' VIRTUAL,\n" in source
-    assert "`trace` AS DECODE(`__record_headers`['trace''s id'], 'UTF-8'),\n  `share` AS CASE WHEN" in source
+    raw = "`__record_headers`['trace''s id']"
+    trace = f"CASE WHEN ENCODE(DECODE({raw}, 'UTF-8'), 'UTF-8') = {raw} THEN DECODE({raw}, 'UTF-8') END"
+    assert f"`trace` AS {trace},\n  `share` AS CASE WHEN" in source
     assert "`raw` AS `__record_headers`['raw'],\n" in source
     assert "'key.format' = 'raw',\n  'key.fields' = '__record_key',\n  'value.fields-include' = 'EXCEPT_KEY'" in source
     assert "'value.format' = 'hopsworks-events',\n  'value.hopsworks-events.encoding' = 'json'" in source

@@ -192,6 +192,9 @@ def beside(column: Column) -> str:
     from hopsworks_flink.pipeline.expressions.terms import Term, cast, clean
 
     text = f"DECODE({raw}, 'UTF-8')"
+    if column.type == STRING:
+        # What is no UTF-8 is decoded all the same, and other bytes to the same text: keys would become one.
+        return f"CASE WHEN ENCODE({text}, 'UTF-8') = {raw} THEN {text} END"
     return clean(cast(Term(STRING, text, text), column.type)).flink
 
 
