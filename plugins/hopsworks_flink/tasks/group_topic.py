@@ -91,7 +91,7 @@ def materialized(session: HopsworksSession, registered: Any) -> Mapping[int, int
 def late_events(pipeline: Pipeline, conf: Mapping[str, Any], since: int) -> dict[tuple[int, int], int]:
     """Partition and offset of the events that the job found late -> how far behind the watermark, milliseconds.
 
-    Empty for a pipeline that has no topic for them.
+    Empty for a pipeline that has no topic for them. Those of a file with other columns are passed over.
 
     :param conf: librdkafka settings of the feature store's broker.
     :param since: Kafka timestamp of the first event that matters, epoch milliseconds: none is written earlier.
@@ -106,8 +106,7 @@ def late_events(pipeline: Pipeline, conf: Mapping[str, Any], since: int) -> dict
     schema, found = fastavro.parse_schema(late_avro_schema(pipeline)), dict[tuple[int, int], int]()
 
     def take(record: Any) -> None:
-        if record.value() is not None:
-            row: Any = fastavro.schemaless_reader(io.BytesIO(record.value()), schema, None)
+        if record.value() is not None and (row := _exactly(record.value(), schema)):
             found[row["kafka_partition"], row["kafka_offset"]] = row["lateness_ms"]
 
     read_span(conf, pipeline.late_topic, since, None, take)
@@ -172,14 +171,19 @@ def _decoding(text: str) -> Callable[[bytes], dict[str, Any]]:
     ]
 
     def decode(value: bytes) -> dict[str, Any]:
-        for schema in schemas:
-            buffer = io.BytesIO(value)
-            try:
-                row: Any = fastavro.schemaless_reader(buffer, schema, None)
-            except (EOFError, IndexError, ValueError):
-                continue
-            if buffer.tell() == len(value):
-                return {name: array_of(value, arrays[name]) if name in arrays else value for name, value in row.items()}
-        return {}
+        row = next((row for schema in schemas if (row := _exactly(value, schema))), {})
+        return {name: array_of(one, arrays[name]) if name in arrays else one for name, one in row.items()}
 
     return decode
+
+
+def _exactly(value: bytes, schema: Any) -> dict[str, Any] | None:
+    """A record that is of this schema to its last byte; None for any other."""
+    import fastavro
+
+    buffer = io.BytesIO(value)
+    try:
+        row: Any = fastavro.schemaless_reader(buffer, schema, None)
+    except (EOFError, IndexError, ArithmeticError, ValueError):
+        return None
+    return row if buffer.tell() == len(value) else None
