@@ -180,8 +180,12 @@ def test_windows_of_several_lengths_work_by_slices_and_are_joined_by_their_end(p
 
 
 def test_groups_share_the_scan_and_equal_windows_the_aggregation(plans: dict[str, str]) -> None:
-    for name in ("reference", "everything"):
-        assert len(operators(plans[name], "TableSourceScan")) == 1
+    assert len(operators(plans["reference"], "TableSourceScan")) == 1
+    # One of the shared events, and one of each view that a step makes of them.
+    views = sorted(
+        scan.split(", watermark")[0].rpartition(", ")[2] for scan in operators(plans["everything"], "TableSourceScan")
+    )
+    assert views == ["all.types-1 by shop on time", "all.types-1 late", "all.types-1 prepared"]
     assert len(operators(plans["reference"], "Sink")) == 2
     assert len(operators(plans["reference"], "GlobalWindowAggregate")) == 1
     assert len(operators(plans["everything"], "Sink")) == 4

@@ -507,25 +507,21 @@ def test_a_joined_topic_that_deletes_has_lost_versions_also_if_it_is_compacted(c
     pipeline = elsewhere(example("card_spending"), f"cut_{RUN}")
     (topic,) = (join.topic for join in pipeline.source.join.values())
     cluster.topics.create(Topic(topic, 1, 1, {"cleanup.policy": "compact,delete"}))
-    producer = Producer(cluster.conf)
+    producer, admin = Producer(cluster.conf), AdminClient(cluster.conf)
     for card in range(3):
         producer.produce(topic, json.dumps({"limit": 5, "since": BEGIN.isoformat()}).encode(), str(card))
     assert producer.flush(30) == 0
     assert join_warnings(pipeline, [cluster.conf]) == []
-    for done in AdminClient(cluster.conf).delete_records([TopicPartition(topic, 0, 2)]).values():
-        done.result(30)
+    (deleted,) = admin.delete_records([TopicPartition(topic, 0, 2)]).values()
+    deleted.result(30)
     (warning,) = join_warnings(pipeline, [cluster.conf])
     assert f"Topic {topic} has lost its records before offset 2 of partition 0" in warning
-    (setting,) = set_policy(cluster, topic, "compact").values()
-    setting.result(30)
-    # Kept now, and written once more: compaction takes what has a successor.
+    # Kept from now on, and written once more: compaction takes what has a successor.
+    compacted = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[compacted])
+    (changed,) = admin.incremental_alter_configs([resource]).values()
+    changed.result(30)
     eventually(lambda: _assert_no_warning(pipeline, cluster))
-
-
-def set_policy(cluster: Cluster, topic: str, policy: str) -> Any:
-    entry = ConfigEntry("cleanup.policy", policy, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    return AdminClient(cluster.conf).incremental_alter_configs([resource])
 
 
 def _assert_no_warning(pipeline: Pipeline, cluster: Cluster) -> None:
