@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 import sqlglot
 
+from hopsworks_flink.clients.hopsworks.shapes import appended_fields
 from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.plan import (
     Begin,
@@ -318,7 +319,16 @@ def test_columns_of_the_late_topic():
     assert (arguments["topic"], arguments["partitions"]) == ("everything_late", 1)
     fields = {field["name"]: field["type"][1] for field in arguments["schema"]["fields"]}
     assert fields["amount"] == {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}
-    assert list(fields)[-4:] == ["lateness_ms", "kafka_partition", "kafka_offset", "kafka_timestamp"]
+    assert list(fields)[:4] == ["lateness_ms", "kafka_partition", "kafka_offset", "kafka_timestamp"]
+
+
+def test_the_late_topic_gets_what_the_source_gets_at_its_end(minimal):
+    minimal["source"]["late"] = "topic"
+    before = late_topic_arguments(Pipeline.parse(minimal))
+    minimal["source"] |= {"schema": {**minimal["source"]["schema"], "shop": "string"}, "appended": ["shop"]}
+    after = late_topic_arguments(Pipeline.parse(minimal))
+    assert after["on_drift"] == "append"
+    assert appended_fields(before["schema"], after["schema"]) == ["shop"]
 
 
 def test_kafkas_timestamp_needs_no_guard_against_the_future(minimal):

@@ -91,7 +91,8 @@ def materialized(session: HopsworksSession, registered: Any) -> Mapping[int, int
 def late_events(pipeline: Pipeline, conf: Mapping[str, Any], since: int) -> dict[tuple[int, int], int]:
     """Partition and offset of the events that the job found late -> how far behind the watermark, milliseconds.
 
-    Empty for a pipeline that has no topic for them. Those of a file with other columns are passed over.
+    Empty for a pipeline that has no topic for them. Those of a file with other columns are passed over, if it
+    did not just lack the last ones.
 
     :param conf: librdkafka settings of the feature store's broker.
     :param since: Kafka timestamp of the first event that matters, epoch milliseconds: none is written earlier.
@@ -99,14 +100,13 @@ def late_events(pipeline: Pipeline, conf: Mapping[str, Any], since: int) -> dict
     """
     if pipeline.late_topic is None:
         return {}
-    import fastavro
-
     from hopsworks_flink.pipeline.sql.late import late_avro_schema
 
-    schema, found = fastavro.parse_schema(late_avro_schema(pipeline)), dict[tuple[int, int], int]()
+    decode, found = _decoding(json.dumps(late_avro_schema(pipeline))), dict[tuple[int, int], int]()
 
     def take(record: Any) -> None:
-        if record.value() is not None and (row := _exactly(record.value(), schema)):
+        row = decode(record.value() or b"")
+        if "kafka_offset" in row:
             found[row["kafka_partition"], row["kafka_offset"]] = row["lateness_ms"]
 
     read_span(conf, pipeline.late_topic, since, None, take)

@@ -27,12 +27,14 @@ def late_topic_arguments(pipeline: Pipeline) -> dict[str, Any]:
         "schema": late_avro_schema(pipeline),
         "partitions": pipeline.source.partitions,
         "replication": pipeline.source.replication,
+        # What the source gets at its end this topic gets there as well.
+        "on_drift": "append",
     }
 
 
 def late_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
-    """Avro schema of the topic: the event's columns, how late it was, and where it lies in the source topic."""
-    columns = {**pipeline.source.columns, **{name: FeatureType.parse(kind) for name, kind in LATE_COLUMNS.items()}}
+    """Avro schema of the topic: how late an event was, where it lies in the source topic, and its columns."""
+    columns = {**{name: FeatureType.parse(kind) for name, kind in LATE_COLUMNS.items()}, **pipeline.source.columns}
     return {
         "type": "record",
         "name": avro_name(f"{pipeline.name}_late"),
@@ -42,8 +44,8 @@ def late_avro_schema(pipeline: Pipeline) -> dict[str, Any]:
 
 def late_table(pipeline: Pipeline) -> str:
     """DDL of the topic of late events, on the feature store's broker."""
-    kinds = {name: kind.sql for name, kind in pipeline.source.columns.items()}
-    kinds |= {name: FeatureType.parse(kind).sql for name, kind in LATE_COLUMNS.items()}
+    kinds = {name: FeatureType.parse(kind).sql for name, kind in LATE_COLUMNS.items()}
+    kinds |= {name: kind.sql for name, kind in pipeline.source.columns.items()}
     options = {
         "connector": "kafka",
         "topic": str(pipeline.late_topic),
@@ -73,8 +75,8 @@ def late_insert(pipeline: Pipeline) -> str:
         "kafka_offset": sql_identifier(OFFSET),
         "kafka_timestamp": f"({epoch_milliseconds(sql_identifier(KAFKA_TIMESTAMP))}) * 1000",
     }
-    selected = [sql_identifier(name) for name in pipeline.source.columns]
-    selected += [f"{expression} AS {sql_identifier(name)}" for name, expression in made.items()]
+    selected = [f"{expression} AS {sql_identifier(name)}" for name, expression in made.items()]
+    selected += [sql_identifier(name) for name in pipeline.source.columns]
     select_list = ",\n  ".join(selected)
     return (
         f"INSERT INTO {sql_identifier(str(pipeline.late_topic))}\nSELECT\n  {select_list}\n"
