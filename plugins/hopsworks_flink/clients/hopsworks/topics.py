@@ -56,7 +56,9 @@ class HopsworksTopics:
             if known is not None and not more and not same_schema(known.schema, schema):
                 raise HopsworksConflictError(
                     f"Schema {subject!r} exists (version {known.version}) and differs: it is "
-                    f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject."
+                    f"{_compact(known.schema)}, wanted {_compact(schema)}. Choose another topic or subject; "
+                    "or, if its records are not needed any more, delete it: the form of __undeploy does, for those of "
+                    "a pipeline."
                 )
             if more:
                 kafka.create_schema(subject, with_null_defaults(schema, more))
