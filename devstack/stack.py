@@ -148,7 +148,7 @@ class Stack:
     def down(self, wipe: bool = False) -> None:
         """End every process of this stack and nothing else; its state stays unless ``wipe``. Idempotent.
 
-        :raises DevstackError: when a process cannot be ended.
+        :raises DevstackError: when a process cannot be ended, or the home is none of a stack.
         """
         home = self.config.home
         if not home.exists():
@@ -166,7 +166,7 @@ class Stack:
                 raise DevstackError(f"These processes could not be ended: {', '.join(str(p.pid) for p in stubborn)}.")
             socket_path(self.config).unlink(missing_ok=True)
             if wipe:
-                self._wipe()
+                shutil.rmtree(home)
 
     def status(self) -> list[PartStatus]:
         """Every part as it is now; each running one is asked for its health."""
@@ -309,16 +309,21 @@ class Stack:
             tell("stack", f"ending {len(left)} processes that an earlier run left behind")
             processes.end(left, grace_seconds=5)
 
-    def _wipe(self) -> None:
-        home = self.config.home
-        if not (home / _FLAG).is_file():
-            raise DevstackError(f"{home} was not made by devstack: it is not removed.")
-        shutil.rmtree(home)
-
     @contextmanager
     def _lock(self, tell: Progress) -> Iterator[None]:
-        """One `up` or `down` at a time; a second one says so and waits for the first."""
+        """One `up` or `down` at a time; a second one says so and waits for the first.
+
+        :raises DevstackError: the home holds files of others, which `--wipe` would remove.
+        """
         self.config.home.mkdir(parents=True, exist_ok=True)
+        # `python -m devstack.hopsworks init` and whoever brings DAGs may have been there before.
+        own = {self.config.hopsworks_home, self.config.dags_folder}
+        others = sorted(path.name for path in self.config.home.iterdir() if path not in own)
+        if others and _FLAG not in others:
+            raise DevstackError(
+                f"{self.config.home} is no stack's home: it holds {', '.join(others[:3])}{', …' * (len(others) > 3)}. "
+                "Set DEVSTACK_HOME to a new or empty folder."
+            )
         # Also for a folder that exists: keys and passwords are in it.
         self.config.home.chmod(0o700)
         flag = self.config.home / _FLAG

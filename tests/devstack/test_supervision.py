@@ -1,4 +1,4 @@
-"""supervisord.conf as supervisor itself reads it, and where its socket goes."""
+"""supervisord.conf as supervisor itself reads it, where its socket goes, and which home a stack takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
+from devstack.__main__ import main
 from devstack.config import DevstackConfig, DevstackError
 from devstack.parts import NAMES, Program, declare, select
 from devstack.processes import MARKER, write_private
@@ -107,3 +108,27 @@ def test_parts_bring_what_they_need() -> None:
     assert select(["flink-taskmanager"]) == ["flink-jobmanager", "flink-taskmanager"]
     with pytest.raises(DevstackError, match="There is no part 'spark'; the parts are kafka, flink-jobmanager"):
         select(["spark"])
+
+
+@pytest.mark.parametrize("command", [["up", "kafka"], ["down"], ["down", "--wipe"]])
+def test_a_folder_of_others_is_neither_taken_nor_removed(
+    tmp_path: Path, monkeypatch, capsys, command: list[str]
+) -> None:
+    mine = tmp_path / "thesis.txt"
+    mine.write_text("four years")
+    mode = tmp_path.stat().st_mode
+    monkeypatch.setenv("DEVSTACK_HOME", str(tmp_path))
+    assert main(command) == 1
+    assert "it holds thesis.txt. Set DEVSTACK_HOME to a new or empty folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [mine]
+    assert tmp_path.stat().st_mode == mode
+
+
+def test_a_stack_that_never_ran_is_wiped(tmp_path: Path, monkeypatch) -> None:
+    home = tmp_path / "home"
+    for folder in ("hopsworks", "dags"):
+        (home / folder).mkdir(parents=True)
+    monkeypatch.setenv("DEVSTACK_HOME", str(home))
+    monkeypatch.setenv("DEVSTACK_DAGS_FOLDER", str(home / "dags"))
+    assert main(["down", "--wipe"]) == 0
+    assert not home.exists()
