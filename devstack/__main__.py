@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from devstack.config import DevstackConfig, DevstackError
+from devstack.config import DevstackError, from_environment
 from devstack.parts import NAMES
 from devstack.stack import PartStatus, Stack
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     try:
-        return int(options.run(Stack(DevstackConfig()), console, options))
+        return int(options.run(Stack(from_environment()), console, options))
     except DevstackError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1

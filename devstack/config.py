@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -97,7 +97,9 @@ class DevstackConfig(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _ports(cls, data: Any) -> Any:
-        base = int(data.get("port_base", 27000))
+        # What is no number is refused by the field itself, which has a name.
+        given = str(data.get("port_base", 27000))
+        base = int(given) if given.isdecimal() else 27000
         filled = {**{name: base + offset for name, offset in PORT_OFFSETS.items()}, **data}
         hosts = filled.get("hosts", "one")
         filled.setdefault("bind_host", HOST if hosts == "one" else "0.0.0.0")  # noqa: S104 (of a container)
@@ -174,6 +176,15 @@ class DevstackConfig(BaseSettings):
     @property
     def airflow_home(self) -> Path:
         return self.home / "airflow"
+
+
+def from_environment() -> DevstackConfig:
+    """The configuration that the environment says. Raises DevstackError naming each variable that is wrong."""
+    try:
+        return DevstackConfig()
+    except ValidationError as error:
+        wrong = [f"DEVSTACK_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}." for one in error.errors()]
+        raise DevstackError("\n".join(wrong)) from error
 
 
 def _host(hosts: str, part: str) -> str:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from devstack.__main__ import print_addresses
 from devstack.airflow_client import AirflowClient
-from devstack.config import DevstackConfig, DevstackError
+from devstack.config import DevstackError, from_environment
 from devstack.stack import Stack
 
 PIPELINE = "card_transactions"
@@ -35,7 +35,6 @@ ONLINE_TIMEOUT_SECONDS = 120.0
 def main() -> int:
     """Run the demo; the stack stays up. Returns the process's exit code."""
     console = Console(highlight=False)
-    stack = Stack(DevstackConfig())
     now = time.time()
     # Whoever called this may have begun before: with environments and jars.
     begun = float(os.environ.get("DEMO_BEGUN") or now)
@@ -45,6 +44,7 @@ def main() -> int:
         console.print(f"{time.time() - begun:5.0f} s  {subject:<18} {message}", style=style, markup=False)
 
     try:
+        stack = Stack(from_environment())
         console.rule("The stack: Kafka, Flink, Hopsworks, Airflow", align="left")
         stack.up(progress=tell)
         airflow = AirflowClient(stack.config.airflow_url, stack.airflow_credentials)

@@ -132,3 +132,10 @@ def test_a_stack_that_never_ran_is_wiped(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DEVSTACK_DAGS_FOLDER", str(home / "dags"))
     assert main(["down", "--wipe"]) == 0
     assert not home.exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT_BASE", "abc"), ("TASK_SLOTS", "0"), ("KAFKA_SECURITY", "ssl")])
+def test_a_wrong_setting_is_named(monkeypatch, capsys, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DEVSTACK_{name}", value)
+    assert main(["status"]) == 1
+    assert f"DEVSTACK_{name}={value}: Input should be" in capsys.readouterr().err
