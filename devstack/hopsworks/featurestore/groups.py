@@ -111,9 +111,16 @@ class FeatureGroups:
         )
 
     def _make_topic_and_schema(self, group: FeatureGroup) -> None:
+        known = self.store.subject_versions(group.full_name)
         subject = self._register(group)
         assert group.online_topic_name is not None
-        self.registry.ensure_topic(group.online_topic_name, self.layout.config.online_topic_partitions, subject)
+        try:
+            self.registry.ensure_topic(group.online_topic_name, self.layout.config.online_topic_partitions, subject)
+        except errors.HopsworksError:
+            # The group stays as it was. Beside a newer schema, the records of its own would be passed over.
+            if subject not in known:
+                self.store.delete_subject_version(subject.subject, subject.version)
+            raise
 
     def _register(self, group: FeatureGroup) -> SubjectVersion:
         features = [(feature.name, feature.type or "") for feature in group.features]

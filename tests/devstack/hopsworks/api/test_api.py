@@ -7,6 +7,7 @@ import re
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -246,16 +247,39 @@ def test_a_topic_goes_with_the_last_group_that_has_it(client, cards, broker):
     assert broker.topics == {}
 
 
-def test_a_group_that_could_not_be_made_again_is_not_cleared(client, cards, broker, monkeypatch):
-    group = client.post(GROUPS, json=cards).json()
-
+@contextmanager
+def without_kafka(broker):
     def away(*_):
         raise KAFKA_UNAVAILABLE("away")
 
-    for name in ("topic_names", "create_topic"):
-        monkeypatch.setattr(broker, name, away)
-    assert client.post(f"{GROUPS}/{group['id']}/clear").status_code == 503
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("topic_names", "create_topic"):
+            patch.setattr(broker, name, away)
+        yield
+
+
+def test_a_group_that_could_not_be_made_again_is_not_cleared(client, cards, broker):
+    group = client.post(GROUPS, json=cards).json()
+    with without_kafka(broker):
+        assert client.post(f"{GROUPS}/{group['id']}/clear").status_code == 503
     assert client.get(f"{GROUPS}/{group['id']}").json() == group
+
+
+def test_what_fails_without_kafka_leaves_no_newer_schema(client, cards, broker):
+    versions = "project/119/kafka/subjects/cards_1/versions"
+    with without_kafka(broker):
+        assert client.post(GROUPS, json=cards).status_code == 503
+    assert client.get(versions).status_code == 404
+    group = client.post(GROUPS, json=cards).json()
+    url = f"{GROUPS}/{group['id']}"
+    body = {**group, "features": [*group["features"], {"name": "extra", "type": "double"}]}
+    with without_kafka(broker):
+        assert client.put(f"{url}?updateMetadata=True", json=body).status_code == 503
+        assert client.put(f"{url}?updateMetadata=True", json=group).status_code == 503
+    assert client.get(versions).json() == [1]
+    assert client.get(url).json() == group
+    assert client.put(f"{url}?updateMetadata=True", json=body).status_code == 200
+    assert client.get(versions).json() == [1, 2]
 
 
 @pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/clear")])
