@@ -60,8 +60,10 @@ def test_offsets_of_the_sdk() -> None:
         (RunOffsets({0: 1}, {0: 9}), True, 8, Progress({0: 1}, exact=False)),
         (RunOffsets({0: 1}, {0: 9}), False, 100, Progress({0: 1})),
         (RunOffsets({0: 1}), True, 100, Progress({0: 1}, exact=False)),
-        # Retention has cut the topic above the saved offsets: nothing to subtract.
-        (RunOffsets({0: 50}, {0: 9}), True, 1, Progress({0: 9})),
+        # The topic was made anew: from the old one's offsets on, the job reads nothing of it.
+        (RunOffsets({0: 50}, {0: 9}), True, 1, Progress({})),
+        (RunOffsets({0: 1, 1: 50}, {0: 9, 1: 9}, {0: 9, 1: 50}), True, 100, Progress({})),
+        (RunOffsets({0: 9}, {0: 9}, {0: 9}), True, 100, Progress({0: 9})),
     ],
 )
 def test_progress_after_a_run(told: RunOffsets, succeeded: bool, limit: int, expected: Progress) -> None:
@@ -94,6 +96,8 @@ END = {0: 10, 1: 5}
             "refuse",
             "did not move",
         ),
+        (Situation(END, own_runs=1, progress=Progress({}), before=Progress({})), "refuse", "the topic was made anew"),
+        (Situation(END, progress=Progress({})), "start", "records are waiting"),
         # A run that met its limit shows how far it came only when the next one starts.
         (
             Situation(END, progress=Progress({0: 3}, exact=False), before=Progress({0: 3}), own_runs=1),
