@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -313,6 +314,15 @@ def test_what_a_state_would_pass_over_is_refused(platform: Platform, state: str,
     with pytest.raises(AirflowFailException, match=f"{name} and state='{state}' contradict each other"):
         platform.deploy(state=state, **{name: given})
     assert not platform.steps
+
+
+@pytest.mark.parametrize("ahead", [2 * 3_600_000, 10**16])
+def test_windows_of_the_future_are_not_out(platform: Platform, ahead: int) -> None:
+    """They would be left out, and nobody would be told."""
+    with pytest.raises(AirflowFailException, match=r"rewarm_from \d+ lies in the future.*would never be emitted"):
+        platform.deploy(state="rewarm", rewarm_from=round(time.time() * 1000) + ahead)
+    assert not platform.steps
+    assert platform.deploy(state="rewarm", rewarm_from=round(time.time() * 1000))["state"] == "rewarm"
 
 
 @pytest.mark.parametrize("state", ["auto", "restore"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,7 @@ from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
-from hopsworks_flink.exceptions import KafkaError, KafkaSecurityError
+from hopsworks_flink.exceptions import ConfigurationError, KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.hooks.registry_connection import registries
@@ -66,7 +67,8 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         own broker (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :param rewarm_from: for ``state="rewarm"`` after a job whose watermark cannot be read any more: the end of the last
-        window that is certainly out, as ISO time with zone or epoch milliseconds; None: as the job shows (templated).
+        window that is certainly out, as ISO time with zone or epoch milliseconds, and no time in the future; None: as
+        the job shows (templated).
     :param start: for ``state="fresh"`` and first deployments: ``earliest`` or ``latest`` offset of the source topic;
         None: what the pipeline says (templated).
     :param parallelism: of the job; None or empty: what the pipeline says (templated).
@@ -126,8 +128,13 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         if self.start:
             one_of(self.start, "start", ("earliest", "latest"))
         one_of(self.on_drift, "on_drift", ("fail", "append"))
-        self._rewarm_from()
+        rewarm_from = self._rewarm_from()
         pipeline = Pipeline.parse(self.pipeline)  # type: ignore[arg-type]
+        if rewarm_from is not None and rewarm_from > (time.time() + pipeline.source.max_future.total_seconds()) * 1000:
+            raise ConfigurationError(
+                f"rewarm_from {self.rewarm_from!r} lies in the future, further than source.max_future: windows that "
+                "end until then would never be emitted. Give the end of the last one that is out, or an earlier time."
+            )
         source = kafka_connection(self.source_kafka_conn_id) if self.source_kafka_conn_id else None
         if source:
             java_client_properties(source)
