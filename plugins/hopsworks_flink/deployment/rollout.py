@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from hopsworks_flink.clients.flink.jobs import NOT_FOUND, checkpoint_directory, derive_job_id, watermark_of
+from hopsworks_flink.clients.flink.jobs import (
+    NOT_FOUND,
+    checkpoint_directory,
+    derive_job_id,
+    topic_marks_of,
+    watermark_of,
+)
 from hopsworks_flink.deployment.decision import Start
 from hopsworks_flink.deployment.deployer import Deployer
 from hopsworks_flink.deployment.desired import DeploymentResult, DesiredJob
@@ -293,7 +299,10 @@ class RolloutSteps:
         rollout = Rollout("back", job_id, 0.0, back=back)
         try:
             self._cancel(attempt.job_id)
-            watermark = watermark_of(self._hook.job_marks(old)) if old else None
+            marks = self._hook.job_marks(old) if old else {}
+            watermark = watermark_of(marks)
+            # Its state is still that of the same topics.
+            previous = replace(previous, marks={**previous.marks, **topic_marks_of(marks)})
             start = Start(attempt.path, f"the state that job {old} left", watermark=watermark)
             self._log.info("Rolling back to deployment %s from %s.", previous.hash[:12], attempt.path)
             job_id = deployer.submit(previous, job_id, start, back=True)

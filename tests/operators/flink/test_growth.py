@@ -316,6 +316,28 @@ def test_what_a_state_would_pass_over_is_refused(platform: Platform, state: str,
     assert not platform.steps
 
 
+def test_a_job_that_was_brought_back_tells_its_topics(platform: Platform) -> None:
+    platform.deploy()
+    platform.spec["source"]["max_disorder"] = "9s"
+    runs: list[Job] = []
+
+    def fails_first(job: Job) -> None:
+        runs.append(job)
+        if len(runs) == 1:
+            job.end("FAILED")
+
+    platform.flink.on_run = fails_first
+    with pytest.raises(AirflowFailException, match="Rolled back"):
+        platform.deploy()
+    back = platform.the_job()
+    assert (len(runs), back.user_config["topic_id.payments"]) == (2, "first")
+    back.checkpoint = "file:/checkpoints/2"
+    back.end("CANCELED")
+    platform.topic_id = "second"
+    with pytest.raises(AirflowFailException, match="topic payments was deleted and made again"):
+        platform.deploy()
+
+
 @pytest.mark.parametrize("ahead", [2 * 3_600_000, 10**16])
 def test_windows_of_the_future_are_not_out(platform: Platform, ahead: int) -> None:
     """They would be left out, and nobody would be told."""

@@ -235,6 +235,11 @@ def topic_marks(ids: Mapping[str, str]) -> dict[str, str]:
     return {f"{_MARK_TOPIC}{name}": topic_id for name, topic_id in ids.items()}
 
 
+def topic_marks_of(marks: Mapping[str, str]) -> dict[str, str]:
+    """Those among a job's marks that say which topics its offsets are of."""
+    return {key: topic_id for key, topic_id in marks.items() if key.startswith(_MARK_TOPIC)}
+
+
 def topics_made_anew(marks: Mapping[str, str], ids: Mapping[str, str]) -> list[str]:
     """Topics that have another id now than when the job with these marks was started.
 
