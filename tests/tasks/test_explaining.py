@@ -26,6 +26,7 @@ from hopsworks_flink.pipeline.plan import FeatureGroupRef
 from hopsworks_flink.pipeline.recompute import PartitionHistory
 from hopsworks_flink.pipeline.resources import feature_group_avro_schema
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.late import late_avro_schema
 from hopsworks_flink.pipeline.types import avro_type
 from hopsworks_flink.tasks import source_events
 from hopsworks_flink.tasks.explaining import Asked, Explainer
@@ -67,8 +68,8 @@ class World:
         self.online: list[dict[str, Any]] = []
         self.offline: list[dict[str, Any]] = []
         self.told = NOON + watermark
-        WRITTEN[self.conf["bootstrap.servers"]] = {"events": [], ROWS: []}
-        for topic in ("events", ROWS):
+        WRITTEN[self.conf["bootstrap.servers"]] = {"events": [], ROWS: [], "cards_late": []}
+        for topic in ("events", ROWS, "cards_late"):
             self.produce(topic, None, 0)
 
     def produce(self, topic: str, value: bytes | None, stamp: int, headers: Mapping[str, str] | None = None) -> None:
@@ -85,6 +86,17 @@ class World:
 
     def produce_event(self, event: Mapping[str, Any], stamp: int) -> None:
         self.produce("events", json.dumps(event).encode(), stamp)
+
+    def late(self, behind: int, offset: int, **event: Any) -> None:
+        """A late event of a file with these columns."""
+        kinds = {int: "bigint", float: "double", str: "string"}
+        schema = {name: kinds[type(value)] for name, value in event.items()}
+        pipe = pipeline(WINDOWS, schema=schema, late="topic")
+        stamp = datetime.fromtimestamp(NOON / 1000, timezone.utc)
+        row = {"kafka_partition": 0, "kafka_offset": offset, "kafka_timestamp": stamp, "lateness_ms": behind}
+        buffer = io.BytesIO()
+        fastavro.schemaless_writer(buffer, fastavro.parse_schema(late_avro_schema(pipe)), {**event, **row})
+        self.produce("cards_late", buffer.getvalue(), NOON)
 
     def row(self, after: int | None, card: int = 1, **features: Any) -> dict[str, Any]:
         """A row of the group."""
@@ -403,6 +415,19 @@ def test_a_row_of_days_ago_is_not_explained_without_its_event() -> None:
     assert found.unknown[0].startswith("what is online: its event came before those that were read")
 
 
+def test_late_events_of_a_file_with_other_columns_are_passed_over() -> None:
+    world = World(pipeline(WINDOWS, late="topic"))
+    world.event(1000)
+    world.event(2000)
+    world.late(8, 1, shop="a shop", card=1, at=NOON)
+    world.late(8, 1, card=1, at=NOON, amount=1.0, shop="a shop", city="a city")
+    world.late(7000, 2, card=1, at=NOON, amount=1.0)
+    world.online = [world.row(60_000, n=1)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
+    assert [one.behind for one in found.events] == [None, 7000]
+    assert causes(found) == {"late_event": ("online",)}
+
+
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 LISTS = {
@@ -436,3 +461,12 @@ def test_arrays_are_compared(served: list[float], written: list[float], expected
     assert found.facts.online is not None
     assert found.facts.online.row is not None
     assert found.facts.online.row.values["amounts"] == served
+
+
+def test_bytes_that_are_no_array_differ() -> None:
+    world = World(pipeline({**WINDOWS, "aggregates": {"amounts": LISTS["amounts"]}}))
+    world.event(1000)
+    world.online = [world.row(60_000, amounts=b"\x02\x09")]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
+    assert causes(found) == {"unexplained": ("online",)}
+    assert "differs" in to_text(found)

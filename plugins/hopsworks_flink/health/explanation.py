@@ -449,13 +449,13 @@ def same(one: Any, other: Any, kind: FeatureType) -> bool:
     """Whether two values of a feature are equal: floats to the ninth digit (``float`` to the sixth), times to the
     second, which is what the online store keeps.
 
-    An array that a store gives in a form of its own is not compared.
+    An array that a store gives in a form of its own is not compared; bytes are no array.
     """
     if one is None or other is None:
         return one is other
     if kind.element is not None:
         if not isinstance(one, list) or not isinstance(other, list):
-            return True
+            return not isinstance(one, bytes) and not isinstance(other, bytes)
         return len(one) == len(other) and all(map(same, one, other, [kind.element] * len(one)))
     if kind.is_floating:
         places = 1e-9 if kind.name == "double" else 1e-6

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Key = tuple[Any, ...]
 #: A key, and the time of its row, epoch milliseconds; None: the group's rows have none.
 Place = tuple[Key, int | None]
+# What Avro's reader makes of bytes of another schema.
+_UNREADABLE = (EOFError, IndexError, ArithmeticError, ValueError)
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -127,7 +129,7 @@ def row_of(group: FeatureGroup, values: Mapping[str, Any]) -> Row:
 
 
 def array_of(value: Any, schema: Any) -> Any:
-    """An array out of its bytes, as rows and the online store have it; what is no bytes as it is.
+    """An array out of its bytes, as rows and the online store have it; what is something else as it is.
 
     :param schema: Avro's, of the feature.
     """
@@ -135,7 +137,10 @@ def array_of(value: Any, schema: Any) -> Any:
 
     if not isinstance(value, bytes):
         return value
-    return fastavro.schemaless_reader(io.BytesIO(value), fastavro.parse_schema(schema), None)
+    try:
+        return fastavro.schemaless_reader(io.BytesIO(value), fastavro.parse_schema(schema), None)
+    except _UNREADABLE:
+        return value
 
 
 def _is_array(schema: Any) -> bool:
@@ -184,6 +189,6 @@ def _exactly(value: bytes, schema: Any) -> dict[str, Any] | None:
     buffer = io.BytesIO(value)
     try:
         row: Any = fastavro.schemaless_reader(buffer, schema, None)
-    except (EOFError, IndexError, ArithmeticError, ValueError):
+    except _UNREADABLE:
         return None
     return row if buffer.tell() == len(value) else None
