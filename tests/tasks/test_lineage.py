@@ -107,6 +107,15 @@ def test_columns_that_are_derived_and_conditions_lead_to_the_topics_columns() ->
         assert set(origins(output)) <= set(columns(output))
 
 
+def test_a_time_since_an_event_is_made_of_the_events_time() -> None:
+    (group,) = MINIMAL["feature_groups"]
+    aggregates = {"quiet": {"time_since_last": "*"}, "unpaid": {"time_since_last": "amount"}}
+    event = told(deployment({**MINIMAL, "feature_groups": [{**group, "aggregates": aggregates}]}))
+    found = origins(event["outputs"][0])
+    assert found["quiet"] == [("datetime", "DIRECT", "AGGREGATION")]
+    assert found["unpaid"] == [("datetime", "DIRECT", "AGGREGATION"), ("amount", "INDIRECT", "CONDITIONAL")]
+
+
 def test_joined_columns_lead_to_their_topic() -> None:
     event = told(deployment(str(EXAMPLES / "card_spending.yaml")))
     _, limits = event["inputs"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
+from hopsworks_flink.pipeline.spec.aggregates import TIMES
 from hopsworks_flink.pipeline.spec.source import Source
 
 
@@ -47,7 +48,11 @@ def feature_origins(pipeline: Pipeline, group: FeatureGroup) -> dict[str, list[O
     for name in group.key:
         found[name] = origins([name], "IDENTITY" if name in source.columns else "TRANSFORMATION")
     for name, aggregate in group.aggregates.items():
-        found[name] = origins(aggregate.columns, "AGGREGATION", aggregate.function)
+        of_time = aggregate.function in TIMES
+        made_of = event_time_columns(source) if of_time else aggregate.columns
+        found[name] = origins(made_of, "AGGREGATION", aggregate.function)
+        if of_time and aggregate.columns:
+            found[name] += origins(aggregate.columns, "CONDITIONAL", f"{aggregate.column} IS NOT NULL")
         if aggregate.where is not None:
             found[name] += origins(_columns(aggregate.where, source), "CONDITIONAL", aggregate.where)
     for name, feature in group.features.items():
