@@ -35,8 +35,8 @@ MINUTE = 60_000
 # A whole minute, some hours ago.
 NOON = int(time.time()) // 60 * MINUTE - 180 * MINUTE
 ROWS = "rows_onlinefs"
-# Broker -> topic -> Kafka timestamp of each record of its partition 0.
-WRITTEN: dict[str, dict[str, list[int]]] = {}
+# Broker -> topic and partition -> Kafka timestamp of each record.
+WRITTEN: dict[str, dict[tuple[str, int], list[int]]] = {}
 ID = 7
 
 
@@ -68,24 +68,33 @@ class World:
         self.online: list[dict[str, Any]] = []
         self.offline: list[dict[str, Any]] = []
         self.told = NOON + watermark
-        WRITTEN[self.conf["bootstrap.servers"]] = {"events": [], ROWS: [], "cards_late": []}
+        WRITTEN[self.conf["bootstrap.servers"]] = {}
         for topic in ("events", ROWS, "cards_late"):
             self.produce(topic, None, 0)
 
-    def produce(self, topic: str, value: bytes | None, stamp: int, headers: Mapping[str, str] | None = None) -> None:
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        stamp: int,
+        headers: Mapping[str, str] | None = None,
+        partition: int = 0,
+    ) -> None:
         beside = [(name, text.encode()) for name, text in (headers or {}).items()]
-        self.producer.produce(topic, value, partition=0, timestamp=stamp, headers=beside)
+        self.producer.produce(topic, value, partition=partition, timestamp=stamp, headers=beside)
         assert self.producer.flush(10) == 0
-        WRITTEN[self.conf["bootstrap.servers"]][topic].append(stamp)
+        WRITTEN[self.conf["bootstrap.servers"]].setdefault((topic, partition), []).append(stamp)
 
     # --- what there is ---
 
-    def event(self, after: int, arrived: int | None = None, card: int = 1, amount: float | None = 1.0) -> None:
+    def event(
+        self, after: int, arrived: int | None = None, card: int = 1, amount: float | None = 1.0, partition: int = 0
+    ) -> None:
         stamp = NOON + (after if arrived is None else arrived)
-        self.produce_event({"card": card, "at": NOON + after, "amount": amount}, stamp)
+        self.produce_event({"card": card, "at": NOON + after, "amount": amount}, stamp, partition)
 
-    def produce_event(self, event: Mapping[str, Any], stamp: int) -> None:
-        self.produce("events", json.dumps(event).encode(), stamp)
+    def produce_event(self, event: Mapping[str, Any], stamp: int, partition: int = 0) -> None:
+        self.produce("events", json.dumps(event).encode(), stamp, partition=partition)
 
     def late(self, behind: int, offset: int, **event: Any) -> None:
         """A late event of a file with these columns."""
@@ -183,10 +192,13 @@ def by_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     """That broker knows neither offsets by time nor settings of topics."""
 
     def histories(conf: Any, topic: str, since: int, until: int | None = None) -> list[PartitionHistory]:
-        stamps = WRITTEN[conf["bootstrap.servers"]][topic]
-        first = next((offset for offset, stamp in enumerate(stamps) if stamp >= since), len(stamps))
-        end = next((offset for offset, stamp in enumerate(stamps) if until and stamp >= until), len(stamps))
-        return [PartitionHistory(0, 0, min(first, end), end, 1 if stamps else None)]
+        found = []
+        for (name, partition), stamps in WRITTEN[conf["bootstrap.servers"]].items():
+            first = next((offset for offset, stamp in enumerate(stamps) if stamp >= since), len(stamps))
+            end = next((offset for offset, stamp in enumerate(stamps) if until and stamp >= until), len(stamps))
+            if name == topic:
+                found.append(PartitionHistory(partition, 0, min(first, end), end, 1))
+        return found
 
     monkeypatch.setattr(span, "partition_histories", histories)
     monkeypatch.setattr(source_events, "kept_since", lambda *_: None)
@@ -365,6 +377,17 @@ def test_an_event_that_lacks_a_required_feature_is_refused() -> None:
     (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
     assert causes(found) == {"refused_event": ("events",)}
     assert [one.outcome for one in found.events] == ["cards_1.amount is null"]
+
+
+def test_of_events_that_were_sent_twice_the_one_of_the_lower_partition_counts() -> None:
+    group = {**WINDOWS, "aggregates": {"total": {"sum": "amount"}}}
+    world = World(pipeline(group, deduplicate={"by": "card", "within": "1m"}))
+    world.event(1000, arrived=1000, amount=5.0, partition=1)
+    world.event(1000, arrived=3000, amount=9.0)
+    world.online = [world.row(60_000, total=9.0)]
+    (found,) = world.explainer().explain(world.group, [Asked((1,), NOON + MINUTE, ("online",))])
+    assert causes(found) == {}
+    assert [(one.partition, one.outcome) for one in found.events] == [(1, "duplicate"), (0, "counted")]
 
 
 # --- rows that are not online -----------------------------------------------------------------------------------------

@@ -393,6 +393,9 @@ class _Value:
         )
         group = self.group.model_copy(update={"event_time": timed, "order": []})
         pipeline = self.pipeline.model_copy(update={"feature_groups": [group]})
+        if not group.is_projection:
+            # Of events at one time the place in the topic decides, not when they came.
+            seen = sorted(seen, key=lambda one: (one.event.partition, one.event.offset))
         (rows,) = evaluate(pipeline, [one.values for one in seen], self.explainer.versions).values()
         own, found = self.group.event_time, []
         for row in rows:

@@ -257,7 +257,8 @@ def seen_of(
 
     :raises ConfigurationError: DuckDB is not installed.
     """
-    held = sorted(reading.held, key=lambda one: (one.arrived, one.partition, one.offset))
+    # Of events at one time the place in the topic decides, not when they came.
+    held = sorted(reading.held, key=lambda one: (one.partition, one.offset))
     events = [{**one.values, KAFKA_TIMESTAMP: one.timestamp} for one in held]
     reached: dict[int, int] = {}
     most = 0
@@ -270,8 +271,9 @@ def seen_of(
         if key not in keys:
             continue
         event = Event(one.partition, one.offset, one.timestamp, way.time, _outcome(pipeline, group, one, way))
-        found.append(Seen(event, key, values, one.certain, _reached(reached, seconds, one.timestamp // 1000)))
-    return found
+        seen = Seen(event, key, values, one.certain, _reached(reached, seconds, one.timestamp // 1000))
+        found.append((one.arrived, seen))
+    return [seen for _, seen in sorted(found, key=lambda pair: pair[0])]
 
 
 def _outcome(pipeline: Pipeline, group: FeatureGroup, one: _Held, way: Trace) -> str:
