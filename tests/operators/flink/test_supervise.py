@@ -333,6 +333,8 @@ def test_the_deployment_gets_the_configuration_that_ran(runs: Runs) -> None:
     [
         ({"policy": "restart"}, "supervision.policy"),
         ({"max_attempts": 0}, "supervision.max_attempts"),
+        ({"max_attempts": 5}, "supervision: max_attempts is about policy: redeploy, and policy is alert; remove it"),
+        ({"attempt_window": "2h", "policy": "alert"}, "supervision: attempt_window is about policy: redeploy"),
         ({"max_checkpoint_age": "10ms"}, "supervision.max_checkpoint_age"),
         ({"max_silence": 5}, "supervision.max_silence"),
     ],

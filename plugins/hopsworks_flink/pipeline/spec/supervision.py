@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hopsworks_flink.pipeline.spec.base import Model
 from hopsworks_flink.pipeline.spec.durations import Duration, format_duration
@@ -16,7 +16,7 @@ class Supervision(Model):
 
     :param policy: ``alert``: the task fails with the reasons; ``redeploy``: the pipeline is deployed again where that
         can help, and the task fails where it cannot, or did not.
-    :param max_attempts: so many deployments within ``attempt_window``, then the task fails.
+    :param max_attempts: of ``redeploy``: so many deployments within ``attempt_window``, then the task fails.
     :param attempt_window: the time in which these are counted.
     :param max_checkpoint_age: since the last completed checkpoint, or since the start.
     :param max_restarts: so many failures within ``restart_window`` are a nuisance, more are a sickness.
@@ -41,3 +41,10 @@ class Supervision(Model):
         if value is not None and value < timedelta(seconds=1):
             raise ValueError(f"{info.field_name} is {format_duration(value)}; it must be 1s or more")
         return value
+
+    @model_validator(mode="after")
+    def _of_redeploy(self) -> Supervision:
+        for name in ("max_attempts", "attempt_window") if self.policy == "alert" else ():
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} is about policy: redeploy, and policy is alert; remove it, or write redeploy")
+        return self
