@@ -18,9 +18,9 @@ def job(flink: FlinkStub) -> Job:
     return flink.add("cards__features")
 
 
-def say(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    """Somebody at a terminal."""
-    typed = io.StringIO(f"{answer}\n")
+def say(monkeypatch: pytest.MonkeyPatch, answer: str | None) -> None:
+    """Somebody at a terminal, who ends the input where there is no answer."""
+    typed = io.StringIO("" if answer is None else f"{answer}\n")
     monkeypatch.setattr(typed, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", typed)
 
@@ -40,10 +40,11 @@ def groups() -> set[str]:
         return {group.name for group in session.feature_store.get_feature_groups()}
 
 
+@pytest.mark.parametrize("answer", ["something else", "", None])
 def test_it_shows_and_asks_first(
-    flink: FlinkStub, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    flink: FlinkStub, job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, answer: str | None
 ) -> None:
-    say(monkeypatch, "something else")
+    say(monkeypatch, answer)
     assert main(["undeploy", "cards"]) == 0
     told = capsys.readouterr().out
     assert f"stop job cards__features ({job.job_id}, RUNNING) with a savepoint" in told

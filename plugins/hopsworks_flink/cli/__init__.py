@@ -285,7 +285,12 @@ def _undeploy(options: argparse.Namespace) -> int:
     if not options.yes:
         if not sys.stdin.isatty():
             raise ConfigurationError("Nothing was done: nobody can be asked here. With --yes it is done without.")
-        if input(f"To go on, type the pipeline's name ({options.pipeline}): ").strip() != options.pipeline:
+        try:
+            answer = input(f"To go on, type the pipeline's name ({options.pipeline}): ")
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+            print()
+        if answer.strip() != options.pipeline:
             print("Nothing was done.")
             return DONE
     for step in _each(undeployment.run()):
