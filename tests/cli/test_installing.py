@@ -98,6 +98,15 @@ def test_a_folder_to_begin_with(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert not (target / "deploy.py").exists()
 
 
+@pytest.mark.parametrize("option", ["--project=demo", "--project-id=0", "--pipeline=mine.yaml"])
+def test_options_of_another_kind_of_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, option: str
+) -> None:
+    assert main(["init", str(tmp_path / "dags"), option]) == 1
+    assert "are for --hopsworks-airflow; add it" in capsys.readouterr().err
+    assert not (tmp_path / "dags").exists()
+
+
 @pytest.mark.parametrize("command", ["init", "jars"])
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, command: str) -> None:
     file = tmp_path / "file"

@@ -352,6 +352,8 @@ def _init(options: argparse.Namespace) -> int:
     from hopsworks_flink.exceptions import ConfigurationError
 
     if not options.hopsworks_airflow:
+        if options.pipeline or options.project or options.project_id is not None:
+            raise ConfigurationError("--project, --project-id and --pipeline are for --hopsworks-airflow; add it.")
         written = init(options.folder)
     elif options.project and options.project_id is not None:
         written = init_for_hopsworks(options.folder, options.project, options.project_id, options.pipeline)
