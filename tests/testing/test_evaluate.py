@@ -202,6 +202,17 @@ def test_columns_that_duckdb_cannot_tell_apart_are_refused():
         evaluate(spec, [])
 
 
+def test_columns_of_a_join_that_duckdb_cannot_tell_apart_are_refused():
+    spec = pipeline({"n": "count"})
+    schema = {"card": "bigint", "Most": "double", "most": "double"}
+    join = {"topic": "limits", "schema": schema, "by": "card", "columns": {"upper": "Most", "lower": "most"}}
+    spec["source"]["join"] = {"limits": join}
+    with pytest.raises(
+        PipelineError, match=r"source.join.limits.schema has the columns 'Most' and 'most', which DuckDB"
+    ):
+        evaluate(spec, [])
+
+
 def test_without_duckdb_the_remedy_is_named(monkeypatch):
     import sys
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.testing import evaluate
 from hopsworks_flink.testing.tracing import Stage, Trace, trace
@@ -30,6 +33,12 @@ def pipeline(**source: Any) -> Pipeline:
 
 def event(name: str, after: int = 0, **more: Any) -> dict[str, Any]:
     return {"id": name, "card": 1, "at": NOON + after, "amount": 2.0, "__kafka_timestamp": NOON, **more}
+
+
+def test_columns_that_duckdb_cannot_tell_apart_are_refused() -> None:
+    pipe = pipeline(schema={"id": "string", "Card": "bigint", "card": "bigint", "at": "bigint"})
+    with pytest.raises(PipelineError, match=r"'Card' and 'card', which DuckDB does not tell apart"):
+        trace(pipe, pipe.feature_groups[0], [{"id": "a", "Card": 7, "card": 1, "at": NOON}])
 
 
 def test_each_stage() -> None:

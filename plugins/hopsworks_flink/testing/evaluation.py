@@ -47,7 +47,6 @@ def evaluate(
     :raises ConfigurationError: DuckDB is not installed.
     """
     parsed = Pipeline.parse(pipeline if not isinstance(pipeline, Mapping) else dict(pipeline))
-    _refuse_names_that_collide(parsed)
     with connect() as connection:
         load(connection, parsed, list(events))
         load_versions(connection, parsed, joined or {})
@@ -56,14 +55,17 @@ def evaluate(
 
 
 def _refuse_names_that_collide(pipeline: Pipeline) -> None:
-    seen: dict[str, str] = {}
-    for name in pipeline.source.all_columns:
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
-            raise PipelineError(
-                f"pipeline {pipeline.name}: source.schema has the columns {other!r} and {name!r}, which DuckDB does "
-                "not tell apart; rename one of them to evaluate the pipeline"
-            )
+    tables = {"source.schema": pipeline.source.all_columns}
+    tables |= {f"source.join.{name}.schema": join.columns for name, join in pipeline.source.join.items()}
+    for place, columns in tables.items():
+        seen: dict[str, str] = {}
+        for name in columns:
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                raise PipelineError(
+                    f"pipeline {pipeline.name}: {place} has the columns {other!r} and {name!r}, which DuckDB does "
+                    "not tell apart; rename one of them to evaluate the pipeline"
+                )
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -84,7 +86,11 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def load(connection: duckdb.DuckDBPyConnection, pipeline: Pipeline, events: Sequence[Mapping[str, Any]]) -> None:
-    """Make table `queries.RAW` of events."""
+    """Make table `queries.RAW` of events.
+
+    :raises PipelineError: an event is wrong, or DuckDB does not tell columns of the events or of versions apart.
+    """
+    _refuse_names_that_collide(pipeline)
     connection.register(queries.RAW, _table(pipeline.source, events, "events"))
 
 
