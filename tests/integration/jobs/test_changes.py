@@ -91,6 +91,10 @@ def source(**settings: Any) -> Callable[[Spec], None]:
     return lambda spec: spec["source"].update(settings)
 
 
+def empty(row: str) -> Callable[[Spec], None]:
+    return lambda spec: spec["feature_groups"][0].update(on_empty=row)
+
+
 def keyed(*key: str) -> Callable[[Spec], None]:
     return lambda spec: spec["feature_groups"][0].update(key=list(key))
 
@@ -152,6 +156,11 @@ def renamed(spec: Spec) -> None:
 def reordered(spec: Spec) -> None:
     found = spec["feature_groups"][0]["aggregates"]
     spec["feature_groups"][0]["aggregates"] = {name: found[name] for name in ("y", "x", "n")}
+
+
+def exchanged(spec: Spec) -> None:
+    found = spec["feature_groups"][0]["aggregates"]
+    spec["feature_groups"][0]["aggregates"] = {"n": found["n"], "y": found["x"], "x": found["y"]}
 
 
 def appended(spec: Spec) -> None:
@@ -276,6 +285,12 @@ CHANGES = {
         "keeps",
         before=engine("sql", HOP, aggregate("y", {"stddev_samp": "v"})),
     ),
+    "sql-names": Change(
+        "two features exchange their names, with `engine: sql`",
+        exchanged,
+        before=engine("sql", HOP, aggregate("y", {"sum": "w"})),
+    ),
+    "sql-empty": Change("`on_empty`, with `engine: sql`", empty("null"), before=engine("sql", HOP, empty("zero"))),
     "rename": Change("a feature renamed", renamed, "refused"),
     "rows": Change("what a feature of `features` is made of", rows("v * 3"), "keeps", before=rows("v + 1")),
     "rows-added": Change("a group without windows more", rows("v + 1")),
