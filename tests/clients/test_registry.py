@@ -124,7 +124,7 @@ def test_a_renewed_user_of_the_registry_is_told_and_no_secret(monkeypatch: pytes
 
     def fingerprint(**fields: Any) -> str:
         set_connection(monkeypatch, "readings", conn_type="http", **{"host": "https://registry", **fields})
-        return credentials_fingerprint(PLAIN, registry=registries_shown(Pipeline.parse(SPEC)))
+        return credentials_fingerprint(PLAIN, others=registries_shown(Pipeline.parse(SPEC)))
 
     first = fingerprint(login="me", password="one")
     assert fingerprint(login="me", password="two") == first

@@ -185,6 +185,7 @@ Decision = NoOp | Submit | Replace | Recover | Wait | Refuse
 WITH_PANES = (
     "it goes on with the panes of the aggregates that it had; new ones have no value until their first whole window"
 )
+OTHERS = "other credentials, or the address of another broker or registry, than it would be given now"
 DRAINED = "the last job was drained: it emitted its open windows as if they were complete"
 _BY_CHOICE = "its state is left behind because state='fresh'"
 _WAYS_OUT = "Name a savepoint or retained checkpoint (savepoint_path=…), or start without state (state='fresh')."
@@ -253,7 +254,7 @@ def _decide_for_active(
 
 def _decide_for_same(desired_hash: str, job: FlinkJob, facts: DeploymentFacts, policy: StartPolicy) -> Decision:
     if job.state == "RUNNING" and policy.credentials not in (None, job.credentials):
-        why = f"job {job.job_id} is the desired one, but was given other credentials than it would be given now"
+        why = f"job {job.job_id} is the desired one, but was given {OTHERS}"
         return Replace(job, True, None, f"{why}; it continues with these")
     if job.state != "RESTARTING":
         return NoOp(job, f"job {job.job_id} was started with this very deployment ({desired_hash[:12]})")

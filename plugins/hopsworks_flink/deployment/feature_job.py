@@ -122,11 +122,13 @@ class FeatureJob:
         from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint
         from hopsworks_flink.pipeline.state import state_signature
 
+        # Not the feature store's, which it tells anew each time.
+        own = sorted(str(self.brokers[0].get("bootstrap.servers")).split(",")) if len(self.brokers) > 1 else []
         return replace(
             job,
             start_files=self.start_files,
             recipe={"pipeline": self.pipeline.to_dict()},
-            credentials=credentials_fingerprint(*self.brokers, registry=registries_shown(self.pipeline)),
+            credentials=credentials_fingerprint(*self.brokers, others=[*registries_shown(self.pipeline), *own]),
             marks={**state_signature(self.pipeline).marks(), MARK_PLAN: self.plan.hash},
             from_beginning=self.from_beginning,
             check_start=self.check_start,

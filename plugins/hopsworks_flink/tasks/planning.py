@@ -15,7 +15,7 @@ from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, R
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
-from hopsworks_flink.deployment.decision import DRAINED, WITH_PANES, StartPolicy, with_state
+from hopsworks_flink.deployment.decision import DRAINED, OTHERS, WITH_PANES, StartPolicy, with_state
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.estimating import estimates
 from hopsworks_flink.deployment.feature_job import (
@@ -313,7 +313,7 @@ def _job(
     elif marks.get(MARK_HASH) != desired.hash:
         differences.append("the SQL is the same; program, jars, configuration or parallelism are not")
     elif desired.credentials not in (None, running[0].credentials):
-        differences.append("it was given other credentials than it would be given now")
+        differences.append(f"it was given {OTHERS}")
     return Resource("job", name, "change" if len(differences) > 1 else "none", differences), marks, left
 
 

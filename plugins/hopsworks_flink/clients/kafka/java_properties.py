@@ -57,17 +57,17 @@ def java_client_properties(conf: Mapping[str, Any]) -> dict[str, str]:
     return result
 
 
-def credentials_fingerprint(*confs: Mapping[str, Any], registry: Sequence[str] = ()) -> str:
+def credentials_fingerprint(*confs: Mapping[str, Any], others: Sequence[str] = ()) -> str:
     """A fingerprint of credentials that holds no secret: 16 hex digits.
 
-    Certificates, user names and protocols count; keys and passwords do not. Empty where nothing is secured, and no
-    registry is read.
+    Certificates, user names and protocols count; keys and passwords do not. Empty where nothing is secured, and there
+    is nothing else.
 
     :param confs: librdkafka configurations.
-    :param registry: what may be shown of the schema registry that is read as well.
+    :param others: what else a job that runs would not notice, and may be shown: a registry's user, a broker's address.
     :raises PipelineError: as :func:`java_client_properties`.
     """
-    shown = [list(registry)] if registry else []
+    shown = [list(others)] if others else []
     for conf in confs:
         properties = java_client_properties(conf)
         if properties["security.protocol"] != "PLAINTEXT":
