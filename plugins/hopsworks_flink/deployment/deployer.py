@@ -18,6 +18,7 @@ from hopsworks_flink.clients.flink.jobs import (
     OWNER,
     UNWELL_STATES,
     FlinkJob,
+    cluster_mark_of,
     derive_job_id,
     identity_marks,
     newest,
@@ -240,16 +241,20 @@ class Deployer:
 
     def _replace(self, decision: Replace) -> DeploymentResult | None:
         old = decision.job
-        watermark = watermark_of(self.hook.job_marks(old.job_id))
+        marks = self.hook.job_marks(old.job_id)
+        watermark = watermark_of(marks)
         replay = decision.start if decision.start and decision.start.replay else None
+        # A topic that is made anew under a running job is read by it; one in another cluster is not.
+        before_this = cluster_mark_of(marks) if self._goes_on(decision.start) else {}
         try:
-            self._source_marks = self.desired.check_start(decision.start, {})
+            self._source_marks = self.desired.check_start(decision.start, before_this)
         except FlinkStateError as error:
             if not decision.panes:
                 raise
             self.log.warning("%s But %s.", error, WITH_PANES)
             decision = replace(decision, start=None, reason=f"{decision.reason}, which it cannot be; {WITH_PANES}")
             replay = None
+            self._source_marks = self.desired.check_start(None, cluster_mark_of(marks))
         attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
         self.record.begin(attempt)
         try:
@@ -263,7 +268,7 @@ class Deployer:
             self.log.warning("%s Job %s is %s and fails: looking again.", error, old.job_id, facts.state)
             return None
         start = decision.start
-        if start is None or (start.path and start.path != self.policy.savepoint_path):
+        if start is None or self._goes_on(start):
             start = Start(kept, f"the state of job {old.job_id}", watermark=watermark)
         elif start.path:
             start = replace(start, watermark=watermark)
@@ -348,6 +353,10 @@ class Deployer:
                 "Nothing was submitted. If it cannot recover, end it with FlinkStopJobOperator(mode='cancel'); the "
                 "next deployment then starts from its newest checkpoint."
             ) from error
+
+    def _goes_on(self, start: Start | None) -> bool:
+        """Whether a job begins with the state of the one that it replaces."""
+        return start is None or bool(start.path and start.path != self.policy.savepoint_path)
 
     def _start(self, decision: Submit | Recover, facts: DeploymentFacts) -> DeploymentResult:
         job = decision.job if isinstance(decision, Recover) else decision.predecessor

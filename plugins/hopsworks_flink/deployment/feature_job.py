@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink.clients.flink.bundle import Bundle
-from hopsworks_flink.clients.flink.jobs import MARK_PLAN, ingestion_marks, topic_marks, topics_made_anew
+from hopsworks_flink.clients.flink.jobs import (
+    MARK_PLAN,
+    ingestion_marks,
+    is_of_another_cluster,
+    topic_marks,
+    topics_made_anew,
+)
 from hopsworks_flink.exceptions import ConfigurationError, FlinkStateError, KafkaError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.registry_connection import registries, registries_shown
@@ -41,6 +47,15 @@ _AFTER_ANEW = (
     "Deploy with state='rewarm': the job reads the new topic from its start, and windows that were open lack what only "
     "the old one held. Or with state='restore', which keeps that, if each partition has fewer records than the old one "
     "had: the job then begins at the start too."
+)
+#: What is said of a topic in another cluster than that of a state's offsets.
+ELSEWHERE = (
+    "is read in another Kafka cluster than by the job whose state there is: the next one would go on at the offsets of "
+    "the old cluster"
+)
+_AFTER_MOVING = (
+    "Correct the connection. Or end the job (<pipeline>__undeploy) and deploy with state='rewarm': it reads the events "
+    "of open windows again, in the new cluster by their time."
 )
 _FROM_THE_END = (
     "From a compacted topic a job without state can only begin at the end: start='latest', or source.start: latest. "
@@ -144,18 +159,25 @@ class FeatureJob:
             topic of the same name.
         :raises ConfigurationError: a joined topic does not exist.
         """
-        told = True
+        from hopsworks_flink.clients.kafka.client import KafkaClient
+
+        told, cluster = True, None
         try:
+            cluster = KafkaClient(self.brokers[0]).cluster_id(LOOK_SECONDS)
             ids, anew = topics_read(self.pipeline, self.brokers, ended)
         except KafkaError as error:
             log.warning(
                 "Whether the job's topics are the same, and none compacted, Kafka does not tell this worker: %s", error
             )
             ids, anew, told = {}, [], False
+        if is_of_another_cluster(ended, cluster):
+            raise FlinkStateError(
+                f"Kafka topic {self.pipeline.source.topic} {ELSEWHERE}. Nothing was touched. {_AFTER_MOVING}"
+            )
         if anew:
             raise FlinkStateError(f"Kafka topic {' and '.join(anew)} {MADE_ANEW}. Nothing was touched. {_AFTER_ANEW}")
         self._check_records(start, told)
-        return topic_marks(ids)
+        return topic_marks(ids, cluster)
 
     def _check_records(self, start: Start | None, told: bool) -> None:
         """The part of `check_start` about records.

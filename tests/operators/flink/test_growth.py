@@ -31,7 +31,7 @@ from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.tasks import planning
 from hopsworks_flink.tasks.planning import Deployment, compare
 from tests.support.deaths import Killed, die
-from tests.support.fixtures import Memory, task_context
+from tests.support.fixtures import Memory, set_connection, task_context
 from tests.support.flink_stub import FlinkStub, Job
 from tests.support.hopsworks_server import LocalHopsworks
 
@@ -303,6 +303,36 @@ def test_state_of_another_topic_of_the_same_name_is_refused(platform: Platform, 
     second.end("CANCELED")
     assert compare(str(file), Deployment()).state == "keeps"
     assert platform.deploy()["state"] == "restore", "the same topic as before"
+
+
+def test_a_topic_in_another_cluster_is_not_read_at_the_offsets_of_the_old_one(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(broker: Producer) -> None:
+        broker.produce(SPEC["source"]["topic"], b"event")
+        assert broker.flush(10) == 0
+        (address,) = broker.list_topics(timeout=10).brokers.values()
+        extra = {"bootstrap.servers": f"{address.host}:{address.port}"}
+        set_connection(monkeypatch, "events", conn_type="kafka", extra=extra)
+
+    old, new = (Producer({"test.mock.num.brokers": 1, "log_level": 0}) for _ in range(2))
+    connect(old)
+    platform.deploy(source_kafka_conn_id="events")
+    running = platform.the_job().job_id
+    assert platform.deploy(source_kafka_conn_id="events")["job_id"] == running
+    connect(new)
+    refused = r"payments is read in another Kafka cluster.*__undeploy\) and deploy with state='rewarm'"
+    with pytest.raises(AirflowFailException, match=refused):
+        platform.deploy(source_kafka_conn_id="events")
+    ended = platform.the_job()
+    assert ended.job_id == running
+    ended.checkpoint = "file:/checkpoints/1"
+    ended.end("CANCELED")
+    with pytest.raises(AirflowFailException, match=refused):
+        platform.deploy(source_kafka_conn_id="events")
+    assert platform.deploy(source_kafka_conn_id="events", state="rewarm", rewarm_from=1_000_000)["state"] == "rewarm"
+    moved = platform.the_job().job_id
+    assert platform.deploy(source_kafka_conn_id="events")["job_id"] == moved != running
 
 
 @pytest.mark.parametrize(

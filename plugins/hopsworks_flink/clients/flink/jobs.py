@@ -36,6 +36,7 @@ MARK_CREDENTIALS = "credentials"
 _MARK_INGESTION = "online_ingestion."
 # With a topic's name behind it: Kafka's id of it, which a topic of the same name that is made anew does not have.
 _MARK_TOPIC = "topic_id."
+_MARK_CLUSTER = "source_cluster"
 OWNER = "airflow-provider-hopsworks-flink"
 # A vertex is called after its chained operators, with arrows between; a feature group's are "cards v1: Writer" and
 # "cards v1: Committer".
@@ -230,14 +231,30 @@ def ingestion_ids(marks: Mapping[str, str]) -> dict[str, int]:
     return {name: int(text) for name, text in found.items() if text.isdigit()}
 
 
-def topic_marks(ids: Mapping[str, str]) -> dict[str, str]:
-    """Marks that say which topics the job's offsets are of."""
-    return {f"{_MARK_TOPIC}{name}": topic_id for name, topic_id in ids.items()}
+def topic_marks(ids: Mapping[str, str], cluster: str | None = None) -> dict[str, str]:
+    """Marks that say which topics the job's offsets are of, and in which Kafka cluster the source's topic is."""
+    return {
+        **{f"{_MARK_TOPIC}{name}": topic_id for name, topic_id in ids.items()},
+        **({_MARK_CLUSTER: cluster} if cluster else {}),
+    }
 
 
 def topic_marks_of(marks: Mapping[str, str]) -> dict[str, str]:
-    """Those among a job's marks that say which topics its offsets are of."""
-    return {key: topic_id for key, topic_id in marks.items() if key.startswith(_MARK_TOPIC)}
+    """Those among a job's marks."""
+    return {**cluster_mark_of(marks), **{key: one for key, one in marks.items() if key.startswith(_MARK_TOPIC)}}
+
+
+def cluster_mark_of(marks: Mapping[str, str]) -> dict[str, str]:
+    """The one that says in which cluster the source's topic is; topics that were made anew are of the same."""
+    return {key: cluster for key, cluster in marks.items() if key == _MARK_CLUSTER}
+
+
+def is_of_another_cluster(marks: Mapping[str, str], cluster: str | None) -> bool:
+    """Whether the job with these marks read the source's topic in another cluster, as far as is known.
+
+    :param cluster: the one that the next job reads.
+    """
+    return bool(cluster) and marks.get(_MARK_CLUSTER, cluster) != cluster
 
 
 def topics_made_anew(marks: Mapping[str, str], ids: Mapping[str, str]) -> list[str]:

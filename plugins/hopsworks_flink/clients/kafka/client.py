@@ -43,19 +43,26 @@ class KafkaClient:
     def topics(self, timeout: float = 30.0) -> dict[str, Any]:
         """All topics by name, as librdkafka describes them.
 
-        All topics, because a request for one by name could create it on a broker with automatic creation.
-
         :param timeout: seconds; a refused certificate or password ends the wait at once.
         :raises KafkaSecurityError: broker and client do not trust each other.
         :raises KafkaError: the broker does not answer.
         """
+        return dict(self._metadata(timeout).topics)
+
+    def cluster_id(self, timeout: float = 30.0) -> str | None:
+        """The cluster's id (KIP-78); None where it has none. Parameter and errors as of `topics`."""
+        found = self._metadata(timeout).cluster_id
+        return str(found) if found else None
+
+    def _metadata(self, timeout: float) -> Any:
+        """Of all topics, because a request for one by name could create it on a broker with automatic creation."""
         from confluent_kafka import KafkaException
 
         deadline = time.monotonic() + timeout
         while True:
             step = max(0.1, min(_STEP_SECONDS, deadline - time.monotonic()))
             try:
-                return dict(self.admin.list_topics(timeout=step).topics)
+                return self.admin.list_topics(timeout=step)
             except KafkaException as error:
                 # Serves the callback that tells why.
                 self.admin.poll(0)
