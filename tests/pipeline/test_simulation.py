@@ -96,3 +96,12 @@ def test_events_that_the_simulator_cannot_make_are_refused(minimal, change, mess
     times = EventTimeRange(start=0, speed_up=1.0)
     with pytest.raises(PipelineError, match=message):
         simulator_arguments(Pipeline.parse(minimal), times, cards=1, events=1, rate=1, disorder=0.0, skew=1.0, seed=1)
+
+
+def test_a_key_of_a_joined_topic_is_refused(minimal):
+    schema = {"card": {"type": "bigint", "key": True}, "region": "string"}
+    minimal["source"]["join"] = {"regions": {"topic": "regions", "schema": schema, "by": {"cc_num": "card"}}}
+    minimal["feature_groups"][0]["key"] = ["region"]
+    times = EventTimeRange(start=0, speed_up=1.0)
+    with pytest.raises(PipelineError, match="the key 'region' is a column of a joined topic"):
+        simulator_arguments(Pipeline.parse(minimal), times, cards=1, events=1, rate=1, disorder=0.0, skew=1.0, seed=1)

@@ -131,6 +131,8 @@ def _not_simulated(pipeline: Pipeline) -> str | None:
     for name in pipeline.feature_groups[0].key:
         if name in source.derive:
             return f"the key {name!r} is derived"
+        if name not in source.columns:
+            return f"the key {name!r} is a column of a joined topic"
         if source.columns[name].name == "decimal":
             return f"the key {name!r} is a decimal"
     return None
