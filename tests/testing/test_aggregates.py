@@ -132,3 +132,20 @@ def test_arrays_of_numbers():
     lists = [{name: "x", "n": 3} for name in ("first_n", "last_n", "collect_distinct", "top_k")]
     found = of("x", [10.0, NAN, 9.0, -INF, 10.0, INF, -0.0, 0.0], *lists)
     assert found == ([10.0, 9.0, -INF], [INF, 0.0, 0.0], [-INF, 0.0, 9.0], [0.0, 10.0, -INF])
+
+
+def test_a_column_may_have_any_name():
+    spec = {
+        "name": "edges",
+        "source": {"topic": "t", "schema": {"k": "int", "at": "bigint", "e": "string"}, "event_time": {"column": "at"}},
+        "feature_groups": [
+            {
+                "name": "g",
+                "key": ["k"],
+                "window": {"size": "10m"},
+                "aggregates": {"often": {"mode": "e"}, "top": {"top_k": "e", "n": 2}},
+            }
+        ],
+    }
+    (found,) = evaluate(spec, [{"k": 1, "at": NOON, "e": text} for text in "abb"])["g_1"]
+    assert (found["often"], found["top"]) == ("b", ["b", "a"])

@@ -179,7 +179,7 @@ class Feature:
         elif function == "mode":
             value = f"{self._by_frequency()}[1].v"
         else:
-            value = f"[e.v for e in {self._by_frequency()}[1:{n}]]"
+            value = f"[__e.v for __e in {self._by_frequency()}[1:{n}]]"
         return f"CASE WHEN count(DISTINCT {operand}){known} BETWEEN 1 AND {MOST_VALUES} THEN {value} END"
 
     def _of_pairs(self) -> str:
@@ -200,7 +200,7 @@ class Feature:
         """List of the values ``v``, the most frequent one first, of equally frequent ones the least."""
         operand = self._operand()
         counts = f"map_entries(histogram({operand}){self._filter(f'{operand} IS NOT NULL')})"
-        return f"list_sort([{{'n': -e.value::BIGINT, 'v': e.key}} for e in {counts}])"
+        return f"list_sort([{{'n': -__e.value::BIGINT, 'v': __e.key}} for __e in {counts}])"
 
     def _percentile(self) -> str:
         """On the line between the two values around the rank."""
