@@ -42,7 +42,14 @@ COLUMNS = {
 }
 SPEC: dict[str, Any] = {
     "name": NAME,
-    "source": {"topic": f"{NAME}_events", "format": "json", "schema": COLUMNS, "event_time": {"column": "at"}},
+    "source": {
+        "topic": f"{NAME}_events",
+        "format": "json",
+        "schema": COLUMNS,
+        "event_time": {"column": "at"},
+        # No event is there twice.
+        "deduplicate": {"by": ["card", "at"], "within": "1s"},
+    },
     "feature_groups": [
         {
             "name": NAME,

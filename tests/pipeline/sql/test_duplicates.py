@@ -101,6 +101,14 @@ def test_sql(snapshot: Any) -> None:
     assert batch.statements[1] == snapshot
 
 
+def test_files_have_no_place_to_order_by() -> None:
+    """Their partition and offset are constants, by which alone Flink's ROW_NUMBER does not order."""
+    pipeline = Pipeline.parse({**spec(format="json"), "history": {"path": "/past/*.json", "format": "json"}})
+    plan = compile_recompute(pipeline, registered(pipeline), recomputable(pipeline), DAY, None)
+    assert "`__kafka_offset` AS CAST(0 AS BIGINT)" in str(plan.statements[0])
+    assert "PARTITION BY `tid`, `__at` ORDER BY `__event_time`, `__kafka_partition`" in str(plan.statements[2])
+
+
 def test_what_happened_before_is_read_as_well() -> None:
     pipeline = Pipeline.parse(spec())
     plain = Pipeline.parse({**spec(), "source": {**spec()["source"], "deduplicate": None}})

@@ -206,7 +206,8 @@ def without_duplicates(pipeline: Pipeline, bounded: bool) -> str | None:
     counted = f"{event_time} > TO_TIMESTAMP_LTZ(0, 3)"
     place = {PARTITION: 10, OFFSET: ORDER_OFFSET}
     if bounded:
-        order = ", ".join(map(sql_identifier, place))
+        # The time is the same for all of them. In files so is the place, and Flink orders by no constants alone.
+        order = ", ".join(map(sql_identifier, (EVENT_TIME, *place)))
         return (
             "SELECT * FROM (\n"
             f"  SELECT *, LAG(`__at`) OVER (PARTITION BY {by} ORDER BY `__at`) AS `__before` FROM (\n"
