@@ -64,6 +64,7 @@ def test_offsets_of_the_sdk() -> None:
         (RunOffsets({0: 50}, {0: 9}), True, 1, Progress({})),
         (RunOffsets({0: 1, 1: 50}, {0: 9, 1: 9}, {0: 9, 1: 50}), True, 100, Progress({})),
         (RunOffsets({0: 9}, {0: 9}, {0: 9}), True, 100, Progress({0: 9})),
+        (RunOffsets({0: 50, 1: 3}, {0: 9, 1: 5}), False, 100, Progress({})),
     ],
 )
 def test_progress_after_a_run(told: RunOffsets, succeeded: bool, limit: int, expected: Progress) -> None:

@@ -299,3 +299,12 @@ def test_a_job_that_tells_no_offsets_is_believed_once(case: Case) -> None:
     case.ends(("FINISHED", "SUCCEEDED", "nothing to see"))
     result = materialize(case).execute(task_context())
     assert (len(result["executions"]), result["offsets_verified"]) == (1, False)
+
+
+def test_offsets_of_an_earlier_topic_of_the_name_prove_nothing(case: Case) -> None:
+    """Hopsworks' job goes on from the offsets that it has saved, beyond the end of the topic that was made anew."""
+    log = case.log({0: 500, 1: 500}, {}).rpartition("\n")[0]
+    case.server.end(case.server.start_execution(case.job, "SPARK"), log=log)
+    case.ends(("FINISHED", "SUCCEEDED", log))
+    with pytest.raises(HopsworksJobFailed, match=r"records wait \(partition 0: 0 of 4, .*; .* made anew"):
+        materialize(case).execute(task_context())

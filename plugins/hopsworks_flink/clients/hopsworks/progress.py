@@ -63,11 +63,11 @@ class RunOffsets:
 
         :param limit: records that one run takes at most; with fewer between start and end, all of them were taken.
         """
-        if not succeeded:
-            return Progress(self.start)
         if any(self.start.get(partition, 0) > offset for partition, offset in (self.end or {}).items()):
             # Of an earlier topic of that name: the job reads nothing until the new one has grown as long.
             return Progress({})
+        if not succeeded:
+            return Progress(self.start)
         if self.saved is not None:
             return Progress(self.saved)
         if self.end is None:
@@ -171,8 +171,8 @@ def decide(now: Situation) -> Decision:
         return Decision(
             "refuse",
             f"it succeeded, but its offsets did not move although records wait ({open_ends}); a transaction that "
-            "is open in the topic may hold them back, or the topic was made anew and the job goes on from the "
-            "old one's offsets: run it once with -initialCheckPointString <topic>,<partition>:0,...",
+            "is open in the topic may hold them back, or the topic was made anew and the offsets that the job saved "
+            "are of the earlier one: run it once with -initialCheckPointString <topic>,0:0,… behind its own arguments",
         )
     if now.own_runs >= now.max_runs:
         return Decision("refuse", f"after {now.own_runs} execution(s), all allowed, records still wait ({open_ends})")
