@@ -153,6 +153,26 @@ def test_a_source_that_does_not_run_knows_no_lag(
     assert hook.facts(job_id=job.job_id, counts=True).lag == lag
 
 
+def test_events_and_rows_count_once(hook: FlinkHook, flink: FlinkStub) -> None:
+    """What a real job tells: each operator of a chain counts what it gets, and so does the task, as its head does."""
+    chain = "Source: cards -> events -> (rows -> cards_rows v1: Writer, cards_late: Writer, cards_quarantine: Writer)"
+    counted = {
+        "numRecordsIn": 100.0,
+        "Source__cards[1].numRecordsIn": 100.0,
+        "events[2].numRecordsIn": 100.0,
+        "rows[3].numRecordsIn": 90.0,
+        "cards_rows_v1__Writer.numRecordsIn": 90.0,
+        "cards_rows_v1__Writer.numRecordsSend": 90.0,
+        "cards_late__Writer.numRecordsSend": 7.0,
+        "cards_quarantine__Writer.numRecordsSend": 3.0,
+    }
+    facts = hook.facts(job_id=flink.add(names=[chain, "sink"], metrics=counted).job_id, counts=True)
+    assert (facts.read, facts.written) == (100, 90)
+    # A name that only has the word in it is no source.
+    rows = hook.facts(job_id=flink.add(names=["rows -> resources v1: Writer", ""], metrics=counted).job_id, counts=True)
+    assert (rows.read, rows.written) == (None, 90)
+
+
 def test_facts_of_a_job_that_initialises(hook: FlinkHook, flink: FlinkStub) -> None:
     job = flink.add(state="INITIALIZING", vertices=[])
     flink.fail("GET", "/exceptions", status=404)

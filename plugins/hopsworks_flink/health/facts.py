@@ -13,8 +13,16 @@ from hopsworks_flink.clients.flink.jobs import NOT_FOUND, TERMINAL_STATES, lowes
 from hopsworks_flink.exceptions import FlinkApiError
 from hopsworks_flink.health.rows import OnlineRows
 
-# Of the source, the window operators and the sinks. A chained operator has no counts of records at its vertex.
-_LAG, _READ, _LATE, _WRITTEN = "pendingRecords", "numRecordsIn", "numLateRecordsDropped", "numRecordsSend"
+# Metrics of the source, the window operators, and the writers of feature groups ("cards v1: Writer"; late and refused
+# events have writers as well). A chained operator has no counts of records at its vertex.
+_METRICS = {
+    "lag": r"(.+\.)?pendingRecords",
+    "late": r"(.+\.)?numLateRecordsDropped",
+    "written": r".+_v\d+__Writer\.numRecordsSend",
+}
+# Without an operator's name it is what the head of a chain reads: each operator behind it counts once more.
+_READ = {"read": r"numRecordsIn"}
+_SOURCE = "Source: "
 
 
 @dataclass(frozen=True)
@@ -188,23 +196,22 @@ def _with_counts(facts: JobFacts, job: Mapping[str, Any]) -> Generator[Question,
     sums: dict[str, float] = {}
     watermarks = []
     for vertex in job.get("vertices") or ():
-        # Every operator counts what comes in; for the topic's events it is those at the head.
-        endings = (_LAG, _LATE, _WRITTEN, *([_READ] if "source" in str(vertex["name"]).lower() else []))
-        found = yield ("vertex_metrics", job["jid"], vertex["id"], endings)
+        patterns = {**_METRICS, **(_READ if str(vertex["name"]).startswith(_SOURCE) else {})}
+        found = yield ("vertex_metrics", job["jid"], vertex["id"], patterns)
         for name, value in found.items():
             sums[name] = sums.get(name, 0.0) + value
         watermarks.append((yield ("watermarks", job["jid"], vertex["id"])))
     whole = {name: round(value) for name, value in sums.items()}
-    if any("source" in name.lower() for name in facts.behind):
+    if any(name.startswith(_SOURCE) for name in facts.behind):
         # A source that does not run has what it last said, or nothing: not what waits now.
-        whole.pop(_LAG, None)
+        whole.pop("lag", None)
     return replace(
         facts,
         watermark=lowest_watermark(watermarks),
-        lag=whole.get(_LAG),
-        read=whole.get(_READ),
-        late=whole.get(_LATE),
-        written=whole.get(_WRITTEN),
+        lag=whole.get("lag"),
+        read=whole.get("read"),
+        late=whole.get("late"),
+        written=whole.get("written"),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -151,18 +152,21 @@ class FlinkRestClient(FlinkCalls):
         """``GET /jobs/{id}/vertices/{vertex}/watermarks``: ``id`` and ``value`` of each subtask that tells."""
         return list(self._call("GET", f"/jobs/{segment(job_id)}/vertices/{segment(vertex_id)}/watermarks"))
 
-    def vertex_metrics(self, job_id: str, vertex_id: str, endings: Sequence[str]) -> dict[str, float]:
-        """``GET /jobs/{id}/vertices/{vertex}/subtasks/metrics``: ending -> sum over operators and subtasks.
+    def vertex_metrics(self, job_id: str, vertex_id: str, patterns: Mapping[str, str]) -> dict[str, float]:
+        """``GET /jobs/{id}/vertices/{vertex}/subtasks/metrics``: figure -> sum over operators and subtasks.
 
-        :param endings: last parts of metrics' names, such as ``pendingRecords``; one that no operator has is left out.
+        :param patterns: figure -> regular expression that is the whole name of its metrics; a figure that no operator
+            has is left out.
         """
         path = f"/jobs/{segment(job_id)}/vertices/{segment(vertex_id)}/subtasks/metrics"
-        of = {entry["id"]: entry["id"].rpartition(".")[2] for entry in self._call("GET", path)}
-        wanted = [name for name, ending in of.items() if ending in endings]
+        known = [entry["id"] for entry in self._call("GET", path)]
+        of = {name: figure for figure, pattern in patterns.items() for name in known if re.fullmatch(pattern, name)}
         sums: dict[str, float] = {}
-        if wanted:
-            for entry in self._call("GET", path, params={"get": ",".join(wanted), "agg": "sum"}):
-                sums[of[entry["id"]]] = sums.get(of[entry["id"]], 0.0) + float(entry["sum"])
+        if of:
+            for entry in self._call("GET", path, params={"get": ",".join(of), "agg": "sum"}):
+                # A server may tell more than it was asked for.
+                if figure := of.get(entry["id"]):
+                    sums[figure] = sums.get(figure, 0.0) + float(entry["sum"])
         return sums
 
     def answer(self, steps: Generator[Question, Any, T]) -> T:
