@@ -67,7 +67,7 @@ CASES: list[tuple[str, JobFacts, JobFacts | None, str, str | None]] = [
         look(watermark=None),
         replace(BEFORE, watermark=None),
         "sick",
-        "1000 events were read within 300 s, 5000 since the job's start, and there is no watermark",
+        "1000 events were read within 300 s, 5000 since its last start, and there is no watermark",
     ),
     ("the first watermark", WELL, replace(BEFORE, watermark=None), "healthy", None),
     ("no events yet", look(watermark=None, read=0), replace(BEFORE, watermark=None, read=0), "healthy", None),
@@ -123,6 +123,7 @@ CASES: list[tuple[str, JobFacts, JobFacts | None, str, str | None]] = [
     ("far behind", look(lag=1001), BEFORE, "degraded", "1001 events wait in the topic, 1000 are allowed"),
     ("late", look(late=7), BEFORE, "degraded", "7 events came behind the watermark and count nowhere"),
     ("late before", look(late=7), replace(BEFORE, late=7), "healthy", None),
+    ("late since a restart", look(late=3, read=50), replace(BEFORE, late=7), "degraded", "3 events came behind"),
     (
         "silent",
         look(written=90, written_at=9_700.0),

@@ -152,22 +152,15 @@ def _of_its_progress(facts: JobFacts, before: JobFacts) -> list[Reason]:
         )
         # It reads or it waits for a partition: another job at the same place would do the same.
         found.append(Reason(SICK, "watermark", text))
-    read = _difference(facts.read, before.read)
-    if (
-        facts.state == "RUNNING"
-        and facts.watermark is None
-        and before.watermark is None
-        and read is not None
-        and read > 0
-    ):
+    read = _added(facts.read, before.read)
+    if facts.state == "RUNNING" and facts.watermark is None and before.watermark is None and read:
         text = (
-            f"{read} events were read within {facts.at - before.at:.0f} s, {facts.read} since the job's start, and "
+            f"{read} events were read within {facts.at - before.at:.0f} s, {facts.read} since its last start, and "
             "there is no watermark: their event times are refused (missing, or too far from the Kafka timestamp), or "
             "a partition without events holds the watermark back"
         )
         found.append(Reason(SICK, "refused", text))
-    dropped = _difference(facts.late, before.late)
-    if dropped is not None and dropped > 0:
+    if dropped := _added(facts.late, before.late):
         found.append(Reason(DEGRADED, "late", f"{dropped} events came behind the watermark and count nowhere"))
     return found
 
@@ -203,8 +196,7 @@ def _of_its_silence(facts: JobFacts, before: JobFacts | None, bounds: Bounds) ->
     if bounds.max_silence is None or before is None or facts.written is None or facts.written_at is None:
         return []
     silent = facts.at - facts.written_at
-    read = _difference(facts.read, before.read)
-    if silent <= bounds.max_silence or not read or read < 0:
+    if silent <= bounds.max_silence or not _added(facts.read, before.read):
         return []
     text = f"nothing was written for {silent:.0f} s while events were read, {bounds.max_silence:g} s are allowed"
     return [Reason(SICK, "silence", text)]
@@ -212,6 +204,12 @@ def _of_its_silence(facts: JobFacts, before: JobFacts | None, bounds: Bounds) ->
 
 def _difference(now: int | None, before: int | None) -> int | None:
     return None if now is None or before is None else now - before
+
+
+def _added(now: int | None, before: int | None) -> int | None:
+    """What a count has got since the look before; a restart counts from zero again."""
+    grown = _difference(now, before)
+    return now if grown is not None and grown < 0 else grown
 
 
 def _because(facts: JobFacts) -> str:

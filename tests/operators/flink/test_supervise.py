@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from devstack.hopsworks.metadata.db import immediate
 from devstack.hopsworks.online.store import add_results, connect_online_store
@@ -183,6 +184,33 @@ def test_late_events_since_the_last_look(flink: FlinkStub, runs: Runs) -> None:
     job.metrics["GlobalWindowAggregate[4].numLateRecordsDropped"] = 8.0
     assert supervise(runs)["reasons"][0]["text"].startswith("5 events came behind the watermark")
     assert supervise(runs)["verdict"] == "healthy"
+
+
+def test_what_a_restart_counts_from_zero_again_is_told(
+    flink: FlinkStub, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flink brings the job back by itself: late events and refused ones since then are as new as ever."""
+    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    (address,) = broker.list_topics(timeout=10).brokers.values()
+    extra = {"bootstrap.servers": f"{address.host}:{address.port}"}
+    set_connection(monkeypatch, "events", conn_type="kafka", extra=extra)
+
+    def look() -> list[str]:
+        pipeline = {**PIPELINE, "source": {**PIPELINE["source"], "format": "json"}}
+        operator = FlinkSuperviseJobOperator(task_id="s", pipeline=pipeline, source_kafka_conn_id="events")
+        return [reason["text"] for reason in operator.execute({"ti": runs})["reasons"]]
+
+    late = "10 m every 1 m by cc[4].numLateRecordsDropped"
+    job = streaming(flink, watermark=5_000, names=["Source: cards", "w"], metrics={"numRecordsIn": 4e6, late: 9.0})
+    assert look() == []
+    job.metrics.update({"numRecordsIn": 20.0, late: 2.0})
+    good = json.dumps({"cc": 1, "at": int(time.time() * 1000)}).encode()
+    for value in (good, good, b"no record"):
+        broker.produce("cards", value, partition=0)
+    assert broker.flush(10) == 0
+    told = look()
+    assert told[0] == "2 events came behind the watermark and count nowhere"
+    assert "1 of the topic's newest 3 events count nowhere" in told[1]
 
 
 class OnlineStore:

@@ -161,7 +161,8 @@ class FlinkSuperviseJobOperator(BaseOperator):
             push_links(context, self, hook, facts.job_id)
         verdict = judge(pipeline.job_name, facts, before, bounds).because(*unknown)
         verdict = _explained(hook, pipeline, facts, verdict, source_broker, lambda: session().kafka_config())
-        if before is not None and facts.job_id == before.job_id and (facts.read or 0) > (before.read or 0):
+        # Fewer than before: it has restarted, and counts from zero again.
+        if before is not None and facts.job_id == before.job_id and facts.read not in (None, before.read or 0):
             verdict = verdict.because(*self._refused(pipeline, before.at - _BEHIND_SECONDS, source_broker))
         status = replace(
             page.blank(verdict.kind),
