@@ -138,6 +138,15 @@ def test_several_jobs_of_the_name(flink: FlinkStub, deferrable: bool) -> None:
 
 
 @both
+def test_a_job_that_is_gone_before_it_was_looked_at_is_not_healthy(flink: FlinkStub, deferrable: bool) -> None:
+    """The list had it RUNNING; then the JobManager restarted and does not know it."""
+    job = flink.add()
+    flink.fail("GET", "/exceptions", status=404, times=99, then=lambda: flink.jobs.pop(job.job_id, None))
+    with pytest.raises(AirflowSensorTimeout):
+        execute(deferrable, timeout=0.5)
+
+
+@both
 def test_flink_away_is_not_healthy_yet(flink: FlinkStub, deferrable: bool) -> None:
     flink.add()
     flink.fail("GET", "/jobs/overview", times=6, status=503)

@@ -86,6 +86,10 @@ def judge(job_name: str | None, facts: JobFacts, before: JobFacts | None, bounds
             return Verdict((Reason(MISSING, "missing", text),))
         text = f"no job named {job_name!r} runs" + (f"; {ended}" if ended else "")
         return Verdict((Reason(MISSING, "missing", text, True),))
+    if facts.state == "RUNNING" and facts.vertices is None:
+        # It has just ended, most likely: the next look tells.
+        text = f"job {facts.job_id} was RUNNING, and a moment later Flink did not know it"
+        return Verdict((Reason(DEGRADED, "state", text),))
     found = _of_its_state(facts, bounds)
     # The cause is told once.
     found += _of_its_restarts(replace(facts, cause=None) if found else facts, bounds)
