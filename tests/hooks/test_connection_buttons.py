@@ -36,7 +36,7 @@ def test_flink_is_asked_once_with_its_credentials(
     [
         ({"status": 401}, "Check login and password"),
         ({"status": 500}, "500"),
-        ({"status": 200, "text": "<html>a proxy</html>"}, "not JSON"),
+        ({"status": 200, "text": "<html>a proxy</html>"}, "not Flink's JSON"),
         ({"status": 200, "text": "[]"}, "is this its address?"),
         ({"status": 200, "text": '{"flink-version": "2"}'}, "is this its address?"),
     ],

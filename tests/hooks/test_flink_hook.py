@@ -115,7 +115,7 @@ def test_a_server_error_is_not_repeated(hook: FlinkHook, flink: FlinkStub) -> No
 
 def test_not_json(hook: FlinkHook, flink: FlinkStub) -> None:
     flink.fail("GET", "/config", status=200, text="<html>login</html>")
-    with pytest.raises(FlinkApiError, match=r"not JSON .* is this the address of Flink's REST API"):
+    with pytest.raises(FlinkApiError, match=r"not Flink's JSON .* is this the address of Flink's REST API"):
         hook.client.config()
 
 

@@ -147,6 +147,15 @@ def test_a_job_that_is_gone_before_it_was_looked_at_is_not_healthy(flink: FlinkS
 
 
 @both
+def test_an_answer_that_is_not_flinks_is_named(flink: FlinkStub, deferrable: bool) -> None:
+    job = flink.add(vertices=["SCHEDULED", "RUNNING"])
+    path = f"/jobs/{job.job_id}"
+    threading.Timer(0.3, lambda: flink.fail("GET", path, times=99, status=200, body={"status": "UP"})).start()
+    with pytest.raises(FlinkError, match="answered 200 with something that is not Flink's JSON"):
+        execute(deferrable, job_id=job.job_id)
+
+
+@both
 def test_flink_away_is_not_healthy_yet(flink: FlinkStub, deferrable: bool) -> None:
     flink.add()
     flink.fail("GET", "/jobs/overview", times=6, status=503)

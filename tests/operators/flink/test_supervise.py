@@ -116,6 +116,15 @@ def test_a_watermark_that_stands_shows_in_two_looks(flink: FlinkStub, runs: Runs
     assert supervise(runs)["verdict"] == "healthy"
 
 
+@pytest.mark.parametrize("answer", [{}, {"status": "UP"}, []])
+def test_an_answer_that_is_not_flinks_is_no_verdict(flink: FlinkStub, runs: Runs, answer: Any) -> None:
+    """Of a proxy, or of another service at the address: the job is not missing, and nothing is deployed."""
+    streaming(flink)
+    flink.fail("GET", "/jobs/overview", status=200, body=answer)
+    with pytest.raises(FlinkError, match=r"jobs/overview answered 200 with something that is not Flink's JSON"):
+        supervise(runs, policy="redeploy")
+
+
 def test_an_undeployed_pipeline_is_not_missed(flink: FlinkStub, runs: Runs) -> None:
     job = streaming(flink)
     supervise(runs, policy="redeploy")

@@ -60,15 +60,15 @@ class FlinkCalls(ABC):
 
     def jobs(self) -> Any:
         """``GET /jobs/overview``: a list of all jobs that Flink remembers, with ``jid``, ``name``, ``state``, times."""
-        return self._call("GET", "/jobs/overview", lambda answer: list(answer.get("jobs", ())))
+        return self._call("GET", "/jobs/overview", lambda answer: list(answer["jobs"]))
 
     def job(self, job_id: str) -> Any:
         """``GET /jobs/{id}``."""
-        return self._call("GET", f"/jobs/{segment(job_id)}")
+        return self._call("GET", f"/jobs/{segment(job_id)}", _job)
 
     def find_job(self, job_id: str) -> Any:
         """``GET /jobs/{id}``; None if Flink does not know it."""
-        return self._call("GET", f"/jobs/{segment(job_id)}", ignore=lambda error: isinstance(error, FlinkJobNotFound))
+        return self._call("GET", f"/jobs/{segment(job_id)}", _job, lambda error: isinstance(error, FlinkJobNotFound))
 
     def job_state(self, job_id: str) -> Any:
         """``GET /jobs/{id}/status``: its state, which is never old, as details are; None: Flink does not know it."""
@@ -140,10 +140,21 @@ def api_error(method: str, url: str, status: int, body: str, reason: str) -> Fli
     return FlinkApiError(message, status)
 
 
+def understood(read: Callable[[Any], Any], answer: Any, method: str, url: str, status: int) -> Any:
+    """What ``read`` makes of an answer.
+
+    :raises FlinkApiError: the answer is JSON, but not Flink's.
+    """
+    try:
+        return read(answer)
+    except (KeyError, TypeError, AttributeError):
+        raise not_json(method, url, status, json.dumps(answer)) from None
+
+
 def not_json(method: str, url: str, status: int, body: str) -> FlinkApiError:
     """The error of an answer that is not Flink's."""
     return FlinkApiError(
-        f"{method} {url} answered {status} with something that is not JSON ({body[:120]!r}): "
+        f"{method} {url} answered {status} with something that is not Flink's JSON ({body[:120]!r}): "
         "is this the address of Flink's REST API?",
         status,
     )
@@ -188,6 +199,12 @@ def effective_verify(verify: bool | str) -> bool | str:
     if isinstance(verify, str) and not Path(verify).exists():
         raise ConfigurationError(f"The CA certificate {verify!r} of the Flink connection (ca_path) is not there.")
     return verify
+
+
+def _job(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The details of a job, if they are some."""
+    _ = answer["name"], answer["state"]
+    return answer
 
 
 def _is_flinks(body: str) -> bool:

@@ -25,6 +25,7 @@ from hopsworks_flink.clients.flink.http import (
     certificate_error,
     effective_verify,
     not_json,
+    understood,
 )
 from hopsworks_flink.clients.tls import reason_of
 from hopsworks_flink.exceptions import FlinkApiError, FlinkConnectionError, FlinkError, FlinkJobNotFound
@@ -195,7 +196,8 @@ class FlinkRestClient(FlinkCalls):
     ) -> Any:
         try:
             with self._send(method, path, **options) as response:
-                return read(self._json(method, path, response) if response.content else {})
+                answer = self._json(method, path, response) if response.content else {}
+                return understood(read, answer, method, self.base_url + path, response.status_code)
         except FlinkApiError as error:
             if not ignore(error):
                 raise

@@ -19,6 +19,7 @@ from hopsworks_flink.clients.flink.http import (
     api_error,
     certificate_error,
     not_json,
+    understood,
 )
 from hopsworks_flink.clients.tls import reason_of
 from hopsworks_flink.exceptions import FlinkConnectionError, FlinkError
@@ -90,4 +91,4 @@ class AsyncFlinkRestClient(FlinkCalls):
             answer = json.loads(response.content) if response.content else {}
         except ValueError:
             raise not_json(method, url, response.status_code, response.text) from None
-        return read(answer)
+        return understood(read, answer, method, url, response.status_code)
