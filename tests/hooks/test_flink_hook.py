@@ -168,9 +168,13 @@ def test_events_and_rows_count_once(hook: FlinkHook, flink: FlinkStub) -> None:
     }
     facts = hook.facts(job_id=flink.add(names=[chain, "sink"], metrics=counted).job_id, counts=True)
     assert (facts.read, facts.written) == (100, 90)
-    # A name that only has the word in it is no source.
-    rows = hook.facts(job_id=flink.add(names=["rows -> resources v1: Writer", ""], metrics=counted).job_id, counts=True)
-    assert (rows.read, rows.written) == (None, 90)
+    # A name that only has the word in it is no source, and a joined topic has no events.
+    for name in ("rows -> resources v1: Writer", "Source: prices topic -> prices versions"):
+        rows = hook.facts(job_id=flink.add(names=[name, ""], metrics=counted).job_id, counts=True)
+        assert (rows.read, rows.written) == (None, 90)
+    # Long names are cut.
+    long = {f"{'g' * 59}…__Writer.numRecordsSend": 5.0}
+    assert hook.facts(job_id=flink.add(metrics=long).job_id, counts=True).written == 5
 
 
 def test_facts_of_a_job_that_initialises(hook: FlinkHook, flink: FlinkStub) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -13,16 +14,18 @@ from hopsworks_flink.clients.flink.jobs import NOT_FOUND, TERMINAL_STATES, lowes
 from hopsworks_flink.exceptions import FlinkApiError
 from hopsworks_flink.health.rows import OnlineRows
 
-# Metrics of the source, the window operators, and the writers of feature groups ("cards v1: Writer"; late and refused
-# events have writers as well). A chained operator has no counts of records at its vertex.
+# Metrics of the source, the window operators, and the writers of feature groups, not of the topics of late and refused
+# events. A chained operator has no counts of records at its vertex.
 _METRICS = {
     "lag": r"(.+\.)?pendingRecords",
     "late": r"(.+\.)?numLateRecordsDropped",
-    "written": r".+_v\d+__Writer\.numRecordsSend",
+    "written": r".+(?<!_late)(?<!_quarantine)__Writer\.numRecordsSend",
 }
 # Without an operator's name it is what the head of a chain reads: each operator behind it counts once more.
 _READ = {"read": r"numRecordsIn"}
 _SOURCE = "Source: "
+# Of the events: a joined topic's is called "prices topic", and its records are none.
+_EVENTS = re.compile(r"Source: (?!\w+ topic\b)")
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def _with_counts(facts: JobFacts, job: Mapping[str, Any]) -> Generator[Question,
     sums: dict[str, float] = {}
     watermarks = []
     for vertex in job.get("vertices") or ():
-        patterns = {**_METRICS, **(_READ if str(vertex["name"]).startswith(_SOURCE) else {})}
+        patterns = {**_METRICS, **(_READ if _EVENTS.match(str(vertex["name"])) else {})}
         found = yield ("vertex_metrics", job["jid"], vertex["id"], patterns)
         for name, value in found.items():
             sums[name] = sums.get(name, 0.0) + value
