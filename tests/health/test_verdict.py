@@ -123,7 +123,13 @@ CASES: list[tuple[str, JobFacts, JobFacts | None, str, str | None]] = [
     ("stuck, but another job", look(watermark=700_000, lag=500), replace(BEFORE, job_id="b"), "healthy", None),
     ("lag not told", look(watermark=700_000, lag=None), BEFORE, "healthy", None),
     ("far behind", look(lag=1001), BEFORE, "degraded", "1001 events wait in the topic, 1000 are allowed"),
-    ("late", look(late=7), BEFORE, "degraded", "7 events came behind the watermark and count nowhere"),
+    (
+        "late",
+        look(late=7),
+        BEFORE,
+        "degraded",
+        "7 events came behind the watermark, too late for a window; each kind of window counts its own",
+    ),
     ("late before", look(late=7), replace(BEFORE, late=7), "healthy", None),
     ("late since a restart", look(late=3, read=50), replace(BEFORE, late=7), "degraded", "3 events came behind"),
     (

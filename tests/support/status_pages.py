@@ -122,7 +122,11 @@ def _reason(topic: str, kind: str, text: str) -> dict[str, str]:
 def statuses(now: float) -> dict[str, Status | None]:
     """Pipelines in the states that there are; None: nobody has looked."""
     clicks = healthy("clicks", now - 130, "Sessions on the web shop")
-    late = _reason("late", "degraded", "42 events came behind the watermark and count nowhere")
+    late = _reason(
+        "late",
+        "degraded",
+        "42 events came behind the watermark, too late for a window; each kind of window counts its own",
+    )
     poison = _reason(
         "poison",
         "sick",

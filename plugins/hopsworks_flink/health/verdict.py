@@ -165,7 +165,9 @@ def _of_its_progress(facts: JobFacts, before: JobFacts) -> list[Reason]:
         )
         found.append(Reason(SICK, "refused", text))
     if dropped := _added(facts.late, before.late):
-        found.append(Reason(DEGRADED, "late", f"{dropped} events came behind the watermark and count nowhere"))
+        # The same event is late for some windows, and may count in others.
+        text = f"{dropped} events came behind the watermark, too late for a window; each kind of window counts its own"
+        found.append(Reason(DEGRADED, "late", text))
     return found
 
 

@@ -192,6 +192,13 @@ def test_late_events_since_the_last_look(flink: FlinkStub, runs: Runs) -> None:
     assert supervise(runs)["verdict"] == "healthy"
     job.metrics["GlobalWindowAggregate[4].numLateRecordsDropped"] = 8.0
     assert supervise(runs)["reasons"][0]["text"].startswith("5 events came behind the watermark")
+    # One that is late for two kinds of window, of which nobody can say that it is one.
+    job.metrics.update(
+        {"10 m by cc[3].numLateRecordsDropped": 1.0, "GlobalWindowAggregate[4].numLateRecordsDropped": 9.0}
+    )
+    assert supervise(runs)["reasons"][0]["text"] == (
+        "2 events came behind the watermark, too late for a window; each kind of window counts its own"
+    )
     assert supervise(runs)["verdict"] == "healthy"
 
 
@@ -218,7 +225,7 @@ def test_what_a_restart_counts_from_zero_again_is_told(
         broker.produce("cards", value, partition=0)
     assert broker.flush(10) == 0
     told = look()
-    assert told[0] == "2 events came behind the watermark and count nowhere"
+    assert told[0] == "2 events came behind the watermark, too late for a window; each kind of window counts its own"
     assert "1 of the topic's newest 3 events count nowhere" in told[1]
 
 
