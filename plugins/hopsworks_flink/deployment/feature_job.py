@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.jobs import (
     MARK_PLAN,
+    FlinkJob,
     ingestion_marks,
     is_of_another_cluster,
     topic_marks,
@@ -310,6 +311,24 @@ def join_warnings(pipeline: Pipeline, brokers: Sequence[Mapping[str, Any]]) -> l
         else:
             warnings += [lost] if lost else []
     return warnings
+
+
+def second_writers(pipeline: Pipeline, others: Iterable[FlinkJob]) -> list[str]:
+    """What is to be said of other jobs that write a pipeline's feature groups as well, sentences.
+
+    :param others: jobs that run, with their marks.
+    """
+    from hopsworks_flink.pipeline.state import groups_written
+
+    ours = {group.full_name for group in pipeline.feature_groups}
+    found = [(job, [name for name in groups_written(job.marks) if name in ours]) for job in others]
+    return [
+        f"Job {job.name} ({job.job_id}) runs and writes {', '.join(names)} as well. Unless that is of another project, "
+        "the stores hold rows of both jobs, whichever came last. If it is this pipeline under the name that it had "
+        "before, undeploy that one."
+        for job, names in found
+        if names
+    ]
 
 
 def registered_groups(

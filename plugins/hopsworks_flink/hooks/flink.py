@@ -134,6 +134,11 @@ class FlinkHook(ConnectionForm, BaseHook):
         jobs = [job if job.is_terminal else job.with_marks(self.job_marks(job.job_id)) for job in jobs]
         return sorted(jobs, key=lambda job: job.start_time, reverse=True)
 
+    def others_running(self, job_name: str) -> list[FlinkJob]:
+        """All jobs of other names that have not ended, with their marks."""
+        jobs = [FlinkJob.from_rest(entry) for entry in self.client.jobs() if entry["name"] != job_name]
+        return [job.with_marks(self.job_marks(job.job_id)) for job in jobs if not job.is_terminal]
+
     def job_state(self, job_id: str) -> str | None:
         """Flink's state of the job; None if Flink does not know it."""
         state: str | None = self.client.job_state(job_id)

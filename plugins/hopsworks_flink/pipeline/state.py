@@ -250,6 +250,11 @@ def _differences(wanted: Mapping[str, str], running: Mapping[str, str]) -> list[
     return found
 
 
+def groups_written(marks: Mapping[str, str]) -> list[str]:
+    """Full names of the feature groups that a job with these marks writes."""
+    return list(_groups(marks))
+
+
 def _groups(marks: Mapping[str, str]) -> dict[str, str]:
     return {key.removeprefix(_GROUP): value for key, value in marks.items() if key.startswith(_GROUP)}
 

@@ -25,6 +25,7 @@ from hopsworks_flink.deployment.feature_job import (
     PROGRAM,
     FeatureJob,
     join_warnings,
+    second_writers,
     topics_read,
 )
 from hopsworks_flink.deployment.restore import RestorePoints
@@ -148,6 +149,8 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
         registered = all(group.same_rows for group in groups)
         job, marks, left = _job(session if registered else None, pipeline, deployment)
         warnings += _joined(session, pipeline)
+        others = FlinkHook(deployment.flink_conn_id).others_running(pipeline.job_name)
+        warnings += second_writers(pipeline, others)
         anew = _made_anew(session, pipeline, marks) if job.action == "create" and marks else []
     outcome: Outcome = "keeps"
     reasons: list[str] = []

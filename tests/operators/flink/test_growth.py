@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -333,6 +334,24 @@ def test_a_topic_in_another_cluster_is_not_read_at_the_offsets_of_the_old_one(
     assert platform.deploy(source_kafka_conn_id="events", state="rewarm", rewarm_from=1_000_000)["state"] == "rewarm"
     moved = platform.the_job().job_id
     assert platform.deploy(source_kafka_conn_id="events")["job_id"] == moved != running
+
+
+def test_a_pipeline_under_its_old_name_is_told(
+    platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.deploy()
+    old = platform.the_job()
+    told = rf"Job {JOB} \({old.job_id}\) runs and writes spent_1, spent_2 as well.*undeploy that one"
+    assert "as well" not in capsys.readouterr().out
+    platform.spec["name"] = "payments"
+    platform.deploy()
+    assert re.search(told, capsys.readouterr().out)
+    file = tmp_path / "payments.yaml"
+    file.write_text(json.dumps(platform.spec))
+    (warning,) = compare(str(file), Deployment()).warnings
+    assert re.match(told, warning)
+    old.end("CANCELED")
+    assert not compare(str(file), Deployment()).warnings
 
 
 @pytest.mark.parametrize(

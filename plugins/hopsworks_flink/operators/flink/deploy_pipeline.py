@@ -12,9 +12,10 @@ from hopsworks_flink.clients.flink.bundle import Bundle
 from hopsworks_flink.clients.flink.files import OWN_JARS
 from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.desired import DesiredJob
-from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob
+from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob, second_writers
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError, KafkaSecurityError
+from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import kafka_connection
 from hopsworks_flink.hooks.registry_connection import registries
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from hopsworks_flink.deployment.desired import DeploymentPolicy
     from hopsworks_flink.deployment.growth import Growth
     from hopsworks_flink.deployment.record import DeploymentRecord
-    from hopsworks_flink.hooks.flink import FlinkHook
 
 _TRUST_SECONDS = 5.0
 
@@ -164,6 +164,9 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         """Converge, once it is known that the brokers and this worker trust each other: Flink will show the same."""
         for broker in self.job.brokers:
             self._check_trust(broker)
+        others = FlinkHook(self.flink_conn_id).others_running(self.job_name)
+        for warning in second_writers(self.job.pipeline, others):
+            self.log.warning("%s", warning)
         record = self._record(context, self.job_name)
         growth = record.growth()
         with ExitStack() as login:
