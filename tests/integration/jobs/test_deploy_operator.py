@@ -129,15 +129,24 @@ def test_credentials_of_the_source_stay_in_the_bundle(
     assert MARKER not in flink.log
 
 
-def test_password_of_the_source_does_not_change_the_deployment(
+def test_another_broker_of_the_source_changes_the_deployment_and_a_password_does_not(
     hook: HopsworksHook, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = pipeline()
     register(hook, spec)
-    for broker in ("one:9092", "two:9092"):
-        set_connection(monkeypatch, "kafka_source", conn_type="kafka", extra={"bootstrap.servers": broker})
+
+    def deployed(servers: str, password: str) -> None:
+        login = {"sasl.mechanism": "PLAIN", "sasl.username": "reader", "sasl.password": password}
+        extra = {"bootstrap.servers": servers, "security.protocol": "SASL_PLAINTEXT", **login}
+        set_connection(monkeypatch, "kafka_source", conn_type="kafka", extra=extra)
         deploy(spec, source_kafka_conn_id="kafka_source")
+
+    deployed("one:9092", "first-password")
+    deployed("one:9092", "second-password")
     assert len(flink.jobs) == 1
+    # The job would read on from the old one.
+    deployed("two:9092", "second-password")
+    assert [job.state for job in flink.jobs.values()] == ["FINISHED", "RUNNING"]
 
 
 def test_group_that_is_not_there(hook: HopsworksHook, flink: FlinkStub) -> None:
