@@ -1,7 +1,6 @@
 package hopsworksflink.window;
 
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
-import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
@@ -26,11 +25,5 @@ final class Late extends WithWatermark implements OneInputStreamOperator<RowData
             RowData late = new JoinedRowData(event.getRowKind(), event, GenericRowData.of(watermark));
             output.collect(new StreamRecord<>(late, element.getTimestamp()));
         }
-    }
-
-    @Override
-    public void processWatermark(Watermark mark) throws Exception {
-        remember(mark);
-        super.processWatermark(mark);
     }
 }

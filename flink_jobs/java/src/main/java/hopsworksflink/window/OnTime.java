@@ -2,7 +2,6 @@ package hopsworksflink.window;
 
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
-import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.RowData;
 
@@ -35,11 +34,5 @@ final class OnTime extends WithWatermark implements OneInputStreamOperator<RowDa
         } else {
             output.collect(element);
         }
-    }
-
-    @Override
-    public void processWatermark(Watermark mark) throws Exception {
-        remember(mark);
-        super.processWatermark(mark);
     }
 }

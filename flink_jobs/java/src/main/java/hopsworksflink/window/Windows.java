@@ -12,7 +12,6 @@ import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.operators.Triggerable;
-import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
@@ -133,11 +132,9 @@ final class Windows extends WithWatermark
     }
 
     @Override
-    public void processWatermark(Watermark mark) throws Exception {
-        long before = shape.firstOpen(watermark);
-        remember(mark);
+    void passed(long before) throws Exception {
         long open = shape.firstOpen(watermark);
-        if (open > before && timers == null) {
+        if (open > shape.firstOpen(before) && timers == null) {
             KeyedStateBackend<RowData> keys = getKeyedStateBackend();
             keys.applyToAllKeys(
                     VoidNamespace.INSTANCE,
@@ -145,7 +142,6 @@ final class Windows extends WithWatermark
                     descriptor,
                     (key, ofKey) -> emitUntil(open, key, ofKey));
         }
-        super.processWatermark(mark);
     }
 
     @Override

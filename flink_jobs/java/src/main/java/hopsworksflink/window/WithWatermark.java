@@ -53,7 +53,18 @@ abstract class WithWatermark extends AbstractStreamOperator<RowData> {
         return 0 < at && at <= watermark;
     }
 
-    final void remember(Watermark mark) {
+    @Override
+    public final void processWatermark(Watermark mark) throws Exception {
+        long before = watermark;
         watermark = Math.max(watermark, mark.getTimestamp());
+        passed(before);
+        super.processWatermark(mark);
     }
+
+    /**
+     * What is done when the watermark has come, before it goes on.
+     *
+     * @param before the one before it, epoch milliseconds.
+     */
+    void passed(long before) throws Exception {}
 }
