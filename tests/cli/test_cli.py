@@ -100,6 +100,33 @@ def test_evaluate_prints_arrays(tmp_path):
     assert (first.split(), second.split()) == (["1", '["2025-03-01"]'], ["2"])
 
 
+def test_numbers_that_json_does_not_have_are_texts(tmp_path):
+    pipeline = {
+        "name": "large",
+        "source": {
+            "topic": "large",
+            "format": "json",
+            "schema": {"card": "bigint", "at": "bigint", "amount": "double"},
+            "event_time": {"column": "at"},
+            "derive": {"huge": {"expression": "amount * 1e308", "type": "double"}},
+        },
+        "feature_groups": [
+            {
+                "name": "large",
+                "key": ["card"],
+                "window": {"size": "1m"},
+                "aggregates": {"most": {"max": "huge"}, "two": {"first_n": "huge", "n": 2}},
+            }
+        ],
+    }
+    file = tmp_path / "large.yaml"
+    file.write_text(json.dumps(pipeline))
+    lines = events(*({"card": 1, "at": MIDNIGHT + n, "amount": amount} for n, amount in enumerate((10, -10))))
+    told = run("evaluate", file, "--events", "-", "--json", stdin=lines)
+    ((row,),) = json.loads(told, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")).values()
+    assert (row["most"], row["two"]) == ("Infinity", ["Infinity", "-Infinity"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "message"),
     [
