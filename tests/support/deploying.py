@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.fixtures import Memory
-from tests.support.flink_stub import Job
+from tests.support.flink_stub import FlinkStub, Job
 
 if TYPE_CHECKING:
     from hopsworks_flink.operators.flink import FlinkDeployJobOperator
+    from tests.support.hopsworks_server import LocalHopsworks
+    from tests.support.platform import Platform
 
 Make = Callable[..., "FlinkDeployJobOperator"]
 
@@ -22,6 +24,13 @@ def memory() -> Memory:
     from airflow.sdk import Asset
 
     return Memory(Asset(name="flink_job.cards", uri="x-flink://cluster/cards"))
+
+
+@pytest.fixture
+def platform(hopsworks: LocalHopsworks, flink: FlinkStub, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    from tests.support.platform import Platform
+
+    return Platform(hopsworks, flink, monkeypatch)
 
 
 @pytest.fixture
