@@ -170,7 +170,7 @@ class Deployer:
             left = self._restore_points.by([job, *(other for other in jobs if other.is_terminal)])
         rewarm = with_state(self._asked(), job.marks).state == "rewarm" and self.policy.rewarm_from is None
         if ask or (rewarm and job.deployment_hash != self._hash):
-            watermark = self._watermark(job)
+            watermark = self.hook.emitted_until(job.job_id)
         nothing_emitted = rewarm and watermark is None and self.has_emitted_nothing(job)
         return DeploymentFacts(jobs, left, watermark, unwell_for, nothing_emitted)
 
@@ -197,11 +197,6 @@ class Deployer:
             return job, 0.0
         self._unwell = (job.job_id, since, last)
         return job, now - since
-
-    def _watermark(self, job: FlinkJob) -> int | None:
-        """Windows ending by then have been emitted: the watermark that the job shows, or the one it started with."""
-        shown, marked = self.hook.watermark(job.job_id), watermark_of(self.hook.job_marks(job.job_id))
-        return max((value for value in (shown, marked) if value is not None), default=None)
 
     # --- acting ----------------------------------------------------------------------------------------------------
 

@@ -192,7 +192,7 @@ class FeatureJob:
             log.warning("%s", warning)
         topic, broker = self.pipeline.source.topic, self.brokers[0]
         if start is not None and start.replay:
-            self._check_replay(start)
+            check_replay(self.pipeline, broker, start.watermark)
             return
         if not told:
             return
@@ -208,27 +208,6 @@ class FeatureJob:
         else:
             if policy:
                 log.warning("%s %s", compacted(topic, policy), ONLY_FORWARD)
-
-    def _check_replay(self, start: Start) -> None:
-        from hopsworks_flink.clients.kafka.offsets import compaction, kept_since, partition_histories
-        from hopsworks_flink.pipeline.plan import replay_since
-        from hopsworks_flink.pipeline.recompute import compacted, first_complete
-
-        topic, broker = self.pipeline.source.topic, self.brokers[0]
-        if policy := compaction(broker, topic):
-            raise FlinkStateError(
-                f"{compacted(topic, policy)} The job cannot be rewarmed from it, and nothing was touched. {_WAYS_OUT} "
-                f"{_FROM_THE_END}"
-            )
-        since = replay_since(self.pipeline, start.watermark or 0)
-        histories = partition_histories(broker, topic, since)
-        untold = any(one.low and one.oldest is None for one in histories)
-        try:
-            earliest = first_complete(histories, since, kept_since(broker, topic) if untold else None)
-        except LookupError as error:
-            raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: it has lost {error}. {_WAYS_OUT}") from None
-        if earliest:
-            raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
 
     @property
     def from_beginning(self) -> bool:
@@ -261,6 +240,36 @@ class FeatureJob:
             registries=registries(pipeline),
         )
         return {BINDINGS_FILE: json.dumps(values).encode()}, ingestion_marks(ids)
+
+
+def check_replay(pipeline: Pipeline, broker: Mapping[str, Any], watermark: int | None) -> None:
+    """Refuse to rewarm a job whose source topic no longer holds the events of the windows that are open.
+
+    :param broker: librdkafka settings of the source topic's.
+    :param watermark: epoch milliseconds; windows ending by then are out.
+    :raises FlinkStateError: records were deleted, or compacted away, that they need.
+    :raises ConfigurationError: there is no such topic.
+    :raises KafkaError: the broker does not answer, or refuses the connection.
+    """
+    from hopsworks_flink.clients.kafka.offsets import compaction, kept_since, partition_histories
+    from hopsworks_flink.pipeline.plan import replay_since
+    from hopsworks_flink.pipeline.recompute import compacted, first_complete
+
+    topic = pipeline.source.topic
+    if policy := compaction(broker, topic):
+        raise FlinkStateError(
+            f"{compacted(topic, policy)} The job cannot be rewarmed from it, and nothing was touched. {_WAYS_OUT} "
+            f"{_FROM_THE_END}"
+        )
+    since = replay_since(pipeline, watermark or 0)
+    histories = partition_histories(broker, topic, since)
+    untold = any(one.low and one.oldest is None for one in histories)
+    try:
+        earliest = first_complete(histories, since, kept_since(broker, topic) if untold else None)
+    except LookupError as error:
+        raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: it has lost {error}. {_WAYS_OUT}") from None
+    if earliest:
+        raise FlinkStateError(f"{_NO_REPLAY.format(topic, since)}: its records begin at {earliest}. {_WAYS_OUT}")
 
 
 def topics_read(

@@ -23,6 +23,7 @@ from hopsworks_flink.clients.flink.jobs import (
     lowest_watermark,
     restore_point,
     state_directories,
+    watermark_of,
 )
 from hopsworks_flink.clients.flink.submission import PythonSubmission, job_configuration
 from hopsworks_flink.clients.hopsworks.flink_clusters import find_cluster
@@ -199,6 +200,11 @@ class FlinkHook(ConnectionForm, BaseHook):
             if lowest is not None or time.monotonic() > deadline:
                 return lowest
             time.sleep(self.metrics_poll)
+
+    def emitted_until(self, job_id: str) -> int | None:
+        """Windows ending by then have been emitted: the watermark that the job shows, or the one it started with."""
+        shown, marked = self.watermark(job_id), watermark_of(self.job_marks(job_id))
+        return max((value for value in (shown, marked) if value is not None), default=None)
 
     def restore_point(self, job: FlinkJob) -> RestorePoint:
         """The newest state that an ended job left.

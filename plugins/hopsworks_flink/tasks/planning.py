@@ -24,6 +24,7 @@ from hopsworks_flink.deployment.feature_job import (
     ONLY_FORWARD,
     PROGRAM,
     FeatureJob,
+    check_replay,
     join_warnings,
     second_writers,
     topics_read,
@@ -32,6 +33,7 @@ from hopsworks_flink.deployment.restore import RestorePoints
 from hopsworks_flink.exceptions import (
     ConfigurationError,
     FlinkAmbiguousJobError,
+    FlinkStateError,
     HopsworksConflictError,
     HopsworksNotFoundError,
     KafkaError,
@@ -152,6 +154,7 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
         others = FlinkHook(deployment.flink_conn_id).others_running(pipeline.job_name)
         warnings += second_writers(pipeline, others)
         anew = _made_anew(session, pipeline, marks) if job.action == "create" and marks else []
+        broker = session.kafka_config()
     outcome: Outcome = "keeps"
     reasons: list[str] = []
     if job.action != "none":
@@ -159,17 +162,19 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
     growing = [f"{group.name} gets features" for group in groups if group.grows]
     if outcome == "keeps" and growing and not panes_go_on(state_signature(pipeline).marks(), marks):
         outcome, reasons = "rewarms", growing
+    why = None
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
-        if (
-            outcome == "rewarms"
-            and deployment.state == "auto"
-            and not left.drained
-            and panes_go_on(state_signature(pipeline).marks(), marks)
-        ):
-            outcome, reasons = "keeps", [*reasons, f"its topic is compacted, so {WITH_PANES}"]
-        elif outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
-            outcome, reasons = "refused", [*reasons, "its topic is compacted, and events of the past are missing there"]
+        if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
+            why = "its topic is compacted, and events of the past are missing there"
+    elif outcome == "rewarms":
+        why = _lost(pipeline, broker, deployment, left)
+    if why:
+        panes = deployment.state == "auto" and not left.drained
+        if outcome == "rewarms" and panes and panes_go_on(state_signature(pipeline).marks(), marks):
+            outcome, reasons = "keeps", [*reasons, why, WITH_PANES]
+        else:
+            outcome, reasons = "refused", [*reasons, why]
     if outcome == "keeps" and deployment.state == "auto" and anew:
         outcome, reasons = "refused", [*reasons, f"topic {' and '.join(anew)} {MADE_ANEW}"]
     sql, estimated = pipeline.left_to_sql, estimates(pipeline)
@@ -224,6 +229,22 @@ def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | No
         return policy, bool(policy) and any(end_offsets(broker, topic).values())
     except KafkaError:
         return None, False
+
+
+def _lost(pipeline: Pipeline, broker: Mapping[str, Any], deployment: Deployment, left: RestorePoint) -> str | None:
+    """Why the topic does not hold what a rewarm needs, part of a sentence; None: it does, or nobody tells."""
+    hook = FlinkHook(deployment.flink_conn_id)
+    running = [job for job in hook.jobs_named(pipeline.job_name) if not job.is_terminal]
+    watermark = hook.emitted_until(running[0].job_id) if running else left.watermark
+    try:
+        if watermark is not None:
+            check_replay(pipeline, broker, watermark)
+    except FlinkStateError as error:
+        return str(error).rstrip(".")
+    except (ConfigurationError, KafkaError):
+        # The broker is out of reach, or the source has another one, which plan is not told of.
+        return None
+    return None
 
 
 def _made_anew(session: HopsworksSession, pipeline: Pipeline, marks: Mapping[str, str]) -> list[str]:

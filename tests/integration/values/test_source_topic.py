@@ -319,7 +319,7 @@ def assert_some(rows: list[Row]) -> None:
 
 
 @piped("growing", idle_timeout="5s")
-def test_partitions_that_are_added_are_read_from_their_beginning(pipe: Pipe) -> None:
+def test_partitions_that_are_added_are_read_from_their_beginning(pipe: Pipe, tmp_path: Any) -> None:
     """And deleted records of one of them are known to be gone."""
     pipe.deploy()
     pipe.send(pipe.producer(), [*events(0, 20), *events(1, 40)])
@@ -341,7 +341,12 @@ def test_partitions_that_are_added_are_read_from_their_beginning(pipe: Pipe) -> 
     assert [one.low for one in partition_histories(pipe.conf, pipe.topic, 0, 2**53)] == [0, 35, 0]
     running = pipe.running()
     pipe.spec["feature_groups"][0]["window"] = {"size": "2m"}
-    with pytest.raises(AirflowFailException, match="cannot be rewarmed, and nothing was touched"):
+    file = tmp_path / "p.yaml"
+    file.write_text(json.dumps(pipe.spec))
+    planned, refused = compare(str(file), Deployment()), "cannot be rewarmed, and nothing was touched"
+    assert planned.state == "refused"
+    assert refused in planned.state_reasons[-1]
+    with pytest.raises(AirflowFailException, match=refused):
         pipe.deploy()
     assert pipe.running() == running
     with pytest.raises(AirflowFailException, match=r"does not hold what the interval .* needs any more"):
