@@ -139,6 +139,7 @@ def test_keys_that_are_none(names: list[str], text: str, problem: str) -> None:
     ("arguments", "problem"),
     [
         (["--key", "4444", "--at", "yesterday"], "--at must be a time in ISO 8601"),
+        (["--key", "4444", "--at", "1740830400"], "--at: 1740830400 has ten digits, as epoch seconds have"),
         (["--key", "4444", "--at", "2025-03-01T12:00:00Z", "--margin", "long"], "--margin 'long'"),
         (["--key", "4444", "--at", "2025-03-01T12:00:00Z", "--group", "cards_9"], "--group 'cards_9' is not in"),
         (["--key", "x", "--at", "2025-03-01"], "--key: cc_num is bigint"),

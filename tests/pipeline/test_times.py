@@ -74,6 +74,13 @@ def test_epoch_milliseconds(value: Any) -> None:
     assert as_epoch_milliseconds(value, "rewarm_from") == 1_740_830_400_000
 
 
+def test_epoch_seconds_are_not_taken_for_milliseconds() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"rewarm_from: 1740830400 has ten digits.*milliseconds, 1740830400000"
+    ):
+        as_epoch_milliseconds("1740830400", "rewarm_from")
+
+
 @pytest.mark.parametrize("value", ["2025-03-01T12:00:00", "yesterday", "-5", "1.5"])
 def test_other_arguments_are_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match=r"rewarm_from must be epoch milliseconds or an ISO time with zone"):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, cast
 
 from hopsworks_flink.cli.output import cell
 from hopsworks_flink.exceptions import ConfigurationError, PipelineError
@@ -20,7 +20,7 @@ from hopsworks_flink.hooks.hopsworks import HopsworksHook
 from hopsworks_flink.hooks.kafka_connection import source_kafka
 from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 from hopsworks_flink.pipeline.spec.durations import parse_duration
-from hopsworks_flink.pipeline.times import as_time
+from hopsworks_flink.pipeline.times import as_epoch_milliseconds, as_time
 from hopsworks_flink.pipeline.types import FeatureType
 from hopsworks_flink.tasks.explaining import Asked, Explainer
 
@@ -94,7 +94,7 @@ def _groups(pipeline: Pipeline, question: Question) -> list[FeatureGroup]:
 
 def _moment(text: str) -> int:
     if text.isdigit() and len(text) > len("20250301"):
-        return int(text)
+        return cast(int, as_epoch_milliseconds(text, "--at"))
     moment = as_time(text, "--at")
     if moment is None:
         raise ConfigurationError("--at must be a time such as 2025-03-01T12:00:00Z.")

@@ -62,12 +62,17 @@ def as_time(value: Any, argument: str) -> datetime | None:
 def as_epoch_milliseconds(value: Any, argument: str) -> int | None:
     """Parse a rendered argument: epoch milliseconds, or text in ISO 8601 with its zone; None for nothing.
 
-    :raises ConfigurationError: it is neither.
+    :raises ConfigurationError: it is neither, or seems to be epoch seconds.
     """
     text = "" if value is None else str(value).strip()
     if text in ("", "None", "null"):
         return None
     if text.isdigit():
+        if len(text) == 10:
+            raise ConfigurationError(
+                f"{argument}: {text} has ten digits, as epoch seconds have since 2001. It takes milliseconds, "
+                f"{text}000, or an ISO time with zone."
+            )
         return int(text)
     try:
         time = parse_time(text)
