@@ -1,11 +1,13 @@
 """Configuration of the local stack: folders, ports and sizes.
 
 Every value can be set in the environment as ``DEVSTACK_<NAME>``, e.g. ``DEVSTACK_PORT_BASE=31000`` moves the
-whole stack, ``DEVSTACK_AIRFLOW_PORT=8080`` moves one part of it.
+whole stack, ``DEVSTACK_AIRFLOW_PORT=8080`` moves one part of it. They hold until the stack is taken down.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +35,9 @@ PORT_OFFSETS = {
     "hopsworks_query_port": 444,
     "airflow_log_port": 793,
 }
+
+
+_BROUGHT_UP_WITH = "settings.json"
 
 
 class DevstackError(RuntimeError):
@@ -115,7 +120,7 @@ class DevstackConfig(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables: a process started with them has the same configuration."""
-        return {f"DEVSTACK_{name.upper()}": str(value) for name, value in self.model_dump().items()}
+        return {_variable(name): str(value) for name, value in self.model_dump().items()}
 
     def host(self, part: str) -> str:
         """The name under which the others reach a part."""
@@ -179,12 +184,38 @@ class DevstackConfig(BaseSettings):
 
 
 def from_environment() -> DevstackConfig:
-    """The configuration that the environment says. Raises DevstackError naming each variable that is wrong."""
+    """The configuration that the environment says; where it says nothing, the one that the stack was brought up with.
+
+    :raises DevstackError: naming each variable that is wrong.
+    """
     try:
-        return DevstackConfig()
+        kept = _brought_up_with(DevstackConfig().home)
+        return DevstackConfig(**{name: value for name, value in kept.items() if _variable(name) not in os.environ})
     except ValidationError as error:
-        wrong = [f"DEVSTACK_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}." for one in error.errors()]
+        wrong = [f"{_variable(str(one['loc'][0]))}={one['input']}: {one['msg']}." for one in error.errors()]
         raise DevstackError("\n".join(wrong)) from error
+
+
+def remember(home: Path) -> None:
+    """Keep what the environment says: another terminal asks for the stack at the ports where it is."""
+    said = {name: os.environ[_variable(name)] for name in DevstackConfig.model_fields if _variable(name) in os.environ}
+    said.pop("home", None)
+    (home / _BROUGHT_UP_WITH).write_text(json.dumps({**_brought_up_with(home), **said}, indent=2))
+
+
+def forget(home: Path) -> None:
+    """The next stack of this home is as the environment says then."""
+    (home / _BROUGHT_UP_WITH).unlink(missing_ok=True)
+
+
+def _brought_up_with(home: Path) -> dict[str, str]:
+    file = home / _BROUGHT_UP_WITH
+    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    return kept
+
+
+def _variable(name: str) -> str:
+    return f"DEVSTACK_{name.upper()}"
 
 
 def _host(hosts: str, part: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack import airflow, flink, jars, kafka, processes
-from devstack.config import HOST, DevstackConfig, DevstackError
+from devstack.config import HOST, DevstackConfig, DevstackError, forget, remember
 from devstack.hopsworks.home.loginlinks import make_link
 from devstack.parts import NAMES, Part, declare, select
 from devstack.supervision import Supervisor, log_file, socket_path
@@ -141,9 +141,13 @@ class Stack:
             states = self._supervisor.states()
             down = [part for part in chosen if any(not _runs(states.get(p.name)) for p in part.programs)]
             check_ports(self.config, [part for part in down if not _anything_runs(part, states)])
+            if self._supervisor.pid() is None:
+                remember(self.config.home)
             self._prepare_common({part.name for part in down})
             self._supervisor.start(program for part in declared.values() for program in part.programs)
             self._bring_up(chosen, {part.name for part in down}, tell)
+            # Of parts that came later as well, but not what another environment got wrong about those that ran.
+            remember(self.config.home)
 
     def down(self, wipe: bool = False) -> None:
         """End every process of this stack and nothing else; its state stays unless ``wipe``. Idempotent.
@@ -165,6 +169,7 @@ class Stack:
             if stubborn := processes.belonging_to(home):
                 raise DevstackError(f"These processes could not be ended: {', '.join(str(p.pid) for p in stubborn)}.")
             socket_path(self.config).unlink(missing_ok=True)
+            forget(home)
             if wipe:
                 shutil.rmtree(home)
 

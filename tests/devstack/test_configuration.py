@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 
 from devstack import airflow, flink, kafka
-from devstack.config import HOST, PORT_OFFSETS, REPOSITORY, DevstackConfig, DevstackError
+from devstack.config import (
+    HOST,
+    PORT_OFFSETS,
+    REPOSITORY,
+    DevstackConfig,
+    DevstackError,
+    forget,
+    from_environment,
+    remember,
+)
 
 SECURITIES = ("PLAINTEXT", "SSL", "SASL_SSL")
 
@@ -48,6 +57,29 @@ def test_the_environment_sets_it_and_carries_it_on(monkeypatch: pytest.MonkeyPat
     for name, value in config.environment().items():
         monkeypatch.setenv(name, value)
     assert DevstackConfig() == config
+
+
+def test_another_terminal_knows_with_what_the_stack_was_brought_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEVSTACK_HOME", str(tmp_path))
+    plain = from_environment()
+    with monkeypatch.context() as terminal:
+        terminal.setenv("DEVSTACK_PORT_BASE", "31000")
+        terminal.setenv("DEVSTACK_KAFKA_SECURITY", "SSL")
+        brought_up = from_environment()
+        remember(tmp_path)
+    assert from_environment() == brought_up
+    # What is brought up beside it later does not change the rest.
+    with monkeypatch.context() as terminal:
+        terminal.setenv("DEVSTACK_AIRFLOW_PORT", "31999")
+        remember(tmp_path)
+    assert from_environment().ports == {**brought_up.ports, "airflow_port": 31999}
+    monkeypatch.setenv("DEVSTACK_PORT_BASE", "33000")
+    assert from_environment().kafka_bootstrap == f"{HOST}:33092"
+    monkeypatch.delenv("DEVSTACK_PORT_BASE")
+    forget(tmp_path)
+    assert from_environment() == plain
 
 
 def test_a_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
