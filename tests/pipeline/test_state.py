@@ -228,14 +228,24 @@ def test_derived_columns_in_another_order(window, found):
         ("sql", {"on_empty": "zero"}, {"on_empty": "null"}, "rewarms"),
         ("sql", {"on_empty": "zero"}, {"on_empty": "zero", "default": 0}, "rewarms"),
         ("sql", {"on_empty": "null"}, {"on_empty": "null", "default": 0}, "keeps"),
+        # Windows of the whole length are then made for that word alone.
+        ("native", {"on_empty": "zero", "window": "5m"}, {"on_empty": "null", "window": "5m"}, "rewarms"),
+        ("sql", {"on_empty": "zero", "window": "5m"}, {"on_empty": "null", "window": "5m"}, "rewarms"),
+        (
+            "sql",
+            {"on_empty": "zero", "window": "5m", "default": 0},
+            {"on_empty": "null", "window": "5m", "default": 0},
+            "rewarms",
+        ),
     ],
 )
 def test_rows_of_empty_windows(engine, before, after, found):
     """SQL's rows wait to be joined, with the word that they are empty where a feature asks for it."""
 
-    def marks(on_empty, **default):
-        aggregates = {"n": "count", "paid": {"sum": "amount", **default}}
-        group = {**SPEC["feature_groups"][1], "on_empty": on_empty, "aggregates": aggregates}
+    def marks(on_empty, window="10m", **default):
+        aggregates = {"n": {"count": "*", "window": window}, "paid": {"sum": "amount", "window": window, **default}}
+        size = {"size": "10m", "slide": "1m"}
+        group = {**SPEC["feature_groups"][1], "window": size, "on_empty": on_empty, "aggregates": aggregates}
         return state_signature(Pipeline.parse({**SPEC, "engine": engine, "feature_groups": [group]})).marks()
 
     assert state_outcome(marks(**after), marks(**before))[0] == found

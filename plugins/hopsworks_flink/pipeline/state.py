@@ -138,7 +138,9 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
         # Which row it is makes no difference, but SQL's rows wait with the word that they are empty where it is asked.
         columns, aggregates = pipeline.source.all_columns, group.aggregates.values()
         zeros = [one for one in aggregates if one.function not in COUNTS and one.zero_where_empty(columns)]
-        facts["on_empty"] = group in pipeline.native_groups or (group.on_empty == "zero" and bool(zeros))
+        # Where all features look back less far, windows of the whole length are made for that word alone.
+        asked = bool(zeros) or all(group.length_of(one) < group.window.size for one in aggregates)
+        facts["on_empty"] = group in pipeline.native_groups or (group.on_empty == "zero" and asked)
     if group.is_projection:
         # What rows are made of is no state; that there are some shapes the job.
         facts["projection"] = True

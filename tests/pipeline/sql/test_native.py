@@ -123,6 +123,42 @@ def test_groups_with_the_same_windows_share_them(minimal: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"window": {"size": "10m"}}, {"window": {"size": "10m", "slide": "10m"}}),
+        ({"window": {"size": "10m"}}, {"window": {"size": "10m", "step": "10m"}}),
+        (
+            {"window": {"size": "10m", "slide": "1m"}, "on_empty": "null"},
+            {
+                "window": {"size": "11m", "slide": "1m"},
+                "aggregates": {"n": {"count": "*", "window": "10m"}},
+            },
+        ),
+        (
+            {
+                "window": {"size": "1h", "slide": "1m"},
+                "on_empty": "zero",
+                "aggregates": {"n": {"sum": "amount", "window": "10m"}},
+            },
+            {
+                "window": {"size": "1h", "slide": "1m"},
+                "on_empty": "null",
+                "aggregates": {"n": "count", "m": {"count": "*", "window": "10m"}},
+            },
+        ),
+    ],
+)
+def test_windows_that_are_the_same_are_made_once_however_they_are_written(
+    minimal: dict[str, Any], one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """Java names an operator by its windows, and Flink refuses a job with two of one name."""
+    (group,) = minimal["feature_groups"]
+    group["aggregates"] = {"n": "count"}
+    minimal["feature_groups"] = [{**group, **one}, {**group, "version": 7, **other}]
+    assert [next(iter(step)) for step in steps(native(minimal))] == ["windows"]
+
+
+@pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({"late": "topic"}, ["share", "windows", "late"]),

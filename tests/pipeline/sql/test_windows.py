@@ -46,6 +46,14 @@ def test_sql_of_a_tumbling_window_that_empties(minimal, snapshot):
     assert statements(of(minimal, window={"size": "1h"}, aggregates={"n": "count"}, on_empty="null")) == snapshot
 
 
+@pytest.mark.parametrize("on_empty", ["zero", "null"])
+def test_a_window_is_found_empty_where_all_features_look_back_less_far(minimal, on_empty):
+    aggregates = {"paid": {"sum": "amount", "window": "5m"}}
+    text = statements(of(minimal, aggregates=aggregates, on_empty=on_empty))
+    assert text.count("FALSE AS `__empty`") == (on_empty == "zero")
+    assert ("`__empty`" in text) == (on_empty == "zero")
+
+
 def test_a_length_that_is_the_size_changes_nothing(minimal):
     plain = statements(of(minimal, aggregates={"n": "count"}))
     assert statements(of(minimal, aggregates={"n": {"count": "*", "window": "10m"}})) == plain

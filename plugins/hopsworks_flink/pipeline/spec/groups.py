@@ -239,7 +239,11 @@ class FeatureGroup(Model):
     @property
     def lengths(self) -> list[timedelta]:
         """How far features look back from the end of a window, and rows do for an event: longest first."""
-        return sorted({self.row_length, *map(self.length_of, self.aggregates.values())}, reverse=True)
+        found = {self.row_length, *map(self.length_of, self.aggregates.values())}
+        if self.on_empty == "zero":
+            # Whether it is empty is asked of the whole window.
+            found.add(self.window.size)
+        return sorted(found, reverse=True)
 
     def length_of(self, aggregate: Aggregate) -> timedelta:
         """How far one of the aggregates looks back."""

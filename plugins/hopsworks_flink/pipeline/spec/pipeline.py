@@ -175,10 +175,14 @@ class Pipeline(Model):
 
     @property
     def native_windows(self) -> list[list[FeatureGroup]]:
-        """These groups, together those of one key, windows and lengths, which are made once for all of them."""
+        """These groups, together those of one key, windows and lengths, which are made once for all of them.
+
+        However the file writes the windows: two operators that are the same would have one name for their state.
+        """
         found: dict[tuple[object, ...], list[FeatureGroup]] = {}
         for group in self.native_groups:
-            found.setdefault((*group.key, group.window, group.emit, *group.lengths), []).append(group)
+            made = (group.window.pane, group.window.is_cumulating, group.emit, *group.lengths)
+            found.setdefault((*group.key, *made), []).append(group)
         return list(found.values())
 
     @property

@@ -128,7 +128,7 @@ def joined_feature(group: FeatureGroup, aggregate: Aggregate, columns: Columns, 
 def _of_length(pipeline: Pipeline, group: FeatureGroup, length: timedelta, name: str) -> str:
     keys = [sql_identifier(column) for column in group.key]
     selected = [*keys, f"`window_time` AS {sql_identifier(ROW_TIME)}"]
-    if length == group.window.size and group.on_empty:
+    if length == group.window.size and group.on_empty == "zero":
         selected.append(f"FALSE AS {sql_identifier(EMPTY)}")
     for feature, aggregate in group.aggregates.items():
         if group.length_of(aggregate) == length:
@@ -150,7 +150,7 @@ def _join(group: FeatureGroup, views: Sequence[str]) -> str:
     keys = [sql_identifier(column) for column in group.key]
     longest, *others = views
     selected = [f"{longest}.{column}" for column in (*keys, "`window_end`")]
-    if group.on_empty:
+    if group.on_empty == "zero":
         selected.append(f"COALESCE({sql_identifier(EMPTY)}, TRUE) AS {sql_identifier(EMPTY)}")
     selected += map(sql_identifier, group.aggregates)
     joined = f"(\n  SELECT * FROM {_by_end(group, longest)}\n) AS {longest}"
