@@ -29,9 +29,11 @@ SAVEPOINT = RestorePoint("sp", "savepoint 3 of job j1")
 CHECKPOINT = RestorePoint("chk", "checkpoint 7 of job j1", watermark=W)
 LOST = RestorePoint(None, "Flink has discarded them", lost=True)
 NONE = RestorePoint(None, "job j1 ended before its first checkpoint")
+IN_VAIN = replace(NONE, watermark=W, marks={"state_policy": "rewarm"})
 PROVEN = KnownDeployment("k1", True, "sp-old")
 BROKEN_OFF = KnownDeployment("k1", False, "sp-kept", W)
 FIRST_BROKEN_OFF = KnownDeployment("k1", False)
+REWARMED = KnownDeployment("k1", False, watermark=W)
 
 
 def job(state: str, deployment_hash: str | None = None, job_id: str = "j1", start: int = 1) -> FlinkJob:
@@ -65,6 +67,9 @@ CASES = [
     ("failed, same", seen(job("FAILED", HASH), left=CHECKPOINT), None, RESTORE, Recover, start("chk", False, W)),
     ("failed, another", seen(job("FAILED", OTHER), left=CHECKPOINT), None, RESTORE, Submit, start("chk", False, W)),
     ("failed at its start", seen(job("FAILED", HASH), left=NONE), None, RESTORE, Recover, start(None)),
+    ("failed in its rewarm", seen(job("FAILED", HASH), left=IN_VAIN), None, RESTORE, Recover, start(None, True, W)),
+    ("failed in its rewarm, fresh", seen(job("FAILED", HASH), left=IN_VAIN), None, FRESH, Recover, start(None)),
+    ("failed after a rewarm", seen(job("FAILED"), left=IN_VAIN), BROKEN_OFF, RESTORE, Submit, start(None, True, W)),
     ("state lost", seen(job("FAILED", HASH), left=LOST), None, RESTORE, Refuse, "savepoint_path=….*state='fresh'"),
     ("state lost, named", seen(job("FAILED", OTHER), left=LOST), None, NAMED, Submit, start("named")),
     ("state lost, fresh", seen(job("FAILED", OTHER), left=LOST), None, FRESH, Submit, start(None)),
@@ -75,6 +80,7 @@ CASES = [
     ("forgotten, fresh", EMPTY, PROVEN, FRESH, Submit, start(None)),
     ("forgotten in mid-deployment", EMPTY, BROKEN_OFF, RESTORE, Submit, start("sp-kept", False, W)),
     ("forgotten before any state", EMPTY, FIRST_BROKEN_OFF, RESTORE, Submit, start(None)),
+    ("forgotten, was rewarmed", EMPTY, REWARMED, RESTORE, Submit, start(None, True, W)),
     ("remembered by Flink too", seen(job("FAILED", job_id="k1"), left=NONE), PROVEN, RESTORE, Submit, start(None)),
     ("Flink knows better", seen(job("FINISHED"), left=SAVEPOINT), PROVEN, RESTORE, Submit, start("sp")),
     # --- rewarm without a running job
@@ -97,6 +103,14 @@ CASES = [
         RESTORE,
         Recover,
         start("chk", False, W),
+    ),
+    (
+        "same restarts in its rewarm",
+        seen(job("RESTARTING", HASH), left=IN_VAIN, unwell_for=31),
+        None,
+        RESTORE,
+        Recover,
+        start(None, True, W),
     ),
     ("same restarts, no state", seen(job("RESTARTING", HASH), left=LOST, unwell_for=31), None, RESTORE, Refuse, "j1"),
     ("same restarts, named", seen(job("RESTARTING", HASH), unwell_for=31), None, NAMED, Recover, start("named")),
@@ -130,6 +144,14 @@ CASES = [
         RESTORE,
         Replace,
         (False, start("chk", False, W)),
+    ),
+    (
+        "another restarts in its rewarm",
+        seen(job("RESTARTING", OTHER), left=IN_VAIN, unwell_for=31),
+        None,
+        RESTORE,
+        Replace,
+        (False, start(None, True, W)),
     ),
     (
         "another has no TaskManager",
@@ -235,6 +257,28 @@ def test_panes_of_a_job_that_has_ended(facts: DeploymentFacts, marks: dict[str, 
     decision = decide(HASH, ended, None, asked("auto", marks=MARKS))
     assert isinstance(decision, Submit)
     assert (told(decision.start), told(decision.panes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "marks", "expected"),
+    [
+        ("auto", MARKS, (start("sp-kept", False, W), None)),
+        ("auto", OTHER_WINDOWS, (start(None, True, W), None)),
+        ("auto", OTHER_AGGREGATES, (start(None, True, W), start("sp-kept", False, W))),
+        ("restore", OTHER_WINDOWS, "cannot be carried over"),
+        ("fresh", OTHER_WINDOWS, (start(None), None)),
+    ],
+)
+def test_what_was_kept_for_a_forgotten_job_may_mean_something_else(
+    state: Any, marks: dict[str, str], expected: Any
+) -> None:
+    decision = decide(HASH, EMPTY, replace(BROKEN_OFF, marks=marks), asked(state, marks=MARKS))
+    if isinstance(expected, str):
+        assert isinstance(decision, Refuse)
+        assert expected in decision.reason
+    else:
+        assert isinstance(decision, Submit)
+        assert (told(decision.start), told(decision.panes)) == expected
 
 
 DRAINED = RestorePoint(f"s3://sp/drained-at-{W}/sp", "savepoint 3 of job j1")

@@ -13,7 +13,6 @@ from hopsworks_flink.clients.flink.jobs import (
     RestorePoint,
     StatePolicy,
     newest,
-    watermark_of,
 )
 from hopsworks_flink.pipeline.state import panes_go_on, state_outcome
 
@@ -27,7 +26,8 @@ class KnownDeployment:
     :param path: the state that the job before it left, or that it was started from.
     :param watermark: windows ending by then were emitted before this job; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job.
-    :param marks: what the job says about its state; None if that was not remembered.
+    :param marks: what the job whose state there is says about it: the one that left ``path``, if this one was never
+        healthy. None if that was not remembered.
     """
 
     job_id: str
@@ -337,7 +337,8 @@ def _decide_without_job(
             return Recover(previous, start, ended + suffix, panes)
         return Submit(previous, start, ended + suffix, panes)
 
-    left = facts.left or RestorePoint(None, "no earlier job is known")
+    forgotten = known if known is not None and known.job_id not in {job.job_id for job in facts.jobs} else None
+    left = _left(facts.left or RestorePoint(None, "no earlier job is known"), forgotten)
     if policy.savepoint_path or policy.state == "fresh":
         by_choice = f"; {_BY_CHOICE}" if previous and not policy.savepoint_path else ""
         named = _told_of_named(policy, marks_before(previous, left, known))
@@ -353,10 +354,10 @@ def _decide_without_job(
         return begin(Start(left.path, left.origin, watermark=left.watermark))
     if left.lost:
         return Refuse(f"The deployment has run before, but its state is unavailable: {left.origin}. {_WAYS_OUT}")
-    if (begun := _rewarmed_in_vain(previous)) is not None:
+    if (begun := start_after(left)).replay:
         return begin(begun, "; it was rewarmed and left no state of its own, so its successor is rewarmed as well")
-    if known is not None and known.job_id not in {job.job_id for job in facts.jobs}:
-        return _after_forgotten(known, begin)
+    if forgotten:
+        return _after_forgotten(forgotten, begin)
     return begin(Start(None, left.origin))
 
 
@@ -383,10 +384,14 @@ def marks_before(
     return (known.marks or {}) if known is not None else None
 
 
-def _rewarmed_in_vain(previous: FlinkJob | None) -> Start | None:
-    if previous is None or previous.marks.get(MARK_STATE) != "rewarm":
-        return None
-    return _replay_after(watermark_of(previous.marks))
+def _left(seen: RestorePoint, forgotten: KnownDeployment | None) -> RestorePoint:
+    """What Flink shows that jobs left; if that is nothing, what was left for a job that was never healthy."""
+    if forgotten is None or forgotten.stable or not forgotten.path:
+        return seen
+    if seen.path or seen.lost or start_after(seen).replay:
+        return seen
+    origin = f"the state that was kept for job {forgotten.job_id}, which Flink does not know"
+    return RestorePoint(forgotten.path, origin, watermark=forgotten.watermark, marks=forgotten.marks or {})
 
 
 def _after_forgotten(known: KnownDeployment, begin: Callable[..., Decision]) -> Decision:
@@ -398,10 +403,8 @@ def _after_forgotten(known: KnownDeployment, begin: Callable[..., Decision]) -> 
             f"its memory), so its newest state is not known.{hint} Its retained checkpoints lie in the folder "
             f"{known.job_id} below the cluster's checkpoint directory. {_WAYS_OUT}"
         )
-    if known.path:
-        origin = f"the state that was kept for job {known.job_id}, which Flink does not know"
-        return begin(Start(known.path, origin, watermark=known.watermark))
-    return begin(Start(None, f"job {known.job_id} was never seen healthy and was to start without state"))
+    again = _replay_after(known.watermark)
+    return begin(again or Start(None, f"job {known.job_id} was never seen healthy and was to start without state"))
 
 
 def _told_of_named(policy: StartPolicy, running: Mapping[str, str] | None) -> str:
@@ -424,9 +427,13 @@ def _start_as_asked(policy: StartPolicy) -> Start:
 
 def _start_from(left: RestorePoint | None) -> Start | None:
     """Start of a successor to a job that takes no savepoint; None if state would be lost."""
-    if left is None or left.lost:
-        return None
-    return Start(left.path, left.origin, watermark=left.watermark)
+    return None if left is None or left.lost else start_after(left)
+
+
+def start_after(left: RestorePoint) -> Start:
+    """Start from what a job left that may go on. One that was rewarmed and left nothing did not finish its replay."""
+    again = _replay_after(left.watermark) if not left.path and left.marks.get(MARK_STATE) == "rewarm" else None
+    return again or Start(left.path, left.origin, watermark=left.watermark)
 
 
 def _nothing_left(job: FlinkJob, left: RestorePoint | None, why: str) -> str:

@@ -40,6 +40,7 @@ from hopsworks_flink.deployment.decision import (
     Wait,
     decide,
     marks_before,
+    start_after,
     with_state,
 )
 from hopsworks_flink.deployment.desired import DeploymentPolicy, DeploymentResult, DesiredJob
@@ -250,7 +251,7 @@ class Deployer:
             decision = replace(decision, start=None, reason=f"{decision.reason}, which it cannot be; {WITH_PANES}")
             replay = None
             self._source_marks = self.desired.check_start(None, cluster_mark_of(marks))
-        attempt, before = self._attempt_after(old, replay.watermark if replay else watermark)
+        attempt, unstable = self._attempt_after(old, replay.watermark if replay else watermark)
         self.record.begin(attempt)
         try:
             kept = self._end(decision)
@@ -267,7 +268,7 @@ class Deployer:
             start = Start(kept, f"the state of job {old.job_id}", watermark=watermark)
         elif start.path:
             start = replace(start, watermark=watermark)
-        attempt = replace(attempt, path=before or kept)
+        attempt = _with_state(attempt, unstable, kept, marks)
         self.record.begin(attempt)
         try:
             attempt = replace(attempt, job_id=self.submit(self.desired, attempt.job_id, start))
@@ -283,8 +284,8 @@ class Deployer:
             ) from error
         return self._result("replaced", attempt, start, f"{decision.reason}; {start.words}")
 
-    def _attempt_after(self, old: FlinkJob, watermark: int | None) -> tuple[Attempt, str | None]:
-        """The deployment that follows a job, and the state to go back to if that is not the one that it leaves."""
+    def _attempt_after(self, old: FlinkJob, watermark: int | None) -> tuple[Attempt, Attempt | None]:
+        """The deployment that follows a job, and that job's own if it was never healthy."""
         unstable = self._unfinished(old)
         if unstable and unstable.job_id != old.job_id:
             unstable = None
@@ -297,7 +298,7 @@ class Deployer:
             marks=dict(self.desired.marks),
             predecessor=old.job_id,
         )
-        return attempt, unstable.path if unstable else None
+        return attempt, unstable
 
     def halt(self, job: FlinkJob, watermark: int | None) -> None:
         """Stop a running job with a savepoint; a later deployment, or a roll-back, knows of it.
@@ -306,10 +307,10 @@ class Deployer:
         :raises FlinkSavepointError: it could not be stopped; it runs on.
         """
         self._deadline = time.monotonic() + self.policy.timeout
-        attempt, before = self._attempt_after(job, watermark)
+        attempt, unstable = self._attempt_after(job, watermark)
         self.record.begin(attempt)
         kept = self._end(Replace(job, True, None, "halted"))
-        self.record.begin(replace(attempt, path=before or kept))
+        self.record.begin(_with_state(attempt, unstable, kept, job.marks))
 
     def _end(self, decision: Replace) -> str | None:
         """End the job that is replaced; the state that it leaves, if any."""
@@ -378,7 +379,7 @@ class Deployer:
             replaced_job_id=unfinished.replaced_job_id if unfinished else None,
             replaced_hash=unfinished.replaced_hash if unfinished else None,
             watermark=start.watermark,
-            marks=dict(self.desired.marks),
+            marks=unfinished.marks if unfinished and unfinished.path else dict(self.desired.marks),
             predecessor=predecessor,
         )
         self.record.begin(attempt)
@@ -418,9 +419,8 @@ class Deployer:
                 f"Job {job_id} is not well ({why}), but was not touched: {left.origin}. Name a savepoint or retained "
                 "checkpoint (savepoint_path=…), or start without state (state='fresh')."
             )
-        start = Start(left.path, left.origin, watermark=left.watermark)
         return self._begun(
-            self._start(Recover(found[0], start, f"job {job_id} is not well: {why}"), DeploymentFacts(jobs))
+            self._start(Recover(found[0], start_after(left), f"job {job_id} is not well: {why}"), DeploymentFacts(jobs))
         )
 
     def submit(self, job: DesiredJob, job_id: str, start: Start, *, back: bool = False) -> str:
@@ -505,3 +505,14 @@ class Deployer:
             kept_state=attempt.path,
             own=True,
         )
+
+
+def _with_state(attempt: Attempt, unstable: Attempt | None, kept: str | None, marks: Mapping[str, str]) -> Attempt:
+    """The attempt with the state to go back to, and what that was made for.
+
+    :param unstable: the attempt that began the job before, if that was never healthy.
+    :param kept: what that job has left; ``marks``: of it.
+    """
+    if unstable and unstable.path:
+        return replace(attempt, path=unstable.path, marks=unstable.marks)
+    return replace(attempt, path=kept, marks=dict(marks)) if kept else attempt

@@ -108,7 +108,8 @@ class Attempt:
     :param replaced_hash: the last stable deployment before this one, which left ``path``.
     :param watermark: windows ending by then have been emitted; epoch milliseconds.
     :param checkpoints: the folder in which the cluster keeps a folder of checkpoints for each job, once it is known.
-    :param marks: what the job says about its state; None in records of older versions.
+    :param marks: what the job that left ``path`` says about its state, without a path the job itself; None in records
+        of older versions.
     :param predecessor: the deployment before this one, from which the job's id follows.
     """
 

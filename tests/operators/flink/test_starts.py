@@ -14,11 +14,13 @@ from confluent_kafka import Producer
 
 from hopsworks_flink._compat import AirflowFailException
 from hopsworks_flink.clients.flink.jobs import ingestion_ids
+from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.operators.approve_deployment import ApproveDeploymentOperator
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.tasks.planning import Deployment, compare
+from tests.support.deaths import Killed, die
 from tests.support.fixtures import set_connection, task_context
 from tests.support.flink_stub import Job
 from tests.support.platform import JOB, SPEC, Platform
@@ -256,6 +258,60 @@ def test_a_job_that_was_brought_back_tells_its_topics(platform: Platform) -> Non
     platform.topic_id = "second"
     with pytest.raises(AirflowFailException, match="topic payments was deleted and made again"):
         platform.deploy()
+
+
+def _change(platform: Platform) -> None:
+    """Its state then means something else."""
+    platform.spec["source"]["where"] = "amount > 0"
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_state_that_means_something_else_is_not_taken_because_flink_has_forgotten_what_left_it(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    """The JobManager is lost in mid-deployment: the job before had been stopped, its successor was not healthy yet."""
+    platform.deploy()
+    _change(platform)
+    for _ in range(deaths):
+        with monkeypatch.context() as patch:
+            die(patch, FlinkHook, "run_python_job", True)
+            with pytest.raises(Killed):
+                platform.deploy()
+        platform.the_job().completed = 0
+        platform.the_job().end("FAILED")
+    platform.flink.jobs.clear()
+    result = platform.deploy()
+    assert (result["state"], result["rewarmed_at"]) == ("rewarm", 1_000_000)
+    assert platform.the_job().restored_from is None
+
+
+@pytest.mark.parametrize("how", ["restarts", "fails", "is replaced", "never runs"])
+def test_a_job_that_fails_in_its_rewarm_is_followed_by_one_that_is_rewarmed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Without state and without a replay it would pass over what its open windows need."""
+    platform.spec["source"]["start"] = "latest"
+    platform.deploy()
+    _change(platform)
+    with monkeypatch.context() as patch:
+        die(patch, FlinkHook, "run_python_job", True)
+        with pytest.raises(Killed):
+            platform.deploy()
+    job = platform.the_job()
+    job.completed = 0
+    if how == "never runs":
+        job.end("FAILED")
+        platform.flink.add(JOB, completed=0).end("FAILED")
+    elif how == "fails":
+        job.vertices = ["RUNNING", "FAILED"]
+        job.exception = "org.apache.flink.util.StateMigrationException: no"
+    else:
+        job.state = "RESTARTING"
+    if how == "is replaced":
+        platform.spec["source"]["max_disorder"] = "9s"
+    result = platform.deploy()
+    assert (result["state"], result["rewarmed_at"]) == ("rewarm", 1_000_000)
+    assert platform.the_job().job_id != job.job_id
 
 
 @pytest.mark.parametrize("ahead", [2 * 3_600_000, 10**16])

@@ -206,7 +206,8 @@ def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -
     """What a new job starts from, given what its predecessors left, the last one first.
 
     A job that never ran (Flink keeps neither its marks nor what it was to be restored from) is passed over. One that
-    left the state before it behind (``fresh``, ``rewarm``) ends the search: that state is of another lineage.
+    left the state before it behind (``fresh``, ``rewarm``) ends the search: that state is of another lineage. It is
+    told all the same, as its successor has to begin where it began.
 
     :param left: each ended job's restore point and marks; read lazily, no further than needed.
     """
@@ -216,7 +217,7 @@ def find_restore_point(left: Iterable[tuple[RestorePoint, Mapping[str, str]]]) -
             return replace(point, watermark=watermark_of(marks), marks=dict(marks))
         passed.append(point.origin)
         if marks.get(MARK_STATE) in ("fresh", "rewarm"):
-            break
+            return RestorePoint(None, "; ".join(passed), watermark=watermark_of(marks), marks=dict(marks))
     return RestorePoint(None, "; ".join(passed) or "no earlier job is known")
 
 
