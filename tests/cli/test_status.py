@@ -55,7 +55,8 @@ def test_what_somebody_should_look_at(flink: FlinkStub, folder: Path, capsys: py
     ours = {"deployed_by": "airflow-provider-hopsworks-flink"}
     streaming(flink, "old__features", user_config=ours)
     streaming(flink, "somebody_elses")
-    streaming(flink, "cards__recompute", user_config=ours)
+    streaming(flink, "cards__recompute__20250301T000000Z__20250302T000000Z", user_config=ours)
+    streaming(flink, "shops__simulate", user_config=ours)
     lines = {line["pipeline"]: line for line in status(folder, capsys, 2)}
     assert {name: line["verdict"] for name, line in lines.items()} == {
         "cards": "sick",

@@ -58,9 +58,11 @@ def status(folder: str, flink_conn_id: str) -> list[Line]:
     hook = FlinkHook(flink_conn_id)
     lines = [_of_pipeline(hook, pipeline) for pipeline in catalog.pipelines]
     lines += [_line(str(path.name), "bad file", JobFacts(0.0), str(error)) for path, error in catalog.errors.items()]
-    expected = {name for p in catalog.pipelines for name in (p.job_name, f"{p.name}__recompute", f"{p.name}__simulate")}
+    expected = {name for p in catalog.pipelines for name in (p.job_name, f"{p.name}__simulate")}
+    # With the interval behind it.
+    recomputing = tuple(f"{p.name}__recompute__" for p in catalog.pipelines)
     for entry in hook.client.jobs():
-        if entry["state"] in TERMINAL_STATES or entry["name"] in expected:
+        if entry["state"] in TERMINAL_STATES or entry["name"] in expected or entry["name"].startswith(recomputing):
             continue
         if hook.job_marks(entry["jid"]).get(MARK_OWNER) == OWNER:
             facts = hook.facts(job_id=entry["jid"], counts=True)
