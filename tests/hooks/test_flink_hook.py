@@ -153,6 +153,16 @@ def test_a_source_that_does_not_run_knows_no_lag(
     assert hook.facts(job_id=job.job_id, counts=True).lag == lag
 
 
+def test_changes_of_a_joined_topic_that_wait_are_no_events(hook: FlinkHook, flink: FlinkStub) -> None:
+    """The bound on the lag and the word of a watermark that stands are about events."""
+    waiting = {"prices_topic.KafkaSourceReader.pendingRecords": 5_000.0}
+    names = ["Source: prices topic -> prices versions", "Source: cards -> events"]
+    job = flink.add(names=names, metrics=waiting)
+    assert hook.facts(job_id=job.job_id, counts=True).lag is None
+    job.names, job.vertices = names[::-1], ["RUNNING", "FAILED"]
+    assert hook.facts(job_id=job.job_id, counts=True).lag == 5_000
+
+
 def test_events_and_rows_count_once(hook: FlinkHook, flink: FlinkStub) -> None:
     """What a real job tells: each operator of a chain counts what it gets, and so does the task, as its head does."""
     chain = "Source: cards -> events -> (rows -> cards_rows v1: Writer, cards_late: Writer, cards_quarantine: Writer)"

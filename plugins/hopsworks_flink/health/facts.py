@@ -23,9 +23,8 @@ _METRICS = {
 }
 # Without an operator's name it is what the head of a chain reads: each operator behind it counts once more.
 _READ = {"read": r"numRecordsIn"}
-_SOURCE = "Source: "
-# Of the events: a joined topic's is called "prices topic", and its records are none.
-_EVENTS = re.compile(r"Source: (?!\w+ topic\b)")
+# A joined topic's is called "prices topic", and its records are no events.
+_JOINED = re.compile(r"Source: \w+ topic\b")
 
 
 @dataclass(frozen=True)
@@ -199,13 +198,15 @@ def _with_counts(facts: JobFacts, job: Mapping[str, Any]) -> Generator[Question,
     sums: dict[str, float] = {}
     watermarks = []
     for vertex in job.get("vertices") or ():
-        patterns = {**_METRICS, **(_READ if _EVENTS.match(str(vertex["name"])) else {})}
+        patterns = {**_METRICS, **(_READ if _reads_events(vertex["name"]) else {})}
+        if _JOINED.match(str(vertex["name"])):
+            del patterns["lag"]
         found = yield ("vertex_metrics", job["jid"], vertex["id"], patterns)
         for name, value in found.items():
             sums[name] = sums.get(name, 0.0) + value
         watermarks.append((yield ("watermarks", job["jid"], vertex["id"])))
     whole = {name: round(value) for name, value in sums.items()}
-    if any(name.startswith(_SOURCE) for name in facts.behind):
+    if any(_reads_events(name) for name in facts.behind):
         # A source that does not run has what it last said, or nothing: not what waits now.
         whole.pop("lag", None)
     return replace(
@@ -216,6 +217,10 @@ def _with_counts(facts: JobFacts, job: Mapping[str, Any]) -> Generator[Question,
         late=whole.get("late"),
         written=whole.get("written"),
     )
+
+
+def _reads_events(vertex: str) -> bool:
+    return vertex.startswith("Source: ") and not _JOINED.match(vertex)
 
 
 def _clock(facts: JobFacts, job: Mapping[str, Any]) -> float:
