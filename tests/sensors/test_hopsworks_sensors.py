@@ -157,13 +157,18 @@ MOMENT = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc).timestamp()
     ("kind", "unit", "written"),
     [
         ("timestamp", "seconds", "2026-01-31 12:00:01"),
-        ("date", "seconds", "2026-01-31"),
+        ("date", "seconds", "2026-02-01"),
         ("bigint", "milliseconds", 1769860800250),
         ("bigint", "seconds", 1769860801),
     ],
 )
 def test_moments_as_the_feature_has_them(kind: str, unit: str, written: Any) -> None:
     assert EventTime("ts", kind, unit).at(MOMENT + 0.25) == written
+
+
+@pytest.mark.parametrize(("kind", "written"), [("date", "2026-01-31"), ("timestamp", "2026-01-31 00:00:00")])
+def test_midnight_is_the_time_of_its_date(kind: str, written: str) -> None:
+    assert EventTime("ts", kind).at(MOMENT - 12 * 3600) == written
 
 
 @pytest.mark.parametrize(

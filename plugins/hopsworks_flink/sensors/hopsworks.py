@@ -135,7 +135,8 @@ class FeatureFreshnessSensor(BaseSensorOperator):
 
     :param name: name of the feature group, which must be online and have an event time (templated).
     :param version: its version, from 1 (templated).
-    :param max_age: seconds that the newest event time may lie behind the reference (templated).
+    :param max_age: seconds that the newest event time may lie behind the reference; the time of a ``date`` is its
+        midnight in UTC (templated).
     :param reference: ``clock``: now; ``source``: the newest record of ``source_topic``, so that a source that is silent
         does not make features stale. A source without any record is not fresh; default: ``clock`` (templated).
     :param source_topic: Kafka topic that the features are computed from; its records' timestamps count; None: for

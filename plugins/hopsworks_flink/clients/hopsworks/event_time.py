@@ -11,6 +11,7 @@ from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.pipeline.times import in_utc, parse_time
 
 _FACTORS = {"milliseconds": 1000, "seconds": 1}
+_DAY = 86_400
 
 
 def threshold(newest: float, max_age: float) -> float:
@@ -55,8 +56,10 @@ class EventTime:
         """A time (epoch seconds) as the feature stores it, rounded up to the online store's precision."""
         if self.kind == "bigint":
             return math.ceil(moment * _FACTORS[self.unit])
-        whole = datetime.fromtimestamp(math.ceil(moment), timezone.utc)
-        return whole.date().isoformat() if self.kind == "date" else whole.strftime("%Y-%m-%d %H:%M:%S")
+        if self.kind == "date":
+            day = math.ceil(moment / _DAY) * _DAY
+            return datetime.fromtimestamp(day, timezone.utc).date().isoformat()
+        return datetime.fromtimestamp(math.ceil(moment), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
     def read(self, value: Any) -> str:
         """A value of the feature, ISO 8601 in UTC."""
