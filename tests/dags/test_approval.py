@@ -39,8 +39,9 @@ def test_everything_waits_for_the_approval() -> None:
     ask = made.task_dict["approve_deployment"]
     assert ask.get_flat_relative_ids(upstream=False) == set(made.task_dict) - {"approve_deployment"}
     assert (ask.approve, ask.options, ask.retries) == (WORDS, ["Approve", "Reject"], 0)
-    ask.render_template_fields({"params": {"state": "rewarm", "parallelism": 3}, "dag": made})
-    assert (ask.state, ask.parallelism) == ("rewarm", "3")
+    form = {"state": "auto", "parallelism": 3, "savepoint_path": "s3://sp/1", "rewarm_from": None}
+    ask.render_template_fields({"params": form, "dag": made})
+    assert (ask.state, ask.parallelism, ask.savepoint_path, ask.rewarm_from) == ("auto", "3", "s3://sp/1", "")
     assert DagSerialization.to_dict(made)
 
 

@@ -149,6 +149,8 @@ def deploy_dag(
                     "approve": [one_of(name, "approve", APPROVABLE) for name in approve],
                     "parallelism": "{{ params.parallelism or '' }}",
                     "state": "{{ params.state }}",
+                    "rewarm_from": "{{ params.rewarm_from or '' }}",
+                    "savepoint_path": "{{ params.savepoint_path or '' }}",
                     **(approval or {}),
                 }
             )

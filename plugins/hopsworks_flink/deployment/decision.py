@@ -198,7 +198,7 @@ def decide(desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | N
     :param facts: what Flink shows; it is the truth about what runs.
     :param known: what an earlier deployment remembered; it counts only where Flink has forgotten.
     """
-    policy = _without_drained(policy)
+    policy = without_drained(policy)
     active = [job for job in facts.jobs if not job.is_terminal]
     if len(active) > 1:
         listed = ", ".join(f"{job.job_id} ({job.state})" for job in sorted(active, key=lambda job: job.start_time))
@@ -212,7 +212,7 @@ def decide(desired_hash: str, facts: DeploymentFacts, known: KnownDeployment | N
     return _decide_without_job(desired_hash, facts, known, policy)
 
 
-def _without_drained(policy: StartPolicy) -> StartPolicy:
+def without_drained(policy: StartPolicy) -> StartPolicy:
     """With ``auto`` a drained job is followed by a rewarm, also where the task names its savepoint."""
     named = RestorePoint(policy.savepoint_path, "named by the task")
     if policy.state != "auto" or not policy.marks or not named.drained:

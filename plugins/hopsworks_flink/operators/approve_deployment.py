@@ -9,6 +9,7 @@ from hopsworks_flink._compat import AIRFLOW_VERSION, AirflowOptionalProviderFeat
 from hopsworks_flink.exceptions import ConfigurationError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.pipeline.times import as_epoch_milliseconds
 from hopsworks_flink.tasks.arguments import as_int, one_of
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.planning import APPROVABLE, Deployment, approval_reasons, compare
@@ -36,10 +37,12 @@ class ApproveDeploymentOperator(_Base):
 
     :param pipeline: the pipeline as a mapping, or the path of its file (templated).
     :param approve: what needs an approval. ``rewarm``: the job begins without its state and reads again what its open
-        windows need; ``fresh``: it leaves the state of a job behind; ``feature_group``: a registered group changes,
-        its words included; default: all three (templated).
+        windows need; ``fresh``: it leaves the state of a job behind, also for one that ``savepoint_path`` names;
+        ``feature_group``: a registered group changes, its words included; default: all three (templated).
     :param state: as the deployment's; default: ``auto`` (templated).
     :param parallelism: as the deployment's; None or empty: what the pipeline says (templated).
+    :param savepoint_path: as the deployment's; default: none (templated).
+    :param rewarm_from: as the deployment's; default: none (templated).
     :param flink_configuration: as the deployment's; default: none (templated).
     :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
@@ -56,6 +59,8 @@ class ApproveDeploymentOperator(_Base):
         "approve",
         "state",
         "parallelism",
+        "savepoint_path",
+        "rewarm_from",
         "flink_configuration",
         "flink_conn_id",
         "hopsworks_conn_id",
@@ -68,6 +73,8 @@ class ApproveDeploymentOperator(_Base):
         approve: Sequence[str] = APPROVABLE,
         state: str = "auto",
         parallelism: int | str | None = None,
+        savepoint_path: str | None = None,
+        rewarm_from: str | int | None = None,
         flink_configuration: Mapping[str, str] | None = None,
         flink_conn_id: str = FlinkHook.default_conn_name,
         hopsworks_conn_id: str = HopsworksHook.default_conn_name,
@@ -86,6 +93,8 @@ class ApproveDeploymentOperator(_Base):
         self.approve = approve
         self.state = state
         self.parallelism = parallelism
+        self.savepoint_path = savepoint_path
+        self.rewarm_from = rewarm_from
         self.flink_configuration = flink_configuration
         self.flink_conn_id = flink_conn_id
         self.hopsworks_conn_id = hopsworks_conn_id
@@ -110,6 +119,8 @@ class ApproveDeploymentOperator(_Base):
         return Deployment(
             state=one_of(self.state, "state", STATE_POLICIES),  # type: ignore[arg-type]
             parallelism=None if self.parallelism in (None, "") else as_int(self.parallelism, "parallelism"),
+            savepoint_path=self.savepoint_path or None,
+            rewarm_from=as_epoch_milliseconds(self.rewarm_from, "rewarm_from"),
             flink_configuration=dict(self.flink_configuration or {}),
             flink_conn_id=self.flink_conn_id,
             hopsworks_conn_id=self.hopsworks_conn_id,

@@ -15,7 +15,15 @@ from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, FlinkJob, R
 from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 from hopsworks_flink.clients.hopsworks.shapes import shape_of
 from hopsworks_flink.clients.kafka.offsets import compaction, end_offsets
-from hopsworks_flink.deployment.decision import DRAINED, OTHERS, WITH_PANES, StartPolicy, with_state
+from hopsworks_flink.deployment.decision import (
+    DRAINED,
+    OTHERS,
+    WITH_PANES,
+    StartPolicy,
+    marks_before,
+    with_state,
+    without_drained,
+)
 from hopsworks_flink.deployment.desired import STREAMING_DEFAULTS, DesiredJob
 from hopsworks_flink.deployment.estimating import estimates
 from hopsworks_flink.deployment.feature_job import (
@@ -54,6 +62,8 @@ from hopsworks_flink.tasks.arguments import as_int, refuse_secrets
 Action = Literal["create", "change", "none"]
 #: What a deployment may need an approval for.
 APPROVABLE = ("rewarm", "fresh", "feature_group")
+_NO_WATERMARK = "no job runs that shows its watermark"
+_NAMED = "savepoint_path names a state, and that of the last job is left behind"
 _APPENDED = "a deployment appends it (on_drift='append'): older rows are materialized first, and the job is rewarmed"
 
 
@@ -63,6 +73,8 @@ class Deployment:
 
     state: StatePolicy = "auto"
     parallelism: int | None = None
+    savepoint_path: str | None = None
+    rewarm_from: int | None = None
     flink_configuration: Mapping[str, str] = field(default_factory=dict)
     hopsworks_conn_id: str = HopsworksHook.default_conn_name
     flink_conn_id: str = FlinkHook.default_conn_name
@@ -165,14 +177,20 @@ def compare(pipeline: Pipeline | Mapping[str, Any] | str, deployment: Deployment
     why = None
     if policy:
         warnings.append(f"{compacted(pipeline.source.topic, policy)} {ONLY_FORWARD}")
-        if outcome == "rewarms" or (outcome == "resets" and pipeline.source.start == "earliest" and used):
+        anew_from_start = outcome == "resets" and not deployment.savepoint_path and pipeline.source.start == "earliest"
+        if outcome == "rewarms" or (anew_from_start and used):
             why = "its topic is compacted, and events of the past are missing there"
     elif outcome == "rewarms":
-        why = _lost(pipeline, broker, deployment, left)
+        why = _lost(pipeline, broker, deployment, left, ended=job.action == "create")
     if why:
         panes = deployment.state == "auto" and not left.drained
         if outcome == "rewarms" and panes and panes_go_on(state_signature(pipeline).marks(), marks):
             outcome, reasons = "keeps", [*reasons, why, WITH_PANES]
+        elif why == _NO_WATERMARK:
+            # A deployment that broke off has written it down.
+            warnings.append(
+                f"{why[0].upper()}{why[1:]}: unless it is known otherwise, the deployment needs rewarm_from."
+            )
         else:
             outcome, reasons = "refused", [*reasons, why]
     if outcome == "keeps" and deployment.state == "auto" and anew:
@@ -213,7 +231,10 @@ def _state(
     outcome, reasons = state_outcome(wanted, running, fresh=deployment.state == "fresh")
     if running is None or deployment.state == "fresh":
         return outcome, reasons
-    policy = with_state(StartPolicy(deployment.state, marks=wanted), running, left)
+    asked = without_drained(StartPolicy(deployment.state, deployment.savepoint_path, marks=wanted))
+    if asked.savepoint_path:
+        return ("keeps", []) if asked.savepoint_path == left.path else ("resets", [_NAMED])
+    policy = with_state(asked, running, left)
     if policy.why == DRAINED:
         reasons = [DRAINED]
     if policy.state == "rewarm":
@@ -231,14 +252,24 @@ def _compaction(session: HopsworksSession, pipeline: Pipeline) -> tuple[str | No
         return None, False
 
 
-def _lost(pipeline: Pipeline, broker: Mapping[str, Any], deployment: Deployment, left: RestorePoint) -> str | None:
-    """Why the topic does not hold what a rewarm needs, part of a sentence; None: it does, or nobody tells."""
-    hook = FlinkHook(deployment.flink_conn_id)
-    running = [job for job in hook.jobs_named(pipeline.job_name) if not job.is_terminal]
-    watermark = hook.emitted_until(running[0].job_id) if running else left.watermark
+def _lost(
+    pipeline: Pipeline, broker: Mapping[str, Any], deployment: Deployment, left: RestorePoint, *, ended: bool
+) -> str | None:
+    """Why the topic does not hold what a rewarm needs, part of a sentence; None: it does, or nobody tells.
+
+    :param ended: whether the last job has; `_NO_WATERMARK` where it left no word of how far it had come.
+    """
+    watermark, named = deployment.rewarm_from, RestorePoint(deployment.savepoint_path, "named")
+    if watermark is None:
+        watermark = next((one.complete for one in (named, left) if one.drained), None)
+    if watermark is None and not ended:
+        hook = FlinkHook(deployment.flink_conn_id)
+        running = [job for job in hook.jobs_named(pipeline.job_name) if not job.is_terminal]
+        watermark = hook.emitted_until(running[0].job_id) if running else None
+    if watermark is None:
+        return _NO_WATERMARK if ended else None
     try:
-        if watermark is not None:
-            check_replay(pipeline, broker, watermark)
+        check_replay(pipeline, broker, watermark)
     except FlinkStateError as error:
         return str(error).rstrip(".")
     except (ConfigurationError, KafkaError):
@@ -310,8 +341,8 @@ def _grows(session: HopsworksSession, registered: Any, arguments: Mapping[str, A
 
 def _job(
     session: HopsworksSession | None, pipeline: Pipeline, deployment: Deployment
-) -> tuple[Resource, dict[str, str] | None, RestorePoint]:
-    """The job; the marks of the one that runs or ran last, None if there is none; and what ended ones have left.
+) -> tuple[Resource, Mapping[str, str] | None, RestorePoint]:
+    """The job; the marks of the one whose state there is, None if there is none; and what ended ones have left.
 
     :param session: None while the feature groups are not registered as the file says.
     """
@@ -321,9 +352,10 @@ def _job(
     if len(running) > 1:
         listed = ", ".join(f"{job.job_id} ({job.state})" for job in running)
         raise FlinkAmbiguousJobError(f"{len(running)} jobs named {name!r} run at once: {listed}. Stop all but one.")
-    marks = hook.job_marks(jobs[0].job_id) if jobs else None
+    marks: Mapping[str, str] | None = hook.job_marks(jobs[0].job_id) if jobs else None
     left = RestorePoint(None, "a job runs") if running else RestorePoints(hook).by(jobs)
     if not running:
+        marks = marks_before(jobs[0].with_marks(marks), left, None) if marks is not None else None
         last = f"; the last one, {jobs[0].job_id}, is {jobs[0].state}" if jobs else ""
         return Resource("job", name, "create", [f"no job of this name runs{last}"]), marks, left
     if session is None:

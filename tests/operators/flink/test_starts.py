@@ -19,7 +19,7 @@ from hopsworks_flink.operators.approve_deployment import ApproveDeploymentOperat
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.tasks.planning import Deployment, compare
+from hopsworks_flink.tasks.planning import Comparison, Deployment, compare
 from tests.support.deaths import Killed, die
 from tests.support.fixtures import set_connection, task_context
 from tests.support.flink_stub import Job
@@ -56,6 +56,11 @@ def test_a_person_is_asked_about_what_was_named_and_about_nothing_else(
     assert asked[0]["subject"] == "Deploy cards: the job is rewarmed (state='rewarm' was asked for)"
     assert "state rewarms: state='rewarm' was asked for" in asked[0]["body"]
     assert approve(state="rewarm", parallelism="2", approve=["feature_group"])["reasons"] == []
+    assert approve(savepoint_path="s3://sp/1")["reasons"] == [], "nothing would change"
+    assert waits(savepoint_path="s3://sp/1", parallelism="2")
+    left = "savepoint_path names a state, and that of the last job is left behind"
+    assert asked.pop()["subject"] == f"Deploy cards: the job starts fresh ({left})"
+    assert approve(savepoint_path="s3://sp/1", parallelism="2", approve=["rewarm"])["reasons"] == []
     platform.grow()
     assert waits(approve=["feature_group"])
     assert asked[1]["subject"] == "Deploy cards: feature group spent_1 changes; feature group spent_2 changes"
@@ -72,6 +77,41 @@ def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Pa
     assert found["job"].action == found["feature_group"].action == "none", found
     changed = compare(str(file), Deployment(parallelism=2)).resources[-1]
     assert changed.details[-1] == "the SQL is the same; program, jars, configuration or parallelism are not"
+
+
+def test_a_plan_knows_what_ended_jobs_have_left(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the deployment does, which goes on from there."""
+    file, looked = tmp_path / "cards.yaml", list[int]()
+    monkeypatch.setattr("hopsworks_flink.tasks.planning.check_replay", lambda *told: looked.append(told[-1]))
+
+    def planned() -> Comparison:
+        file.write_text(json.dumps(platform.spec))
+        return compare(str(file), Deployment())
+
+    platform.deploy()
+    platform.the_job().savepoint = "file:/savepoints/1"
+    platform.the_job().end("FINISHED")
+    platform.flink.add(JOB, completed=0).end("FAILED")
+    assert planned().state == "keeps", "the last one never ran: the state is that of the one before"
+    assert platform.deploy()["state"] == "restore"
+    platform.the_job().end("FINISHED")
+    platform.spec["feature_groups"][0]["aggregates"]["n"] = {"count": "*", "where": "amount > 0"}
+    assert (planned().state, planned().warnings) == ("keeps", [])
+    assert platform.deploy()["state"] == "restore", "its panes, as the watermark is not known"
+    platform.the_job().savepoint = "file:/savepoints/2"
+    platform.the_job().end("FINISHED")
+    _change(platform)
+    assert planned().state == "rewarms"
+    assert "rewarm_from" in planned().warnings[-1]
+    with pytest.raises(AirflowFailException, match=r"its watermark is not known.*rewarm_from"):
+        platform.deploy()
+    assert not looked
+    last = max(platform.flink.jobs.values(), key=lambda job: job.start_time)
+    last.savepoint = "file:/savepoints/drained-at-1000000/1"
+    assert (planned().state, planned().warnings, looked) == ("rewarms", [], [1_000_000] * 2)
+    assert platform.deploy()["rewarmed_at"] == 1_000_000
 
 
 def test_words_about_a_group_change_nothing_else(platform: Platform, tmp_path: Path) -> None:
