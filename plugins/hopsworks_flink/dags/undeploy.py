@@ -3,7 +3,7 @@
 Stops the pipeline's streaming job. Everything else stays, unless the form names it.
 
 **What it does**: stops the job with a savepoint, from which the next `<pipeline>__deploy` continues as long as the
-topic and the state still mean the same. `<pipeline>__supervise` then skips its runs until a job runs again.
+topic and the state still mean the same. `<pipeline>__supervise` then skips its runs until it is deployed again.
 
 **To delete as well**: choose the feature groups and topics in the form, each by its name. A feature group goes with its
 online rows and its offline table, a topic with its records; other pipelines or models that use them lose them. None of

@@ -98,6 +98,14 @@ class _Variables:
         Variable.set(key, value, description="Kept from run to run by a supervision task.", serialize_json=True)
 
 
+def in_service(job_name: str) -> None:
+    """A job was deployed: supervision misses it from now on, also if it is gone before the next look."""
+    record = Record.across_runs("supervision", job_name)
+    saved = record.read() or {}
+    if saved.pop(UNDEPLOYED, None):
+        record.write(saved)
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One deployment that has begun to change something.

@@ -16,7 +16,11 @@ from hopsworks_flink.clients.flink.jobs import MARK_HASH, MARK_PLAN, ingestion_m
 from hopsworks_flink.deployment.feature_job import FeatureJob
 from hopsworks_flink.exceptions import FlinkError
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
-from hopsworks_flink.operators.flink import FlinkSuperviseJobOperator, FlinkUndeployFeaturePipelineOperator
+from hopsworks_flink.operators.flink import (
+    FlinkDeployFeaturePipelineOperator,
+    FlinkSuperviseJobOperator,
+    FlinkUndeployFeaturePipelineOperator,
+)
 from hopsworks_flink.operators.flink import supervise as flink_supervise
 from hopsworks_flink.operators.trigger_deployment import TriggerDeploymentOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
@@ -25,6 +29,7 @@ from tests.support.deferral import context_of, defer, event_of, resume
 from tests.support.fixtures import set_connection
 from tests.support.flink_stub import FlinkStub, Job
 from tests.support.hopsworks_server import LocalHopsworks
+from tests.support.platform import Platform
 from tests.support.supervising import PIPELINE, Runs
 
 pytestmark = pytest.mark.airflow
@@ -137,6 +142,26 @@ def test_an_undeployed_pipeline_is_not_missed(flink: FlinkStub, runs: Runs) -> N
     # From then on it is missed as before.
     again.end("FAILED")
     assert supervise(runs, policy="redeploy")["verdict"] == "missing"
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_pipeline_that_was_deployed_again_is_missed_although_no_look_saw_its_job(
+    platform: Platform, runs: Runs, deferred: bool
+) -> None:
+    """It was lost before supervision came round, or while its DAG was paused."""
+    undeploy().execute({"ti": runs})
+    if deferred:
+        context, spec = context_of(), {"pipeline": platform.spec, "grace_period": 0.01, "poll_interval": 0.01}
+        deferral = defer(FlinkDeployFeaturePipelineOperator(task_id="deploy", deferrable=True, **spec), context)
+        event = event_of(deferral)
+        resume(FlinkDeployFeaturePipelineOperator(task_id="deploy", **spec), deferral, event)
+    else:
+        platform.deploy()
+    platform.flink.jobs.clear()
+    operator = FlinkSuperviseJobOperator(
+        task_id="supervise_job", pipeline={**platform.spec, "supervision": {"policy": "redeploy"}}
+    )
+    assert operator.execute({"ti": runs})["action"] == "redeploy"
 
 
 def test_a_look_while_the_job_is_being_ended_does_not_bring_it_back(flink: FlinkStub, runs: Runs) -> None:

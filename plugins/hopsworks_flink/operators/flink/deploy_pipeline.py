@@ -14,6 +14,7 @@ from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.deployment.desired import DesiredJob
 from hopsworks_flink.deployment.feature_job import PROGRAM, FeatureJob, second_writers
 from hopsworks_flink.deployment.growth_steps import FeatureGrowth
+from hopsworks_flink.deployment.record import in_service
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError, KafkaSecurityError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -180,14 +181,14 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
             elif growth is not None and growth.stage == "stopping":
                 # Nothing was appended, and the pipeline does not ask for it any more.
                 record.grown()
-            return self._grown(super().deploy(context), record)
+            return self._done(super().deploy(context), record)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any] | None = None, rollout: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """As :meth:`FlinkDeployJobOperator.execute_complete`."""
         result = super().execute_complete(context, event, rollout)
-        return self._grown(result, self._record(context, self.job_name))
+        return self._done(result, self._record(context, self.job_name))
 
     def _grow(self, context: Context, growth: Growth | None, session: HopsworksSession) -> dict[str, Any] | None:
         """Let the feature groups grow; a result only if that was undone, which fails the task in the end."""
@@ -204,8 +205,9 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         undoing = growing.run(self.job.lacking)
         return self._see_through(steps, deployer, undoing) if undoing else None
 
-    @staticmethod
-    def _grown(result: dict[str, Any], record: DeploymentRecord) -> dict[str, Any]:
+    def _done(self, result: dict[str, Any], record: DeploymentRecord) -> dict[str, Any]:
+        """The result, once what was remembered for this deployment is not needed any more."""
+        in_service(self.job_name)
         growth = record.growth()
         if growth is None:
             return result

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class FlinkUndeployFeaturePipelineOperator(FlinkStopJobOperator):
     """Ends the streaming job of a feature pipeline, as :class:`FlinkStopJobOperator` does, for a longer time.
 
-    Supervision then does not miss the job: its runs are skipped until a job of the pipeline runs again.
+    Supervision then does not miss the job: its runs are skipped until the pipeline is deployed, or one of its jobs seen
+    to run.
 
     :param job_name: name of the pipeline's job (templated).
     :param kwargs: all other arguments of :class:`FlinkStopJobOperator` except ``job_id``.
