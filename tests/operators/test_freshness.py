@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
+from hopsworks_flink.health.facts import JobFacts
 from hopsworks_flink.operators import freshness as module
 from hopsworks_flink.operators.freshness import MeasureFreshnessOperator
+from hopsworks_flink.pipeline.canary import Canary
 from hopsworks_flink.pipeline.spec import Pipeline
 from tests.support.supervising import PIPELINE, Runs
 
@@ -61,6 +66,34 @@ def test_a_pipeline_without_a_bound_is_refused(runs: Runs) -> None:
     operator = MeasureFreshnessOperator(task_id="measure_freshness", pipeline=PIPELINE)
     with pytest.raises(AirflowFailException, match="has no freshness to measure: add freshness: 5m"):
         operator.execute({"ti": runs})  # type: ignore[arg-type, typeddict-item]
+
+
+def test_without_a_canary_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of single events do not wait for the watermark: it stands where it stood, and the earlier row is there."""
+    rows = {"name": "rows", "key": ["cc"], "event_time": "event", "features": {"came": "at"}}
+    pipeline = Pipeline.parse({**PIPELINE, "feature_groups": [rows], "freshness": "60s"})
+    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    (address,) = broker.list_topics(timeout=10).brokers.values()
+
+    def event() -> None:
+        broker.produce(pipeline.source.topic, b"event", partition=0)
+        assert broker.flush(10) == 0
+
+    def facts(*_: Any, **__: Any) -> JobFacts:
+        event()
+        return JobFacts(0.0, ("a",), "a", "RUNNING", watermark=1_700_000_000_000)
+
+    canary = Canary.of(pipeline)
+    seen = datetime.fromtimestamp(canary.event_time(1_700_000_000_000) // 1000, timezone.utc).isoformat()
+    column = SimpleNamespace(name="event_time", type="timestamp")
+    group = SimpleNamespace(name="rows", version=1, online_enabled=True, event_time="event_time", columns=[column])
+    session: Any = SimpleNamespace(get_feature_group=lambda *_: group, online_event_time_of=lambda *_: seen)
+    hook: Any = SimpleNamespace(facts=facts)
+    # librdkafka's broker for tests does not tell it.
+    monkeypatch.setattr(module, "newest_by_partition", lambda *_: {0: time.time() * 1000})
+    run = module._Run(canary, hook, session, {"bootstrap.servers": f"{address.host}:{address.port}"})
+    with pytest.raises(AirflowSkipException, match="no canary could be written"):
+        run.measure(0.5, 0.1)
 
 
 def test_the_metric_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,8 @@ class MeasureFreshnessOperator(BaseOperator):
     :param hopsworks_conn_id: Airflow connection of type ``hopsworks``; default: ``hopsworks_default`` (templated).
     :param flink_conn_id: Airflow connection of type ``flink``; default: ``flink_default`` (templated).
     :return: (XCom) ``seconds``, ``p50``, ``p99``, ``measured``, ``missed``.
-    :raises AirflowSkipException: a deployment is at work, no job runs, or no events arrive.
+    :raises AirflowSkipException: a deployment is at work, no job runs, no events arrive, or no canary could be written
+        as the watermark stands.
     :raises AirflowFailException: the features could not be read within ``freshness``; the text has the figures.
     """
 
@@ -149,7 +150,7 @@ class _Run:
     def measure(self, limit: float, poll: float) -> float | None:
         """Seconds from the first canary that was written until one can be read; None: not in time.
 
-        :raises AirflowSkipException: no job runs, or no events arrive: no window closes.
+        :raises AirflowSkipException: no job runs, no events arrive, or the watermark stands.
         """
         newest = newest_by_partition(self.broker, self.topic)
         if not newest or time.time() - max(newest.values()) / 1000 > limit:
@@ -172,6 +173,11 @@ class _Run:
             if times and self._readable(times):
                 return time.monotonic() - begin
             time.sleep(poll)
+        if not times:
+            raise AirflowSkipException(
+                f"The watermark of job {self.canary.pipeline.job_name!r} has not come further than an earlier canary's "
+                "row: no canary could be written. The verdict on it is supervise_job's."
+            )
         if not holds_more_than(self.broker, self.topic, before, sent):
             raise AirflowSkipException(f"No event arrived on topic {self.topic} meanwhile: no window has closed.")
         return None
