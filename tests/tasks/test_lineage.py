@@ -151,6 +151,23 @@ def test_registration_and_topics() -> None:
     assert (events["name"], columns(events)["amount"]) == ("credit_card_transactions", "double")
 
 
+@pytest.mark.parametrize(
+    ("path", "namespace", "name"),
+    [
+        ("s3://bucket/events/*.csv", "s3://bucket", "events/*.csv"),
+        ("s3a://bucket/events/part-?.csv", "s3://bucket", "events/part-?.csv"),
+        ("hdfs://name:8020/events/50%25#1", "hdfs://name:8020", "events/50%25#1"),
+        ("/data/events/part-?.csv", "file", "/data/events/part-?.csv"),
+        ("file:///data/events", "file", "/data/events"),
+    ],
+)
+def test_files_of_a_history_have_the_names_of_openlineage(path: str, namespace: str, name: str) -> None:
+    """https://openlineage.io/docs/spec/naming"""
+    files = {**Pipeline.from_yaml(REFERENCE).to_dict(), "history": {"path": path, "format": "csv"}}
+    (read,) = told(FlinkRecomputeFeaturesOperator(task_id="t", pipeline=files))["inputs"]
+    assert (read["namespace"], read["name"]) == (namespace, name)
+
+
 def test_rows_that_were_recomputed_and_materialized() -> None:
     recompute = FlinkRecomputeFeaturesOperator(task_id="t", pipeline=str(REFERENCE))
     assert "outputStatistics" not in told(recompute)["outputs"][0].get("outputFacets", {})
@@ -158,13 +175,6 @@ def test_rows_that_were_recomputed_and_materialized() -> None:
     (output,) = told(recompute, complete=True)["outputs"]
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 1010
     assert origins(output)["avg_amt_per_10m"] == [("amount", "DIRECT", "AGGREGATION")]
-
-    files = {
-        **Pipeline.from_yaml(REFERENCE).to_dict(),
-        "history": {"path": "s3://bucket/events/*.csv", "format": "csv"},
-    }
-    (read,) = told(FlinkRecomputeFeaturesOperator(task_id="t", pipeline=files))["inputs"]
-    assert (read["namespace"], read["name"]) == ("s3://bucket", "events/*.csv")
 
     materialize = HopsworksMaterializeFeatureGroupOperator(task_id="t", name="cards", version="3")
     materialize._columns, materialize._rows = [("cc_num", "bigint", ""), ("n", "bigint", "count of events")], 42

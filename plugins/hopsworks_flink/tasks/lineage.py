@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hopsworks_flink._compat import Asset
     from hopsworks_flink.pipeline.spec import FeatureGroup, Pipeline
 
+# Flink's names for its S3 file systems, which are one to everybody else.
+_STORES = {"s3a": "s3", "s3p": "s3"}
 # Name, type and description of a column.
 Columns = Iterable[tuple[str, str, str]]
 
@@ -152,9 +154,14 @@ def _made(pipeline: Pipeline, group: FeatureGroup, source: Any) -> tuple[Any, ..
 
 def _names(source: Any) -> tuple[str, str]:
     """Namespace and name of a dataset, as OpenLineage's naming has them: of an asset, or of a path of files."""
-    uri = urlsplit(source if isinstance(source, str) else source.uri)
-    if not uri.scheme:
-        return "file", uri.path
+    if isinstance(source, str):
+        # No address: a question mark stands for a character, and nothing is quoted.
+        kind, remote, place = source.partition("://")
+        host, _, path = place.partition("/")
+        if not remote or kind.lower() == "file":
+            return "file", f"/{path}" if remote else source
+        return f"{_STORES.get(kind.lower(), kind)}://{host}", path
+    uri = urlsplit(source.uri)
     return f"{uri.scheme}://{uri.netloc}", unquote(uri.path.lstrip("/"))
 
 
