@@ -206,16 +206,35 @@ def test_a_condition_over_a_column_of_another_type(engine):
     assert panes_go_on(marks("bigint"), marks("int")) is (engine == "native")
 
 
-@pytest.mark.parametrize(("window", "found"), [({"gap": "10m"}, "rewarms"), ({"size": "1h"}, "keeps")])
-def test_derived_columns_in_another_order(window, found):
-    """The events of sessions wait as rows, whose columns have no names there."""
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({"window": {"gap": "10m"}}, "rewarms"),
+        ({"window": {"size": "1h"}}, "keeps"),
+        ({"window": {"size": "1h"}, "emit": "on_event"}, "keeps"),
+        ({"window": {"size": "1h"}, "emit": "on_event", "engine": "sql"}, "rewarms"),
+    ],
+)
+def test_columns_in_another_order(settings, found):
+    """The events of sessions, and those before an event, wait as rows, whose columns have no names there."""
+    engine = {"engine": settings.get("engine", "native")}
+    settings = {name: value for name, value in settings.items() if name != "engine"}
+
+    def keyed(*names):
+        # JSON, whose columns stand where they like.
+        schema = {**dict.fromkeys(names, "string"), "at": "bigint"}
+        source = {**SPEC["source"], "format": "json", "schema": schema}
+        group = {"name": "g", "key": ["city", "shop"], "aggregates": {"n": "count"}, **settings}
+        return state_signature(Pipeline.parse({**SPEC, **engine, "source": source, "feature_groups": [group]})).marks()
+
+    assert state_outcome(keyed("city", "shop"), keyed("shop", "city"))[0] == found
 
     def marks(*names):
         made = {name: {"expression": f"amount * {len(name)}", "type": "double"} for name in names}
         aggregates = {"least": {"min": "low"}, "most": {"max": "high"}}
-        group = {**SPEC["feature_groups"][1], "window": window, "aggregates": aggregates}
-        spec = {**SPEC, "source": {**SPEC["source"], "derive": made}, "feature_groups": [group]}
-        return state_signature(Pipeline.parse(spec)).marks()
+        group = {**SPEC["feature_groups"][1], "aggregates": aggregates, **settings}
+        source = {**SPEC["source"], "derive": made}
+        return state_signature(Pipeline.parse({**SPEC, **engine, "source": source, "feature_groups": [group]})).marks()
 
     assert state_outcome(marks("low", "high"), marks("high", "low"))[0] == found
     assert state_outcome(marks("low", "more", "high"), marks("more", "low", "high"))[0] == "keeps"

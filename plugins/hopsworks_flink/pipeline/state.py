@@ -147,10 +147,11 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     read = _read(pipeline, group)
     if group.has_sessions:
         facts["sessions"] = _SESSIONS
-        # Until a session ends its events wait, as rows of these.
-        facts["rows"] = [name for name in pipeline.source.all_columns if name in {*group.key, *read}]
     if is_running(pipeline, group):
         facts["running"] = _RUNNING
+    if group.has_sessions or is_running(pipeline, group):
+        # Events wait until their session ends, or leave the time before others, as rows of these.
+        facts["rows"] = [name for name in pipeline.source.all_columns if name in {*group.key, *read}]
     facts["types"] = {name: _type(pipeline, name) for name in group.key}
     facts.pop("aggregates", None)
     accumulators = {name: _accumulator(aggregate, group) for name, aggregate in group.aggregates.items()}
