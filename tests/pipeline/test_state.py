@@ -6,6 +6,7 @@ import re
 import pytest
 
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.native import native_windows
 from hopsworks_flink.pipeline.state import panes_go_on, state_outcome, state_signature
 
 SPEC = {
@@ -159,16 +160,32 @@ def test_panes_go_on_where_only_aggregates_of_native_windows_are_others(change, 
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", text) for mark in wanted.items() for text in mark)
 
 
-@pytest.mark.parametrize(("window", "go_on"), [("30m", True), ("2h", True), ("1h", False)])
-def test_panes_go_on_with_the_lengths_that_there_are(window, go_on):
+@pytest.mark.parametrize(
+    ("before", "window", "go_on"),
+    [
+        (["2h", "30m"], "30m", True),
+        (["2h", "30m"], "2h", True),
+        (["2h", "30m"], "1h", False),
+        # Rows are of two hours, at which no feature looks back yet.
+        (["30m"], "30m", True),
+        (["30m"], "2h", False),
+    ],
+)
+def test_panes_go_on_with_the_lengths_that_there_are(before, window, go_on):
     """Each length has a total, which the state of other ones lacks."""
-    aggregates = {"n": "count", "n_2h": {"count": "*", "window": "2h"}, "n_30m": {"count": "*", "window": "30m"}}
-    shops = {**SPEC["feature_groups"][1], "window": {"size": "2h", "slide": "30m"}, "aggregates": aggregates}
+    aggregates = {f"n_{length}": {"count": "*", "window": length} for length in before}
+    shops = {**SPEC["feature_groups"][1], "window": {"size": "2h", "slide": "30m"}}
     wanted, running = (
-        state_signature(Pipeline.parse({**SPEC, "feature_groups": [{**shops, "aggregates": {**aggregates, **more}}]}))
+        Pipeline.parse({**SPEC, "feature_groups": [{**shops, "aggregates": {**aggregates, **more}}]})
         for more in ({"most": {"max": "amount", "window": window}}, {})
     )
-    assert panes_go_on(wanted.marks(), running.marks()) is go_on
+    assert panes_go_on(state_signature(wanted).marks(), state_signature(running).marks()) is go_on
+    # Java tells windows apart by these.
+    lengths = [
+        {panes for _, _, panes in native_windows(one, one.feature_groups[0]).calls.values()}
+        for one in (wanted, running)
+    ]
+    assert (lengths[0] == lengths[1]) is go_on
 
 
 @pytest.mark.parametrize(
