@@ -36,6 +36,10 @@ def watermark(at: int, task: int = 0) -> dict[str, Any]:
     return {"watermark": [task, at]}
 
 
+def idle(task: int) -> dict[str, Any]:
+    return {"idle": [task]}
+
+
 def test_an_event_is_late_when_the_watermark_has_reached_it(harness: Harness) -> None:
     assert going_on(harness, event(7), watermark(10), event(9), event(10), event(11)) == [7, 11]
 
@@ -52,6 +56,17 @@ def test_what_was_late_is_late_after_a_restart(harness: Harness) -> None:
     assert going_on(harness, *two, {"savepoint": 3}, event(20, 2), event(21, 2)) == [21]
     # One that has seen none yet.
     assert going_on(harness, {"savepoint": 2}, watermark(30, 0), {"savepoint": 1}, event(20)) == [20]
+
+
+def test_an_idle_task_does_not_make_late_events_early_by_a_restart(harness: Harness) -> None:
+    """One without a partition, or with a silent one, has an old watermark, or none at all."""
+    two = ({"savepoint": 2}, watermark(30, 0))
+    assert going_on(harness, *two, idle(1), {"savepoint": 2}, event(30), event(31)) == [31]
+    assert going_on(harness, *two, watermark(20, 1), idle(1), {"savepoint": 2}, event(30), event(31)) == [31]
+    # Where all were, the newest is what the others have seen of them.
+    assert going_on(harness, *two, idle(0), idle(1), {"savepoint": 1}, event(30), event(31)) == [31]
+    # But not one that is awake and has seen none yet.
+    assert going_on(harness, *two, idle(0), {"savepoint": 1}, event(30)) == [30]
 
 
 def test_late_events_are_told_with_their_watermark_after_a_restart_too(harness: Harness) -> None:

@@ -12,6 +12,7 @@ import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.Arra
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.node.ObjectNode;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.streaming.util.AbstractStreamOperatorTestHarness;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
 import org.apache.flink.table.data.GenericRowData;
@@ -20,8 +21,8 @@ import org.apache.flink.table.data.TimestampData;
 
 /**
  * Runs what leaves out late events in Flink's own harness, or, with {"late": true}, what leaves out all others. One request
- * a line: {"actions"}. An action is {"event": [task, ms or null]}, {"watermark": [task, ms]}, or {"savepoint": tasks}, after
- * which it goes on in so many tasks. The answer: {"events": [ms or null]}, those that go on; late ones less the watermark.
+ * a line: {"actions"}. An action is {"event": [task, ms or null]}, {"watermark": [task, ms]}, {"idle": [task]}, or
+ * {"savepoint": tasks}, after which it goes on in so many tasks. The answer: {"events": [ms or null]}, those that go on; late ones less the watermark.
  */
 public final class OnTimeHarness {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -56,6 +57,8 @@ public final class OnTimeHarness {
             var task = tasks.get(of.get(0).asInt());
             if (action.has("watermark")) {
                 task.processWatermark(new Watermark(of.get(1).asLong()));
+            } else if (action.has("idle")) {
+                task.processWatermarkStatus(WatermarkStatus.IDLE);
             } else {
                 Object time = of.get(1).isNull() ? null : TimestampData.fromEpochMillis(of.get(1).asLong());
                 task.processElement(new StreamRecord<>(GenericRowData.of("event", time)));

@@ -8,6 +8,7 @@ import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.watermark.Watermark;
+import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 import org.apache.flink.table.data.RowData;
 
 /**
@@ -18,28 +19,48 @@ abstract class WithWatermark extends AbstractStreamOperator<RowData> {
     private static final long serialVersionUID = 1L;
 
     private transient ListState<Long> watermarks;
-    /** Epoch milliseconds; at first Long.MIN_VALUE, after a restart the least one of all tasks. */
+    /** Of tasks that are idle: they held nothing back, and those without a partition have never had one. */
+    private transient ListState<Long> idleWatermarks;
+
+    private transient boolean isIdle;
+    /** Epoch milliseconds; at first Long.MIN_VALUE, after a restart the least one of all tasks that were not idle. */
     transient long watermark;
 
     @Override
     public void initializeState(StateInitializationContext context) throws Exception {
         super.initializeState(context);
-        watermarks = context.getOperatorStateStore()
-                .getUnionListState(new ListStateDescriptor<>("watermark", LongSerializer.INSTANCE));
+        watermarks = state(context, "watermark");
+        idleWatermarks = state(context, "idle watermark");
         watermark = Long.MIN_VALUE;
         if (context.isRestored()) {
             long least = Long.MAX_VALUE;
             for (long one : watermarks.get()) {
                 least = Math.min(least, one);
             }
-            watermark = least == Long.MAX_VALUE ? Long.MIN_VALUE : least;
+            long greatest = Long.MIN_VALUE;
+            for (long one : idleWatermarks.get()) {
+                greatest = Math.max(greatest, one);
+            }
+            watermark = least == Long.MAX_VALUE ? greatest : least;
         }
+    }
+
+    private static ListState<Long> state(StateInitializationContext context, String name) throws Exception {
+        return context.getOperatorStateStore()
+                .getUnionListState(new ListStateDescriptor<>(name, LongSerializer.INSTANCE));
     }
 
     @Override
     public void snapshotState(StateSnapshotContext context) throws Exception {
         super.snapshotState(context);
-        watermarks.update(List.of(watermark));
+        watermarks.update(isIdle ? List.of() : List.of(watermark));
+        idleWatermarks.update(isIdle ? List.of(watermark) : List.of());
+    }
+
+    @Override
+    public void processWatermarkStatus(WatermarkStatus status) throws Exception {
+        isIdle = status.isIdle();
+        super.processWatermarkStatus(status);
     }
 
     /**
