@@ -307,6 +307,18 @@ def goes_on(harness: Harness, windows: Windows, rocksdb: bool, lengths: list[int
     assert known > 20
 
 
+def test_conditions_may_be_as_long_as_they_are_compiled(harness: Harness) -> None:
+    """What a savepoint says of an aggregate is its SQL, and Java writes no text of more than 65,535 bytes so."""
+    columns = [("card", "BIGINT"), ("shop", "STRING"), ("time", "TIMESTAMP_LTZ(3)")]
+    columns += [(letter * 99_000, "BIGINT") for letter in "xy"]
+    aggregates = [("SUM", "x" * 99_000), ("SUM", "y" * 99_000)]
+    first = [{"event": [1, "a", 30_000, 2, 30]}, {"savepoint": 2}, {"event": [1, "a", 40_000, 3, 40]}]
+    kept = request(Windows(MINUTE, 1), first, columns=columns, aggregates=aggregates)
+    assert "error" not in harness.ask(kept)
+    goes_on = request(Windows(MINUTE, 1), [{"watermark": FOREVER}], columns=columns, aggregates=aggregates[::-1])
+    assert list(found(harness.ask({**goes_on, "goes_on": True})).values()) == [[70, 5]]
+
+
 @pytest.mark.parametrize("rocksdb", [False, True], ids=["hashmap", "rocksdb"])
 def test_state_of_other_windows_is_refused_in_words(harness: Harness, rocksdb: bool) -> None:
     event = {"event": [1, "a", 30_000, 1.5, *[None] * 8]}

@@ -1,6 +1,10 @@
 package hopsworksflink.window;
 
 import java.io.Serializable;
+import java.math.BigInteger;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -19,6 +23,7 @@ import org.apache.flink.table.types.logical.RowType;
 /** What is kept in each pane for the aggregates of a feature group, and where. Aggregates of one column share it. */
 final class Layout implements Serializable {
     private static final long serialVersionUID = 1L;
+    private static final int LONGEST = 20_000;
 
     /**
      * One aggregate: a function over a column of the events; {@code COUNT} over none counts events.
@@ -67,7 +72,7 @@ final class Layout implements Serializable {
             }
             int column = input.getFieldIndex(aggregate.column());
             LogicalType type = input.getTypeAt(column);
-            String of = ": " + aggregate.of();
+            String of = ": " + told(aggregate.of());
             boolean squared = aggregates.stream()
                     .anyMatch(other -> aggregate.column().equals(other.column()) && other.function().isDeviation());
             Squares squares = squared && type.is(LogicalTypeRoot.DOUBLE) ? new Squares() : null;
@@ -94,6 +99,19 @@ final class Layout implements Serializable {
             parts[index] = new Form.Part(meanings.get(index), cell.words(), cell.objects());
             word += cell.words();
             object += cell.objects().length;
+        }
+    }
+
+    /** The words, or a digest of them: a savepoint takes 65,535 bytes of a text, and a character up to three. */
+    private static String told(String words) {
+        if (words.length() < LONGEST) {
+            return words;
+        }
+        try {
+            byte[] digest = MessageDigest.getInstance("SHA-256").digest(words.getBytes(StandardCharsets.UTF_8));
+            return new BigInteger(1, digest).toString(16);
+        } catch (NoSuchAlgorithmException missing) {
+            throw new IllegalStateException(missing);
         }
     }
 
