@@ -128,6 +128,10 @@ def value_of(text, as_type=None, **row):
         ("name /* a -- comment */", "string", "O'Neil"),
         ("REPLACE(name, '''', '--')", "string", "O--Neil"),
         ("tiny - -1", "bigint", -2),
+        ("(ok = TRUE) IS NULL", "boolean", False),
+        ("ok = (n IS NULL)", "boolean", False),
+        ("n = 7 AND x IS NOT NULL", "boolean", True),
+        ("CASE ok WHEN n IS NOT NULL THEN 1 END", "bigint", 1),
     ],
 )
 def test_type_and_value(text, kind, value):
@@ -173,6 +177,11 @@ def test_a_line_break_is_a_character_to_like_in_flink_too():
         ("name > 5", "mixes string and bigint; cast one"),
         ("raw = raw", "have no order"),
         ("ok < ok", "have no order"),
+        ("ok = n IS NULL", r"IS beside a comparison: write \(a = b\) IS NULL"),
+        ("n > 5 IS TRUE", "IS beside a comparison"),
+        ("ok <> ok IS NOT FALSE", "IS beside a comparison"),
+        ("n IS DISTINCT FROM 2 = ok", "IS beside a comparison"),
+        ("ok = n IS DISTINCT FROM 2", "IS beside a comparison"),
         ("x % 2", "it needs whole numbers"),
         ("n AND ok", "is int; a condition is needed"),
         ("wide * wide", "38 digits are the most; cast to double"),

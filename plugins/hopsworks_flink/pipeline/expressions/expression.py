@@ -19,7 +19,7 @@ from hopsworks_flink.pipeline.expressions.functions import FUNCTION_NAMES, FUNCT
 from hopsworks_flink.pipeline.expressions.operators import OPERATORS
 from hopsworks_flink.pipeline.expressions.scope import Columns, Node, Scope
 from hopsworks_flink.pipeline.expressions.terms import ExpressionError, Term, cast, clean
-from hopsworks_flink.pipeline.expressions.words import reason, with_reserved_words_quoted
+from hopsworks_flink.pipeline.expressions.words import has_is_beside_comparison, reason, with_reserved_words_quoted
 from hopsworks_flink.pipeline.types import BOOLEAN, FeatureType
 
 Dialect = Literal["flink", "duckdb"]
@@ -136,4 +136,8 @@ def _tree(text: str) -> Node:
         logger.disabled = before
     if len(trees) != 1 or trees[0] is None:
         raise ExpressionError(f"{_quoted(text)} must be one SQL expression, without a semicolon")
+    if has_is_beside_comparison(text):
+        raise ExpressionError(
+            f"{_quoted(text)} has IS beside a comparison: write (a = b) IS NULL, or a = (b IS NULL), as it is meant"
+        )
     return trees[0]
