@@ -110,6 +110,10 @@ TABLES = [
             *each("x * y", *NUMBERS),
             *each("x", *NUMBERS),
             *of("1e308 * 10", "1e308 * 10 - 1e308 * 10", "0 * x", "x - x = 0", "x / x", "(x - y) * 0 = 0"),
+            # What the planner makes of guards and of lists.
+            *of("(x < y AND y > 0) IS NOT FALSE", "(x IN (1, 2)) IS NOT FALSE", "(x BETWEEN 0 AND 2) IS NOT FALSE"),
+            *of("(NOT x BETWEEN 0 AND 2) IS NOT TRUE", "(CAST(x AS int) > 1 AND y > 0) IS NOT FALSE"),
+            *of("IF(x NOT IN (0, 1), 1, 2)", "IF(x <> 0 AND x <> 1, 1, 2)", "CASE x WHEN 0 THEN 1 WHEN 2 THEN 1 END"),
         ],
     ),
     Table({"x": "float", "y": "double"}, pairs(FLOATS, DOUBLES), [*COMPARISONS, *ARITHMETIC, *MATHS]),

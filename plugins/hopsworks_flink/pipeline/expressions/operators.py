@@ -24,6 +24,7 @@ from hopsworks_flink.pipeline.expressions.terms import (
     quoted,
     unify,
     widened,
+    with_one_zero,
 )
 from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, TIMESTAMP, FeatureType, sql_identifier
 
@@ -109,9 +110,10 @@ def _exact(operator: str, left: Term, right: Term, what: str) -> Term:
 def _comparison(operator: str) -> Handler:
     def handle(node: Node, scope: Scope) -> Term:
         kind, terms = comparable([scope.term(node.left), scope.term(node.right)], shown(node))
-        if kind.name == "binary" or (kind == BOOLEAN and operator in ("<", "<=", ">", ">=")):
+        ordered = operator in ("<", "<=", ">", ">=")
+        if kind.name == "binary" or (kind == BOOLEAN and ordered):
             raise ExpressionError(f"{shown(node)} compares values of type {kind}, which have no order")
-        return build(BOOLEAN, f"({{0}} {operator} {{1}})", *terms)
+        return build(BOOLEAN, f"({{0}} {operator} {{1}})", *(terms if ordered else with_one_zero(terms)))
 
     return handle
 
@@ -140,7 +142,9 @@ def _is(node: exp.Is, scope: Scope) -> Term:
     if isinstance(right, exp.Null):
         return build(BOOLEAN, "({0} IS NULL)", clean(scope.term(node.this)))
     if isinstance(right, exp.Boolean):
-        return build(BOOLEAN, f"({{0}} IS {'TRUE' if right.this else 'FALSE'})", scope.condition(node.this))
+        # As a function: IS NOT FALSE makes the planner turn the guard against NaN around, ABS(x) >= 0 into ABS(x) < 0,
+        # and NaN is neither.
+        return build(BOOLEAN, f"COALESCE({'{0}' if right.this else 'NOT {0}'}, FALSE)", scope.condition(node.this))
     raise ExpressionError(f"{shown(node)} is not allowed; IS is for NULL, TRUE and FALSE")
 
 
@@ -160,7 +164,7 @@ def _in(node: exp.In, scope: Scope) -> Term:
     if kind.name == "binary":
         raise ExpressionError(f"{shown(node)} compares values of type binary, which have no order")
     listed = ", ".join(f"{{{number}}}" for number in range(1, len(terms)))
-    return build(BOOLEAN, f"({{0}} IN ({listed}))", *terms)
+    return build(BOOLEAN, f"({{0}} IN ({listed}))", *with_one_zero(terms))
 
 
 def _case(node: exp.Case, scope: Scope) -> Term:

@@ -140,6 +140,17 @@ def clean(term: Term) -> Term:
     )
 
 
+def with_one_zero(terms: Sequence[Term]) -> Sequence[Term]:
+    """Terms that are compared for equality: -0.0 as 0.0 where that is among them.
+
+    Of several such comparisons Flink's planner makes a list of values, in which they are looked for by their bits.
+    """
+    if not any(term.kind == DOUBLE and term.number == 0 for term in terms):
+        return terms
+    one = "IF({0} = 0e0, ABS({0}), {0})"
+    return [term if term.number is not None else build(DOUBLE, one, term, duckdb="{0}") for term in terms]
+
+
 def widened(term: Term) -> Term:
     """A number in the widest type of its kind; an integer in one that holds its opposite too."""
     assert term.kind is not None
