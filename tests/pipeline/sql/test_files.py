@@ -131,6 +131,23 @@ def test_only_csv_has_a_header(minimal, name):
         Pipeline.parse(minimal)
 
 
+def test_files_hold_rows_without_the_envelope_of_changes(minimal):
+    minimal["feature_groups"][0]["event_time"] = "window_end"
+    minimal["history"] = {"path": "/data/events", "format": "json"}
+    minimal["source"]["format"], minimal["source"]["unwrap"] = "json", "debezium"
+    minimal["source"]["schema"] |= {
+        "datetime": {"type": "timestamp", "unit": "milliseconds", "path": "$.source.ts_ms"},
+        "amount": {"type": "double", "path": "sum.total"},
+    }
+    minimal["source"]["event_time"] = {"column": "datetime"}
+    # What the envelope says has its own name, as in CSV and Parquet: looked for below `source`, it would be null, and
+    # no event would count.
+    assert (
+        """'hopsworks-files.columns' = '{"amount": {"path": ["sum", "total"]}, "datetime": {"unit": "milliseconds"}}'"""
+        in plan_of(Pipeline.parse(minimal)).statements[0]
+    )
+
+
 def test_files_have_no_kafka_timestamp(minimal):
     minimal["feature_groups"][0]["event_time"] = "window_end"
     minimal["source"]["event_time"] = "kafka_timestamp"

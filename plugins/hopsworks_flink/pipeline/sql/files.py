@@ -8,6 +8,7 @@ from hopsworks_flink.exceptions import PipelineError
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.pipeline.spec.paths import split_pattern
 from hopsworks_flink.pipeline.spec.source import Column
+from hopsworks_flink.pipeline.spec.source.writing import parse_path
 from hopsworks_flink.pipeline.sql import events as views
 from hopsworks_flink.pipeline.sql import names
 from hopsworks_flink.pipeline.sql.features import column_options
@@ -41,8 +42,11 @@ def readable(pipeline: Pipeline) -> Pipeline:
         "max_past": None,
     }
     source = pipeline.source.model_copy(update=changes)
-    # What stood beside a record is a column of a file.
+    # What stood beside a record, or in the envelope around the row, is a column of a file.
     columns = {name: Column(type=c.type) if c.is_beside else c for name, c in source.declared.items()}
+    if pipeline.source.unwrap is not None:
+        outside = {name for name, c in columns.items() if parse_path(c.path or name)[0] == "$"}
+        columns |= {name: columns[name].model_copy(update={"path": None}) for name in outside}
     return pipeline.model_copy(update={"source": source.model_copy(update={"declared": columns})})
 
 
