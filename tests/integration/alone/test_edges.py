@@ -200,6 +200,7 @@ TABLES = [
             ),
             *of("s LIKE 'a_b'", "s LIKE '_%'", "s LIKE '%_'", "s LIKE '_._'", "s LIKE '👍_'"),
             *of("s LIKE 'a%b'", "s LIKE '%!%%'", "s = t", "s < 'b'", "s >= t", "s IN ('a', '', t)", "GREATEST(s, 'M')"),
+            *of("'a' IN (s, t)", "IF(s IS NULL, 'a', 'b') IN (t, 'aa')", "'a' BETWEEN s AND t", "'a' NOT IN (t, '')"),
             *of("LEAST(s, t)", "NULLIF(s, 'a')", "COALESCE(s, 'none')", "s BETWEEN 'a' AND 'z'", "s IS NULL"),
             *each("s", *NUMBERS, "decimal(10,2)", "decimal(38,0)", "decimal(38,38)", "boolean"),
             *each("TRIM(s) || '0'", "int", "double"),

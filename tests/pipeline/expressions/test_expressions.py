@@ -147,6 +147,11 @@ def test_a_line_break_is_a_character_to_like_in_flink_too():
     assert Expression.parse("name LIKE 'a%'", COLUMNS).sql("flink") == "(`name` LIKE 'a%')"
 
 
+def test_texts_of_a_list_are_not_cut_to_the_length_of_a_literal_before_it():
+    assert Expression.parse("'a' IN (name, 'bc')", COLUMNS).sql("flink") == "(CAST('a' AS STRING) IN (`name`, 'bc'))"
+    assert Expression.parse("name IN ('a', 'bc')", COLUMNS).sql("flink") == "(`name` IN ('a', 'bc'))"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

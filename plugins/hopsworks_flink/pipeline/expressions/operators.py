@@ -26,7 +26,7 @@ from hopsworks_flink.pipeline.expressions.terms import (
     widened,
     with_one_zero,
 )
-from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, TIMESTAMP, FeatureType, sql_identifier
+from hopsworks_flink.pipeline.types import BIGINT, BOOLEAN, DATE, DOUBLE, STRING, TIMESTAMP, FeatureType, sql_identifier
 
 
 def _column(node: exp.Column, scope: Scope) -> Term:
@@ -163,6 +163,9 @@ def _in(node: exp.In, scope: Scope) -> Term:
     kind, terms = comparable(parts, shown(node))
     if kind.name == "binary":
         raise ExpressionError(f"{shown(node)} compares values of type binary, which have no order")
+    if kind == STRING and not isinstance(node.this, exp.Column):
+        # Flink cuts the texts of the list to the length of one that is made of literals.
+        terms[0] = build(STRING, "CAST({0} AS STRING)", terms[0], duckdb="{0}")
     listed = ", ".join(f"{{{number}}}" for number in range(1, len(terms)))
     return build(BOOLEAN, f"({{0}} IN ({listed}))", *with_one_zero(terms))
 
