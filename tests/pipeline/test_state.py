@@ -2,10 +2,12 @@
 
 import copy
 import re
+from unittest import mock
 
 import pytest
 
 from hopsworks_flink.pipeline.spec import Pipeline
+from hopsworks_flink.pipeline.sql.events import views
 from hopsworks_flink.pipeline.sql.native import native_windows
 from hopsworks_flink.pipeline.state import panes_go_on, state_outcome, state_signature
 
@@ -255,6 +257,22 @@ def test_columns_in_another_order(settings, found):
 
     assert state_outcome(marks("low", "high"), marks("high", "low"))[0] == found
     assert state_outcome(marks("low", "more", "high"), marks("more", "low", "high"))[0] == "keeps"
+
+
+def test_a_derived_text_is_no_char_any_more():
+    """As a key it was one of literals in state, which is none of a STRING."""
+    from hopsworks_flink.pipeline import state
+
+    made = {"tier": {"expression": "CASE WHEN amount > 5 THEN 'gold' ELSE 'base' END", "type": "string"}}
+    group = {**SPEC["feature_groups"][1], "key": ["tier"]}
+    spec = {**SPEC, "source": {**SPEC["source"], "derive": made}, "feature_groups": [group]}
+    pipeline = Pipeline.parse(spec)
+    (view,) = [text for text in views(pipeline, pipeline.feature_groups) if "'gold'" in str(text)]
+    assert "CAST(CASE WHEN" in view
+    assert "'base' END AS STRING) AS `tier`" in view
+    marks = state_signature(pipeline).marks()
+    with mock.patch.object(state, "_TEXTS", 1):
+        assert state_outcome(marks, state_signature(pipeline).marks())[0] == "rewarms"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hopsworks_flink.pipeline.spec.aggregates import COUNTS, PAIRS, Aggregate
 from hopsworks_flink.pipeline.spec.durations import milliseconds
 from hopsworks_flink.pipeline.spec.source import WRITTEN, Join
 from hopsworks_flink.pipeline.sql.events import is_running, needs_coordinates
+from hopsworks_flink.pipeline.types import STRING
 
 Outcome = Literal["keeps", "rewarms", "resets", "refused"]
 
@@ -55,12 +56,13 @@ _STATELESS_GROUP = (
 _STATELESS_AGGREGATE = ("default", "type", "description")
 # What native windows keep of an aggregate, and how: a number that each change of it raises.
 _NATIVE_STATE = 3
-# How sessions stand in the job, SQL's rows for each event, late events and duplicates: numbers that each change of it
-# raises.
+# How sessions stand in the job, SQL's rows for each event, late events, duplicates and derived texts: numbers that each
+# change of it raises.
 _SESSIONS = 2
 _RUNNING = 2
 _LATE = 2
 _DUPLICATES = 2
+_TEXTS = 2
 # These share one accumulator: count, mean and sum of squares (tried: Flink restores one from the other).
 _ACCUMULATOR = dict.fromkeys(("stddev_samp", "stddev_pop", "var_samp", "var_pop"), "deviation")
 # So do these, in Java.
@@ -105,6 +107,8 @@ def state_signature(pipeline: Pipeline) -> StateSignature:
         source["late"] = _LATE
     if pipeline.source.deduplicate:
         source["duplicates"] = _DUPLICATES
+    if any(column.type == STRING for column in pipeline.source.derive.values()):
+        source["texts"] = _TEXTS
     if pipeline.source.join:
         # One after the other: the events of each have the columns of those before.
         source["join"] = [[name, _versions(join)] for name, join in pipeline.source.join.items()]

@@ -49,6 +49,27 @@ LENGTHS = {
         }
     ],
 }
+# A text that is one of literals, in native windows and beside others.
+TEXTS = {
+    **SHORT,
+    "source": {
+        **SHORT["source"],
+        "schema": {**SHORT["source"]["schema"], "shop": "string", "last_shop": "string"},
+        "derive": {"size": {"expression": "CASE WHEN amount > 100 THEN 'large' ELSE 'small' END", "type": "string"}},
+    },
+    "feature_groups": [
+        {
+            "name": "g",
+            "key": ["k"],
+            "window": {"size": "10m", "slide": "1m"},
+            "aggregates": {
+                "least": {"min": "size"},
+                "last": {"last_value": "size"},
+                "named": {"count": "*", "where": "size IN (shop, last_shop)"},
+            },
+        }
+    ],
+}
 # Names of columns that Flink reserves. Not all that there are: planning a job of 700 aggregates takes minutes.
 RESERVED = [
     *("select", "from", "order", "case", "null", "true", "date", "timestamp", "interval"),
@@ -107,12 +128,13 @@ def plans() -> dict[str, str]:
     native = yaml.safe_load(REFERENCE.read_text())
     native["source"] |= {"late": "topic", "refused": "quarantine"}
     native = {**job_of(Pipeline.parse(native), "native"), "graph": True}
+    texts = job_of(Pipeline.parse(TEXTS), "native")
     flink_jobs = REPOSITORY / "flink_jobs"
     done = subprocess.run(
         [flink_jobs / ".venv" / "bin" / "python", "-c", EXPLAIN],
         cwd=flink_jobs,
         env={**os.environ, "JAVA_TOOL_OPTIONS": JAVA_OPTIONS},
-        input=json.dumps([{**reference, "graph": True}, plain, everything, short, lengths, reserved, native]),
+        input=json.dumps([{**reference, "graph": True}, plain, everything, short, lengths, reserved, native, texts]),
         capture_output=True,
         text=True,
         timeout=580,
@@ -120,7 +142,7 @@ def plans() -> dict[str, str]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     names, printed = (
-        ("reference", "plain", "everything", "short", "lengths", "reserved", "native"),
+        ("reference", "plain", "everything", "short", "lengths", "reserved", "native", "texts"),
         done.stdout.split(END),
     )
     graphs = {f"graphs of {name}": text for name, text in zip(names, printed[1::2], strict=True)}
@@ -189,6 +211,10 @@ def test_groups_share_the_scan_and_equal_windows_the_aggregation(plans: dict[str
     assert len(operators(plans["reference"], "Sink")) == 2
     assert len(operators(plans["reference"], "GlobalWindowAggregate")) == 1
     assert len(operators(plans["everything"], "Sink")) == 4
+
+
+def test_native_windows_take_a_text_of_literals(plans: dict[str, str]) -> None:
+    assert "g v1 windows" in plans["texts"]
 
 
 def test_features_on_each_event_look_back_by_event_time(plans: dict[str, str]) -> None:

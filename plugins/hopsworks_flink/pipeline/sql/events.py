@@ -18,7 +18,7 @@ from hopsworks_flink.pipeline.sql.aggregates import (
     condition,
     template_text,
 )
-from hopsworks_flink.pipeline.types import FeatureType, sql_identifier, sql_interval
+from hopsworks_flink.pipeline.types import STRING, FeatureType, sql_identifier, sql_interval
 
 # What is not SQL among a plan's statements: what the class Engine of flink_jobs/java is asked to do.
 Step = dict[str, Any]
@@ -256,6 +256,9 @@ def _derived(source: Source) -> list[str]:
         expression = Expression.parse(column.expression, known)
         level[name] = 1 + max((level[read] for read in expression.columns), default=0)
         text = template_text(expression.cast(column.type).sql("flink"))
+        if column.type == STRING:
+            # One of literals would be CHAR: native windows do not know it, and what is compared with it is cut.
+            text = f"CAST({text} AS STRING)"
         layers.setdefault(level[name], []).append(f"{text} AS {sql_identifier(name)}")
         known[name] = column.type
     return [",\n  ".join(["*", *layers[number]]) for number in sorted(layers)]
