@@ -7,7 +7,7 @@ for going back:
 - between DAG runs: the asset state store (Airflow 3.3) of the asset that stands for the job among the task's outlets or
   inlets; before 3.3 the extra of that asset's last event, readable if the asset is an inlet as well.
 
-Without an asset, only Flink remembers.
+Without an asset, only Flink remembers; and this process, what it has begun itself.
 """
 
 from __future__ import annotations
@@ -152,9 +152,10 @@ class DeploymentRecord:
         self._try = Record.across_tries(self._context, _TRY)
         store = _Event(job_name, self._of_asset("inlet_events")) if self._in_events else store
         self._last, self._healthy = Record(store, f"{job_name}.{_LAST}"), Record(store, f"{job_name}.{_HEALTHY}")
-        growth_store = self._context.get("task_state_store") if self._in_events else store
+        of_task = self._context.get("task_state_store")
+        growth_store = (_Here() if of_task is None else of_task) if self._in_events else store
         self._growth = Record(growth_store, f"{job_name}.{_GROWTH}")
-        #: What this object has begun.
+        #: What this object has begun, until it is stable.
         self.attempt_begun: Attempt | None = None
 
     # --- this task run ---------------------------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class DeploymentRecord:
 
     def unfinished(self) -> Attempt | None:
         """A deployment of this or an earlier task run whose job was never stable."""
-        attempt = self.attempt()
+        attempt = self.attempt() or self.attempt_begun
         if attempt:
             return attempt
         last = self._last.read()
@@ -205,6 +206,7 @@ class DeploymentRecord:
         self._last.write(last)
         self._healthy.write(snapshot)
         self._try.delete()
+        self.attempt_begun = None
         event = self._of_asset("outlet_events")
         if event is not None:
             kept = {_EXTRA: {_LAST: last, _HEALTHY: dict(snapshot)}} if self._in_events else {}
@@ -213,7 +215,7 @@ class DeploymentRecord:
     # --- feature groups that grow ----------------------------------------------------------------------------------
 
     def growth(self) -> Growth | None:
-        """Growth that was begun and not completed, by this or an earlier run (without an asset store: try)."""
+        """Growth that was begun and not completed, by this or an earlier run (without its store: this try)."""
         saved = self._growth.read()
         return Growth.read(saved) if saved else None
 
@@ -244,6 +246,22 @@ class DeploymentRecord:
 def _known(attempt: Attempt, stable: bool) -> KnownDeployment:
     parts = (attempt.path, attempt.watermark, attempt.checkpoints, attempt.marks)
     return KnownDeployment(attempt.job_id, stable, *parts)
+
+
+class _Here:
+    """A store that lasts as long as the object: one deployment has steps that need what another has found out."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        return self._values.get(key)
+
+    def set(self, key: str, value: dict[str, Any]) -> None:
+        self._values[key] = value
+
+    def delete(self, key: str) -> None:
+        self._values.pop(key, None)
 
 
 class _Event:

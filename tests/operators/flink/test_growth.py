@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hopsworks as hopsworks_sdk
@@ -22,9 +23,9 @@ from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.tasks.planning import Deployment, compare
 from tests.support.deaths import Killed, die
-from tests.support.fixtures import task_context
+from tests.support.fixtures import ByAsset, task_context
 from tests.support.flink_stub import FlinkStub, Job
-from tests.support.platform import JOB, SPEC, Platform
+from tests.support.platform import ASSET, JOB, SPEC, Platform
 
 OLD, NEW = ["card", "n"], ["card", "n", "most"]
 
@@ -45,6 +46,43 @@ def test_a_plan_knows_that_a_group_without_windows_that_grows_is_rewarmed(
     planned = compare(str(file), Deployment(state=state))
     assert (planned.state, planned.state_reasons) == ("rewarms", ["rows_1 gets features"])
     assert platform.deploy(state=state)["state"] == "rewarm"
+
+
+@pytest.fixture
+def before_3_3(platform: Platform) -> FlinkStub:
+    """A task has no stores; what was deployed last stands in the event of the job's asset."""
+    platform.deploy()
+    kept = {name: platform.memory.of_asset.get(f"{JOB}.{name}") for name in ("healthy", "last")}
+    event = SimpleNamespace(extra={"deployment": kept})
+    platform.memory.context = lambda: {**task_context(), "inlet_events": ByAsset({ASSET.name: [event]})}  # type: ignore[method-assign]
+    platform.grow()
+    return platform.flink
+
+
+@pytest.mark.parametrize("windows", [{}, {"size": "20m"}])
+def test_groups_grow_where_airflow_keeps_nothing_in_between(
+    platform: Platform, before_3_3: FlinkStub, windows: dict[str, str]
+) -> None:
+    platform.spec["feature_groups"][0]["window"] |= windows
+    result = platform.deploy(inlets=[ASSET])
+    assert platform.features() == [NEW, NEW]
+    assert (result["state"], result["rewarmed_at"]) == ("rewarm", 1_000_000)
+    assert set(result["grown"]) == {"spent_1", "spent_2"}
+    assert "grown" not in platform.deploy(inlets=[ASSET])
+
+
+@pytest.mark.parametrize("step", ["materialization", "new job"])
+def test_a_step_that_fails_there_brings_the_job_back(platform: Platform, before_3_3: FlinkStub, step: str) -> None:
+    first, stop = platform.the_job(), before_3_3._stop
+    if step == "new job":
+        before_3_3.on_run = lambda job: None if job.restored_from else job.end("FAILED")
+    else:
+        platform.fails = True
+        before_3_3._stop = lambda body, job_id: platform.write() or stop(body, job_id)  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match="Rolled back"):
+        platform.deploy(inlets=[ASSET])
+    assert platform.the_job().restored_from == first.savepoint
+    assert platform.the_job().user_config["deployment_hash"] == first.user_config["deployment_hash"]
 
 
 @pytest.mark.parametrize("why", ["compacted", "restore"])

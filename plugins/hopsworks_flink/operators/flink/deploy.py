@@ -150,6 +150,7 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         self.poll_interval = poll_interval
         self.deferrable = deferrable
         self._deployer: Deployer | None = None
+        self._kept: tuple[Context, DeploymentRecord] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Converge, and wait until the job is healthy."""
@@ -239,7 +240,10 @@ class FlinkDeployJobOperator(FlinkPythonJobOperator):
         return None
 
     def _record(self, context: Context, job_name: str) -> DeploymentRecord:
-        return DeploymentRecord(job_name, context, [*self.outlets, *self.inlets])
+        """The same one in all of a try: before Airflow 3.3 nothing else remembers what it has begun."""
+        if self._kept is None or self._kept[0] is not context:
+            self._kept = context, DeploymentRecord(job_name, context, [*self.outlets, *self.inlets])
+        return self._kept[1]
 
     def _how_to_resume(self, job_name: str) -> str:
         call = f"{type(self).__name__}(task_id={self.task_id!r}, job_name={job_name!r}, savepoint_path='{{path}}', …)"
