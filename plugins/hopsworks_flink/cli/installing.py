@@ -207,7 +207,7 @@ def init_for_hopsworks(folder: str, project: str, project_id: int, file: str | N
         if named is not None and not named.startswith(protobuf.CONTENT):
             contents[named] = (path.parent / named).read_bytes()
     for verb in sorted(source.stem for source in _dags().glob("*.py") if source.stem != "pipeline_errors"):
-        more = f', deploy_dag_id="{ids}__deploy"' if verb in ("audit", "supervise") else ""
+        more = f', deploy_dag_id="{ids}__deploy"' if verb in ("audit", "supervise", "undeploy") else ""
         contents[f"{pipeline.name}__{verb}.py"] = _FLAT_DAG.format(
             verb=verb, name=pipeline.name, arguments=f'dag_id="{ids}__{verb}"{more}'
         )

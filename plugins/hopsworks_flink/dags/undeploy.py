@@ -11,8 +11,8 @@ that can be undone. It happens after the job was stopped, and not at all if that
 
 **For good**: remove the pipeline's file afterwards; its DAGs go with it.
 
-**When it fails**: the log of the failed task says what is wrong. Clear it: what is stopped and deleted already is
-passed over.
+**When it fails**: the log of the failed task says what is wrong; while a deployment runs, nothing is stopped. Clear it:
+what is stopped and deleted already is passed over.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from hopsworks_flink.operators.hopsworks import HopsworksDeleteOperator
 from hopsworks_flink.pipeline.spec import Pipeline
 
 
-def undeploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
+def undeploy_dag(pipeline: Pipeline, *, deploy_dag_id: str | None = None, **dag_arguments: Any) -> DAG:
     """The DAG that stops a pipeline's job, and deletes what its form names.
 
+    :param deploy_dag_id: the DAG that deploys the pipeline; None: ``<pipeline>__deploy``.
     :param dag_arguments: of the DAG, over the defaults; ``default_args`` are merged, ``tags`` added.
     """
     groups = [group.full_name for group in pipeline.feature_groups]
@@ -57,7 +58,10 @@ def undeploy_dag(pipeline: Pipeline, **dag_arguments: Any) -> DAG:
     }
     with pipeline_dag(pipeline, "undeploy", __doc__, ["flink"], defaults, dag_arguments) as dag:
         stop_job = FlinkUndeployFeaturePipelineOperator(
-            task_id="stop_streaming_job", job_name=pipeline.job_name, mode="{{ params.mode }}"
+            task_id="stop_streaming_job",
+            job_name=pipeline.job_name,
+            mode="{{ params.mode }}",
+            deploy_dag_id=deploy_dag_id or f"{pipeline.name}__deploy",
         )
         delete = HopsworksDeleteOperator(
             task_id="delete_what_was_named",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSkipException
-from hopsworks_flink.exceptions import HopsworksFlinkError
+from hopsworks_flink.exceptions import FlinkError, HopsworksFlinkError
 
 if TYPE_CHECKING:
     from hopsworks_flink._compat import BaseOperator, Context
@@ -56,4 +56,17 @@ def skip_while_deploying(context: Context, dag_id: str) -> None:
         raise AirflowSkipException(
             f"{number} run(s) of {dag_id} are running or queued: what they leave behind is judged by the next look. "
             "A run that stays queued waits for its DAG to be unpaused."
+        )
+
+
+def refuse_while_deploying(context: Context, dag_id: str) -> None:
+    """Fail the task, which may be tried again, while the DAG that deploys the pipeline runs.
+
+    :raises FlinkError: it runs.
+    """
+    number = context["ti"].get_dr_count(dag_id=dag_id, states=["running"])
+    if number:
+        raise FlinkError(
+            f"{number} run(s) of {dag_id} are running: a deployment takes the end of its job for a failure, and brings "
+            "the job before back. Nothing was stopped. Wait for it, or mark the run as failed, then clear this task."
         )

@@ -164,6 +164,19 @@ def test_a_pipeline_that_was_deployed_again_is_missed_although_no_look_saw_its_j
     assert operator.execute({"ti": runs})["action"] == "redeploy"
 
 
+def test_a_pipeline_is_not_undeployed_while_a_deployment_runs(
+    flink: FlinkStub, runs: Runs, variables: dict[str, str]
+) -> None:
+    """That one takes the end of its job for a failure, and brings the job before back."""
+    job, runs.deploying = streaming(flink), 1
+    with pytest.raises(FlinkError, match=r"1 run.* of cards__deploy are running: .* Nothing was stopped") as raised:
+        undeploy(deploy_dag_id="cards__deploy").execute({"ti": runs})
+    assert not raised.value.permanent
+    assert (runs.asked, variables, flink.running()) == ([("cards__deploy", ["running"])], {}, [job])
+    runs.deploying = 0
+    assert undeploy(deploy_dag_id="cards__deploy").execute({"ti": runs})["action"] == "cancelled"
+
+
 def test_a_look_while_the_job_is_being_ended_does_not_bring_it_back(flink: FlinkStub, runs: Runs) -> None:
     """The look sees the job run; the undeployment ends after it."""
     streaming(flink)
