@@ -155,6 +155,8 @@ class DeploymentRecord:
         of_task = self._context.get("task_state_store")
         growth_store = (_Here() if of_task is None else of_task) if self._in_events else store
         self._growth = Record(growth_store, f"{job_name}.{_GROWTH}")
+        #: Growth whose job this object has seen healthy.
+        self.completed: Growth | None = None
         #: What this object has begun, until it is stable.
         self.attempt_begun: Attempt | None = None
 
@@ -224,8 +226,14 @@ class DeploymentRecord:
         self._growth.write(growth.to_json())
 
     def grown(self) -> None:
-        """All of it is done."""
+        """All of it is done, or nothing of it is wanted any more."""
         self._growth.delete()
+
+    def complete(self) -> None:
+        """The job that the groups grew for is healthy."""
+        self.completed = self.growth()
+        if self.completed is not None:
+            self.grown()
 
     def _of_asset(self, accessor: str) -> Any:
         """What Airflow's accessor of this name has for the asset; None if it has nothing."""

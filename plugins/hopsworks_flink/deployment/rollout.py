@@ -253,6 +253,8 @@ class RolloutSteps:
         desired = self._deployer.desired
         # While the task was deferred the files may have become others: what runs is what was submitted.
         snapshot = desired.snapshot() if desired.hash == result.deployment_hash else {}
+        # First: whoever dies in between leaves a job that runs, and no growth for the next change to be rewarmed from.
+        self._deployer.record.complete()
         self._deployer.record.mark_stable(attempt, snapshot, facts)
 
     # --- a job that is not healthy ---------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from hopsworks_flink.deployment import growth_steps as _growth
 from hopsworks_flink.exceptions import FlinkError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
+from hopsworks_flink.operators.flink import deploy_pipeline
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
@@ -206,6 +207,18 @@ def test_worker_dies_and_the_next_run_completes(
         "spent_2": ["most"],
     }
     assert platform.memory.of_asset.get(f"{JOB}.growth") is None
+
+
+def test_growth_is_over_once_its_job_is_healthy(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies then must not leave the next change to be rewarmed from that moment on."""
+    platform.deploy()
+    platform.grow()
+    with monkeypatch.context() as patch:
+        die(patch, deploy_pipeline, "in_service", False)
+        with pytest.raises(Killed):
+            platform.deploy()
+    platform.spec["source"]["max_disorder"] = "9s"
+    assert platform.deploy()["state"] == "restore"
 
 
 def test_materialization_that_fails_brings_the_job_back(platform: Platform, flink: FlinkStub) -> None:

@@ -206,12 +206,11 @@ class FlinkDeployFeaturePipelineOperator(FlinkDeployJobOperator):
         return self._see_through(steps, deployer, undoing) if undoing else None
 
     def _done(self, result: dict[str, Any], record: DeploymentRecord) -> dict[str, Any]:
-        """The result, once what was remembered for this deployment is not needed any more."""
+        """The result, with what has grown."""
         in_service(self.job_name)
-        growth = record.growth()
+        growth = record.completed
         if growth is None:
             return result
-        record.grown()
         told = {
             name: {"features": features, **growth.materialized.get(name, {})}
             for name, features in growth.groups.items()
