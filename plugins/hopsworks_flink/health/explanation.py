@@ -464,6 +464,9 @@ def same(one: Any, other: Any, kind: FeatureType) -> bool:
         return abs(_moment(one) - _moment(other)) < timedelta(seconds=1)
     if kind.name == "date":
         return _day(one) == _day(other)
+    if isinstance(one, float) or isinstance(other, float):
+        # No value of these types: pandas has made it of a column with nulls, or of a decimal.
+        return float(one) == float(other)
     if kind.is_decimal:
         return Decimal(str(one)) == Decimal(str(other))
     return bool(one == other)
