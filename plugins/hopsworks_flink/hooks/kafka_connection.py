@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from hopsworks_flink.clients.hopsworks.session import HopsworksSession
 
 
-def kafka_connection(conn_id: str) -> dict[str, Any]:
-    """The librdkafka settings in an Airflow connection of the official Kafka provider.
+# Functions that the official provider looks up for its own operators; here they would be texts.
+_FUNCTIONS = ("error_cb", "throttle_cb", "stats_cb", "log_cb", "on_commit")
 
-    :raises ConfigurationError: there is no such connection, or it has no settings.
+
+def kafka_connection(conn_id: str) -> dict[str, Any]:
+    """The librdkafka settings in an Airflow connection of the official Kafka provider, without its functions.
+
+    :raises ConfigurationError: there is no such connection, it has no settings, or a function gives its tokens.
     """
     try:
         settings = BaseHook.get_connection(conn_id).extra_dejson
@@ -27,7 +31,12 @@ def kafka_connection(conn_id: str) -> dict[str, Any]:
     mask_values(settings)
     if not settings.get("bootstrap.servers"):
         raise ConfigurationError(f"connection {conn_id!r}: extra has no 'bootstrap.servers'.")
-    return settings
+    if settings.get("oauth_cb"):
+        raise ConfigurationError(
+            f"connection {conn_id!r}: oauth_cb names a function on this worker, which cannot travel to Flink; a job "
+            "asks for its tokens itself: set sasl.oauthbearer.method=oidc and what belongs to it."
+        )
+    return {name: value for name, value in settings.items() if name not in _FUNCTIONS}
 
 
 def source_kafka(kafka_conn_id: str | None, hopsworks: HopsworksSession | str) -> dict[str, Any]:
