@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import uuid
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from devstack.hopsworks.home.setup import read_api_key
+from hopsworks_flink.clients.hopsworks.rest import async_settings
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksLoginError
 from hopsworks_flink.hooks.flink import FlinkHook
 from hopsworks_flink.hooks.hopsworks import HopsworksHook
@@ -158,6 +160,18 @@ def test_then_the_connection_and_then_the_environment(task: LocalHopsworks, monk
     assert HopsworksHook().settings.api_key == key
     monkeypatch.delenv("AIRFLOW_CONN_HOPSWORKS_DEFAULT")
     assert HopsworksHook().test_connection()[0]
+
+
+def test_a_trigger_reads_the_environment_as_a_task_does(task: LocalHopsworks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "cards__deploy")
+    with pytest.raises(ConfigurationError, match="the API key is missing"):
+        asyncio.run(async_settings("hopsworks_default"))
+    monkeypatch.setenv("HOPSWORKS_API_KEY", read_api_key(task.config))
+    monkeypatch.setenv("HOPSWORKS_PROJECT", "demo")
+    assert asyncio.run(async_settings("hopsworks_default")) == HopsworksHook().settings
+    monkeypatch.delenv("HOPSWORKS_HOST")
+    with pytest.raises(ConfigurationError, match="There is no Airflow connection 'hopsworks_default'"):
+        asyncio.run(async_settings("hopsworks_default"))
 
 
 def test_outside_of_the_platform_nothing_of_it_is_asked(

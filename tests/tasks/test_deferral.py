@@ -122,6 +122,17 @@ def test_what_cannot_be_known_changes_nothing(api: ApiServer, break_it: Any, mon
     assert may_defer(FlinkStopJobOperator(task_id="stop", job_name="x", deferrable=True))
 
 
+def test_a_task_of_the_platform_keeps_its_credential_and_so_its_worker(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = FlinkStopJobOperator(task_id="stop", job_name="x", deferrable=True)
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "cards__deploy")
+    assert may_defer(task)
+    monkeypatch.setenv("AIRFLOW_CTX_DAG_ID", "p_demo_119__cards__deploy")
+    assert not may_defer(task)
+    assert "the triggerer has neither its credential nor its project" in caplog.text
+
+
 def test_nobody_is_asked_by_a_task_that_does_not_defer(api: ApiServer) -> None:
     assert not may_defer(FlinkStopJobOperator(task_id="stop", job_name="x", deferrable=False))
     assert api.asked == []

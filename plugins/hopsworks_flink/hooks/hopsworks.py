@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hopsworks_flink._compat import AirflowNotFoundException, BaseHook, mask_secret
 from hopsworks_flink.clients.hopsworks.certificates import certificate_folder
-from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection, names_address
 from hopsworks_flink.clients.hopsworks.errors import translated, translated_login
 from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksError
@@ -63,7 +63,7 @@ class HopsworksHook(ConnectionForm, BaseHook):
         try:
             connection = self.get_connection(self.hopsworks_conn_id)
         except AirflowNotFoundException as error:
-            if not (os.environ.get("HOPSWORKS_HOST") or os.environ.get("REST_ENDPOINT")):
+            if not names_address(os.environ):
                 raise ConfigurationError(
                     f"There is no Airflow connection {self.hopsworks_conn_id!r}. Create one of type 'hopsworks' with "
                     "host, API key (password) and project."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from hopsworks_flink._compat import conf
+from hopsworks_flink.hooks import platform_task
 from hopsworks_flink.tasks.arguments import as_bool
 
 log = logging.getLogger(__name__)
@@ -13,8 +15,14 @@ _SECONDS = 3.0
 
 
 def may_defer(operator: Any) -> bool:
-    """Whether the operator's ``deferrable`` says so, and a triggerer is there to go on; a warning if none is."""
+    """Whether the operator's ``deferrable`` says so, and a triggerer can go on; a warning if it cannot."""
     if not as_bool(operator.deferrable, "deferrable"):
+        return False
+    if platform_task.project_id(os.environ.get("AIRFLOW_CTX_DAG_ID", "")) is not None:
+        log.warning(
+            "This task waits on its worker and holds a slot there: it is one of the Airflow inside Hopsworks, and the "
+            "triggerer has neither its credential nor its project. Set [operators] default_deferrable = False."
+        )
         return False
     alive, what = triggerer()
     if alive is False:

@@ -69,14 +69,16 @@ class HopsworksConnection:
     ) -> HopsworksConnection:
         """Read Airflow's connection.
 
+        :param connection: None: everything comes from the environment.
         :param environment: ``HOPSWORKS_API_KEY`` is taken from here if the connection has no password, and what
             :meth:`without_key` takes.
         :param extra: its extra, where that was read asynchronously (Airflow's property blocks); None: read it here.
         :raises ConfigurationError: a field is missing or wrong; the text names it.
         """
         settings = cls.without_key(connection, environment, extra)
-        where = f"connection {connection.conn_id!r}"
-        settings = settings.with_key(connection.password or environment.get("HOPSWORKS_API_KEY"), where)
+        where = _where(connection)
+        password = None if connection is None else connection.password
+        settings = settings.with_key(password or environment.get("HOPSWORKS_API_KEY"), where)
         if not settings.project:
             raise ConfigurationError(f"{where}: extra 'project' is missing; give the name of the Hopsworks project.")
         return settings
@@ -94,7 +96,7 @@ class HopsworksConnection:
             ``_HOSTNAME_VERIFICATION``: how strictly a connection is checked, it says itself.
         :raises ConfigurationError: a field is missing or wrong; the text names it.
         """
-        where = "the environment (HOPSWORKS_…)" if connection is None else f"connection {connection.conn_id!r}"
+        where = _where(connection)
         given = connection.extra_dejson if connection is not None and extra is None else extra or {}
         keys = ("project", "hostname_verification", "trust_store_path") if connection is None else ("project",)
         named = {key: environment.get(f"HOPSWORKS_{key.upper()}") for key in keys}
@@ -108,6 +110,15 @@ class HopsworksConnection:
             hostname_verification=flag(filled, "hostname_verification", True, where),
             trust_store_path=_text(filled, "trust_store_path", where) or None,
         )
+
+
+def _where(connection: Any) -> str:
+    return "the environment (HOPSWORKS_…)" if connection is None else f"connection {connection.conn_id!r}"
+
+
+def names_address(environment: Mapping[str, str]) -> bool:
+    """Whether the environment says where Hopsworks is, so that no connection is needed."""
+    return bool(environment.get("HOPSWORKS_HOST") or environment.get("REST_ENDPOINT"))
 
 
 def _address(connection: Any, environment: Mapping[str, str], where: str) -> tuple[str, int]:

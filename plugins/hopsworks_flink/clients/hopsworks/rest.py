@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hopsworks_flink._compat import AirflowNotFoundException, get_async_connection, get_async_extra_dejson
 from hopsworks_flink.clients.addresses import segment
-from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection
+from hopsworks_flink.clients.hopsworks.connection import HopsworksConnection, names_address
 from hopsworks_flink.clients.hopsworks.executions import Execution, ExecutionWatch
 from hopsworks_flink.clients.retry import ask
 from hopsworks_flink.clients.tls import tls_context
@@ -38,15 +38,17 @@ _UNKNOWN_PROJECT = 150004
 
 
 async def async_settings(hopsworks_conn_id: str) -> HopsworksConnection:
-    """An Airflow connection of type ``hopsworks``, read and checked on the event loop.
+    """An Airflow connection of type ``hopsworks``, read and checked on the event loop; without one, the environment.
 
     :raises ConfigurationError: it does not exist or a field of it is wrong.
     """
     try:
         connection = await get_async_connection(hopsworks_conn_id)
     except AirflowNotFoundException as error:
-        raise ConfigurationError(f"There is no Airflow connection {hopsworks_conn_id!r}.") from error
-    extra = await get_async_extra_dejson(connection)
+        if not names_address(os.environ):
+            raise ConfigurationError(f"There is no Airflow connection {hopsworks_conn_id!r}.") from error
+        connection = None
+    extra = None if connection is None else await get_async_extra_dejson(connection)
     settings = HopsworksConnection.from_airflow(connection, os.environ, extra)
     # Reads files: not on the event loop. The client finds it made.
     await asyncio.to_thread(tls_context, settings.verify, "trust_store_path")
