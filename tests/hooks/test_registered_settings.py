@@ -16,7 +16,7 @@ from tests.support.hopsworks_server import LocalHopsworks
 
 SETTINGS: dict[str, Any] = {
     "description": "What cards have spent",
-    "tags": {"owner": "risk", "pii": {"level": 2, "fields": ["card"]}, "tier": 1},
+    "tags": {"owner": "risk", "pii": {"level": 2, "fields": ["card"]}, "tier": 1, "release": "1.0"},
     "parents": ["payments_1"],
     "partition_key": ["day"],
     "time_travel_format": "HUDI",

@@ -441,8 +441,13 @@ def plain_value(value: Any) -> Any:
 
 
 def _tag_value(value: Any) -> Any:
-    """As the SDK sends it with a new group: it makes JSON of mappings only."""
-    return value if isinstance(value, (str, dict)) else json.dumps(value)
+    """As the SDK sends it with a new group: it makes JSON of mappings only, and texts are read as JSON."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return value if isinstance(value, dict) else json.dumps(value)
 
 
 def _sdk_feature(feature: Mapping[str, Any]) -> Any:
