@@ -171,7 +171,11 @@ class Stack:
             socket_path(self.config).unlink(missing_ok=True)
             forget(home)
             if wipe:
-                shutil.rmtree(home)
+                folder = home.resolve()
+                shutil.rmtree(folder)
+                if home.is_symlink():
+                    # To another disk, and the next stack goes there as well.
+                    folder.mkdir()
 
     def status(self) -> list[PartStatus]:
         """Every part as it is now; each running one is asked for its health."""

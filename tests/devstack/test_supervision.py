@@ -134,6 +134,15 @@ def test_a_stack_that_never_ran_is_wiped(tmp_path: Path, monkeypatch) -> None:
     assert not home.exists()
 
 
+def test_a_home_that_is_a_link_to_another_disk_is_emptied(tmp_path: Path, monkeypatch) -> None:
+    disk, home = tmp_path / "disk", tmp_path / "home"
+    (disk / "hopsworks").mkdir(parents=True)
+    home.symlink_to(disk)
+    monkeypatch.setenv("DEVSTACK_HOME", str(home))
+    assert main(["down", "--wipe"]) == 0
+    assert list(home.iterdir()) == []
+
+
 @pytest.mark.parametrize(("name", "value"), [("PORT_BASE", "abc"), ("TASK_SLOTS", "0"), ("KAFKA_SECURITY", "ssl")])
 def test_a_wrong_setting_is_named(monkeypatch, capsys, name: str, value: str) -> None:
     monkeypatch.setenv(f"DEVSTACK_{name}", value)
