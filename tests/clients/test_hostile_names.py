@@ -139,6 +139,13 @@ def test_an_address_is_a_plain_one_or_refused(host: str, port: int | None) -> No
         assert not set(url) & set(string.whitespace + "\0\\\"'`<>")
 
 
+def test_an_address_of_ipv6_keeps_its_brackets() -> None:
+    connection = Connection(host="https://[::1]:8443", password="k" * 20, extra_dejson={"project": "demo"})
+    found = HopsworksConnection.from_airflow(connection, {})
+    # The SDK puts host and port together in the same way.
+    assert (found.host, found.port, found.url) == ("[::1]", 8443, "https://[::1]:8443")
+
+
 @FAST
 @given(value=NASTY, password=NASTY.map("pa55word{}".format))
 def test_kafka_settings_stay_values_of_their_options(value: str, password: str) -> None:

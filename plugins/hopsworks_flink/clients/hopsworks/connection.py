@@ -140,7 +140,8 @@ def _checked(host: str, given_port: int | None, where: str) -> tuple[str, int]:
     port = parts.port or given_port or 443
     if not 0 < port < 65536:
         raise ConfigurationError(f"{where}: port {port} must be between 1 and 65535.")
-    return str(parts.hostname), port
+    name = str(parts.hostname)
+    return f"[{name}]" if ":" in name else name, port
 
 
 def _text(extra: dict[str, Any], key: str, where: str) -> str:
