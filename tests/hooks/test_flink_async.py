@@ -6,8 +6,12 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +189,46 @@ def test_facts_are_the_same(flink: FlinkStub, ask: Ask) -> None:
     assert ask("find_job", "ab" * 16) is ask("job_state", "ab" * 16) is None
     assert ask("job_state", job.job_id) == "RUNNING"
     assert ask("answer", job_facts(None, "ab" * 16, 1.0)).state == "NOT_FOUND"
+
+
+@contextmanager
+def proxy(monkeypatch: pytest.MonkeyPatch, status: int, header: str, value: str) -> Iterator[None]:
+    """What stands in front of Flink, and answers everything alike; it is the connection's host."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header(header, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        set_connection(monkeypatch, "flink_default", conn_type="flink", host=address, login="me", password="hidden-pw")
+        yield
+        server.shutdown()
+
+
+@both
+def test_a_certificate_behind_a_redirect_is_checked(
+    secure: FlinkStub, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    behind = proxy(monkeypatch, 302, "Location", f"{secure.url}/config")
+    with behind, pytest.raises(FlinkConnectionError, match="is not accepted"):
+        ask("config")
+    assert secure.requests == []
+
+
+@both
+def test_a_proxy_does_not_say_how_long_a_worker_hangs(monkeypatch: pytest.MonkeyPatch, brisk: None, ask: Ask) -> None:
+    begun = time.monotonic()
+    with proxy(monkeypatch, 503, "Retry-After", "3"), pytest.raises(FlinkApiError, match="answered 503"):
+        ask("config")
+    assert time.monotonic() - begun < 3
 
 
 def test_missing_connection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

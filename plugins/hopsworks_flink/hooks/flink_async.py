@@ -35,9 +35,8 @@ class AsyncFlinkHook:
         :raises FlinkConnectionError: Hopsworks does not answer, or its cluster does not run.
         """
         settings = self._settings or await self._read()
-        https = settings.url.startswith("https:")
-        verify = effective_verify(settings.verify)
-        tls = await asyncio.to_thread(tls_context, verify, "ca_path") if https else None
+        # Also for http: a proxy may send the client on to https. It is read once, and not on the event loop.
+        tls = await asyncio.to_thread(tls_context, effective_verify(settings.verify), "ca_path")
         self.client = AsyncFlinkRestClient(settings.url, auth=settings.auth, tls=tls)
         return self
 

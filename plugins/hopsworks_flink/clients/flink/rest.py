@@ -63,7 +63,8 @@ class FlinkRestClient(FlinkCalls):
             status_forcelist=sorted(UNAVAILABLE),
             allowed_methods=frozenset({"GET"}),
             raise_on_status=False,
-            respect_retry_after_header=True,
+            # A proxy under maintenance may say an hour, for which nothing could end the wait.
+            respect_retry_after_header=False,
         )
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))

@@ -32,15 +32,14 @@ class AsyncFlinkRestClient(FlinkCalls):
 
     :param base_url: e.g. ``http://jobmanager:8081``; a path is kept.
     :param auth: user and password for HTTP basic authentication, or what signs each request.
-    :param tls: TLS settings; needed for https only.
+    :param tls: TLS settings.
     """
 
-    def __init__(self, base_url: str, *, auth: Auth | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, base_url: str, *, auth: Auth | None = None, tls: ssl.SSLContext) -> None:
         self.base_url = base_url.rstrip("/")
         self._http = httpx.AsyncClient(
             auth=auth,
-            # Without https no certificates are needed, and loading them would hold up everybody else in the loop.
-            verify=tls if tls is not None else False,
+            verify=tls,
             timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
             follow_redirects=True,
         )
