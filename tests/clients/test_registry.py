@@ -50,6 +50,20 @@ def test_schemas_of_a_connection(registry: RegistryStub, monkeypatch: pytest.Mon
 
 
 @pytest.mark.airflow
+def test_the_hosts_entry_in_a_netrc_is_not_the_connections(
+    registry: RegistryStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for extra, sent in ({"token": "t0ken"}, "Bearer t0ken"), ({}, None):
+        set_connection(monkeypatch, "readings", conn_type="http", host=registry.url, extra=extra)
+        schemas = schemas_of(Pipeline.parse(SPEC).source)
+        assert schemas is not None
+        assert schemas(3) == SCHEMA
+        assert registry.requests[-1][1] == sent
+
+
+@pytest.mark.airflow
 def test_what_a_job_gets(registry: RegistryStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("-----BEGIN CERTIFICATE-----\n")

@@ -8,6 +8,7 @@ import ipaddress
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,6 +106,23 @@ def test_certificate_of_the_connection(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
     assert ask("config")["flink-version"]
     assert secure.requests[0].headers["Authorization"] == "Basic bWU6aGlkZGVuLXB3"
+
+
+@both
+def test_a_password_of_any_letters(flink: FlinkStub, monkeypatch: pytest.MonkeyPatch, ask: Ask) -> None:
+    set_connection(monkeypatch, "flink_default", conn_type="flink", host=flink.url, login="zoë", password="10€")
+    assert ask("config")["flink-version"]
+    assert flink.requests[0].headers["Authorization"] == f"Basic {b64encode('zoë:10€'.encode()).decode()}"
+
+
+@both
+def test_who_asks_is_the_connections_word(
+    flink: FlinkStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Ask
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert ask("config")["flink-version"]
+    assert "Authorization" not in flink.requests[0].headers
 
 
 @both

@@ -89,10 +89,15 @@ def schema_of(registry: RegistryConnection, number: int) -> Any:
     """
     import requests
 
-    headers = {"Authorization": registry.authorization} if registry.authorization else {}
+    def sign(request: Any) -> Any:
+        if registry.authorization:
+            request.headers["Authorization"] = registry.authorization
+        return request
+
     try:
+        # Not as a header, in whose place requests puts what a ~/.netrc has for the host.
         answer = requests.get(
-            f"{registry.url}/schemas/ids/{number}", headers=headers, verify=registry.ca_path or True, timeout=_SECONDS
+            f"{registry.url}/schemas/ids/{number}", auth=sign, verify=registry.ca_path or True, timeout=_SECONDS
         )
         if answer.status_code == 404:
             return None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 from urllib3.util.retry import Retry
 
 from hopsworks_flink.clients.addresses import segment
@@ -54,7 +55,11 @@ class FlinkRestClient(FlinkCalls):
     def __init__(self, base_url: str, *, auth: Auth | None = None, verify: bool | str = True) -> None:
         self.base_url = base_url.rstrip("/")
         self._session = requests.Session()
-        self._session.auth = auth
+        if isinstance(auth, tuple):
+            # As everybody does it today; of texts requests makes Latin-1.
+            auth = HTTPBasicAuth(*(part.encode() for part in auth))
+        # Without any, requests would take what a ~/.netrc has for the host.
+        self._session.auth = auth or (lambda request: request)
         self._verify = effective_verify(verify)
         # Only GET is repeated blindly. A JobManager that restarts answers 503, one behind a proxy 502 or 504.
         retry = Retry(
