@@ -101,3 +101,19 @@ def test_another_project_within_a_session_is_refused(
         with pytest.raises(HopsworksError, match=r"'other': this process is logged in to project 'demo'"):
             HopsworksHook("other").session().__enter__()
         assert outer.platform_version()
+
+
+def test_numbers_beside_nulls_stay_whole(hopsworks: LocalHopsworks) -> None:
+    features = [
+        {"name": "card", "type": "string"},
+        {"name": "n", "type": "bigint"},
+        {"name": "at", "type": "timestamp"},
+    ]
+    with HopsworksHook().session() as session:
+        settings = {"primary_key": ["card", "at"], "time_travel_format": "NONE"}
+        group, _ = session.create_feature_group(name="spent", version=1, features=features, **settings)
+        with hopsworks.context.online.transaction() as tx:
+            for at, n in (("2025-03-01 12:00:00", 3), ("2025-03-01 12:01:00", None)):
+                tx.execute("INSERT INTO spent_1 (card, n, at) VALUES ('a', ?, ?)", (n, at))
+        assert [repr(row["n"]) for row in session.online_sample(group, 2)] == ["3", "None"]
+        assert [repr(row["n"]) for row in session.rows_of(group, {"card": "a"}, online=True)] == ["3", "None"]

@@ -223,7 +223,7 @@ def _group(session: Callable[[], HopsworksSession], group: FeatureGroup, rows: i
     found: dict[str, Any] = {"url": session().feature_group_url(registered)}
     if rows > 0 and group.online:
         found["sample"] = [
-            {name: str(value)[:_LONGEST_VALUE] for name, value in row.items()}
+            {name: "null" if value is None else str(value)[:_LONGEST_VALUE] for name, value in row.items()}
             for row in session().online_sample(registered, rows)
         ]
     return found

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hopsworks_flink.pipeline.plan import FeatureGroupRef
 
 _FEATURE_GROUP_EXISTS = 270089
+_INTEGERS = frozenset({"tinyint", "smallint", "int", "bigint"})
 _PEM_FILES = {
     "ssl.ca.location": "ssl.ca.pem",
     "ssl.certificate.location": "ssl.certificate.pem",
@@ -333,7 +334,7 @@ class HopsworksSession:
         return event_time.read(rows.iloc[0, 0]) if len(rows) else None
 
     def online_sample(self, group: Any, rows: int) -> list[dict[str, Any]]:
-        """So many online rows, whichever the store gives first: feature -> value."""
+        """So many online rows, whichever the store gives first: feature -> value, as of `rows_of`."""
         from sqlalchemy.exc import SQLAlchemyError
 
         with translated(f"read feature group {group.name!r} online"), quiet():
@@ -341,7 +342,7 @@ class HopsworksSession:
                 found = group.select_all().limit(rows).read(online=True)
             except SQLAlchemyError as error:
                 raise HopsworksConnectionError(f"The online store does not answer: {type(error).__name__}.") from error
-        return found.to_dict("records")
+        return _plain_rows(group, found)
 
     def rows_of(
         self, group: Any, key: Mapping[str, Any], *, online: bool, within: tuple[EventTime, float, float] | None = None
@@ -371,7 +372,7 @@ class HopsworksSession:
             except (SQLAlchemyError, ArrowException, FeatureStoreException) as error:
                 text = f"The {store} store does not answer: {type(error).__name__}."
                 raise HopsworksConnectionError(text) from error
-        return [{name: plain_value(value) for name, value in row.items()} for row in found.to_dict("records")]
+        return _plain_rows(group, found)
 
     def create_online_ingestion(self, group: Any) -> int:
         """Register an online ingestion of unknown length; the stream's records carry its id."""
@@ -424,6 +425,17 @@ class HopsworksSession:
             raise
         except KafkaError as error:
             raise HopsworksConnectionError(f"The broker of topic {topic!r} does not answer: {error}") from error
+
+
+def _plain_rows(group: Any, found: Any) -> list[dict[str, Any]]:
+    rows = [{name: plain_value(value) for name, value in row.items()} for row in found.to_dict("records")]
+    for feature in group.columns:
+        if str(feature.type).lower() in _INTEGERS:
+            for row in rows:
+                # Of a column with nulls pandas makes doubles.
+                if isinstance(value := row.get(feature.name), float):
+                    row[feature.name] = int(value)
+    return rows
 
 
 def plain_value(value: Any) -> Any:
