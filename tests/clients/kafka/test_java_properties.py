@@ -115,3 +115,9 @@ def test_the_fingerprint_tells_renewed_credentials_and_no_secret(conf, changes, 
 def test_without_credentials_there_is_no_fingerprint():
     assert credentials_fingerprint({"bootstrap.servers": "a:1"}, {"bootstrap.servers": "b:1"}) == ""
     assert credentials_fingerprint({"bootstrap.servers": "a:1"}, TLS) == credentials_fingerprint(TLS)
+
+
+def test_the_well_known_authorities_may_be_named() -> None:
+    # To librdkafka no path, but: look where systems have theirs. Flink's client has those of its JVM.
+    conf = {"bootstrap.servers": "k:9093", "security.protocol": "SSL", "ssl.ca.location": "probe"}
+    assert java_client_properties(conf) == {"bootstrap.servers": "k:9093", "security.protocol": "SSL"}

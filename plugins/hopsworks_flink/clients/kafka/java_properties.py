@@ -111,7 +111,8 @@ def _pem_stores(conf: Mapping[str, Any]) -> dict[str, str]:
 
 def _read(conf: Mapping[str, Any], setting: str) -> str | None:
     path = conf.get(setting)
-    if not path:
+    if not path or (setting, path) == ("ssl.ca.location", "probe"):
+        # "probe": the well-known authorities, as without one.
         return None
     try:
         return Path(path).read_text(encoding="ascii")
