@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import zipfile
 from typing import Any
 
 import pytest
 
 from devstack.jars import CONNECTOR_JARS
+from hopsworks_flink.clients.kafka.client import KafkaClient
 from hopsworks_flink.clients.kafka.java_properties import credentials_fingerprint, java_client_properties
-from hopsworks_flink.exceptions import PipelineError
+from hopsworks_flink.exceptions import KafkaSecurityError, PipelineError
 from hopsworks_flink.pipeline.plan import secret_values
 
 CONF = {
@@ -51,6 +53,27 @@ def test_its_secret_is_cut_out_of_errors() -> None:
     assert "https://login.example/token" not in hidden
     other = {**CONF, "sasl.oauthbearer.client.id": "other"}
     assert len({credentials_fingerprint(CONF), credentials_fingerprint(other)}) == 2
+
+
+def test_a_provider_that_gives_no_token_is_not_a_broker_that_refuses_the_login() -> None:
+    with socket.socket() as broker:
+        broker.bind(("127.0.0.1", 0))
+        broker.listen()
+        where = {"bootstrap.servers": f"127.0.0.1:{broker.getsockname()[1]}", "security.protocol": "SASL_PLAINTEXT"}
+        client = KafkaClient({**CONF, **where, "sasl.oauthbearer.token.endpoint.url": "http://127.0.0.1:1/token"})
+        with pytest.raises(
+            KafkaSecurityError, match=r"no token to log in with: Failed to connect to .*\. Check"
+        ) as caught:
+            client.topics(1.5)
+    # The provider may be back in a moment.
+    assert not caught.value.permanent
+
+
+def test_who_is_refused_is_the_client_of_the_provider() -> None:
+    client = KafkaClient(CONF)
+    client._reasons.append('SASL authentication error: {"status":"invalid_token"}')
+    with pytest.raises(KafkaSecurityError, match=r"the login of 'features' with OAUTHBEARER\. Check sasl\.oauthbearer"):
+        client._raise_if_distrusted()
 
 
 @pytest.mark.parametrize(

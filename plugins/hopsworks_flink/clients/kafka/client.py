@@ -15,6 +15,7 @@ _STEP_SECONDS = 1.0
 _DIAGNOSIS_SECONDS = 5.0
 _PRODUCE_SECONDS = 30.0
 _VERIFICATION_FAILED = "certificate verify failed"
+_NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token"  # noqa: S105 - words of librdkafka
 
 
 class KafkaClient:
@@ -95,11 +96,22 @@ class KafkaClient:
                     f"{at} refuses the client's certificate ({_alert(reason)}). Give one that its CA has signed, with "
                     "its key (ssl.certificate.location or .pem, ssl.key.location or .pem)."
                 )
+            if _NO_TOKEN in reason:
+                # The broker was not even asked. The provider may answer in a moment.
+                error = KafkaSecurityError(
+                    f"{at}: there is no token to log in with: {reason.partition(_NO_TOKEN)[2].strip(': ')}. Check "
+                    "sasl.oauthbearer.*, and whether the provider at its token.endpoint.url can be reached."
+                )
+                error.permanent = False
+                raise error
             if "SASL" in reason:
+                conf = self._conf
+                mechanism = str(conf.get("sasl.mechanism") or conf.get("sasl.mechanisms"))
+                by_token = mechanism.upper() == "OAUTHBEARER"
+                user = conf.get("sasl.oauthbearer.client.id" if by_token else "sasl.username")
+                settings = "sasl.oauthbearer.*" if by_token else "sasl.username, sasl.password"
                 raise KafkaSecurityError(
-                    f"{at} refuses the login of {self._conf.get('sasl.username')!r} with "
-                    f"{self._conf.get('sasl.mechanism') or self._conf.get('sasl.mechanisms')}. Check sasl.username, "
-                    "sasl.password and sasl.mechanism."
+                    f"{at} refuses the login of {user!r} with {mechanism}. Check {settings} and sasl.mechanism."
                 )
             if "connecting to a PLAINTEXT broker listener" in reason:
                 raise KafkaSecurityError(f"{at} does not speak TLS there: check the port and security.protocol.")
