@@ -40,3 +40,23 @@ def test_the_id_of_a_topic_can_be_a_mark_of_a_job() -> None:
     for text in ids:
         (made,) = job_configuration("j", {}, topic_marks({"orders": text})).items() - {("pipeline.name", "j")}
         assert made[1] == f"topic_id.orders:{text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "kept", "same"),
+    [
+        # As a broker shows what it was given so.
+        ("cleanup.policy", "compact, delete", "compact,delete", True),
+        ("cleanup.policy", "delete,compact", "compact,delete", True),
+        ("cleanup.policy", "delete", "compact,delete", False),
+        ("min.cleanable.dirty.ratio", "0.50", "0.5", True),
+        ("min.cleanable.dirty.ratio", "0.50", "0.05", False),
+        ("unclean.leader.election.enable", "True", "true", True),
+        ("retention.ms", "0600000", "600000", True),
+        ("retention.ms", "9007199254740993", "9007199254740992", False),
+        ("retention.ms", "600000", "6000000", False),
+    ],
+)
+def test_a_setting_in_another_spelling_is_no_difference(name: str, asked: str, kept: str, same: bool) -> None:
+    found = compare(Topic("t", 1, None, {name: asked}), Topic("t", 1, 1, {name: kept}))
+    assert (found.config, found.differences == ()) == ({} if same else {name: asked}, same)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from hopsworks_flink.clients.kafka.client import KafkaClient
@@ -55,10 +56,22 @@ def compare(wanted: Topic, existing: Topic) -> TopicChanges:
         text = f"its replication is {existing.replication}, wanted {wanted.replication}"
         differences.append(text)
         impossible.append(f"{text}, which takes a reassignment of its partitions")
-    config = {key: value for key, value in wanted.config.items() if existing.config.get(key) != value}
+    config = {key: value for key, value in wanted.config.items() if _plain(existing.config.get(key)) != _plain(value)}
     for key, value in sorted(config.items()):
         differences.append(f"{key} is {existing.config.get(key)!r}, wanted {value!r}")
     return TopicChanges(grown, config, tuple(impossible), tuple(differences))
+
+
+def _plain(value: str | None) -> list[Any]:
+    """A setting's value in one spelling: a broker shows what it has understood, not what it was given."""
+
+    def part(text: str) -> Any:
+        try:
+            return Decimal(text)
+        except InvalidOperation:
+            return text.lower()
+
+    return sorted((part(text.strip()) for text in (value or "").split(",")), key=str)
 
 
 class KafkaTopics:
