@@ -13,6 +13,7 @@ import pytest
 
 from hopsworks_flink._compat import AirflowFailException, AirflowSensorTimeout
 from hopsworks_flink.clients.hopsworks.event_time import EventTime
+from hopsworks_flink.clients.hopsworks.rest import HopsworksRest
 from hopsworks_flink.exceptions import ConfigurationError, HopsworksConnectionError, HopsworksError
 from hopsworks_flink.sensors.hopsworks import FeatureFreshnessSensor, HopsworksExecutionSensor
 from tests.support.airflow_names import AirflowSkipException, TaskDeferred
@@ -70,6 +71,22 @@ def test_failed_and_unknown_executions_fail_at_once(hopsworks: LocalHopsworks) -
 
 def test_absent_server_is_not_yet(asleep: LocalHopsworks) -> None:
     assert not sensor(1).poke(task_context()).is_done
+
+
+def test_a_server_that_is_away_when_a_deferrable_wait_begins_is_not_yet(
+    hopsworks: LocalHopsworks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, waiting = hopsworks.start_execution(), sensor(1, deferrable=True)
+    hopsworks.end(number)
+    waiting.execution_id, look, away = number, HopsworksRest.project_id, [True, True]
+
+    def first_away(api: HopsworksRest) -> int:
+        if away and away.pop():
+            raise HopsworksConnectionError("away")
+        return look(api)
+
+    monkeypatch.setattr(HopsworksRest, "project_id", first_away)
+    assert waiting.execute(task_context())["execution_id"] == number
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hopsworks_flink._compat import (
     PokeReturnValue,
     conf,
 )
-from hopsworks_flink.exceptions import HopsworksFlinkError
+from hopsworks_flink.exceptions import HopsworksConnectionError, HopsworksFlinkError
 from hopsworks_flink.tasks.context import task_errors
 from hopsworks_flink.tasks.deferral import may_defer
 
@@ -55,6 +55,7 @@ class DeferrableSensor(BaseSensorOperator):
         """The trigger that goes on waiting after the first look.
 
         :param deadline: epoch seconds.
+        :raises HopsworksConnectionError: the first look did not come through, and it takes what that would have told.
         """
 
     def execute(self, context: Context) -> Any:
@@ -73,8 +74,13 @@ class DeferrableSensor(BaseSensorOperator):
             raise
         if first.is_done:
             return first.xcom_value
+        try:
+            trigger = self.make_trigger(deadline)
+        except HopsworksConnectionError as error:
+            self.log.warning("%s This task waits on its worker and holds a slot there.", error)
+            return super().execute(context)
         limit = timedelta(seconds=self.timeout) + _BACKSTOP
-        return self.defer(trigger=self.make_trigger(deadline), method_name="execute_complete", timeout=limit)
+        return self.defer(trigger=trigger, method_name="execute_complete", timeout=limit)
 
     @abstractmethod
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
