@@ -84,6 +84,8 @@ def test_sasl_names_the_login_module_that_flinks_connector_carries():
         ({**TLS, "ssl.key.pem": "-----BEGIN RSA PRIVATE KEY-----"}, "openssl pkcs8 -topk8"),
         ({**TLS, "ssl.keystore.location": "/keys.p12"}, r"ssl\.keystore\.location cannot travel"),
         ({**TLS, "enable.ssl.certificate.verification": "false"}, "give the CA's certificate"),
+        ({**TLS, "enable.ssl.certificate.verification": "f"}, "give the CA's certificate"),
+        ({**TLS, "enable.ssl.certificate.verification": 0}, "give the CA's certificate"),
         ({**SASL, "sasl.password": 'x"\n; evil="'}, "must not hold line breaks"),
         ({**SASL, "sasl.username": "me\0"}, "must not hold line breaks"),
     ],
@@ -121,3 +123,10 @@ def test_the_well_known_authorities_may_be_named() -> None:
     # To librdkafka no path, but: look where systems have theirs. Flink's client has those of its JVM.
     conf = {"bootstrap.servers": "k:9093", "security.protocol": "SSL", "ssl.ca.location": "probe"}
     assert java_client_properties(conf) == {"bootstrap.servers": "k:9093", "security.protocol": "SSL"}
+
+
+@pytest.mark.parametrize("word", ["none", "NONE"])
+def test_names_that_are_not_checked(word: str) -> None:
+    # In librdkafka's words letters of any size count; Java knows an empty text, and fails for all it does not know.
+    conf = {"bootstrap.servers": "k:9093", "security.protocol": "SSL", "ssl.endpoint.identification.algorithm": word}
+    assert java_client_properties(conf)["ssl.endpoint.identification.algorithm"] == ""

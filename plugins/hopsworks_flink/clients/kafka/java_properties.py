@@ -47,7 +47,7 @@ def java_client_properties(conf: Mapping[str, Any]) -> dict[str, str]:
         )
     result = {name: str(conf[name]) for name in _SAME if conf.get(name) is not None}
     result["security.protocol"] = protocol
-    if result.get("ssl.endpoint.identification.algorithm") == "none":
+    if result.get("ssl.endpoint.identification.algorithm", "").lower() == "none":
         # The Java client takes an empty text for librdkafka's "none".
         result["ssl.endpoint.identification.algorithm"] = ""
     if protocol.endswith("SSL"):
@@ -83,7 +83,7 @@ def _pem_stores(conf: Mapping[str, Any]) -> dict[str, str]:
             "Kafka ssl.keystore.location cannot travel to Flink; give certificate and key as PEM "
             "(ssl.certificate.location, ssl.key.location)"
         )
-    if str(conf.get("enable.ssl.certificate.verification", "true")).lower() == "false":
+    if str(conf.get("enable.ssl.certificate.verification", "true")).lower() in ("false", "f", "0"):
         raise PipelineError(
             "Kafka enable.ssl.certificate.verification=false has no counterpart in Flink's client; give the CA's "
             "certificate (ssl.ca.location)"
