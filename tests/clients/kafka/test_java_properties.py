@@ -104,6 +104,7 @@ def test_what_cannot_be_translated_is_refused(conf, message):
         (TLS, {"bootstrap.servers": "b:1"}, False),
         (TLS, {"security.protocol": "PLAINTEXT"}, True),
         (SASL, {"sasl.username": "you"}, True),
+        (SASL, {"sasl.mechanism": "PLAIN"}, True),
         # Nothing may be told about a password, not even that it is another one.
         (SASL, {"sasl.password": "other"}, False),
     ],

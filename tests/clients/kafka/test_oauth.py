@@ -51,8 +51,11 @@ def test_its_secret_is_cut_out_of_errors() -> None:
     hidden = secret_values([found])
     assert "very-secret" in hidden
     assert "https://login.example/token" not in hidden
-    other = {**CONF, "sasl.oauthbearer.client.id": "other"}
-    assert len({credentials_fingerprint(CONF), credentials_fingerprint(other)}) == 2
+    for changed in ("client.id", "scope", "extensions", "token.endpoint.url"):
+        name = f"sasl.oauthbearer.{changed}"
+        assert credentials_fingerprint({**CONF, name: f"{CONF[name]}a"}) != credentials_fingerprint(CONF)
+    renewed = {**CONF, "sasl.oauthbearer.client.secret": "another"}
+    assert credentials_fingerprint(renewed) == credentials_fingerprint(CONF)
 
 
 def test_a_provider_that_gives_no_token_is_not_a_broker_that_refuses_the_login() -> None:

@@ -25,6 +25,14 @@ _PEM = {
     "ssl.key": "ssl.keystore.key",
 }
 _CERTIFICATES = ("ssl.truststore.certificates", "ssl.keystore.certificate.chain")
+# Of a login what is no secret.
+_WHO = (
+    "sasl.username",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.token.endpoint.url",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.extensions",
+)
 _SAME = ("bootstrap.servers", "client.id", "ssl.endpoint.identification.algorithm")
 
 
@@ -60,8 +68,8 @@ def java_client_properties(conf: Mapping[str, Any]) -> dict[str, str]:
 def credentials_fingerprint(*confs: Mapping[str, Any], others: Sequence[str] = ()) -> str:
     """A fingerprint of credentials that holds no secret: 16 hex digits.
 
-    Certificates, user names and protocols count; keys and passwords do not. Empty where nothing is secured, and there
-    is nothing else.
+    Certificates, user names, protocols, mechanisms and where tokens come from count; keys and passwords do not. Empty
+    where nothing is secured, and there is nothing else.
 
     :param confs: librdkafka configurations.
     :param others: what else a job that runs would not notice, and may be shown: a registry's user, a broker's address.
@@ -71,9 +79,8 @@ def credentials_fingerprint(*confs: Mapping[str, Any], others: Sequence[str] = (
     for conf in confs:
         properties = java_client_properties(conf)
         if properties["security.protocol"] != "PLAINTEXT":
-            public = [properties.get(name, "") for name in ("security.protocol", *_CERTIFICATES)]
-            user = conf.get("sasl.username") or conf.get("sasl.oauthbearer.client.id") or ""
-            shown.append([*public, str(user)])
+            public = [properties.get(name, "") for name in ("security.protocol", "sasl.mechanism", *_CERTIFICATES)]
+            shown.append([*public, *(str(conf.get(name) or "") for name in _WHO)])
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16] if shown else ""
 
 
