@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import Producer
 
-from hopsworks_flink.clients.kafka.client import KafkaClient
+from hopsworks_flink.clients.kafka.client import KafkaClient, produce
 from hopsworks_flink.clients.kafka.reading import read_committed
 from hopsworks_flink.exceptions import ConfigurationError, KafkaError
 from hopsworks_flink.hooks.kafka_connection import kafka_connection
@@ -31,3 +32,10 @@ def test_a_function_for_tokens_is_refused_with_words(monkeypatch: pytest.MonkeyP
     set_connection(monkeypatch, "events", conn_type="kafka", extra=extra)
     with pytest.raises(ConfigurationError, match=r"connection 'events': oauth_cb .* sasl\.oauthbearer\.method=oidc"):
         kafka_connection("events")
+
+
+def test_a_single_record_is_no_part_of_the_connections_transactions() -> None:
+    broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    (address,) = broker.list_topics(timeout=10).brokers.values()
+    conf = {**CONF, "bootstrap.servers": f"{address.host}:{address.port}", "transactional.id": "cards"}
+    assert produce(conf, "events", 0, b"event", 1_740_830_400_000) == 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _WORDS = (
-    r"passw(or)?d|secret|token|credential|(api|access|secret|private|service|ssl|store)[._-]?key([._-]?pem)?"
+    r"passw(or)?d|passphrase|secret|token|credential|(api|access|secret|private|service|ssl|store)[._-]?key([._-]?pem)?"
     r"|jaas[._-]config|basic[._-]auth|auth[._-]params|http[._-]headers|account\.key\..+"
 )
 #: The name of a setting or an option whose value is a secret: it ends like one. Flink's own list is part of it.
@@ -51,7 +51,12 @@ def spellings(text: str) -> set[str]:
 
 def _secrets_in(value: Any, secret: bool = False) -> set[str]:
     if isinstance(value, Mapping):
-        pairs = [(item, secret or bool(_HIDDEN_NAME.search(str(key)))) for key, item in value.items()]
+        # A number only where it is the secret itself, not the seconds that a token lives.
+        texts = {
+            key: str(item) if isinstance(item, int) and SECRET_NAME.search(str(key)) else item
+            for key, item in value.items()
+        }
+        pairs = [(item, secret or bool(_HIDDEN_NAME.search(str(key)))) for key, item in texts.items()]
     elif isinstance(value, list):
         pairs = [(item, secret) for item in value]
     else:

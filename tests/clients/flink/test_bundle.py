@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from hopsworks_flink.clients.flink.bundle import Bundle, deployment_hash
-from hopsworks_flink.clients.masking import mask
+from hopsworks_flink.clients.masking import mask, secret_strings
 from hopsworks_flink.exceptions import ConfigurationError
 
 FILES = {"job.py": b"print()", "plan.json": b"{}"}
@@ -87,6 +87,11 @@ def test_secrets_are_found_in_json() -> None:
         assert "MIIE" not in masked
         assert "top-secret" not in masked
         assert "broker:9092" in masked
+
+
+def test_a_number_is_a_secret_where_its_name_says_so() -> None:
+    settings = {"sasl.password": 12345678, "ssl.key.passphrase": "open-sesame", "token.refresh.ms": 600000}
+    assert set(secret_strings(settings)) == {"12345678", "open-sesame"}
 
 
 def test_private_keys_are_cut_even_when_unknown() -> None:

@@ -153,7 +153,9 @@ def produce(conf: Mapping[str, Any], topic: str, partition: int, value: bytes, t
     from confluent_kafka import Producer
 
     answers: list[tuple[Any, Any]] = []
-    settings = {key: value for key, value in conf.items() if key not in ("group.id", "auto.offset.reset")}
+    # The last one would want a transaction, and end those of the producer whose id it is.
+    left_out = ("group.id", "auto.offset.reset", "transactional.id")
+    settings = {key: value for key, value in conf.items() if key not in left_out}
     producer = Producer({"log_level": 0, **settings, "acks": "all", "message.timeout.ms": int(_PRODUCE_SECONDS * 1000)})
     producer.produce(
         topic,
