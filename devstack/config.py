@@ -208,9 +208,9 @@ def forget(home: Path) -> None:
     (home / _BROUGHT_UP_WITH).unlink(missing_ok=True)
 
 
-def _brought_up_with(home: Path) -> dict[str, str]:
+def _brought_up_with(home: Path) -> dict[str, Any]:
     file = home / _BROUGHT_UP_WITH
-    kept: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return kept
 
 
