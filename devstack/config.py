@@ -36,7 +36,7 @@ PORT_OFFSETS = {
     "airflow_log_port": 793,
 }
 
-
+# In the home, as long as the stack is up.
 _BROUGHT_UP_WITH = "settings.json"
 
 

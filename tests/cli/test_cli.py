@@ -75,52 +75,35 @@ def test_evaluate_prints_a_table():
     assert first.split() == ["8", "1"]
 
 
-def test_evaluate_prints_arrays(tmp_path):
+def file_of(folder, aggregates, column, **source):
+    """A pipeline of windows over one column, beside a card and a time."""
     pipeline = {
-        "name": "days",
+        "name": "small",
         "source": {
-            "topic": "days",
+            "topic": "small",
             "format": "json",
-            "schema": {"card": "bigint", "at": "bigint", "day": "date"},
+            "schema": {"card": "bigint", "at": "bigint", **column},
             "event_time": {"column": "at"},
+            **source,
         },
-        "feature_groups": [
-            {
-                "name": "days",
-                "key": ["card"],
-                "window": {"size": "1m"},
-                "aggregates": {"days": {"last_n": "day", "n": 2}},
-            }
-        ],
+        "feature_groups": [{"name": "small", "key": ["card"], "window": {"size": "1m"}, "aggregates": aggregates}],
     }
-    file = tmp_path / "days.yaml"
+    file = folder / "small.yaml"
     file.write_text(json.dumps(pipeline))
+    return file
+
+
+def test_evaluate_prints_arrays(tmp_path):
+    file = file_of(tmp_path, {"days": {"last_n": "day", "n": 2}}, {"day": "date"})
     lines = events({"card": 1, "at": MIDNIGHT, "day": "2025-03-01"}, {"card": 2, "at": MIDNIGHT})
     *_, first, second = run("evaluate", file, "--events", "-", stdin=lines).splitlines()
     assert (first.split(), second.split()) == (["1", '["2025-03-01"]'], ["2"])
 
 
 def test_numbers_that_json_does_not_have_are_texts(tmp_path):
-    pipeline = {
-        "name": "large",
-        "source": {
-            "topic": "large",
-            "format": "json",
-            "schema": {"card": "bigint", "at": "bigint", "amount": "double"},
-            "event_time": {"column": "at"},
-            "derive": {"huge": {"expression": "amount * 1e308", "type": "double"}},
-        },
-        "feature_groups": [
-            {
-                "name": "large",
-                "key": ["card"],
-                "window": {"size": "1m"},
-                "aggregates": {"most": {"max": "huge"}, "two": {"first_n": "huge", "n": 2}},
-            }
-        ],
-    }
-    file = tmp_path / "large.yaml"
-    file.write_text(json.dumps(pipeline))
+    huge = {"huge": {"expression": "amount * 1e308", "type": "double"}}
+    aggregates = {"most": {"max": "huge"}, "two": {"first_n": "huge", "n": 2}}
+    file = file_of(tmp_path, aggregates, {"amount": "double"}, derive=huge)
     lines = events(*({"card": 1, "at": MIDNIGHT + n, "amount": amount} for n, amount in enumerate((10, -10))))
     told = run("evaluate", file, "--events", "-", "--json", stdin=lines)
     ((row,),) = json.loads(told, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")).values()

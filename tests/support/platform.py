@@ -17,6 +17,7 @@ from hopsworks_flink.operators.flink import FlinkDeployFeaturePipelineOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
 from hopsworks_flink.tasks import planning
+from hopsworks_flink.tasks.planning import Comparison, Deployment
 from tests.support.fixtures import Memory
 from tests.support.flink_stub import FlinkStub, Job
 from tests.support.hopsworks_server import LocalHopsworks
@@ -120,6 +121,10 @@ class Platform:
             task_id="deploy", pipeline=self.spec, **{"on_drift": "append", **quick, **kwargs}
         )
         return operator.execute(self.memory.context())
+
+    def plan(self, **settings: Any) -> Comparison:
+        """What `plan` says about a deployment of the pipeline."""
+        return planning.compare(self.spec, Deployment(**settings))
 
     def features(self) -> list[list[str]]:
         with HopsworksHook().session() as session:

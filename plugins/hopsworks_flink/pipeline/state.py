@@ -163,11 +163,10 @@ def _group(pipeline: Pipeline, group: FeatureGroup) -> str:
     if group in pipeline.native_groups:
         # Found again by what they are, wherever they stand.
         kept = sorted(accumulators.values(), key=json.dumps)
-        looked_at = set(map(group.length_of, group.aggregates.values()))
         if group.is_joined:
             # Each that features look back at has a total of its own; rows may be of a longer one.
-            kept_lengths = group.lengths if group.on_empty else sorted(looked_at, reverse=True)
-            facts["lengths"] = [milliseconds(length) for length in kept_lengths]
+            looked_at = sorted(set(map(group.length_of, group.aggregates.values())), reverse=True)
+            facts["lengths"] = [milliseconds(length) for length in (group.lengths if group.on_empty else looked_at)]
         return f"{_digest({**facts, 'native': _NATIVE_STATE})}.{_digest({'kept': kept, 'types': types})}"
     # Found again by their places, which are those of the registered features.
     return _digest({**facts, "accumulators": {"kept": list(accumulators.items()), "types": types}})

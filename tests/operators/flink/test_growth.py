@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +21,6 @@ from hopsworks_flink.operators.flink import deploy_pipeline
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.tasks.planning import Deployment, compare
 from tests.support.deaths import Killed, die
 from tests.support.fixtures import ByAsset, task_context
 from tests.support.flink_stub import FlinkStub, Job
@@ -32,9 +30,7 @@ OLD, NEW = ["card", "n"], ["card", "n", "most"]
 
 
 @pytest.mark.parametrize("state", ["auto", "restore"])
-def test_a_plan_knows_that_a_group_without_windows_that_grows_is_rewarmed(
-    platform: Platform, tmp_path: Path, state: Any
-) -> None:
+def test_a_plan_knows_that_a_group_without_windows_that_grows_is_rewarmed(platform: Platform, state: Any) -> None:
     rows: dict[str, Any] = {"name": "rows", "key": ["card"], "features": {"paid": "amount"}}
     platform.spec["feature_groups"].append(rows)
     pipeline = Pipeline.parse(platform.spec)
@@ -42,9 +38,7 @@ def test_a_plan_knows_that_a_group_without_windows_that_grows_is_rewarmed(
         session.create_feature_group(**feature_group_arguments(pipeline, pipeline.feature_groups[-1]))
     platform.deploy()
     rows["features"]["at"] = "at"
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    planned = compare(str(file), Deployment(state=state))
+    planned = platform.plan(state=state)
     assert (planned.state, planned.state_reasons) == ("rewarms", ["rows_1 gets features"])
     assert platform.deploy(state=state)["state"] == "rewarm"
 
@@ -88,15 +82,13 @@ def test_a_step_that_fails_there_brings_the_job_back(platform: Platform, before_
 
 @pytest.mark.parametrize("why", ["compacted", "restore"])
 def test_panes_go_on_where_groups_grow_and_the_past_cannot_be_read(
-    platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str], why: str
+    platform: Platform, capsys: pytest.CaptureFixture[str], why: str
 ) -> None:
     first = platform.deploy()
     if why == "compacted":
         platform.compaction = "compact"
     platform.grow()
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    assert compare(str(file), Deployment()).state == ("keeps" if why == "compacted" else "rewarms")
+    assert platform.plan().state == ("keeps" if why == "compacted" else "rewarms")
     result = platform.deploy(**({"state": "restore"} if why == "restore" else {}))
     assert ("new ones have no value until their first whole window" in capsys.readouterr().out) == (why == "compacted")
     assert (result["state"], set(result["grown"])) == ("restore", {"spent_1", "spent_2"})
@@ -104,8 +96,7 @@ def test_panes_go_on_where_groups_grow_and_the_past_cannot_be_read(
     assert platform.features() == [NEW, NEW]
     for group in platform.spec["feature_groups"]:
         group["aggregates"]["n"] = {"count": "*", "where": "amount > 0"}
-    file.write_text(json.dumps(platform.spec))
-    told = compare(str(file), Deployment())
+    told = platform.plan()
     second = platform.deploy()
     assert (told.state, second["state"]) == (("keeps", "restore") if why == "compacted" else ("rewarms", "rewarm"))
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +17,6 @@ from hopsworks_flink.operators.approve_deployment import ApproveDeploymentOperat
 from hopsworks_flink.operators.hopsworks import HopsworksCreateFeatureGroupOperator
 from hopsworks_flink.pipeline.resources import feature_group_arguments
 from hopsworks_flink.pipeline.spec import Pipeline
-from hopsworks_flink.tasks.planning import Comparison, Deployment, compare
 from tests.support.deaths import Killed, die
 from tests.support.fixtures import set_connection, task_context
 from tests.support.flink_stub import Job
@@ -69,58 +66,48 @@ def test_a_person_is_asked_about_what_was_named_and_about_nothing_else(
         approve(approve=["all"])
 
 
-def test_a_plan_knows_the_job_that_was_deployed(platform: Platform, tmp_path: Path) -> None:
+def test_a_plan_knows_the_job_that_was_deployed(platform: Platform) -> None:
     platform.deploy()
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    found = {resource.kind: resource for resource in compare(str(file), Deployment()).resources}
+    found = {resource.kind: resource for resource in platform.plan().resources}
     assert found["job"].action == found["feature_group"].action == "none", found
-    changed = compare(str(file), Deployment(parallelism=2)).resources[-1]
+    changed = platform.plan(parallelism=2).resources[-1]
     assert changed.details[-1] == "the SQL is the same; program, jars, configuration or parallelism are not"
 
 
-def test_a_plan_knows_what_ended_jobs_have_left(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_knows_what_ended_jobs_have_left(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the deployment does, which goes on from there."""
-    file, looked = tmp_path / "cards.yaml", list[int]()
+    looked: list[int] = []
     monkeypatch.setattr("hopsworks_flink.tasks.planning.check_replay", lambda *told: looked.append(told[-1]))
-
-    def planned() -> Comparison:
-        file.write_text(json.dumps(platform.spec))
-        return compare(str(file), Deployment())
 
     platform.deploy()
     platform.the_job().savepoint = "file:/savepoints/1"
     platform.the_job().end("FINISHED")
     platform.flink.add(JOB, completed=0).end("FAILED")
-    assert planned().state == "keeps", "the last one never ran: the state is that of the one before"
+    assert platform.plan().state == "keeps", "the last one never ran: the state is that of the one before"
     assert platform.deploy()["state"] == "restore"
     platform.the_job().end("FINISHED")
     platform.spec["feature_groups"][0]["aggregates"]["n"] = {"count": "*", "where": "amount > 0"}
-    assert (planned().state, planned().warnings) == ("keeps", [])
+    assert (platform.plan().state, platform.plan().warnings) == ("keeps", [])
     assert platform.deploy()["state"] == "restore", "its panes, as the watermark is not known"
     platform.the_job().savepoint = "file:/savepoints/2"
     platform.the_job().end("FINISHED")
     _change(platform)
-    assert planned().state == "rewarms"
-    assert "rewarm_from" in planned().warnings[-1]
+    assert platform.plan().state == "rewarms"
+    assert "rewarm_from" in platform.plan().warnings[-1]
     with pytest.raises(AirflowFailException, match=r"its watermark is not known.*rewarm_from"):
         platform.deploy()
     assert not looked
     last = max(platform.flink.jobs.values(), key=lambda job: job.start_time)
     last.savepoint = "file:/savepoints/drained-at-1000000/1"
-    assert (planned().state, planned().warnings, looked) == ("rewarms", [], [1_000_000] * 2)
+    assert (platform.plan().state, platform.plan().warnings, looked) == ("rewarms", [], [1_000_000] * 2)
     assert platform.deploy()["rewarmed_at"] == 1_000_000
 
 
-def test_words_about_a_group_change_nothing_else(platform: Platform, tmp_path: Path) -> None:
+def test_words_about_a_group_change_nothing_else(platform: Platform) -> None:
     platform.deploy()
     group = platform.spec["feature_groups"][0]
     group.update(description="What cards spend", tags={"owner": "risk"})
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    plan = compare(str(file), Deployment())
+    plan = platform.plan()
     changed = {one.name: list(one.details) for one in plan.resources if one.kind != "topic" and one.action != "none"}
     assert changed == {
         "spent_1": [
@@ -137,29 +124,26 @@ def test_words_about_a_group_change_nothing_else(platform: Platform, tmp_path: P
         )
         told = operator.execute(task_context())
         assert bool(told["described"]) == (one.version == 1)
-    assert {one.action for one in compare(str(file), Deployment()).resources if one.kind != "topic"} == {"none"}
+    assert {one.action for one in platform.plan().resources if one.kind != "topic"} == {"none"}
     group["topic_name"] = "spent_onlinefs"
-    file.write_text(json.dumps(platform.spec))
-    (resource,) = [one for one in compare(str(file), Deployment()).resources if one.name == "spent_1"]
+    (resource,) = [one for one in platform.plan().resources if one.name == "spent_1"]
     assert resource.details == [
         "topic_name is None, wanted 'spent_onlinefs' (it stays as the group was made)",
         "a deployment refuses this: raise the version",
     ]
 
 
-def test_a_job_is_rescaled_by_its_file_or_by_the_form(platform: Platform, tmp_path: Path) -> None:
+def test_a_job_is_rescaled_by_its_file_or_by_the_form(platform: Platform) -> None:
     platform.spec["parallelism"] = 3
     # As the form of the DAG renders when it is left empty.
     first = platform.deploy(parallelism="")
     assert platform.the_job().request["parallelism"] == 3
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    assert compare(str(file), Deployment()).resources[-1].action == "none"
+    assert platform.plan().resources[-1].action == "none"
     second = platform.deploy(parallelism="2")
     request = platform.the_job().request
     assert (request["parallelism"], request["savepointPath"]) == (2, second["savepoint_path"])
     assert first["job_id"] != second["job_id"]
-    assert compare(str(file), Deployment()).resources[-1].action == "change"
+    assert platform.plan().resources[-1].action == "change"
 
 
 def test_each_job_says_under_which_ids_its_rows_are_counted(platform: Platform) -> None:
@@ -173,12 +157,10 @@ def test_each_job_says_under_which_ids_its_rows_are_counted(platform: Platform) 
 
 
 def test_a_compacted_topic_is_refused_where_its_past_would_be_read(
-    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
     platform.compaction = "compact,delete"
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    assert compare(str(file), Deployment()).state == "refused"
+    assert platform.plan().state == "refused"
     with pytest.raises(AirflowFailException, match=r"cleanup.policy=compact,delete.*start='latest'"):
         platform.deploy()
     assert not platform.steps
@@ -195,16 +177,14 @@ def test_a_compacted_topic_is_refused_where_its_past_would_be_read(
 
 
 @pytest.mark.parametrize("state", ["rewarm", "restore"])
-def test_state_of_another_topic_of_the_same_name_is_refused(platform: Platform, tmp_path: Path, state: str) -> None:
+def test_state_of_another_topic_of_the_same_name_is_refused(platform: Platform, state: str) -> None:
     platform.deploy()
     first = platform.the_job()
     assert first.user_config["topic_id.payments"] == "first"
     first.checkpoint = "file:/checkpoints/1"
     first.end("CANCELED")
     platform.topic_id = "second"
-    file = tmp_path / "cards.yaml"
-    file.write_text(json.dumps(platform.spec))
-    assert compare(str(file), Deployment()).state == "refused"
+    assert platform.plan().state == "refused"
     with pytest.raises(AirflowFailException, match=r"topic payments was deleted and made again.*'rewarm'.*'restore'"):
         platform.deploy()
     assert not platform.steps
@@ -215,7 +195,7 @@ def test_state_of_another_topic_of_the_same_name_is_refused(platform: Platform, 
     assert second.user_config["topic_id.payments"] == "second"
     second.checkpoint = "file:/checkpoints/2"
     second.end("CANCELED")
-    assert compare(str(file), Deployment()).state == "keeps"
+    assert platform.plan().state == "keeps"
     assert platform.deploy()["state"] == "restore", "the same topic as before"
 
 
@@ -249,9 +229,7 @@ def test_a_topic_in_another_cluster_is_not_read_at_the_offsets_of_the_old_one(
     assert platform.deploy(source_kafka_conn_id="events")["job_id"] == moved != running
 
 
-def test_a_pipeline_under_its_old_name_is_told(
-    platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pipeline_under_its_old_name_is_told(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
     platform.deploy()
     old = platform.the_job()
     told = rf"Job {JOB} \({old.job_id}\) runs and writes spent_1, spent_2 as well.*undeploy that one"
@@ -259,12 +237,10 @@ def test_a_pipeline_under_its_old_name_is_told(
     platform.spec["name"] = "payments"
     platform.deploy()
     assert re.search(told, capsys.readouterr().out)
-    file = tmp_path / "payments.yaml"
-    file.write_text(json.dumps(platform.spec))
-    (warning,) = compare(str(file), Deployment()).warnings
+    (warning,) = platform.plan().warnings
     assert re.match(told, warning)
     old.end("CANCELED")
-    assert not compare(str(file), Deployment()).warnings
+    assert not platform.plan().warnings
 
 
 @pytest.mark.parametrize(
